@@ -1,0 +1,1 @@
+"""plaudit: from preference data to a reward model that people trust."""

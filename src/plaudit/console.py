@@ -1,0 +1,50 @@
+"""What plaudit says while it works: talk and progress, all of it on stderr.
+
+Results go to stdout or to files, so that a pipe sees nothing but results. On a terminal progress is
+a bar; without one (a log file, CI) it is a plain line now and then.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(message: str) -> None:
+    """Print one line of talk to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def interactive() -> bool:
+    """Whether somebody watches stderr on a terminal."""
+    return sys.stderr.isatty()
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yield from `items` and show how far along we are, once it takes longer than two seconds.
+
+    >>> list(progress([1, 2, 3], "counting"))
+    [1, 2, 3]
+    """
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    if interactive():
+        from tqdm import tqdm
+
+        yield from tqdm(items, desc=what, total=total, delay=2, leave=False, file=sys.stderr)
+        return
+    started = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - started > 2 and now - last > SECONDS_BETWEEN_LINES:
+            last = now
+            if total:
+                left = (now - started) / done * (total - done)
+                say(f"{what}: {done:,} of {total:,}, about {left:.0f} s left")
+            else:
+                say(f"{what}: {done:,}")

@@ -1,0 +1,1 @@
+"""Read, check, split: from files to rankings."""

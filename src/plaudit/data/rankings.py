@@ -1,0 +1,105 @@
+"""The record that everything else takes: one prompt, its completions and their ranks.
+
+A pair is a ranking of two. Readers make rankings, splits divide them by prompt, the encoder turns
+them into tokens, losses and metrics see nothing but their rewards and ranks. Nothing here reads a
+file; what a ranking must fulfil to be learnt from is checked in `check`.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# A chat message as every chat template takes it: {"role": "user", "content": "…"}.
+Message = dict[str, Any]
+# A prompt or a completion: plain text, or the messages of a dialogue.
+Text = str | list[Message]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One prompt, K ≥ 2 completions and K ranks; lower is better, equal ranks are ties.
+
+    `ranks` are dense: they count 0, 1, 2 … without a gap whatever the file called them, so that
+    only their order carries meaning. `margin` is how much better, in reward, a better completion
+    should be; `weight` multiplies the ranking's loss; `models` names what wrote each completion;
+    `categories` names the kind of each completion (for pairs: of the rejected one), `category` that
+    of the whole ranking; `origin` says where it came from, for messages (`file.csv:12`).
+
+    >>> pair = Ranking("2+2?", ["4", "5"], [0, 1])
+    >>> pair.pairs()
+    [(0, 1)]
+    """
+
+    prompt: Text
+    completions: Sequence[Text]
+    ranks: Sequence[int]
+    margin: float | None = None
+    weight: float = 1.0
+    category: str | None = None
+    categories: Sequence[str | None] | None = None
+    models: Sequence[str | None] | None = None
+    origin: str = ""
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every strictly ordered pair as (better, worse) indices, in the data's order."""
+        k = len(self.ranks)
+        return [
+            (i, j) if self.ranks[i] < self.ranks[j] else (j, i)
+            for i in range(k)
+            for j in range(i + 1, k)
+            if self.ranks[i] != self.ranks[j]
+        ]
+
+    @property
+    def key(self) -> str:
+        """What identifies the prompt when data are split: no two splits share a key."""
+        # A prompt may be empty where it was implicit; such rankings are told apart by completion.
+        return text_key(self.prompt) if self.prompt else "\0" + text_key(self.completions[0])
+
+
+def text_key(text: Text) -> str:
+    """A string that is equal for equal texts and unequal for unequal ones."""
+    return text if isinstance(text, str) else "\1" + json.dumps(text, sort_keys=True)
+
+
+def dense_ranks(ranks: Sequence[float]) -> list[int]:
+    """Ranks as 0, 1, 2 … in the same order with the same ties.
+
+    Raises `ValueError` for a rank that is not a finite number.
+
+    >>> dense_ranks([7, 1.5, 7])
+    [1, 0, 1]
+    """
+    if not all(math.isfinite(rank) for rank in ranks):
+        raise ValueError("a rank is not a finite number")
+    order = {rank: position for position, rank in enumerate(sorted(set(ranks)))}
+    return [order[rank] for rank in ranks]
+
+
+def check(ranking: Ranking) -> str | None:
+    """Why nothing can be learnt from `ranking`, or None when something can.
+
+    >>> check(Ranking("p", ["a"], [0]))
+    'only one completion for this prompt'
+    """
+    if len(ranking.completions) < 2:
+        return "only one completion for this prompt"
+    if len(set(ranking.ranks)) < 2:
+        return "all completions of this prompt are tied"
+    return None
+
+
+@dataclass
+class Rejected:
+    """A row that was not used: where it stood, why, and what it said."""
+
+    file: str
+    line: int | None
+    reason: str
+    row: Any = field(default=None, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row of `rejected.jsonl`."""
+        return {"file": self.file, "line": self.line, "reason": self.reason, "row": self.row}

@@ -1,0 +1,1 @@
+"""Numbers with intervals, and plots, from rewards and ranks."""

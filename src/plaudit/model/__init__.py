@@ -1,0 +1,1 @@
+"""From rankings to tokens, from tokens to rewards."""
