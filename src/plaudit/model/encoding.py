@@ -1,0 +1,294 @@
+"""From rankings to tokens, and from tokens to padded batches of a bounded size.
+
+A decoder reads `prompt + completion` as one text: through the tokenizer's chat template where it has
+one, else joined by a separator. An encoder reads them as a pair of sentences, with the tokenizer's
+own special tokens. Rows are padded on the right. A row never ends in the pad token, so that
+transformers, which finds the last token by its id, pools where we pool by attention mask.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from plaudit.data.rankings import Message, Ranking, Text
+from plaudit.train.losses import PADDING
+
+# What a truncated row keeps for the prompt when the completion alone fills it.
+PROMPT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts become rows of tokens; saved with the model, so that serving equals training.
+
+    `kind` is what the base model is. `template` "chat" renders messages (and plain text as one user
+    and one assistant turn) with the tokenizer's chat template; "plain" joins plain texts with
+    `separator`. `max_length` is in tokens and counts special tokens.
+    """
+
+    tokenizer: Any
+    kind: Literal["decoder", "encoder"]
+    template: Literal["chat", "plain"]
+    max_length: int
+    separator: str = "\n\n"
+
+    def encode(self, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
+        """Rows of tokens for every completion of every ranking.
+
+        Returns one dict for each ranking: `input_ids` (K lists of int), `token_type_ids` where the
+        tokenizer makes them, `ranks`, `margin`, `weight`, `length` (of the longest row, in tokens),
+        and how much truncation cut, in tokens: `prompt_cut`, `completion_cut` (K ints each).
+        """
+        rows = self._rows([(r.prompt, list(r.completions)) for r in rankings])
+        return [
+            row
+            | {
+                "ranks": list(ranking.ranks),
+                "margin": ranking.margin if ranking.margin is not None else 0.0,
+                "weight": ranking.weight,
+            }
+            for ranking, row in zip(rankings, rows, strict=True)
+        ]
+
+    def encode_texts(self, prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[dict[str, Any]]:
+        """`encode` for prompts whose completions have no ranks yet."""
+        return self._rows([(prompt, list(completions)) for prompt, completions in prompts])
+
+    def _rows(self, prompts: list[tuple[Text, list[Text]]]) -> list[dict[str, Any]]:
+        render = self._render_pair if self.kind == "encoder" else self._render_joined
+        firsts: list[str] = []
+        seconds: list[str] = []
+        for prompt, completions in prompts:
+            for completion in completions:
+                first, second = render(prompt, completion)
+                firsts.append(first)
+                seconds.append(second)
+        rows = iter(
+            self._pair_rows(firsts, seconds)
+            if self.kind == "encoder"
+            else self._joined_rows(firsts, seconds)
+        )
+        encoded = []
+        for _, completions in prompts:
+            mine = [next(rows) for _ in completions]
+            ranking: dict[str, Any] = {
+                name: [row[name] for row in mine] for name in (mine[0] if mine else ())
+            }
+            ranking["length"] = max((len(row["input_ids"]) for row in mine), default=0)
+            encoded.append(ranking)
+        return encoded
+
+    # ---- decoders: one text ----
+
+    def _render_joined(self, prompt: Text, completion: Text) -> tuple[str, str]:
+        """The text up to the completion, and the whole text."""
+        if self.template == "plain":
+            before = plain_text(prompt)
+            before += self.separator if before else ""
+            return before, before + plain_text(completion)
+        asked = _messages(prompt, "user")
+        whole = self.tokenizer.apply_chat_template(
+            asked + _messages(completion, "assistant"), tokenize=False
+        )
+        before = self.tokenizer.apply_chat_template(
+            asked, tokenize=False, add_generation_prompt=True
+        )
+        if not whole.startswith(before):
+            before = self.tokenizer.apply_chat_template(asked, tokenize=False)
+        return before, whole
+
+    def _joined_rows(self, firsts: list[str], wholes: list[str]) -> Iterator[dict[str, Any]]:
+        special = self.template == "plain"  # a chat template writes its own special tokens
+        distinct = list(dict.fromkeys(firsts))
+        before = dict(zip(distinct, self._tokenize(distinct, special), strict=True))
+        tokenizer = self.tokenizer
+        for first, row in zip(firsts, self._tokenize(wholes, special), strict=True):
+            start = _common_prefix(before[first], row)
+            head = row[:1] if row and row[0] == tokenizer.bos_token_id else []
+            prompt, completion = row[len(head) : start], row[max(start, len(head)) :]
+            # An ending says that the completion is whole. It cannot be the pad token: see above.
+            ending: list[int] = []
+            if (
+                special
+                and tokenizer.eos_token_id not in (None, tokenizer.pad_token_id)
+                and row[-1:] != [tokenizer.eos_token_id]
+            ):
+                ending = [tokenizer.eos_token_id]
+            prompt, completion, cut = self._truncate(prompt, completion, len(head) + len(ending))
+            ids = head + prompt + completion + ending
+            while len(ids) > 1 and ids[-1] == tokenizer.pad_token_id:
+                ids.pop()
+            yield {"input_ids": ids or [tokenizer.pad_token_id], **cut}
+
+    # ---- encoders: a pair of sentences ----
+
+    def _render_pair(self, prompt: Text, completion: Text) -> tuple[str, str]:
+        return plain_text(prompt), plain_text(completion)
+
+    def _pair_rows(self, firsts: list[str], seconds: list[str]) -> Iterator[dict[str, Any]]:
+        frame = _frame(self.tokenizer)
+        distinct = list(dict.fromkeys(firsts))
+        tokens = dict(zip(distinct, self._tokenize(distinct, False), strict=True))
+        for first, completion in zip(firsts, self._tokenize(seconds, False), strict=True):
+            prompt, completion, cut = self._truncate(tokens[first], completion, frame.size)
+            ids = [*frame.before, *prompt, *frame.between, *completion, *frame.after]
+            row: dict[str, Any] = {"input_ids": ids}
+            if frame.types is not None:
+                split = len(frame.before) + len(prompt) + frame.first_sentence_end
+                row["token_type_ids"] = [frame.types[0]] * split
+                row["token_type_ids"] += [frame.types[1]] * (len(ids) - split)
+            yield row | cut
+
+    def _truncate(
+        self, prompt: list[int], completion: list[int], special: int
+    ) -> tuple[list[int], list[int], dict[str, int]]:
+        """Keep the whole completion and the end of the prompt; where even the completion does not
+        fit, keep its beginning and a share of the prompt."""
+        room = self.max_length - special
+        if len(completion) <= room:
+            kept_prompt = min(len(prompt), room - len(completion))
+        else:
+            kept_prompt = min(len(prompt), int(room * PROMPT_SHARE))
+        kept_completion = min(len(completion), room - kept_prompt)
+        cut = {
+            "prompt_cut": len(prompt) - kept_prompt,
+            "completion_cut": len(completion) - kept_completion,
+        }
+        return prompt[len(prompt) - kept_prompt :], completion[:kept_completion], cut
+
+    def _tokenize(self, texts: list[str], special: bool) -> list[list[int]]:
+        if not texts:
+            return []
+        # verbose=False: the tokenizer warns of texts beyond the model's length, which we truncate.
+        return self.tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+
+
+def plain_text(text: Text) -> str:
+    """A text or a dialogue without a chat template: a single message is its content.
+
+    >>> plain_text([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}])
+    'User: Hi\\n\\nAssistant: Yo'
+    """
+    if isinstance(text, str):
+        return text
+    if len(text) == 1:
+        return str(text[0]["content"])
+    return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in text)
+
+
+def _messages(text: Text, role: str) -> list[Message]:
+    if not isinstance(text, str):
+        return list(text)
+    return [{"role": role, "content": text}] if text else []
+
+
+def _common_prefix(a: list[int], b: list[int]) -> int:
+    for position, (left, right) in enumerate(zip(a, b, strict=False)):
+        if left != right:
+            return position
+    return min(len(a), len(b))
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The special tokens that a tokenizer puts around a pair of sentences."""
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    types: tuple[int, int] | None
+    first_sentence_end: int  # how many tokens of `between` belong to the first sentence
+
+    @property
+    def size(self) -> int:
+        return len(self.before) + len(self.between) + len(self.after)
+
+
+def _frame(tokenizer: Any) -> _Frame:
+    """Read the frame off an encoded pair, which every tokenizer can make, whatever its format."""
+    probe = tokenizer("a", "a", return_special_tokens_mask=True)
+    ids, special = probe["input_ids"], probe["special_tokens_mask"]
+    words = [position for position, flag in enumerate(special) if not flag]
+    inner = range(words[0], words[-1] + 1)
+    gap = [position for position in inner if special[position]]
+    types = probe.get("token_type_ids")
+    return _Frame(
+        before=ids[: words[0]],
+        between=ids[gap[0] : gap[-1] + 1] if gap else [],
+        after=ids[words[-1] + 1 :],
+        types=(types[words[0]], types[words[-1]]) if types is not None else None,
+        first_sentence_end=sum(types[p] == types[words[0]] for p in gap) if types else 0,
+    )
+
+
+# ---- batches ----
+
+
+def token_budget_batches(
+    lengths: Sequence[int], sizes: Sequence[int], max_tokens: int
+) -> list[list[int]]:
+    """Divide rankings among batches of at most `max_tokens` padded tokens, alike in length.
+
+    `lengths[r]` is the longest row of ranking r and `sizes[r]` its K; a batch of rankings costs
+    (number of rows) × (longest row) tokens. A ranking is never divided: one that is larger than the
+    budget makes a batch of its own. Returns lists of indices, longest first.
+
+    >>> token_budget_batches([10, 2, 2], [2, 2, 2], 20)
+    [[0], [1, 2]]
+    """
+    batches: list[list[int]] = []
+    batch: list[int] = []
+    rows = longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (rows + sizes[index]) * longest > max_tokens:
+            batches.append(batch)
+            batch, rows = [], 0
+        if not batch:
+            longest = max(lengths[index], 1)
+        batch.append(index)
+        rows += sizes[index]
+    return [*batches, batch] if batch else batches
+
+
+def collate(encoded: Sequence[dict[str, Any]], pad_token_id: int) -> dict[str, Tensor]:
+    """Pad the rows of some rankings into one batch.
+
+    Returns `input_ids[N, L]`, `attention_mask[N, L]` and, where the rows have them,
+    `token_type_ids[N, L]`, N counting the completions of all R rankings in order; and, where the
+    rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's own K), `margin[R]` and
+    `weight[R]`.
+    """
+    rows = [row for ranking in encoded for row in ranking["input_ids"]]
+    batch: dict[str, Tensor] = {}
+    if "ranks" in encoded[0]:
+        # First: whoever asks for the size of this batch wants its number of rankings.
+        batch["ranks"] = _pad([ranking["ranks"] for ranking in encoded], PADDING)
+        for name in ("margin", "weight"):
+            batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
+    batch["input_ids"] = _pad(rows, pad_token_id)
+    batch["attention_mask"] = _pad([[1] * len(row) for row in rows], 0)
+    if encoded[0].get("token_type_ids") is not None:
+        batch["token_type_ids"] = _pad([row for r in encoded for row in r["token_type_ids"]], 0)
+    return batch
+
+
+def _pad(rows: Iterable[Sequence[int]], value: int) -> Tensor:
+    rows = list(rows)
+    padded = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+    return padded
+
+
+def per_ranking(rewards: Tensor, ranks: Tensor) -> Tensor:
+    """Lay rewards `[N]` of consecutive completions out as `[R, K]`, 0 where there is none.
+
+    >>> per_ranking(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[0, 1], [0, PADDING]]))
+    tensor([[1., 2.],
+            [3., 0.]])
+    """
+    laid = torch.zeros(ranks.shape, dtype=rewards.dtype, device=rewards.device)
+    return laid.masked_scatter(ranks != PADDING, rewards)

@@ -1,0 +1,370 @@
+"""The reward model: a base model, a pooling and a head, with the way its texts are encoded.
+
+The main road is `RewardModel.load` → `score` → `save`. Inside it is transformers' own sequence
+classifier with one label, so that the saved folder is a standard one. What we add: a decoder's last
+token is found by attention mask, the head runs in float32 whatever the rest runs in, and batches are
+cut to a budget of tokens. A completion's reward depends on its own tokens alone.
+"""
+
+import importlib.resources
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from plaudit.data.rankings import Text
+from plaudit.errors import PlauditError
+from plaudit.files import writing_folder
+from plaudit.model import base_models
+from plaudit.model.encoding import Encoding, collate, token_budget_batches
+from plaudit.model.modeling_mean import MeanScoreForSequenceClassification
+
+Pooling = Literal["auto", "last", "cls", "mean"]
+Template = Literal["auto", "chat", "plain"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+# Tokens of one forward pass, padding included; small enough for a laptop, large enough to be fast.
+MAX_TOKENS_PER_BATCH = 8192
+# Prompts read ahead while scoring a stream, to find rows alike in length.
+WINDOW = 64
+# Where config.json keeps what plaudit needs beyond transformers' own fields.
+CONFIG_KEY = "plaudit"
+
+
+@dataclass
+class RewardModel:
+    """A scalar reward for a completion of a prompt.
+
+    >>> model = RewardModel.load("runs/finance/model")           # doctest: +SKIP
+    >>> model.score("What is 2 + 2?", ["4", "I'd rather not."])  # doctest: +SKIP
+    [1.93, -2.41]
+    """
+
+    model: Any
+    encoding: Encoding
+    pooling: Pooling
+    device: torch.device
+    dtype: torch.dtype
+    max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
+
+    # ---- load ----
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        pooling: Pooling = "auto",
+        template: Template = "auto",
+        max_length: int | None = None,
+        separator: str | None = None,
+        dtype: Dtype = "auto",
+        device: str = "auto",
+        seed: int = 0,
+    ) -> "RewardModel":
+        """Load a trained reward model, or a base model under a new head drawn from `seed`.
+
+        Args:
+            name: a run folder, a model folder, a `.pt` file that plaudit exported, a hub name, or
+                `embedded:minilm` / `embedded:smollm2`.
+            pooling: `last` (decoders), `cls` (encoders) or `mean` of the tokens' scores; `auto`
+                takes what the model was trained with, else the first that fits.
+            template: `chat`, `plain`, or `auto`: chat where the tokenizer has a template.
+            max_length: tokens of a row; None takes what the model was trained with, else 512 or
+                what the model's positions reach.
+            separator: what stands between prompt and completion in a plain decoder's row.
+            dtype: what matrix products run in. `auto` is bfloat16 where the machine has units for
+                it, else float32. Rewards agree within 1e-5 at any batching in float32.
+            device: `auto`, or a torch device.
+            seed: of a new head's weights.
+
+        Raises:
+            PlauditError: when there is no such model, or a setting does not fit it.
+        """
+        path = Path(name)
+        if path.suffix == ".pt" and path.is_file():
+            from plaudit.model.export import unpacked_pt
+
+            with unpacked_pt(path) as folder:
+                return cls.load(
+                    folder, pooling=pooling, template=template, max_length=max_length,
+                    separator=separator, dtype=dtype, device=device,
+                )  # fmt: skip
+        if (path / "model" / "config.json").is_file():
+            path = path / "model"
+        source = base_models.locate(str(path) if path.exists() else str(name))
+        config = base_models.load_config(source)
+        stored = getattr(config, CONFIG_KEY, None) or {}
+        kind = base_models.kind_of(config, str(name))
+        tokenizer = base_models.load_tokenizer(source)
+        pooling = _resolve_pooling(pooling, kind, stored.get("pooling"))
+        _set_pad_token(tokenizer)
+        config.num_labels = 1
+        config.pad_token_id = tokenizer.pad_token_id
+        model = _load_model(source, config, pooling, stored, seed)
+        if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+            model.resize_token_embeddings(len(tokenizer))
+        encoding = Encoding(
+            tokenizer=tokenizer,
+            kind=kind,
+            template=_resolve_template(template, kind, tokenizer, stored.get("template")),
+            max_length=_resolve_max_length(max_length, config, tokenizer, stored),
+            separator=separator if separator is not None else stored.get("separator", "\n\n"),
+        )
+        place = torch.device(best_device() if device == "auto" else device)
+        model = _with_exact_head(model, kind, pooling).to(place).eval()
+        return cls(model, encoding, pooling, place, compute_dtype(dtype, place))
+
+    # ---- score ----
+
+    @overload
+    def score(self, prompt: Text, completions: str) -> float: ...
+    @overload
+    def score(self, prompt: Text, completions: Sequence[Text]) -> list[float]: ...
+
+    def score(self, prompt: Text, completions: str | Sequence[Text]) -> float | list[float]:
+        """The reward of each completion of `prompt`; a number for one string, a list for a list.
+
+        A completion is a string or the messages of a turn. Rewards have no unit and no fixed zero:
+        only their differences for one prompt mean something, σ(r_a − r_b) being the probability
+        that a is preferred to b.
+        """
+        if isinstance(completions, str):
+            return self.score(prompt, [completions])[0]
+        return next(self.score_all([(prompt, completions)]))
+
+    def score_all(
+        self, prompts: Iterable[tuple[Text, Sequence[Text]]]
+    ) -> Iterator[list[float]]:
+        """Rewards for a stream of (prompt, completions), in order, with flat memory."""
+        stream = iter(prompts)
+        while window := list(islice(stream, WINDOW)):
+            yield from self.rewards(self.encoding.encode_texts(window))
+
+    def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
+        """Rewards of encoded prompts, K numbers for each, batched by length to the token budget."""
+        results: list[list[float]] = [[] for _ in encoded]
+        scorable = [index for index, row in enumerate(encoded) if row["length"]]
+        batches = token_budget_batches(
+            [encoded[i]["length"] for i in scorable],
+            [len(encoded[i]["input_ids"]) for i in scorable],
+            self.max_tokens_per_batch,
+        )
+        for batch in batches:
+            indices = [scorable[i] for i in batch]
+            rows = collate([encoded[i] for i in indices], self.encoding.tokenizer.pad_token_id)
+            rewards = iter(self._forward(rows).tolist())
+            for index in indices:
+                results[index] = list(islice(rewards, len(encoded[index]["input_ids"])))
+        return results
+
+    @torch.inference_mode()
+    def _forward(self, batch: dict[str, Tensor]) -> Tensor:
+        inputs = {name: value.to(self.device) for name, value in model_inputs(batch).items()}
+        self.model.eval()
+        low = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype if low else torch.bfloat16, enabled=low):
+            return self.model(**inputs).logits[:, 0].float().cpu()
+
+    # ---- save ----
+
+    def save(self, folder: str | Path) -> None:
+        """Write a standard model folder: weights (safetensors), config, tokenizer, chat template.
+
+        With pooling `last` or `cls`, `AutoModelForSequenceClassification.from_pretrained(folder)`
+        gives the same rewards; with `mean` it does so with `trust_remote_code=True`. A folder that
+        already stands there is replaced.
+        """
+        with writing_folder(folder) as partial:
+            save_model(self.model, self.encoding, self.pooling, partial)
+
+
+def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What of a collated batch goes into the model."""
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return {name: batch[name] for name in names if name in batch}
+
+
+def save_model(model: Any, encoding: Encoding, pooling: Pooling, folder: Path) -> None:
+    """Write model and tokenizer into an existing folder; adapters are merged into the weights."""
+    if hasattr(model, "merge_and_unload"):
+        # Merged on a copy: the caller may go on training.
+        import copy
+
+        model = copy.deepcopy(model).merge_and_unload()
+    setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling))
+    model.config.architectures = [type(model).__name__]
+    if pooling == "mean":
+        module = "modeling_mean"
+        model.config.auto_map = {
+            "AutoModelForSequenceClassification": f"{module}.{type(model).__name__}"
+        }
+        code = importlib.resources.files("plaudit.model").joinpath(f"{module}.py").read_text()
+        name = type(model.config).__name__
+        code = code.replace("config_class = PreTrainedConfig", f"config_class = {name}")
+        code = code.replace("PreTrainedConfig, PreTrainedModel", f"{name}, PreTrainedModel")
+        (folder / f"{module}.py").write_text(code)
+    with base_models.quiet():
+        model.save_pretrained(folder)
+        encoding.tokenizer.save_pretrained(folder)
+
+
+def stored_settings(encoding: Encoding, pooling: Pooling) -> dict[str, Any]:
+    """What `config.json` keeps, so that a loaded model encodes as it did in training."""
+    return {
+        "pooling": pooling,
+        "template": encoding.template,
+        "max_length": encoding.max_length,
+        "separator": encoding.separator,
+    }
+
+
+def best_device() -> str:
+    """CUDA, else MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def compute_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """What matrix products run in; `auto` asks the machine for units that make bfloat16 faster.
+
+    A CPU without AMX multiplies bfloat16 slower than float32, even where it has AVX-512 BF16.
+    """
+    if dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+# ---- the parts of loading ----
+
+
+def _resolve_pooling(asked: Pooling, kind: base_models.Kind, stored: Pooling | None) -> Pooling:
+    if stored is not None and asked not in ("auto", stored):
+        raise PlauditError(f"pooling: this model was trained with {stored}, not {asked}")
+    pooling = stored or asked
+    if pooling == "auto":
+        return "last" if kind == "decoder" else "cls"
+    if (pooling, kind) in {("last", "encoder"), ("cls", "decoder")}:
+        fits = "last or mean" if kind == "decoder" else "cls or mean"
+        raise PlauditError(f"pooling: {pooling} does not suit this {kind}; choose {fits}")
+    return pooling
+
+
+def _resolve_template(asked: Template, kind: str, tokenizer: Any, stored: str | None) -> Any:
+    has_template = bool(getattr(tokenizer, "chat_template", None)) and kind == "decoder"
+    if asked == "auto":
+        return stored or ("chat" if has_template else "plain")
+    if asked == "chat" and not has_template:
+        raise PlauditError(
+            "template: chat needs a decoder whose tokenizer has a chat template; choose plain"
+        )
+    return asked
+
+
+def _resolve_max_length(
+    asked: int | None, config: Any, tokenizer: Any, stored: dict[str, Any]
+) -> int:
+    limits = [base_models.position_limit(config), getattr(tokenizer, "model_max_length", None)]
+    limit = min((int(x) for x in limits if x and x < 1e9), default=None)
+    if asked is None:
+        return stored.get("max_length") or min(512, limit or 512)
+    if limit is not None and asked > limit:
+        raise PlauditError(f"max_length: {asked} is more than the {limit} tokens this model reads")
+    if asked < 8:
+        raise PlauditError(f"max_length: {asked} leaves no room for text; take 8 or more")
+    return asked
+
+
+def _set_pad_token(tokenizer: Any) -> None:
+    """The tokenizer's own pad token, else EOS, else a new one."""
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+
+
+def _load_model(
+    source: base_models.Source,
+    config: Any,
+    pooling: Pooling,
+    stored: dict[str, Any],
+    seed: int,
+) -> Any:
+    set_seed(seed)
+    if pooling == "mean":
+        if stored:
+            return base_models.load_weights(
+                source, MeanScoreForSequenceClassification, config=config
+            )
+        backbone = base_models.load_weights(source, AutoModel)
+        # The embedding may have been resized since the configuration was read.
+        with base_models.quiet():
+            model = MeanScoreForSequenceClassification(config)
+        model.model = backbone
+        model.config = backbone.config
+        model.config.num_labels, model.config.pad_token_id = 1, config.pad_token_id
+        return model
+    # A GGUF file's configuration is read anew, together with how its weights are packed.
+    options = {"num_labels": 1} if "gguf_file" in source.options else {"config": config}
+    model = base_models.load_weights(source, AutoModelForSequenceClassification, **options)
+    model.config.pad_token_id = config.pad_token_id
+    return model
+
+
+class _PooledByMask:
+    """Mixed into a decoder's classifier: pools the last token by attention mask, not by token id.
+
+    The head sees only the pooled token. Inputs: `input_ids[N, L]`, `attention_mask[N, L]`, padded
+    on either side; output: `logits[N, 1]`.
+    """
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> SequenceClassifierOutput:
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        kwargs["use_cache"] = False
+        # mypy cannot know that the other base is a transformers classifier
+        hidden = self.base_model(  # type: ignore[attr-defined]
+            input_ids, attention_mask=attention_mask, **kwargs
+        ).last_hidden_state
+        last = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
+        pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return SequenceClassifierOutput(logits=self.score(pooled))  # type: ignore[attr-defined]
+
+
+class _Float32Linear(nn.Linear):
+    """A head that computes in float32 under autocast too: bfloat16 has too few digits for rewards."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            bias = self.bias.float() if self.bias is not None else None
+            return linear(input.float(), self.weight.float(), bias)
+
+
+def _with_exact_head(model: Any, kind: str, pooling: Pooling) -> Any:
+    """Change the classes of the loaded objects, so that parameters and their names stay the same."""
+    if pooling == "last":
+        if not hasattr(model, "score"):
+            raise PlauditError(
+                f"base: {type(model).__name__} has no `score` head to pool the last token for; "
+                "choose pooling mean"
+            )
+        own = type(model)
+        model.__class__ = type(own.__name__, (_PooledByMask, own), {"__module__": own.__module__})
+    heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
+    heads[-1].__class__ = _Float32Linear
+    return model

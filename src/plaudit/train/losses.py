@@ -1,0 +1,159 @@
+"""Losses of a ranking: rewards and ranks in, one number for each ranking out.
+
+Every loss is a pure function of padded tensors: `rewards[R, K]` in float32 and dense
+`ranks[R, K]` (0 is best, equal ranks are ties, `PADDING` where a ranking has fewer than K
+completions). Padded rewards are ignored and get no gradient. A loss returns `[R]`; the trainer
+weights and averages. To add one: write the function, name it in `LOSSES`, test it against brute
+force in `tests/train/test_losses.py`.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+# The rank that marks "no completion here". The same value as transformers pads labels with, so that
+# rankings of different K survive its evaluation loop.
+PADDING = -100
+
+
+def ordered_pairs(rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """Reward differences of all completions and which of them are strictly ordered pairs.
+
+    Returns `difference[R, K, K]`, entry (i, j) being r_i − r_j, and `better[R, K, K]`, true where
+    completion i ranks strictly better than completion j.
+
+    >>> difference, better = ordered_pairs(torch.tensor([[2.0, 0.5]]), torch.tensor([[0, 1]]))
+    >>> difference[better]
+    tensor([1.5000])
+    """
+    present = ranks != PADDING
+    better = ranks.unsqueeze(2) < ranks.unsqueeze(1)
+    better = better & present.unsqueeze(2) & present.unsqueeze(1)
+    return rewards.unsqueeze(2) - rewards.unsqueeze(1), better
+
+
+def bradley_terry(
+    rewards: Tensor,
+    ranks: Tensor,
+    *,
+    margin: Tensor | float = 0.0,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Bradley–Terry: the mean over ordered pairs of −log σ(r_better − r_worse − margin).
+
+    Assumes nothing of the data: pairs are rankings of two, ties make no pair. `margin[R]` is the
+    reward difference that a better completion should have at least (Touvron et al. 2023, Llama 2,
+    eq. 2). `label_smoothing` ε in [0, 0.5) is the share of pairs thought to be labelled the wrong
+    way round: (1 − ε) · −log σ(d) + ε · −log σ(−d).
+
+    Source: Bradley and Terry 1952; the mean over all pairs of a ranking is InstructGPT's (Ouyang et
+    al. 2022, eq. 1).
+
+    Args:
+        rewards: `[R, K]`.
+        ranks: `[R, K]`, `PADDING` where there is no completion.
+        margin: `[R]` or one number, in units of reward.
+        label_smoothing: ε, in [0, 0.5).
+
+    Returns:
+        `[R]`, in nats; 0 for a ranking without an ordered pair.
+
+    >>> bradley_terry(torch.tensor([[1.0, 0.0]]), torch.tensor([[0, 1]]))
+    tensor([0.3133])
+    """
+    difference, better = ordered_pairs(rewards, ranks)
+    if isinstance(margin, Tensor):
+        margin = margin.view(-1, 1, 1)
+    difference = difference - margin
+    loss = -(1 - label_smoothing) * logsigmoid(difference)
+    if label_smoothing:
+        loss = loss - label_smoothing * logsigmoid(-difference)
+    return _mean(loss, better)
+
+
+def plackett_luce(rewards: Tensor, ranks: Tensor) -> Tensor:
+    """Plackett–Luce: −log of the probability that drawing without replacement gives the ranking.
+
+    The next best completion is drawn with probability exp(r_i) / Σ exp(r_j) over those left. A tie
+    says that the order within it is unknown, so the probabilities of all its orders add up. For
+    completions T tied ahead of the completions W that rank worse, that sum is
+
+        P = ∫₀^∞ e^(−t) ∏_{i ∈ T} (1 − e^(−a_i t)) dt,   a_i = exp(r_i) / Σ_{j ∈ W} exp(r_j),
+
+    the probability that every exponential clock of T rings before the first of W (DeLong, Guirguis
+    and So 1994, for ties in Cox's partial likelihood). With t = e^x the integrand is smooth and
+    falls off at both ends, so that the trapezoid rule reaches float precision with the nodes below.
+
+    Assumes that a ranking is one judgement of K completions; for K = 2 it is Bradley–Terry. The sum
+    is divided by the number of strictly ordered stages, which keeps K = 8 and K = 2 on one scale.
+
+    Source: Plackett 1975; Luce 1959.
+
+    Args:
+        rewards: `[R, K]`.
+        ranks: `[R, K]`, dense, `PADDING` where there is no completion.
+
+    Returns:
+        `[R]`, in nats for each stage; 0 for a ranking that is all one tie.
+
+    >>> plackett_luce(torch.tensor([[1.0, 0.0]]), torch.tensor([[0, 1]]))
+    tensor([0.3133])
+    """
+    present = ranks != PADDING
+    levels = torch.arange(ranks.shape[1], device=ranks.device).view(1, -1, 1)  # [1, G, 1]
+    tied = (ranks.unsqueeze(1) == levels) & present.unsqueeze(1)  # [R, G, K]
+    worse = (ranks.unsqueeze(1) > levels) & present.unsqueeze(1)
+    stage = tied.any(2) & worse.any(2)  # [R, G]: the last tie has nothing to be drawn ahead of
+    lowest = torch.finfo(rewards.dtype).min / 4
+    rest = rewards.unsqueeze(1).masked_fill(~worse, lowest).logsumexp(2, keepdim=True)
+    # Entries outside a tie are set to a constant before the logarithms, so that no infinity
+    # multiplies a zero gradient on the way back.
+    log_a = torch.where(tied & stage.unsqueeze(2), rewards.unsqueeze(1) - rest, 0.0)  # [R, G, K]
+    x = _NODES.to(rewards)
+    rung = _log1mexp(torch.exp((log_a.unsqueeze(3) + x).clamp(-60, 60)))  # [R, G, K, nodes]
+    rung = torch.where(tied.unsqueeze(3), rung, 0.0).sum(2)
+    log_probability = (x - x.exp() + rung).logsumexp(2) + _STEP_LOG
+    stages = stage.sum(1).clamp(min=1)
+    return -torch.where(stage, log_probability, 0.0).sum(1) / stages
+
+
+_STEP = 0.25
+_STEP_LOG = torch.tensor(_STEP).log().item()
+_NODES = torch.arange(-45.0, 5.0 + _STEP, _STEP)
+
+
+def _log1mexp(y: Tensor) -> Tensor:
+    """log(1 − e^(−y)) for y > 0 without cancellation (Mächler 2012)."""
+    return torch.where(
+        y < 0.693,
+        torch.log(-torch.expm1(-y.clamp(max=0.7))),
+        torch.log1p(-torch.exp(-y.clamp(min=0.6))),
+    )
+
+
+def reward_centring(rewards: Tensor, ranks: Tensor) -> Tensor:
+    """The mean over ordered pairs of (r_better + r_worse)², which draws rewards to mean zero.
+
+    A term to add to a loss, times `center_rewards_coefficient`. Source: Eisenstein et al. 2023,
+    "Helping or Herding?", eq. 2; the same as in TRL.
+
+    Returns:
+        `[R]`, in squared units of reward.
+
+    >>> reward_centring(torch.tensor([[2.0, 1.0]]), torch.tensor([[0, 1]]))
+    tensor([9.])
+    """
+    _, better = ordered_pairs(rewards, ranks)
+    return _mean((rewards.unsqueeze(2) + rewards.unsqueeze(1)) ** 2, better)
+
+
+def _mean(values: Tensor, better: Tensor) -> Tensor:
+    return torch.where(better, values, 0.0).sum((1, 2)) / better.sum((1, 2)).clamp(min=1)
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "bradley-terry": bradley_terry,
+    "plackett-luce": plackett_luce,
+}
