@@ -17,7 +17,7 @@ Message = dict[str, Any]
 Text = str | list[Message]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """One prompt, K ≥ 2 completions and K ranks; lower is better, equal ranks are ties.
 

@@ -1,8 +1,8 @@
 """Example data that come with plaudit: questions about money, and answers good and bad.
 
 Two sets are made here, from a seed and nothing else: rankings of three to five completions, and
-pairs. A good completion computes the right value; the others have one fault each, listed in FAULTS.
-A kind of question is one `Kind` below: what is asked, how it is solved, and which slips people make.
+pairs. A good completion states the right value; any other has one of the FAULTS. A kind of question
+is one `Kind` below: what is asked, how it is solved, which slips people make.
 
 What a reward model can learn from them: evasive, vague, unfinished and off-topic completions can be
 told from good ones by their language; a wrong sum is worded just like a right one, so a small model
@@ -17,8 +17,9 @@ most two decimals; units and months that must be whole are rounded up.
 import csv
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from plaudit.data.rankings import Ranking, dense_ranks
@@ -74,8 +75,6 @@ def sample_rankings(n: int = 400, seed: int = 0) -> list[Ranking]:
 
 def sample_pairs(n: int = 400, seed: int = 0) -> list[Ranking]:
     """`n` prompts with a chosen and a rejected completion, `category` the rejected one's fault.
-
-    The prompts are others than those of `sample_rankings`.
 
     Raises `PlauditError` when `n` is not positive.
 
@@ -143,6 +142,7 @@ class Number:
     step: float
 
     def draw(self, rng: random.Random) -> float:
+        """A value to compute with: 4.5% is 0.045."""
         steps = round((self.high - self.low) / self.step)
         value = round(self.low + self.step * rng.randint(0, steps), 4)
         return round(value / 100, 6) if self.unit == "percent" else value
@@ -376,7 +376,6 @@ KINDS: tuple[Kind, ...] = (
             lambda price, e, s: price / e,
             lambda price, e, s: 100 * (e / s) / price,
             lambda price, e, s: price / (s / e),
-            lambda price, e, s: price / (e / (s + 1)),
         ),
         vague=(
             "The share looks neither cheap nor dear on that basis.",
@@ -536,7 +535,7 @@ KINDS: tuple[Kind, ...] = (
         given="fixed costs of {fixed}, a price of {price} and a unit cost of {cost}",
         half=("money", lambda fixed, price, cost: price - cost),
         answer=("units", lambda fixed, price, cost: math.ceil(fixed / (price - cost))),
-        formula="{fixed} ÷ ({price} − {cost})",
+        formula="roundup({fixed} ÷ ({price} − {cost}))",
         steps=(
             "Every sale leaves the price less the unit cost to cover the fixed costs.",
             "That is {half} a unit.",
@@ -581,7 +580,7 @@ KINDS: tuple[Kind, ...] = (
         ),
         says=("You receive {answer}.", "The amount paid out is {answer}."),
         slips=(
-            lambda a, f, x: a * x / (1 - f) if f > 0.01 else a * (1 - f) / x,
+            lambda a, f, x: a * (1 + f) * x,
             lambda a, f, x: a * (1 - f) / x,
             lambda a, f, x: a * x,
             lambda a, f, x: a * (1 - 10 * f) * x,
@@ -932,7 +931,7 @@ KINDS: tuple[Kind, ...] = (
         given="a goal of {goal}, {have} saved and {m} a month",
         half=("money", lambda goal, have, m: goal - have),
         answer=("months", lambda goal, have, m: math.ceil((goal - have) / m)),
-        formula="({goal} − {have}) ÷ {m}",
+        formula="roundup(({goal} − {have}) ÷ {m})",
         steps=(
             "First see what is missing: the goal less the {have} that is there.",
             "There is {half} to go.",
@@ -951,18 +950,272 @@ KINDS: tuple[Kind, ...] = (
         ),
     ),
     Kind(
-        topic="a bond's current yield",
-        numbers={"face": money(1_000, 5_000, 500), "price": money(700, 990, 5), "k": percent(2, 8, 0.25)},
+        topic="a bond's yield",
+        numbers={
+            "face": money(1_000, 1_000, 1),
+            "price": money(700, 985, 5),
+            "k": percent(2, 8, 0.25),
+        },
         ask=(
-            "A bond with a face value of {face} and a {k} coupon... "
+            "A bond with a face value of {face} trades at {price} and has a {k} coupon. What is "
+            "its current yield?",
+            "Current yield of a bond: face value {face}, market price {price}, coupon {k}?",
+            "{name} wants to buy a {face} bond for {price}. The coupon is {k} of face value. What "
+            "current yield does that give?",
+            "What current yield do I lock in if a {face} bond goes for {price} and its coupon "
+            "rate is {k}?",
         ),
-        given="",
+        given="a {face} bond at {price} with a {k} coupon",
         half=("money", lambda face, price, k: face * k),
         answer=("percent", lambda face, price, k: face * k / price),
-        formula="",
-        steps=(),
-        says=(),
-        slips=(),
-        vague=(),
+        formula="{face} × {k} ÷ {price}",
+        steps=(
+            "The coupon is paid on the face value, whatever the bond trades at.",
+            "So it pays {half} a year.",
+            "Set that against the {price} it costs now.",
+        ),
+        says=("The current yield is {answer}.", "The bond yields {answer} at this price."),
+        slips=(
+            lambda face, price, k: k * price / face,
+            lambda face, price, k: k + (face - price) / face,
+            lambda face, price, k: face * k / price / 10,
+            lambda face, price, k: (face * k + face - price) / price,
+        ),
+        vague=(
+            "The yield is a bit different from the coupon.",
+            "Paying {price} for {face} of face value makes the {k} coupon look better.",
+            "Cheaper bonds yield more, all else being equal.",
+        ),
+    ),
+    Kind(
+        topic="a double discount",
+        numbers={"p": money(60, 1_900, 5), "d": percent(10, 40, 5), "e": percent(5, 25, 1)},
+        ask=(
+            "A sofa listed at {p} is {d} off, and a voucher takes another {e} off the reduced "
+            "price. What do I pay?",
+            "What is the final price of a coat at {p} after {d} off and then {e} off at the till?",
+            "{name} finds skis at {p}, reduced by {d}, and members get a further {e} off that. "
+            "What do the skis cost a member?",
+            "List price {p}, first {d} off, then {e} off what remains. Final price?",
+        ),
+        given="{p} with {d} and then {e} off",
+        half=("money", lambda p, d, e: p * (1 - d)),
+        answer=("money", lambda p, d, e: p * (1 - d) * (1 - e)),
+        formula="{p} × (1 − {d}) × (1 − {e})",
+        steps=(
+            "Take the first discount of {d} off the list price.",
+            "The reduced price is {half}.",
+            "The second discount of {e} applies to that and not to {p}.",
+        ),
+        says=("The final price is {answer}.", "At the till it costs {answer}."),
+        slips=(
+            lambda p, d, e: p * (1 - d - e),
+            lambda p, d, e: p * (1 - d) * (1 - e / 10),
+            lambda p, d, e: p * (1 - (1 - d) * (1 - e)),
+            lambda p, d, e: p * (1 - d) * (1 + e),
+        ),
+        vague=(
+            "Both discounts together make it a good deal cheaper.",
+            "Starting at {p}, {d} and another {e} off bring it down nicely.",
+            "Shops like to stack offers because it looks like more.",
+        ),
     ),
 )
+
+# --- Sentences that fit every kind ---------------------------------------------------------------
+
+CURRENCIES = ("$", "€", "£")
+
+NAMES = (
+    "Amara", "Bo", "Chen", "Dalia", "Emeka", "Fatima", "Goran", "Hana", "Ines", "Jonas", "Kavya",
+    "Luis", "Mei", "Nadia", "Omar", "Priya", "Quinn", "Rosa", "Sven", "Tomas", "Uma", "Yusuf",
+)  # fmt: skip
+
+# Around a question; most people come straight to the point.
+BEFORE = (
+    *[""] * 8, "Quick question. ", "Hi there! ", "I am going round in circles here. ",
+    "Not homework, I promise. ", "My brother and I disagree about this. ",
+)  # fmt: skip
+AFTER = (
+    *[""] * 8, " Thanks!", " Just want to be sure.", " I keep getting something else.",
+    " I only need the figure.", " Rounded to two decimals is fine.",
+)  # fmt: skip
+
+# Around an answer, good or bad alike, so that none of them gives its quality away.
+OPENINGS = (
+    *[""] * 4, "We have {given}.", "Looking at {given}.", "This is about {topic}.",
+    "Good question.", "Happy to help.",
+)  # fmt: skip
+ASIDES = (
+    "Fees that are not mentioned could change the picture.",
+    "It is worth checking the figures against the paperwork.",
+    "Terms differ a little from one provider to the next.",
+    "Keep a note of the figures you used.",
+    "Do ask again if any of the figures change.",
+    "I have taken the figures just as you gave them.",
+    "A spreadsheet is a handy place to keep track of {topic}.",
+    "If this is for something official, have someone look it over.",
+)
+
+RESULTS = ("It comes to {answer}.", "{formula} = {answer}.", "The answer is {answer}.")
+ROUNDED = "The result is rounded where needed."
+
+UNFINISHED = (
+    "Put that into a calculator and you have it.",
+    "From here it is one more step.",
+    "The rest is arithmetic.",
+    "That is the whole method.",
+)
+VAGUE = (
+    "It should be in the usual range.",
+    "Roughly what you would expect.",
+    "With {given} it lands near where most people do.",
+    "It depends on the details, but not by a lot.",
+    "The figure is neither very high nor very low.",
+    "Numbers like {given} tend to work out fine.",
+    "More or less the ordinary amount.",
+)
+EVASIVE = (
+    "That depends.",
+    "I would rather not put a figure on it.",
+    "I cannot give advice on {topic}.",
+    "A qualified adviser is the right person to ask about {topic}.",
+    "There are many ways to look at {given}, and I do not want to steer you.",
+    "Before we talk about {given}, ask yourself what you want from your money.",
+    "People hold very different views on {topic}.",
+    "Everyone's situation is different, so I will leave {given} to you and your bank.",
+    "Money is a personal matter, and what suits one household does not suit another.",
+)
+
+
+# --- Making a prompt and its completions ---------------------------------------------------------
+
+# Completions are written several times over and picked by length, in characters.
+DRAFTS = 10
+SHORTEST, LONGEST = 25, 330
+
+
+def _prompts(
+    name: str,
+    n: int,
+    seed: int,
+    draw_faults: Callable[[random.Random], list[str | None]],
+) -> Iterator[tuple[str, list[str], list[str | None], random.Random]]:
+    """Yield `n` distinct prompts, each with a completion for every fault drawn.
+
+    Two neighbours share their faults, and the order of the lengths of one is the reverse of the
+    other's. The random generator of a prompt is yielded along, for what is still to be drawn.
+    """
+    if n < 1:
+        raise PlauditError(f"a sample of n = {n} prompts: n must be at least 1")
+    seen: set[str] = set()
+    for index in range(n):
+        # A string seeds the generator by its bytes, the same in every process.
+        deck = list(KINDS)
+        random.Random(f"{seed} {name} kinds {index // len(KINDS)}").shuffle(deck)
+        both = random.Random(f"{seed} {name} neighbours {index // 2}")
+        faults = draw_faults(both)
+        by_length = both.sample(range(len(faults)), len(faults))
+        if index % 2:
+            by_length.reverse()
+        rng = random.Random(f"{seed} {name} prompt {index}")
+        question = Question(deck[index % len(KINDS)], rng)
+        while question.prompt in seen:
+            question = Question(question.kind, rng)
+        seen.add(question.prompt)
+        yield question.prompt, _completions(question, faults, by_length, rng), faults, rng
+
+
+class Question:
+    """One question: its prompt, the texts of its numbers and the wrong values to choose from."""
+
+    def __init__(self, kind: Kind, rng: random.Random, currency: str | None = None) -> None:
+        """Draw numbers until the result differs visibly from them and some slip from both."""
+        self.kind = kind
+        self.currency = currency or rng.choice(CURRENCIES)
+        while True:
+            values = {name: number.draw(rng) for name, number in kind.numbers.items()}
+            texts = {
+                name: written(values[name], number.unit, self.currency)
+                for name, number in kind.numbers.items()
+            }
+            unit, solve = kind.answer
+            value = solve(**values)
+            answer = written(value, unit, self.currency)
+            half = written(kind.half[1](**values), kind.half[0], self.currency)
+            slips = [slip(**values) for slip in kind.slips]
+            self.wrong = [
+                text
+                for slip in slips
+                if slip > 0
+                and abs(slip - value) > 0.01 * value
+                and (text := written(slip, unit, self.currency)) not in (*texts.values(), answer)
+            ]
+            if value > 0 and answer not in (*texts.values(), half) and self.wrong:
+                break
+        given = kind.given.format(**texts)
+        self.texts = {**texts, "half": half, "answer": answer, "given": given, "topic": kind.topic}
+        self.texts["formula"] = kind.formula.format(**texts)
+        ask = rng.choice(kind.ask).format(name=rng.choice(NAMES), **texts)
+        self.prompt = rng.choice(BEFORE) + ask + rng.choice(AFTER)
+        if rng.random() < 0.08:
+            self.prompt = self.prompt.lower()
+
+
+def _completions(
+    question: Question, faults: Sequence[str | None], by_length: Sequence[int], rng: random.Random
+) -> list[str]:
+    """One completion for each of `faults`; `by_length` lists their places, the shortest first."""
+    while True:
+        completions = [""] * len(faults)
+        targets = sorted(rng.uniform(SHORTEST, LONGEST) for _ in faults)
+        for place, target in zip(by_length, targets, strict=True):
+            drafts = [_draft(question, faults[place], rng) for _ in range(DRAFTS)]
+            distances = [abs(len(draft) - target) for draft in drafts]
+            completions[place] = drafts[distances.index(min(distances))]
+        if all(len(completions[a]) < len(completions[b]) for a, b in pairwise(by_length)):
+            return completions
+
+
+def _draft(question: Question, fault: str | None, rng: random.Random) -> str:
+    """One way to write a completion with this fault (None: a good one), of any length."""
+    if fault == "off-topic":
+        others = [kind for kind in KINDS if kind is not question.kind]
+        question, fault = Question(rng.choice(others), rng, question.currency), None
+    kind, texts = question.kind, question.texts
+    if fault == "wrong sum":
+        texts = {**texts, "answer": rng.choice(question.wrong)}
+    match fault:
+        case None | "wrong sum":
+            core = list(kind.steps[: rng.randint(0, len(kind.steps))])
+            if texts["answer"] == texts["half"]:
+                # Who stops half-way and calls it the result has not shown it as a step before.
+                core = core[:1]
+            bare = () if core else ("{answer}.",)
+            result = rng.choice((*kind.says, *RESULTS, *bare))
+            core.insert(rng.choice((0, len(core))), result)
+            if rng.random() < 0.15:
+                core.append(ROUNDED)
+        case "unfinished":
+            core = list(kind.steps[: rng.randint(0, len(kind.steps))])
+            if not core or rng.random() < 0.5:
+                core.append("So it is {formula}." if core else "Work out {formula}.")
+            core += rng.sample(UNFINISHED, rng.randint(0, 1))
+        case "vague":
+            core = rng.sample((*kind.vague, *VAGUE), rng.randint(1, 3))
+        case "evasive":
+            core = rng.sample(EVASIVE, rng.randint(1, 3))
+        case _:
+            raise AssertionError(f"no text for the fault {fault!r}")
+    opening = rng.choice(OPENINGS)
+    # Once is enough to repeat the question.
+    restating = [sentence for sentence in core if "{given}" in sentence]
+    core = [sentence for sentence in core if sentence not in restating[1:]]
+    if restating and "{given}" in opening:
+        opening = ""
+    body = [*core, *rng.sample(ASIDES, rng.choice((0, 0, 1, 1, 2, 3)))]
+    if len(body) > 2 and rng.random() < 0.2:
+        text = "\n".join([opening, *(f"- {sentence}" for sentence in body)])
+    else:
+        text = " ".join([opening, *body])
+    return text.strip().format(**texts)

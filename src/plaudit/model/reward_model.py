@@ -193,12 +193,7 @@ def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_model(model: Any, encoding: Encoding, pooling: Pooling, folder: Path) -> None:
-    """Write model and tokenizer into an existing folder; adapters are merged into the weights."""
-    if hasattr(model, "merge_and_unload"):
-        # Merged on a copy: the caller may go on training.
-        import copy
-
-        model = copy.deepcopy(model).merge_and_unload()
+    """Write model and tokenizer into an existing folder."""
     setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling))
     model.config.architectures = [type(model).__name__]
     if pooling == "mean":

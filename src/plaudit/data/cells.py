@@ -1,0 +1,270 @@
+"""From the cells of a row to a prompt, completions and numbers, whatever shape they come in.
+
+A text is a string or a list of messages (`{"role": …, "content": …}`). Within one ranking the
+prompt and its completions are of the same kind, a completion never repeats its prompt, and where a
+pair has no prompt column the prompt is what both sides begin with. A cell that cannot be used
+raises `BadCellError`, whose text is the reason the row is rejected for.
+"""
+
+import json
+import math
+import re
+import sys
+from typing import Any
+
+from plaudit.data.rankings import Message, Text
+
+# What comes right before an answer in transcripts: "\n\nAssistant:", "### Response:",
+# "<|assistant|>", "<|im_start|>assistant".
+TURN = re.compile(
+    r"(?:^|\n)(?:#+[ ]*|<\|(?:im_start\|>)?)?(?:assistant|ai|bot|response|answer)(?:\|>|:|(?=\n))",
+    re.IGNORECASE,
+)
+
+
+class BadCellError(Exception):
+    """Why a row cannot be used. Up to the first colon it is the kind of fault, then the detail."""
+
+
+def read_text(value: Any, name: str, all_text: bool = False) -> Text:
+    """The prompt or completion in a cell; `name` is ours, for the reason.
+
+    With `all_text` (CSV) a cell that is the JSON of a list of messages is those messages.
+
+    >>> read_text('[{"role": "user", "content": "Hi"}]', "prompt", all_text=True)
+    [{'role': 'user', 'content': 'Hi'}]
+    """
+    if isinstance(value, str):
+        if not value or value.isspace():
+            raise BadCellError(f"the {name} is blank")
+        _check_unicode(value, name)
+        messages = messages_from_json(value) if all_text else None
+        return value if messages is None else read_text(messages, name)
+    if value is None:
+        raise BadCellError(f"the {name} is missing")
+    if not isinstance(value, list):
+        raise BadCellError(f"the {name} is not text: {type(value).__name__}")
+    if not value:
+        raise BadCellError(f"the {name} is blank")
+    if not is_messages(value):
+        raise BadCellError(
+            f"the {name} is not text: a list, but not of messages with role and content"
+        )
+    return [_read_message(message, name) for message in value]
+
+
+def _read_message(message: Message, name: str) -> Message:
+    # Arrow gives every message all keys that any of them has; those without a value are not said.
+    message = {key: value for key, value in message.items() if value is not None}
+    content = message["content"]
+    if len(message) == 2 and isinstance(content, str):
+        _check_unicode(content, name)
+        _check_unicode(message["role"], name)
+    else:
+        try:
+            _check_unicode(json.dumps(message, ensure_ascii=False), name)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadCellError(f"the {name} has a message that is not plain JSON") from error
+    if isinstance(content, str) and (not content or content.isspace()) and len(message) == 2:
+        raise BadCellError(f"the {name} is blank: a message without content")
+    return message
+
+
+def is_messages(value: Any) -> bool:
+    """Whether `value` is a list of messages, each with a role and content."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), (str, list))
+            for message in value
+        )
+    )
+
+
+def messages_from_json(text: str) -> list[Message] | None:
+    """The messages that `text` is the JSON of, or None."""
+    if text[:1] != "[":
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if is_messages(value) else None
+
+
+def _check_unicode(text: str, name: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadCellError(f"undecodable bytes: half a character in the {name}") from error
+
+
+def read_number(value: Any, name: str) -> float:
+    """A finite number, also as text ("1", " 2.5 ").
+
+    >>> read_number("3", "rank")
+    3.0
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise BadCellError(f"the {name} is missing")
+    # What Python calls a number and nobody else does: True, and "1_000".
+    if not isinstance(value, bool) and not (isinstance(value, str) and "_" in value):
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        else:
+            if math.isfinite(number):
+                return number
+    raise BadCellError(f"the {name} is not a finite number: {shown(value)}")
+
+
+def read_optional_number(value: Any, name: str) -> float | None:
+    """A finite number, or None for a cell that is empty or not there; a weight is not negative."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    number = read_number(value, name)
+    if name == "weight" and number < 0:
+        raise BadCellError(f"the weight is negative: {shown(value)}")
+    return number
+
+
+def read_label(value: Any, name: str) -> str | None:
+    """A category or the name of a model, or None for a cell that is empty or not there."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        _check_unicode(value, name)
+        return sys.intern(value)
+    if isinstance(value, (int, float)):
+        return str(value)
+    raise BadCellError(f"the {name} is not text: {type(value).__name__}")
+
+
+def read_list(value: Any, name: str, all_text: bool = False) -> list[Any]:
+    """A list in a cell; with `all_text` (CSV) it is written as JSON.
+
+    >>> read_list("[2, 1]", "ranks", all_text=True)
+    [2, 1]
+    """
+    if value is None or value == "":
+        raise BadCellError(f"the {name} are missing")
+    if all_text and isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise BadCellError(f"the {name} are not a JSON list") from error
+    if not isinstance(value, list):
+        raise BadCellError(f"the {name} are not a list: {type(value).__name__}")
+    return value
+
+
+def fit(prompt: Text, completions: list[Text]) -> tuple[Text, list[Text]]:
+    """Prompt and completions of one kind, no completion repeating the prompt.
+
+    Beside messages, a prompt that is a string becomes a message of the user's and a completion one
+    of the assistant's. Messages at the start of a completion that are those of the prompt go.
+
+    >>> fit("Hi", [[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]])
+    ([{'role': 'user', 'content': 'Hi'}], [[{'role': 'assistant', 'content': 'Yes?'}]])
+    """
+    if isinstance(prompt, str) and all(isinstance(text, str) for text in completions):
+        return prompt, completions
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    fitted: list[Text] = []
+    for text in completions:
+        if isinstance(text, str):
+            text = [{"role": "assistant", "content": text}]
+        elif prompt and text[: len(prompt)] == prompt:
+            text = text[len(prompt) :]
+            if not text:
+                raise BadCellError("the completion is blank: it only repeats the prompt")
+        fitted.append(text)
+    return prompt, fitted
+
+
+def implicit_prompt(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
+    """Prompt, chosen and rejected of a pair whose prompt stands at the start of both.
+
+    Of messages it is the longest common prefix. Of strings it is the longest common prefix cut back
+    to the last sign that an answer begins ("\\n\\nAssistant:"), or else to the last white space,
+    which stays with the completions; it may be empty. Both completions keep something. This is what
+    TRL calls an implicit prompt (`trl.extract_prompt`), cut so that no word is split.
+
+    >>> implicit_prompt("Human: Hi\\n\\nAssistant: Yes?", "Human: Hi\\n\\nAssistant: Yo")
+    ('Human: Hi\\n\\nAssistant:', ' Yes?', ' Yo')
+    >>> implicit_prompt("The sky is blue.", "The sky is black.")
+    ('The sky is', ' blue.', ' black.')
+    """
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        # One side in messages: the other is an answer without its prompt.
+        _, (a, b) = fit([], [chosen, rejected])
+        length = 0
+        while length < min(len(a), len(b)) - 1 and a[length] == b[length]:
+            length += 1
+        return a[:length], a[length:], b[length:]
+    common = chosen[: _common_length(chosen, rejected)]
+    cuts = [match.end() for match in TURN.finditer(common)][::-1]
+    cuts += [match.start() for match in re.finditer(r"\s+", common)][::-1]
+    cut = next((cut for cut in cuts if chosen[cut:].strip() and rejected[cut:].strip()), 0)
+    return common[:cut], chosen[cut:], rejected[cut:]
+
+
+def _common_length(a: str, b: str) -> int:
+    """How many characters two strings begin with in common, by halving."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def characters(text: Text) -> int:
+    """The length of a text in characters; of messages, of all that they say.
+
+    >>> characters([{"role": "user", "content": "Hi"}])
+    2
+    """
+    if isinstance(text, str):
+        return len(text)
+    return sum(
+        len(content)
+        if isinstance(content := message["content"], str)
+        else _part_characters(content)
+        for message in text
+    )
+
+
+def _part_characters(parts: list[Any]) -> int:
+    return sum(len(part.get("text") or "") for part in parts if isinstance(part, dict))
+
+
+def shown(value: Any, depth: int = 0) -> Any:
+    """`value` such that it can be written as JSON and read by a person.
+
+    >>> shown({"a": b"caf\\xc3", "b": float("nan")})
+    {'a': 'caf\ufffd', 'b': 'nan'}
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if depth > 20:
+        return "…"
+    if isinstance(value, dict):
+        return {str(shown(key)): shown(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shown(item, depth + 1) for item in value]
+    return str(value)

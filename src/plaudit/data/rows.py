@@ -1,0 +1,572 @@
+"""From files to rows: CSV, TSV, JSON lines, JSON and Parquet, plain, .gz or .zst, and `datasets`.
+
+A `Source` is one file (or one data set of the `datasets` library) whose rows can be read any number
+of times, each time from the start and never more than a few at once. A `Row` is what stood at one
+place: its values by column, or the problem that kept it from being read. What the columns mean is
+not known here (see readers.py). A broken row is a `Row` with a problem; a file that cannot be read
+at all (missing, truncated, not what its suffix says) raises `PlauditError`.
+"""
+
+import codecs
+import csv
+import glob
+import gzip
+import io
+import json
+import os
+import re
+import tempfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import zstandard
+
+from plaudit.errors import PlauditError
+
+KINDS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet")
+PACKINGS = ("gz", "zst")
+# A single field or JSON element may be this long, in characters. A quote that is never closed would
+# otherwise take the rest of a file of any size into memory.
+LONGEST_FIELD = 1 << 25
+CHUNK = 1 << 20
+
+
+class Row(NamedTuple):
+    """What stood at `line` of `file`: the `values` by column, or the `problem` with the `raw` text.
+
+    `line` is the 1-based physical line the row begins on; for Parquet and `datasets`, which have no
+    lines, the 1-based number of the row.
+    """
+
+    file: str
+    line: int
+    values: dict[str, Any] | None
+    problem: str | None = None
+    raw: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file or data set: its name for messages, its size in bytes, and a way to read its rows.
+
+    `all_text` says that every value is text (CSV, TSV), so that lists and messages in it are JSON.
+    `columns` reads the names of the columns where the file states them, and gives [] where rows do.
+    """
+
+    name: str
+    size: int
+    rows: Callable[[], Iterator[Row]]
+    all_text: bool = False
+    columns: Callable[[], list[str]] = list
+
+
+def place(file: str, line: int | None) -> str:
+    """Where a row stood, for messages.
+
+    >>> place("a.csv.gz", 12), place("a.parquet", 12)
+    ('a.csv.gz:12', 'a.parquet, row 12')
+    """
+    if line is None:
+        return file
+    kind, _ = kind_of(file)
+    return f"{file}:{line}" if kind not in (None, "parquet") else f"{file}, row {line}"
+
+
+@cache
+def kind_of(path: str | Path) -> tuple[str | None, str | None]:
+    """The kind of a data file and how it is packed, by its suffixes; (None, None) for no data file.
+
+    >>> kind_of("pairs.JSONL.zst"), kind_of("pairs.csv"), kind_of("notes.txt")
+    (('jsonl', 'zst'), ('csv', None), (None, None))
+    """
+    parts = os.path.basename(path).lower().split(".")[1:]
+    packing = parts.pop() if parts and parts[-1] in PACKINGS else None
+    return (parts[-1], packing) if parts and parts[-1] in KINDS else (None, None)
+
+
+# ---------------------------------------------------------------- from what the user names to files
+
+
+def find_sources(
+    source: Any, split: str | None = None, streaming: bool | None = None
+) -> list[Source]:
+    """The files or data sets that `source` names, in a fixed order, each once.
+
+    `source` is a path, a folder, a glob, the name of a data set on the hub ("org/name") or a list
+    of these; what exists on disk is never looked for on the hub. `split` picks a split of a
+    `datasets` folder or hub data set (default "train"), or the files of a folder that are named
+    after it. Raises `PlauditError` when something named does not exist or holds no data.
+    """
+    if isinstance(source, (list, tuple)):
+        if not source:
+            raise PlauditError("the list of data files is empty; name at least one")
+        found = [one for item in source for one in find_sources(item, split, streaming)]
+    elif isinstance(source, (str, Path)):
+        found = _find(os.path.expanduser(str(source)), split, streaming)
+    else:
+        raise PlauditError(
+            f"data must be named by a path or a list of paths, not by a {type(source).__name__}; "
+            "for records in memory use Rankings.from_list"
+        )
+    return list({os.path.realpath(one.name): one for one in found}.values())
+
+
+def _find(name: str, split: str | None, streaming: bool | None) -> list[Source]:
+    if os.path.isdir(name):
+        return _find_in_folder(name, split)
+    if os.path.exists(name):
+        return [_file(name)]
+    if glob.has_magic(name):
+        matches = sorted(glob.glob(name, recursive=True))
+        if not matches:
+            raise PlauditError(f"{name}: no file matches; check the pattern and the folder")
+        folders = [match for match in matches if os.path.isdir(match)]
+        files = [_file(match) for match in matches if match not in folders]
+        return files or [one for folder in folders for one in _find_in_folder(folder, split)]
+    looks_like_path = name.startswith((".", "/")) or kind_of(name) != (None, None)
+    if not looks_like_path and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return [_hub(name, split, streaming)]
+    raise PlauditError(f"{name}: no such file or folder; check the path")
+
+
+def _find_in_folder(folder: str, split: str | None) -> list[Source]:
+    names = os.listdir(folder)
+    if "dataset_dict.json" in names or "state.json" in names:
+        return [_saved_dataset(folder, split)]
+    files = sorted(
+        str(path)
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+        and kind_of(path) != (None, None)
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    )
+    if not files:
+        raise PlauditError(f"{folder}: no data in this folder; wanted: {', '.join(KINDS)} files")
+    if split is not None:
+        word = re.compile(rf"(?<![a-z]){re.escape(split)}(?![a-z])", re.IGNORECASE)
+        files = [file for file in files if word.search(os.path.relpath(file, folder))]
+        if not files:
+            raise PlauditError(f"{folder}: no data file in this folder is named after '{split}'")
+    return [_file(file) for file in files]
+
+
+def _file(name: str) -> Source:
+    kind, _ = kind_of(name)
+    if kind is None:
+        raise PlauditError(
+            f"{name}: not a kind of file known here; wanted: {', '.join(KINDS)}, "
+            f"each also with {' or '.join('.' + packing for packing in PACKINGS)}"
+        )
+    readers: dict[str, Callable[[str], Iterator[Row]]] = {
+        "csv": _csv_rows,
+        "tsv": _csv_rows,
+        "jsonl": _json_lines,
+        "ndjson": _json_lines,
+        "json": _json_rows,
+        "parquet": _parquet_rows,
+    }
+    columns: dict[str, Callable[[str], list[str]]] = {
+        "csv": _csv_columns,
+        "tsv": _csv_columns,
+        "parquet": _parquet_columns,
+    }
+    return Source(
+        name,
+        os.path.getsize(name),
+        lambda: readers[kind](name),
+        all_text=kind in ("csv", "tsv"),
+        columns=lambda: columns[kind](name) if kind in columns else [],
+    )
+
+
+# --------------------------------------------------------------------------------- opening a file
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[BinaryIO]:
+    """The unpacked bytes of a file; whatever is wrong with the file is a `PlauditError`."""
+    _, packing = kind_of(name)
+    try:
+        with open(name, "rb") as file:
+            if packing == "gz":
+                yield cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=file)))
+            elif packing == "zst":
+                yield cast(BinaryIO, io.BufferedReader(_Unzstd(file), CHUNK))
+            else:
+                yield file
+    except EOFError as error:
+        raise PlauditError(f"{name}: ends too soon; was it copied whole?") from error
+    except (zlib.error, zstandard.ZstdError, gzip.BadGzipFile) as error:
+        raise PlauditError(f"{name}: damaged, or not packed as its suffix says: {error}") from error
+    except OSError as error:
+        raise PlauditError(f"{name}: cannot be read: {error.strerror or error}") from error
+
+
+class _Unzstd(io.RawIOBase):
+    """The unpacked bytes of a .zst file. Unlike zstandard's own reader it notices a missing end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._frame: Any = None
+        self._packed = b""
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while not self._ready:
+            # Small bites: what one of them unpacks to is held in memory.
+            self._packed = self._packed or self._file.read(1 << 14)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError("the last frame is not complete")
+                return 0
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(self._packed)
+            self._packed = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        taken = min(len(target), len(self._ready))
+        target[:taken] = self._ready[:taken]
+        self._ready = self._ready[taken:]
+        return taken
+
+
+def _text(name: str, file: BinaryIO, newline: str) -> io.TextIOWrapper:
+    """Text in which a byte that is not UTF-8 is a lone surrogate, so that one row can be blamed."""
+    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(Any, file))
+    if buffered.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise PlauditError(f"{name}: this is UTF-16; save it as UTF-8")
+    return io.TextIOWrapper(
+        buffered, encoding="utf-8-sig", errors="surrogateescape", newline=newline
+    )
+
+
+def _readable(text: str) -> str:
+    """`text` with a replacement character for each byte that could not be decoded."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _broken_unicode(text: str) -> bool:
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+# ------------------------------------------------------------------------------------- CSV and TSV
+
+_CSV_PROBLEMS = {
+    "unexpected end of data": "broken CSV: a quote is opened and never closed",
+    "expected after": "broken CSV: text after a closing quote; "
+    "a quote inside a quoted field must be doubled",
+    "field larger": f"broken CSV: a field of more than {LONGEST_FIELD:,} characters; "
+    "is a quote not closed?",
+    "new-line character": "broken CSV: a carriage return outside quotes",
+}
+
+
+class _Lines:
+    """The lines of a file, numbered, able to hand out those of the present record once more."""
+
+    def __init__(self, file: Iterator[str]) -> None:
+        self._file = file
+        self._again: deque[str] = deque()
+        self.number = 0
+        self.record: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._file)
+        self.number += 1
+        self.record.append(line)
+        return line
+
+    def retry_after_first(self) -> None:
+        """Go back to the line after the one the present record began on."""
+        self._again.extendleft(reversed(self.record[1:]))
+        self.number -= len(self.record) - 1
+        del self.record[1:]
+
+
+def _csv_records(name: str, file: BinaryIO) -> Iterator[tuple[int, list[str], str | None]]:
+    """Each record as (line, fields, None), a broken one as (line, [its line], problem).
+
+    The parser is strict: a quote out of place most often means that an earlier one was never
+    closed and has swallowed the lines between. So a broken record costs the line it began on, and
+    reading goes on with the line after that.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
+    lines = _Lines(_text(name, file, newline="\n"))
+    delimiter = "\t" if kind_of(name)[0] == "tsv" else ","
+    records = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.record.clear()
+        line = lines.number + 1
+        try:
+            fields = next(records)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = next(
+                (ours for theirs, ours in _CSV_PROBLEMS.items() if theirs in str(error)),
+                f"broken CSV: {error}",
+            )
+            lines.retry_after_first()
+            yield line, lines.record[:1], problem
+            continue
+        if len(fields) > 1 or any(field.strip() for field in fields):
+            yield line, fields, None
+
+
+def _csv_header(name: str, records: Iterator[tuple[int, list[str], str | None]]) -> list[str]:
+    for line, fields, problem in records:
+        if problem:
+            raise PlauditError(f"{name}:{line}: the header cannot be read: {problem}")
+        return [_readable(field) for field in fields]
+    raise PlauditError(f"{name}: the file is empty")
+
+
+def _csv_columns(name: str) -> list[str]:
+    with _opened(name) as file:
+        return _csv_header(name, _csv_records(name, file))
+
+
+def _csv_rows(name: str) -> Iterator[Row]:
+    with _opened(name) as file:
+        records = _csv_records(name, file)
+        header = _csv_header(name, records)
+        for line, fields, problem in records:
+            everything = "".join(fields)
+            if problem:
+                pass
+            elif len(fields) != len(header):
+                problem = (
+                    f"wrong number of fields: {len(fields)} where the header has {len(header)}"
+                )
+            elif "\0" in everything:
+                problem = "a NUL byte"
+            elif _broken_unicode(everything):
+                problem = "undecodable bytes"
+            else:
+                yield Row(name, line, dict(zip(header, fields, strict=True)))
+                continue
+            yield Row(name, line, None, problem, _readable(",".join(fields)))
+
+
+# ------------------------------------------------------------------------------------------- JSON
+
+
+def _json_row(name: str, line: int, value: Any, raw: str) -> Row:
+    if isinstance(value, dict):
+        return Row(name, line, value)
+    return Row(name, line, None, f"not an object: {type(value).__name__}", raw)
+
+
+def _json_lines(name: str) -> Iterator[Row]:
+    with _opened(name) as file:
+        first = True
+        for line, data in enumerate(file, start=1):
+            if first:
+                first = False
+                if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise PlauditError(f"{name}: this is UTF-16; save it as UTF-8")
+                data = data.removeprefix(codecs.BOM_UTF8)
+            data = data.strip()
+            if not data:
+                continue
+            try:
+                value = json.loads(data.decode())
+            except UnicodeDecodeError:
+                yield Row(name, line, None, "undecodable bytes", data.decode(errors="replace"))
+                continue
+            except (ValueError, RecursionError) as error:
+                # A ValueError that is no JSONDecodeError: a number of thousands of digits.
+                yield Row(name, line, None, f"broken JSON: {_why(error)}", data.decode())
+                continue
+            yield _json_row(name, line, value, data.decode())
+
+
+def _json_rows(name: str) -> Iterator[Row]:
+    """A .json file: a list of objects, or JSON lines under another suffix."""
+    with _opened(name) as file:
+        start = _text(name, file, newline="\n").read(CHUNK).lstrip()
+    yield from _json_list(name) if start.startswith("[") else _json_lines(name)
+
+
+def _json_list(name: str) -> Iterator[Row]:
+    """The elements of one JSON list, without ever holding more than one and a piece of the file."""
+    decoder = json.JSONDecoder()
+    with _opened(name) as file:
+        text = _text(name, file, newline="\n")
+        buffer, at, line, ended = text.read(CHUNK), 0, 1, False
+        at = buffer.index("[") + 1
+        line += buffer.count("\n", 0, at)
+        after_element = False
+        while True:
+            # Before an element: white space, and a comma after the element before it.
+            start = at
+            while at < len(buffer) and buffer[at] in " \t\r\n":
+                at += 1
+            line += buffer.count("\n", start, at)
+            if at < len(buffer):
+                if buffer[at] == "]":
+                    return
+                if after_element:
+                    if buffer[at] != ",":
+                        raise _broken_list(name, line, "a comma is missing")
+                    at, after_element = at + 1, False
+                    continue
+                try:
+                    value, end = decoder.raw_decode(buffer, at)
+                except (ValueError, RecursionError) as error:
+                    if (
+                        ended
+                        or isinstance(error, RecursionError)
+                        or len(buffer) - at > LONGEST_FIELD
+                    ):
+                        raise _broken_list(name, line, _why(error)) from error
+                else:
+                    # At the very end of the buffer a number may go on in the next piece.
+                    if end < len(buffer) or ended:
+                        raw = buffer[at:end]
+                        if _broken_unicode(raw):
+                            yield Row(name, line, None, "undecodable bytes", _readable(raw))
+                        else:
+                            yield _json_row(name, line, value, raw)
+                        line += raw.count("\n")
+                        at, after_element = end, True
+                        continue
+            elif ended:
+                raise _broken_list(name, line, "the list is not closed")
+            piece = text.read(max(CHUNK, len(buffer) - at))
+            buffer, at, ended = buffer[at:] + piece, 0, not piece
+
+
+def _broken_list(name: str, line: int, why: str) -> PlauditError:
+    return PlauditError(
+        f"{name}:{line}: broken JSON: {why}. Nothing after this place can be read; "
+        "mend it, or write one object a line (.jsonl), where a broken one costs only itself"
+    )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number too long"
+
+
+# --------------------------------------------------------------------------- Parquet and `datasets`
+
+
+@contextmanager
+def _parquet(name: str) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    with _opened(name) as file:
+        if kind_of(name)[1] is None:
+            whole: Any = file
+        else:
+            # Parquet is read from its end: unpack to disk, not to memory.
+            whole = tempfile.TemporaryFile()  # noqa: SIM115 (closed below)
+            while piece := file.read(CHUNK):
+                whole.write(piece)
+            whole.seek(0)
+        try:
+            yield pyarrow.parquet.ParquetFile(whole)
+        except pyarrow.ArrowException as error:
+            why = str(error).splitlines()[0]
+            raise PlauditError(f"{name}: cannot be read as Parquet: {why}") from error
+        finally:
+            whole.close()
+
+
+def _parquet_columns(name: str) -> list[str]:
+    with _parquet(name) as parquet:
+        return list(parquet.schema_arrow.names)
+
+
+def _parquet_rows(name: str) -> Iterator[Row]:
+    with _parquet(name) as parquet:
+        number = 0
+        for batch in parquet.iter_batches(batch_size=1024):
+            try:
+                rows: Sequence[Any] = batch.to_pylist()
+            except UnicodeDecodeError:
+                rows = [_one_of_batch(batch, i) for i in range(batch.num_rows)]
+            for values in rows:
+                number += 1
+                if values is None:
+                    yield Row(name, number, None, "undecodable bytes")
+                else:
+                    yield Row(name, number, values)
+
+
+def _one_of_batch(batch: Any, index: int) -> dict[str, Any] | None:
+    try:
+        return cast(dict[str, Any], batch.slice(index, 1).to_pylist()[0])
+    except UnicodeDecodeError:
+        return None
+
+
+def _saved_dataset(folder: str, split: str | None) -> Source:
+    """A folder written by `save_to_disk`; its rows stay on disk, mapped into memory."""
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        data = load_from_disk(folder)
+    except Exception as error:  # `datasets` raises whatever its parts raise
+        raise PlauditError(f"{folder}: cannot be read as a data set: {_line(error)}") from error
+    if isinstance(data, DatasetDict):
+        split = split or "train"
+        if split not in data:
+            raise PlauditError(
+                f"{folder}: no split '{split}' in this data set; it has: {', '.join(data)}"
+            )
+        data = data[split]
+    size = sum(path.stat().st_size for path in Path(folder).rglob("*.arrow"))
+    return _dataset(folder, size, data)
+
+
+def _hub(name: str, split: str | None, streaming: bool | None) -> Source:
+    from datasets import load_dataset
+
+    split = split or "train"
+    try:
+        data = load_dataset(name, split=split, streaming=bool(streaming))
+    except Exception as error:  # network, name, permission, split: a dozen unrelated exceptions
+        raise PlauditError(
+            f"{name}: no such file here, and the split '{split}' of a data set of this name could "
+            f"not be loaded from the Hugging Face hub ({_line(error)}). Check the name and the "
+            "connection, or download it and give its folder"
+        ) from error
+    return _dataset(name, 0 if streaming else data.dataset_size or 0, data)
+
+
+def _dataset(name: str, size: int, data: Any) -> Source:
+    def rows() -> Iterator[Row]:
+        try:
+            for number, values in enumerate(data, start=1):
+                yield Row(name, number, values)
+        except (OSError, ValueError, TypeError) as error:
+            raise PlauditError(f"{name}: cannot be read on: {_line(error)}") from error
+
+    return Source(name, size, rows, columns=lambda: list(data.column_names or []))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:200]

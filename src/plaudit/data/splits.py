@@ -1,0 +1,58 @@
+"""Divide rankings by prompt: no prompt stands on two sides.
+
+Prompts are ordered by a hash of the seed and their text, and the first ones are held out. So a
+split is the same on every machine, and mostly stays the same when data are added.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from plaudit.data.rankings import Ranking
+from plaudit.errors import PlauditError
+
+
+def split_by_prompt(
+    rankings: Sequence[Ranking], fractions: Sequence[float], seed: int
+) -> list[list[Ranking]]:
+    """Hold out shares of the distinct prompts; the rest comes last.
+
+    Returns one list for each fraction and one for what is left, each in the data's order. A
+    fraction above zero gets at least one prompt.
+
+    Raises:
+        PlauditError: when there are too few prompts for every side to have one.
+
+    >>> rankings = [Ranking(p, ["a", "b"], [0, 1]) for p in "uvwxyz"]
+    >>> [len(part) for part in split_by_prompt(rankings, [1 / 3, 1 / 6], seed=0)]
+    [2, 1, 3]
+    """
+    keys = sorted({ranking.key for ranking in rankings}, key=lambda key: (prompt_hash(key, seed), key))
+    side: dict[str, int] = {}
+    start = 0
+    for number, fraction in enumerate(fractions):
+        count = max(round(fraction * len(keys)), 1) if fraction > 0 else 0
+        side.update(dict.fromkeys(keys[start : start + count], number))
+        start += count
+    if start >= len(keys):
+        raise PlauditError(
+            f"{len(keys)} prompts are too few to hold any out; give more data, or set "
+            "validation_fraction and test_fraction to 0"
+        )
+    parts: list[list[Ranking]] = [[] for _ in range(len(fractions) + 1)]
+    for ranking in rankings:
+        parts[side.get(ranking.key, len(fractions))].append(ranking)
+    return parts
+
+
+def without_prompts_of(
+    rankings: Iterable[Ranking], *held_out: Iterable[Ranking]
+) -> list[Ranking]:
+    """Those of `rankings` whose prompt is in none of the `held_out` sets."""
+    keys = {ranking.key for part in held_out for ranking in part}
+    return [ranking for ranking in rankings if ranking.key not in keys]
+
+
+def prompt_hash(key: str, seed: int) -> int:
+    """64 bits of a prompt and a seed, the same on every machine."""
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=str(seed).encode())
+    return int.from_bytes(digest.digest(), "big")

@@ -1,0 +1,259 @@
+"""Completions from a policy, scored by a reward model: what the reward model is for, seen.
+
+A policy is any causal language model. It samples n completions of each prompt, in batches padded on
+the left, from one seed; `compare` scores them, marks the best of n, and writes JSON and a plot.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from plaudit.console import progress, say
+from plaudit.data.rankings import Text
+from plaudit.errors import PlauditError
+from plaudit.evaluate.evaluation import completion_length
+from plaudit.files import write_json, write_jsonl
+from plaudit.model import base_models
+from plaudit.model.encoding import plain_text
+from plaudit.model.reward_model import best_device
+
+if TYPE_CHECKING:
+    from plaudit.model.reward_model import RewardModel
+
+
+@dataclass
+class Policy:
+    """A causal language model to sample from.
+
+    >>> policy = Policy.load("embedded:smollm2")             # doctest: +SKIP
+    >>> next(policy.sample(["What is a bond?"], n=2, seed=0))  # doctest: +SKIP
+    ['A bond is …', 'Bonds are …']
+    """
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+
+    @classmethod
+    def load(cls, name: str | Path, *, device: str = "auto") -> "Policy":
+        """Load a hub name, a folder, or `embedded:smollm2`.
+
+        Raises `PlauditError` where there is no such model or it cannot generate.
+        """
+        from transformers import AutoModelForCausalLM
+
+        source = base_models.locate(str(name))
+        config = base_models.load_config(source)
+        if base_models.kind_of(config, str(name)) != "decoder":
+            raise PlauditError(f"policy: {name} is an encoder; only a decoder generates text")
+        tokenizer = base_models.load_tokenizer(source)
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        if tokenizer.pad_token is None:
+            raise PlauditError(f"policy: {name}'s tokenizer has neither a pad nor an EOS token")
+        place = torch.device(best_device() if device == "auto" else device)
+        model = base_models.load_weights(source, AutoModelForCausalLM).to(place).eval()
+        return cls(model, tokenizer, place)
+
+    def sample(
+        self,
+        prompts: Iterable[Text],
+        *,
+        n: int = 4,
+        max_new_tokens: int = 128,
+        temperature: float = 0.8,
+        top_p: float = 0.95,
+        batch_size: int = 4,
+        seed: int = 0,
+    ) -> Iterator[list[str]]:
+        """n completions of each prompt, in order; `batch_size` counts prompts.
+
+        `temperature` 0 decodes greedily, where n must be 1. The same seed, prompts and batch size
+        give the same completions on the same machine.
+        """
+        if n < 1:
+            raise PlauditError(f"n: {n} completions are none; take 1 or more")
+        if temperature == 0 and n > 1:
+            raise PlauditError("temperature: 0 decodes greedily, which gives one completion; take n 1")
+        torch.manual_seed(seed)
+        options: dict[str, Any] = {"do_sample": False}
+        if temperature > 0:
+            options = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        stream = iter(prompts)
+        while batch := list(islice(stream, batch_size)):
+            inputs = self._encode(batch, max_new_tokens)
+            with torch.inference_mode(), base_models.quiet():
+                output = self.model.generate(
+                    **inputs,
+                    **options,
+                    num_return_sequences=n,
+                    max_new_tokens=max_new_tokens,
+                    pad_token_id=self.tokenizer.pad_token_id,
+                )
+            new = output[:, inputs["input_ids"].shape[1] :]
+            texts = [
+                text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)
+            ]
+            for start in range(0, len(texts), n):
+                yield texts[start : start + n]
+
+    def _encode(self, prompts: Sequence[Text], max_new_tokens: int) -> dict[str, torch.Tensor]:
+        texts = [self._render(prompt) for prompt in prompts]
+        limit = base_models.position_limit(self.model.config)
+        room = limit - max_new_tokens if limit else None
+        if room is not None and room < 1:
+            raise PlauditError(
+                f"max_new_tokens: {max_new_tokens} fill all the {limit} tokens that the policy reads"
+            )
+        # The end of a prompt is what a completion continues.
+        self.tokenizer.truncation_side = "left"
+        inputs = self.tokenizer(
+            texts,
+            return_tensors="pt",
+            padding=True,
+            truncation=room is not None,
+            max_length=room,
+            add_special_tokens=not self.tokenizer.chat_template,
+        )
+        names = ("input_ids", "attention_mask")
+        return {name: inputs[name].to(self.device) for name in names}
+
+    def _render(self, prompt: Text) -> str:
+        if not self.tokenizer.chat_template:
+            return plain_text(prompt)
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        return self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """n scored completions of each prompt; `best` is the index of the highest reward."""
+
+    prompts: list[Text]
+    completions: list[list[str]]
+    rewards: list[list[float]]
+
+    @property
+    def best(self) -> list[int]:
+        """For each prompt, which completion has the highest reward."""
+        return [max(range(len(r)), key=r.__getitem__) for r in self.rewards]
+
+    def summary(self) -> dict[str, Any]:
+        """What best-of-n gains in reward over taking the first completion, and whether it is length."""
+        from scipy.stats import spearmanr
+
+        first = [r[0] for r in self.rewards]
+        best = [max(r) for r in self.rewards]
+        flat = [x for r in self.rewards for x in r]
+        lengths = [completion_length(c) for cs in self.completions for c in cs]
+        varied = len(set(flat)) > 1 and len(set(lengths)) > 1
+        return {
+            "prompts": len(self.prompts),
+            "completions": len(flat),
+            "mean_reward": sum(flat) / len(flat),
+            "mean_reward_of_first": sum(first) / len(first),
+            "mean_reward_of_best": sum(best) / len(best),
+            "reward_length_correlation": float(spearmanr(flat, lengths)[0]) if varied else None,
+        }
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row for each completion."""
+        for prompt, completions, rewards, best in zip(
+            self.prompts, self.completions, self.rewards, self.best, strict=True
+        ):
+            for k, (completion, reward) in enumerate(zip(completions, rewards, strict=True)):
+                yield {"prompt": prompt, "completion": completion, "reward": reward,
+                       "best": k == best}  # fmt: skip
+
+    def __str__(self) -> str:
+        return format_comparison(self)
+
+    def write(self, folder: str | Path) -> None:
+        """Write `completions.jsonl`, `summary.json` and `comparison.png` into a folder."""
+        from plaudit.evaluate import plots
+
+        folder = Path(folder)
+        write_jsonl(folder / "completions.jsonl", self.rows())
+        write_json(folder / "summary.json", self.summary())
+        plots.comparison(
+            [plain_text(p) for p in self.prompts],
+            self.completions,
+            self.rewards,
+            folder / "comparison.png",
+        )
+
+
+def compare(
+    model: "RewardModel | str | Path",
+    policy: Policy | str | Path,
+    prompts: Sequence[Text],
+    *,
+    n: int = 4,
+    output: str | Path | None = None,
+    **sampling: Any,
+) -> Comparison:
+    """Sample n completions of each prompt from the policy, score them, mark the best.
+
+    Args:
+        model: a reward model, or what `RewardModel.load` takes.
+        policy: a policy, or what `Policy.load` takes.
+        prompts: plain texts or lists of chat messages.
+        n: completions of each prompt.
+        output: a folder for `completions.jsonl`, `summary.json` and `comparison.png`.
+        **sampling: what `Policy.sample` takes.
+
+    Raises:
+        PlauditError: when a model cannot be loaded or there is no prompt.
+    """
+    if not prompts:
+        raise PlauditError("there is no prompt to complete")
+    if isinstance(model, str | Path):
+        from plaudit.model.reward_model import RewardModel
+
+        model = RewardModel.load(model)
+    if isinstance(policy, str | Path):
+        say(f"loading the policy {policy}")
+        policy = Policy.load(policy)
+    samples = policy.sample(prompts, n=n, **sampling)
+    completions = list(progress(samples, "generating", total=len(prompts)))
+    rewards = list(model.score_all(zip(prompts, completions, strict=True)))
+    comparison = Comparison(list(prompts), completions, rewards)
+    if output is not None:
+        comparison.write(output)
+    return comparison
+
+
+def format_comparison(comparison: Comparison, width: int = 100) -> str:
+    """A table for reading: each prompt, its completions from the highest reward down."""
+    lines = []
+    for prompt, completions, rewards in zip(
+        comparison.prompts, comparison.completions, comparison.rewards, strict=True
+    ):
+        lines.append(_shortened(plain_text(prompt), width))
+        order = sorted(range(len(rewards)), key=lambda k: -rewards[k])
+        for place, k in enumerate(order):
+            mark = "★" if place == 0 and len(order) > 1 else " "
+            text = _shortened(completions[k], width - 12) or "(empty)"
+            lines.append(f" {mark} {rewards[k]:+8.3f}  {text}")
+        lines.append("")
+    summary = comparison.summary()
+    lines.append(
+        f"mean reward {summary['mean_reward']:+.3f}; the first of each prompt "
+        f"{summary['mean_reward_of_first']:+.3f}, the best of each {summary['mean_reward_of_best']:+.3f}"
+    )
+    correlation = summary["reward_length_correlation"]
+    if correlation is not None:
+        lines.append(f"rank correlation of reward with length {correlation:+.2f}")
+    return "\n".join(lines)
+
+
+def _shortened(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"

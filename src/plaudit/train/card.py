@@ -1,0 +1,96 @@
+"""The model card: what the model was trained on, with which settings, and what it reached."""
+
+from typing import Any
+
+from jinja2 import Environment
+
+from plaudit.config import Settings
+from plaudit.evaluate.metrics import Figure
+
+_TEMPLATE = """\
+---
+library_name: transformers
+pipeline_tag: text-classification
+tags: [reward-model, plaudit, trl]
+{%- if hub_base %}
+base_model: {{ settings.base }}
+{%- endif %}
+---
+
+# A reward model
+
+It gives a completion of a prompt one number, the reward. Only differences for one prompt mean
+something: σ(r_a − r_b) is the probability that a is preferred to b. Trained by
+[plaudit](https://pypi.org/project/plaudit/) with the {{ settings.loss }} loss on rankings.
+
+## What it reached
+
+{% for name, part in parts.items() -%}
+On {{ part.counts.prompts }} {{ name }} prompts, {{ part.counts.pairs }} pairs
+{%- if name == "validation" %} (which also chose the checkpoint, so these figures flatter){% endif %}:
+
+| | value | 95 % interval, bootstrap over prompts |
+| --- | --- | --- |
+{% for label, figure in figures(part) -%}
+| {{ label }} | {{ "%.3f" | format(figure.value) }} | {{ figure.interval() }} |
+{% endfor %}
+{% endfor -%}
+{% if not parts -%}
+Nothing was held out, so nothing is known of its quality.
+{% endif %}
+## Data
+
+{{ metrics.data.format }} data from {{ names | join(", ") }}, divided by prompt
+{%- if metrics.data.rankings.train is not none %}: {{ metrics.data.rankings.train }} rankings to train on,
+{{ metrics.data.rankings.validation }} to choose the checkpoint, {{ metrics.data.rankings.test }} to measure{% endif %}.
+
+## Use
+
+```python
+from plaudit import RewardModel
+
+RewardModel.load("this/folder").score("a prompt", ["a completion", "another"])
+```
+
+{% if metrics.model.pooling == "mean" -%}
+Or `AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)`, whose own
+small modelling file averages the tokens' scores.
+{%- else -%}
+Or `AutoModelForSequenceClassification.from_pretrained(folder)`, as any classifier with one label.
+{%- endif %} Rows are at most {{ max_length }} tokens.
+
+## Settings
+
+```yaml
+{{ yaml }}```
+"""
+
+
+def model_card(settings: Settings, metrics: dict[str, Any], max_length: int) -> str:
+    """The text of the saved model's `README.md`, from the run's settings and `metrics.json`."""
+    import yaml
+
+    sources = settings.data if isinstance(settings.data, list) else [settings.data]
+    environment = Environment(autoescape=False, keep_trailing_newline=True)  # Markdown, not a page
+    return environment.from_string(_TEMPLATE).render(
+        settings=settings,
+        hub_base="/" in settings.base and not settings.base.startswith((".", "/", "~")),
+        metrics=metrics,
+        parts={name: metrics[name] for name in ("test", "validation") if name in metrics},
+        names=[source.rstrip("/").split("/")[-1] for source in sources],
+        max_length=max_length,
+        yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
+        figures=_figures,
+    )
+
+
+def _figures(part: dict[str, Any]) -> list[tuple[str, Figure]]:
+    labels = {
+        "pairwise_accuracy": "pairwise accuracy",
+        "length_baseline": "preferring the longer completion",
+        "accuracy_above_length": "difference of the two",
+        "log_loss": "log loss",
+        "top1_accuracy": "top-1 accuracy",
+        "kendall_tau_b": "Kendall's τ-b",
+    }
+    return [(label, Figure(**part[name])) for name, label in labels.items()]

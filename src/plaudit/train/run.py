@@ -1,0 +1,544 @@
+"""The main road: read preference data, split it by prompt, train, measure, save everything.
+
+`train` reads top to bottom. It fills a run folder: `model/`, `checkpoints/`, `config.yaml`,
+`metrics.json`, `predictions.jsonl`, `rejected.jsonl`, `log.jsonl`, `plots/`. `metrics.json` comes
+last, so a folder that has it holds a finished run. Under a launcher every process walks the road and
+only the first one writes.
+"""
+
+import functools
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from accelerate import PartialState
+from transformers import EarlyStoppingCallback
+from trl import RewardConfig
+
+from plaudit import console
+from plaudit.config import Settings
+from plaudit.data.rankings import Ranking
+from plaudit.data.readers import Rankings, load_rankings
+from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
+from plaudit.errors import PlauditError
+from plaudit.evaluate import plots
+from plaudit.evaluate.evaluation import Evaluation, evaluate
+from plaudit.files import write_json, write_jsonl, writing
+from plaudit.model.base_models import quiet
+from plaudit.model.encoding import Encoding
+from plaudit.model.reward_model import RewardModel, compute_dtype
+from plaudit.train.card import model_card
+from plaudit.train.losses import LOSSES
+from plaudit.train.trainer import (
+    RankingTrainer,
+    RunLog,
+    last_checkpoint,
+    quiet_callbacks,
+    read_log,
+)
+
+ENCODE_AT_ONCE = 256  # rankings; a tokenizer works in parallel over the rows of one call
+SHUFFLE_BUFFER = 1000  # rankings of a stream that are read ahead to be shuffled
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run: the model it made, what it measured, and where it all is."""
+
+    model: RewardModel
+    metrics: dict[str, Any]
+    folder: Path
+    test: Evaluation | None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rankings of a run by what they are for; no prompt is in two of them."""
+
+    train: Sequence[Ranking] | Rankings
+    validation: list[Ranking]
+    test: list[Ranking]
+    held_out: frozenset[str]  # keys of the prompts that a streamed `train` must leave out
+
+
+def train(
+    data: str | Path | Sequence[str] | None = None,
+    *,
+    output: str | Path | None = None,
+    config: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train a reward model on preference data and measure it on prompts it has not seen.
+
+    Args:
+        data: what `load_rankings` takes; may be left to `config`, or to the run that is resumed.
+        output: the run folder; by default `runs/` and the names of data and base model.
+        config: a YAML file of settings; `settings` go before it.
+        resume: continue the run in `output` from its last whole checkpoint.
+        overwrite: replace the run in `output`.
+        **settings: see `plaudit.config.Settings`.
+
+    Raises:
+        PlauditError: for anything the user can mend.
+
+    >>> run = train("ranked.csv", output="runs/first", max_steps=100)  # doctest: +SKIP
+    >>> run.metrics["test"]["pairwise_accuracy"]                       # doctest: +SKIP
+    {'value': 0.74, 'low': 0.72, 'high': 0.76}
+    """
+    if data is not None:
+        settings["data"] = [str(d) for d in data] if isinstance(data, list | tuple) else str(data)
+    folder, chosen = open_run(output, config, resume, overwrite, settings)
+    say = console.say if PartialState().is_main_process else (lambda _: None)
+    started = time.monotonic()
+
+    rankings = load_rankings(chosen.data, **_reading(chosen))
+    parts = split(rankings, chosen)
+    say(_describe_data(rankings, parts))
+
+    model = load_base(chosen)
+    say(_describe_model(model, chosen))
+    counts: dict[str, int] = {}
+    train_set: Any = (
+        encoded_stream(parts, model.encoding, chosen)
+        if isinstance(parts.train, Rankings)
+        else encoded(parts.train, model.encoding, "encoding", counts)
+    )
+    if PartialState().is_main_process:
+        rankings.write_rejected(folder / "rejected.jsonl")
+    if counts.get("truncated"):
+        say(_describe_truncation(counts, model.encoding))
+
+    checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
+    if resume:
+        say(f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over")
+    trainer = build_trainer(model, train_set, parts.validation, chosen, folder, checkpoint)
+    with quiet():
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model = trained_model(trainer, model, chosen)
+
+    metrics: dict[str, Any] = {
+        "data": {
+            "files": rankings.files,
+            "format": rankings.format,
+            "rankings": {
+                "train": None if rankings.streaming else len(list(parts.train)),
+                "validation": len(parts.validation),
+                "test": len(parts.test),
+            },
+            "rejected": dict(rankings.rejected_by_reason),
+            "truncated": counts,
+        },
+        "model": {"base": chosen.base, "pooling": model.pooling, "kind": model.encoding.kind},
+        "training": {
+            "steps": trainer.state.global_step,
+            "best_step": trainer.state.best_global_step,
+            "seconds": round(time.monotonic() - started, 1),
+            "loss": result.training_loss,
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+        },
+    }
+    test = validation = None
+    if PartialState().is_main_process:
+        if parts.validation:
+            validation = evaluate(model, parts.validation, what="scoring the validation prompts")
+            metrics["validation"] = validation.summary
+        if parts.test:
+            test = evaluate(model, parts.test, what="scoring the test prompts")
+            metrics["test"] = test.summary
+        _save(model, chosen, folder, metrics, test, validation)
+        say(f"saved to {folder}")
+    return Run(model, metrics, folder, test)
+
+
+# ---- the run folder ----
+
+
+def open_run(
+    output: str | Path | None,
+    config: str | Path | None,
+    resume: bool,
+    overwrite: bool,
+    settings: dict[str, Any],
+) -> tuple[Path, Settings]:
+    """Make or find the run folder and the settings it runs with."""
+    if resume and overwrite:
+        raise PlauditError("--resume and --overwrite exclude each other")
+    if resume:
+        if output is None:
+            raise PlauditError("--resume needs the run's folder: -o RUN")
+        folder = Path(output)
+        stored = folder / "config.yaml"
+        if not stored.is_file():
+            raise PlauditError(f"{folder}: there is no run to resume here (no config.yaml)")
+        if (folder / "metrics.json").is_file():
+            raise PlauditError(f"{folder}: this run is finished; --overwrite replaces it")
+        chosen = Settings.build(stored)
+        asked = Settings.build(config, **{"data": chosen.data, **settings})
+        for name in {*settings, *(asked.model_fields_set if config else ())}:
+            if getattr(asked, name) != getattr(chosen, name):
+                raise PlauditError(
+                    f"{name}: the run in {folder} has {getattr(chosen, name)!r}, not "
+                    f"{getattr(asked, name)!r}; a resumed run keeps its settings"
+                )
+        return folder, chosen
+    chosen = Settings.build(config, **settings)
+    folder = Path(output) if output is not None else default_folder(chosen)
+    state = PartialState()
+    if state.is_main_process:
+        if folder.exists() and not folder.is_dir():
+            raise PlauditError(f"{folder}: is a file; the output is a folder")
+        if folder.is_dir() and any(folder.iterdir()):
+            if not (folder / "config.yaml").is_file():
+                raise PlauditError(f"{folder}: is not empty and not a run; choose another folder")
+            if not overwrite:
+                raise PlauditError(
+                    f"{folder}: already holds a run; --resume continues it, --overwrite replaces it"
+                )
+            _clear(folder)
+        chosen.save(folder / "config.yaml")
+    state.wait_for_everyone()
+    return folder, chosen
+
+
+RUN_FILES = ("metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl", "config.yaml")
+RUN_FOLDERS = ("model", "checkpoints", "plots")
+
+
+def _clear(folder: Path) -> None:
+    """Take away what a run wrote, and nothing else that somebody keeps there."""
+    for name in RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    for name in RUN_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def default_folder(settings: Settings) -> Path:
+    """`runs/DATA-BASE`."""
+    first = settings.data if isinstance(settings.data, str) else settings.data[0]
+    stem = Path(first.rstrip("/*")).name.split(".")[0] or "data"
+    return Path("runs") / f"{stem}-{settings.base.replace(':', '/').rstrip('/').split('/')[-1]}"
+
+
+def _save(
+    model: RewardModel,
+    settings: Settings,
+    folder: Path,
+    metrics: dict[str, Any],
+    test: Evaluation | None,
+    validation: Evaluation | None,
+) -> None:
+    model.save(folder / "model")
+    with writing(folder / "model" / "README.md") as file:
+        file.write(model_card(settings, metrics, model.encoding.max_length))
+    write_jsonl(
+        folder / "predictions.jsonl",
+        (
+            row
+            for name, part in (("test", test), ("validation", validation))
+            if part is not None
+            for row in part.predictions(split=name)
+        ),
+    )
+    shown = test or validation
+    if shown is not None:
+        shown.plot(folder / "plots")
+    plots.training_curves(
+        read_log(folder / "log.jsonl"),
+        folder / "plots" / "training.png",
+        best_step=metrics["training"]["best_step"],
+    )
+    write_json(folder / "metrics.json", metrics)
+
+
+# ---- data ----
+
+
+def _reading(settings: Settings) -> dict[str, Any]:
+    return {
+        "columns": settings.columns,
+        "streaming": settings.streaming,
+        "strict": settings.strict,
+        "max_rejected": settings.max_rejected,
+    }
+
+
+def split(rankings: Rankings, settings: Settings) -> Parts:
+    """Hold out test and validation prompts, or take them from files of their own."""
+    given: dict[str, list[Ranking]] = {}
+    for name in ("test", "validation"):
+        source = getattr(settings, f"{name}_data")
+        if source is not None:
+            given[name] = list(load_rankings(source, **_reading(settings)))
+    fractions = [
+        0.0 if name in given else getattr(settings, f"{name}_fraction")
+        for name in ("test", "validation")
+    ]
+    if rankings.streaming:
+        if settings.max_steps < 1:
+            raise PlauditError(
+                "max_steps: is needed when data are streamed, since their length is not known: "
+                "for example --max-steps 1000 (or --no-streaming to read everything first)"
+            )
+        test, validation = _head_of_stream(rankings, fractions, settings)
+        train: Sequence[Ranking] | Rankings = rankings
+    else:
+        test, validation, train = split_by_prompt(list(rankings), fractions, settings.seed)
+    test, validation = given.get("test", test), given.get("validation", validation)
+    held_out = frozenset(ranking.key for part in (test, validation) for ranking in part)
+    if given and not rankings.streaming:
+        before = len(train)
+        train = without_prompts_of(train, test, validation)
+        if len(train) < before:
+            console.say(
+                f"{before - len(train)} training rankings left out: their prompts are among those "
+                "to test or validate on"
+            )
+        if not train:
+            raise PlauditError("every training prompt is among those to test or validate on")
+    return Parts(train, validation, test, held_out)
+
+
+def _head_of_stream(
+    rankings: Rankings, fractions: list[float], settings: Settings
+) -> tuple[list[Ranking], list[Ranking]]:
+    """Held-out rankings from the beginning of a stream, by the hash of their prompts."""
+    parts: tuple[list[Ranking], list[Ranking]] = ([], [])
+    wanted = [settings.max_validation_rankings if fraction else 0 for fraction in fractions]
+    smallest = min((fraction for fraction in fractions if fraction), default=1.0)
+    read = int(settings.max_validation_rankings / smallest) if any(fractions) else 0
+    for ranking in islice(rankings, read):
+        place = prompt_hash(ranking.key, settings.seed) / 2**64
+        number = 0 if place < fractions[0] else 1
+        if place < sum(fractions) and len(parts[number]) < wanted[number]:
+            parts[number].append(ranking)
+    return parts
+
+
+def encoded(
+    rankings: Sequence[Ranking],
+    encoding: Encoding,
+    what: str,
+    counts: dict[str, int] | None = None,
+) -> datasets.Dataset:
+    """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut."""
+    tables = []
+    starts = range(0, len(rankings), ENCODE_AT_ONCE)
+    for start in console.progress(starts, what):
+        rows = encoding.encode(rankings[start : start + ENCODE_AT_ONCE])
+        if counts is not None:
+            count_truncation(rows, counts)
+        tables.append(datasets.Dataset.from_list([_row(row) for row in rows]))
+    return datasets.concatenate_datasets(tables)
+
+
+def encoded_stream(
+    parts: Parts, encoding: Encoding, settings: Settings
+) -> datasets.IterableDataset:
+    """Tokens of the training rankings, encoded as they are read, shuffled within a buffer."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        kept = (ranking for ranking in parts.train if ranking.key not in parts.held_out)
+        while window := list(islice(kept, ENCODE_AT_ONCE)):
+            yield from map(_row, encoding.encode(window))
+
+    stream = datasets.IterableDataset.from_generator(rows)
+    return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not name.endswith("_cut")}
+
+
+def count_truncation(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
+    """Add up how many completions were truncated, and where."""
+    for row in rows:
+        for prompt_cut, completion_cut in zip(row["prompt_cut"], row["completion_cut"], strict=True):
+            counts["rows"] = counts.get("rows", 0) + 1
+            for name, cut in (
+                ("truncated", prompt_cut or completion_cut),
+                ("prompt_cut", prompt_cut),
+                ("completion_cut", completion_cut),
+            ):
+                counts[name] = counts.get(name, 0) + bool(cut)
+
+
+# ---- model and trainer ----
+
+
+def load_base(settings: Settings) -> RewardModel:
+    """The base model under a new head."""
+    return RewardModel.load(
+        settings.base,
+        pooling=settings.pooling,
+        template=settings.template,
+        max_length=settings.max_length,
+        separator=settings.separator,
+        dtype=settings.dtype,
+        device="cpu",  # the trainer moves it where its process runs
+        seed=settings.seed,
+    )
+
+
+def build_trainer(
+    model: RewardModel,
+    train_set: Any,
+    validation: list[Ranking],
+    settings: Settings,
+    folder: Path,
+    checkpoint: Path | None,
+) -> RankingTrainer:
+    """Put model, data, loss and settings together."""
+    loss = LOSSES[settings.loss]
+    if settings.label_smoothing:
+        loss = functools.partial(loss, label_smoothing=settings.label_smoothing)
+    with quiet():
+        arguments = training_arguments(settings, folder, bool(validation))
+        dtype = compute_dtype(settings.dtype, arguments.device)
+        arguments.bf16 = dtype == torch.bfloat16
+        model.dtype, model.device = dtype, arguments.device
+        trainer = RankingTrainer(
+            loss=loss,
+            use_margin=settings.loss == "bradley-terry",
+            max_tokens_per_batch=settings.max_tokens_per_batch,
+            pad_token_id=model.encoding.tokenizer.pad_token_id,
+            model=model.model,
+            args=arguments,
+            train_dataset=train_set,
+            eval_dataset=encoded(validation, model.encoding, "encoding the validation prompts")
+            if validation
+            else None,
+            processing_class=model.encoding.tokenizer,
+            peft_config=_lora(settings),
+        )
+    quiet_callbacks(trainer)
+    if PartialState().is_main_process:
+        resumed = int(checkpoint.name.split("-")[-1]) if checkpoint else 0
+        trainer.add_callback(RunLog(folder / "log.jsonl", resumed))
+    if settings.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
+    return trainer
+
+
+def training_arguments(settings: Settings, folder: Path, validate: bool) -> RewardConfig:
+    """Our settings in TRL's and transformers' own terms."""
+    if settings.early_stopping_patience and not validate:
+        raise PlauditError("early_stopping_patience: needs validation prompts to watch")
+    if "tensorboard" in settings.report_to:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+    same_names = (
+        "learning_rate",
+        "lr_scheduler_type",
+        "warmup_steps",
+        "weight_decay",
+        "max_grad_norm",
+        "optim",
+        "num_train_epochs",
+        "max_steps",
+        "per_device_train_batch_size",
+        "per_device_eval_batch_size",
+        "gradient_accumulation_steps",
+        "gradient_checkpointing",
+        "disable_dropout",
+        "seed",
+        "logging_steps",
+        "save_steps",
+        "save_total_limit",
+        "report_to",
+    )
+    try:
+        return RewardConfig(
+            output_dir=str(folder / "checkpoints"),
+            **{name: getattr(settings, name) for name in same_names},
+            center_rewards_coefficient=settings.center_rewards_coefficient or None,
+            eval_strategy="steps" if validate else "no",
+            eval_steps=settings.eval_steps or settings.save_steps,
+            save_strategy="steps",
+            load_best_model_at_end=validate,
+            metric_for_best_model=settings.metric_for_best_model if validate else None,
+            greater_is_better=settings.metric_for_best_model == "pairwise_accuracy",
+            restore_callback_states_from_checkpoint=True,
+            max_length=None,  # truncation is ours, and nothing is filtered
+            remove_unused_columns=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            bf16=False,  # decided by `dtype` once the device is known
+            disable_tqdm=True,
+        )
+    except ValueError as error:  # transformers' own checks of what only it knows: optim, report_to
+        raise PlauditError(" ".join(str(error).split())) from error
+
+
+def _lora(settings: Settings) -> Any:
+    if not settings.lora_r:
+        return None
+    from peft import LoraConfig, TaskType
+
+    return LoraConfig(
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=settings.lora_target_modules,
+        task_type=TaskType.SEQ_CLS,  # keeps the head trainable, and saves it with the adapters
+    )
+
+
+def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Settings) -> RewardModel:
+    """The model that training left, whole and in one place, adapters merged.
+
+    Every process must call this; where weights are sharded it gathers them.
+    """
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        model = load_base(settings)
+        inner = model.model
+        if settings.lora_r:
+            from peft import get_peft_model
+
+            inner = get_peft_model(inner, _lora(settings))
+        if weights:  # only the first process has them
+            inner.load_state_dict(weights)
+    else:
+        inner = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if settings.lora_r:
+        inner = inner.merge_and_unload()
+    model.model = inner.eval()
+    return model
+
+
+# ---- what is said ----
+
+
+def _describe_data(rankings: Rankings, parts: Parts) -> str:
+    held = f"{len(parts.validation):,} validation, {len(parts.test):,} test"
+    if isinstance(parts.train, Rankings):
+        return f"streaming {rankings.format} data; held out: {held} rankings"
+    return (
+        f"{rankings.format} data, {len(rankings):,} rankings: {len(parts.train):,} train, {held} "
+        "(no prompt on two sides)"
+    )
+
+
+def _describe_model(model: RewardModel, settings: Settings) -> str:
+    encoding = model.encoding
+    count = sum(p.numel() for p in model.model.parameters())
+    return (
+        f"{settings.base}: {encoding.kind}, {count / 1e6:.1f} M parameters, pooling "
+        f"{model.pooling}, {encoding.template} text, up to {encoding.max_length} tokens"
+    )
+
+
+def _describe_truncation(counts: dict[str, int], encoding: Encoding) -> str:
+    return (
+        f"{counts['truncated']:,} of {counts['rows']:,} completions are truncated to "
+        f"{encoding.max_length} tokens: {counts['prompt_cut']:,} lose the beginning of the prompt, "
+        f"{counts['completion_cut']:,} the end of the completion"
+    )
