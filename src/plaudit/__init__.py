@@ -1,1 +1,53 @@
-"""plaudit: from preference data to a reward model that people trust."""
+"""plaudit: from preference data to a reward model that people trust.
+
+The public names. They are imported when they are first used, since some of them bring torch along.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plaudit.config import Settings
+    from plaudit.data.rankings import Ranking
+    from plaudit.data.readers import Rankings, load_rankings
+    from plaudit.errors import PlauditError
+    from plaudit.evaluation.evaluate import Evaluation, evaluate
+    from plaudit.generate import Policy, compare
+    from plaudit.model.reward_model import RewardModel
+    from plaudit.training.run import Run, train
+
+_HOME = {
+    "Evaluation": "plaudit.evaluation.evaluate",
+    "PlauditError": "plaudit.errors",
+    "Policy": "plaudit.generate",
+    "Ranking": "plaudit.data.rankings",
+    "Rankings": "plaudit.data.readers",
+    "RewardModel": "plaudit.model.reward_model",
+    "Run": "plaudit.training.run",
+    "Settings": "plaudit.config",
+    "compare": "plaudit.generate",
+    "evaluate": "plaudit.evaluation.evaluate",
+    "load_rankings": "plaudit.data.readers",
+    "train": "plaudit.training.run",
+}
+
+__all__ = [
+    "Evaluation",
+    "PlauditError",
+    "Policy",
+    "Ranking",
+    "Rankings",
+    "RewardModel",
+    "Run",
+    "Settings",
+    "compare",
+    "evaluate",
+    "load_rankings",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'plaudit' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

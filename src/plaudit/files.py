@@ -74,6 +74,14 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def refuse_to_overwrite(path: str | Path, overwrite: bool = False) -> None:
+    """Raise `PlauditError` when something stands at `path` that nobody asked to replace."""
+    path = Path(path)
+    taken = any(path.iterdir()) if path.is_dir() else path.exists()
+    if taken and not overwrite:
+        raise PlauditError(f"{path}: already exists; --overwrite replaces it")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically. NaN is refused, not written."""
     with writing(path) as file:

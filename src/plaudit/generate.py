@@ -15,7 +15,6 @@ import torch
 from plaudit.console import progress, say
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
-from plaudit.evaluate.evaluation import completion_length
 from plaudit.files import write_json, write_jsonl
 from plaudit.model import base_models
 from plaudit.model.encoding import plain_text
@@ -79,7 +78,9 @@ class Policy:
         if n < 1:
             raise PlauditError(f"n: {n} completions are none; take 1 or more")
         if temperature == 0 and n > 1:
-            raise PlauditError("temperature: 0 decodes greedily, which gives one completion; take n 1")
+            raise PlauditError(
+                "temperature: 0 decodes greedily, which gives one completion; take n 1"
+            )
         torch.manual_seed(seed)
         options: dict[str, Any] = {"do_sample": False}
         if temperature > 0:
@@ -152,7 +153,7 @@ class Comparison:
         first = [r[0] for r in self.rewards]
         best = [max(r) for r in self.rewards]
         flat = [x for r in self.rewards for x in r]
-        lengths = [completion_length(c) for cs in self.completions for c in cs]
+        lengths = [len(c) for cs in self.completions for c in cs]
         varied = len(set(flat)) > 1 and len(set(lengths)) > 1
         return {
             "prompts": len(self.prompts),
@@ -177,7 +178,7 @@ class Comparison:
 
     def write(self, folder: str | Path) -> None:
         """Write `completions.jsonl`, `summary.json` and `comparison.png` into a folder."""
-        from plaudit.evaluate import plots
+        from plaudit.evaluation import plots
 
         folder = Path(folder)
         write_jsonl(folder / "completions.jsonl", self.rows())

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+# The rank that marks "no completion here" where rankings of different K share a tensor. The same
+# value as transformers pads labels with, so that it survives its evaluation loop.
+PADDING = -100
+
 # A chat message as every chat template takes it: {"role": "user", "content": "…"}.
 Message = dict[str, Any]
 # A prompt or a completion: plain text, or the messages of a dialogue.

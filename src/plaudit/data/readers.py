@@ -441,17 +441,18 @@ def _read(
 ) -> Iterator[Ranking | Rejected]:
     format = parts[0][1].format
     if format == "pairs":
-        pairs = _each(parts, tally, _pair)
+        pairs = _each(parts, tally, streaming, _pair)
         return _unless_contradicted_lately(pairs) if streaming else _unless_contradicted(pairs)
     if format in ("ranked", "scored"):
-        entries = _each(parts, tally, _entry)
+        entries = _each(parts, tally, streaming, _entry)
         return _adjacent(entries, tally) if streaming else _grouped(entries)
-    return _lists(_each(parts, tally, _list_of_entries))
+    return _lists(_each(parts, tally, streaming, _list_of_entries))
 
 
 def _each(
     parts: list[tuple[Source, Layout]],
     tally: Tally,
+    streaming: bool,
     parse: Callable[[Row, Layout, bool], T],
 ) -> Iterator[T | Rejected]:
     """What `parse` makes of every row of every source; a row that is no good as a `Rejected`."""

@@ -314,7 +314,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         topic="the cost of borrowing",
-        numbers={"p": money(3_000, 15_000, 100), "m": money(320, 480, 5), "n": plain(48, 72, 6)},
+        numbers={"p": money(11_000, 15_000, 50), "m": money(320, 385, 5), "n": plain(48, 60, 6)},
         ask=(
             "I am borrowing {p} for a car and pay {m} a month for {n} months. How much of what I "
             "pay is interest?",

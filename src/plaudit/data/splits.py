@@ -26,7 +26,9 @@ def split_by_prompt(
     >>> [len(part) for part in split_by_prompt(rankings, [1 / 3, 1 / 6], seed=0)]
     [2, 1, 3]
     """
-    keys = sorted({ranking.key for ranking in rankings}, key=lambda key: (prompt_hash(key, seed), key))
+    keys = sorted(
+        {ranking.key for ranking in rankings}, key=lambda key: (prompt_hash(key, seed), key)
+    )
     side: dict[str, int] = {}
     start = 0
     for number, fraction in enumerate(fractions):
@@ -44,9 +46,7 @@ def split_by_prompt(
     return parts
 
 
-def without_prompts_of(
-    rankings: Iterable[Ranking], *held_out: Iterable[Ranking]
-) -> list[Ranking]:
+def without_prompts_of(rankings: Iterable[Ranking], *held_out: Iterable[Ranking]) -> list[Ranking]:
     """Those of `rankings` whose prompt is in none of the `held_out` sets."""
     keys = {ranking.key for part in held_out for ranking in part}
     return [ranking for ranking in rankings if ranking.key not in keys]
@@ -54,5 +54,7 @@ def without_prompts_of(
 
 def prompt_hash(key: str, seed: int) -> int:
     """64 bits of a prompt and a seed, the same on every machine."""
-    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=str(seed).encode())
+    digest = hashlib.blake2b(
+        key.encode("utf-8", "surrogatepass"), digest_size=8, key=str(seed).encode()
+    )
     return int.from_bytes(digest.digest(), "big")

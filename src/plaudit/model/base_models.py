@@ -114,7 +114,9 @@ def kind_of(config: Any, name: str) -> Kind:
     from transformers.models.auto import modeling_auto as auto
 
     if getattr(config, "is_encoder_decoder", False):
-        raise PlauditError(f"base: {name} is an encoder-decoder; plaudit takes decoders or encoders")
+        raise PlauditError(
+            f"base: {name} is an encoder-decoder; plaudit takes decoders or encoders"
+        )
     masked = config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if masked and not getattr(config, "is_decoder", False):
         return "encoder"

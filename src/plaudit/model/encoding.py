@@ -13,8 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from plaudit.data.rankings import Message, Ranking, Text
-from plaudit.train.losses import PADDING
+from plaudit.data.rankings import PADDING, Message, Ranking, Text
 
 # What a truncated row keeps for the prompt when the completion alone fills it.
 PROMPT_SHARE = 0.25

@@ -140,9 +140,7 @@ class RewardModel:
             return self.score(prompt, [completions])[0]
         return next(self.score_all([(prompt, completions)]))
 
-    def score_all(
-        self, prompts: Iterable[tuple[Text, Sequence[Text]]]
-    ) -> Iterator[list[float]]:
+    def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
         """Rewards for a stream of (prompt, completions), in order, with flat memory."""
         stream = iter(prompts)
         while window := list(islice(stream, WINDOW)):

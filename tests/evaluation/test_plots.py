@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from plaudit.errors import PlauditError
-from plaudit.evaluate import plots
-from plaudit.evaluate.metrics import summarise
+from plaudit.evaluation import plots
+from plaudit.evaluation.metrics import summarise
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -82,7 +82,7 @@ def test_nothing_to_compare(tmp_path):
 def test_reward_distributions(tmp_path):
     path = plots.reward_distributions([1.0, 2.0, 9.0], [0.5, 0.25], tmp_path / "a.png")
     assert heading(path) == "Median reward: chosen 1.62 above rejected"
-    assert detail(path) == "3 chosen, 2 rejected completions"
+    assert detail(path) == "rewards of 3 chosen, 2 rejected"
     path = plots.reward_distributions([1.0], [2.0], tmp_path / "a.png")
     assert heading(path) == "Median reward: chosen 1.00 below rejected"
 

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-# The rank that marks "no completion here". The same value as transformers pads labels with, so that
-# rankings of different K survive its evaluation loop.
-PADDING = -100
+from plaudit.data.rankings import PADDING
 
 
 def ordered_pairs(rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,15 +28,15 @@ from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
-from plaudit.evaluate import plots
-from plaudit.evaluate.evaluation import Evaluation, evaluate
+from plaudit.evaluation import plots
+from plaudit.evaluation.evaluate import Evaluation, evaluate
 from plaudit.files import write_json, write_jsonl, writing
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.model.reward_model import RewardModel, compute_dtype
-from plaudit.train.card import model_card
-from plaudit.train.losses import LOSSES
-from plaudit.train.trainer import (
+from plaudit.training.card import model_card
+from plaudit.training.losses import LOSSES
+from plaudit.training.trainer import (
     RankingTrainer,
     RunLog,
     last_checkpoint,
@@ -362,7 +362,9 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 def count_truncation(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
     """Add up how many completions were truncated, and where."""
     for row in rows:
-        for prompt_cut, completion_cut in zip(row["prompt_cut"], row["completion_cut"], strict=True):
+        for prompt_cut, completion_cut in zip(
+            row["prompt_cut"], row["completion_cut"], strict=True
+        ):
             counts["rows"] = counts.get("rows", 0) + 1
             for name, cut in (
                 ("truncated", prompt_cut or completion_cut),

@@ -5,7 +5,7 @@ from typing import Any
 from jinja2 import Environment
 
 from plaudit.config import Settings
-from plaudit.evaluate.metrics import Figure
+from plaudit.evaluation.metrics import Figure
 
 _TEMPLATE = """\
 ---

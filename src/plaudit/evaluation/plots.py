@@ -67,6 +67,9 @@ def training_curves(
     "eval_loss", "eval_pairwise_accuracy"} for validation; other keys are ignored. Training is drawn
     light, with a moving average over it when there are many points. `best_step` marks the
     checkpoint that was kept. Returns `path`; raises `PlauditError` when it cannot be written.
+
+    >>> training_curves([{"step": 10, "eval_loss": 0.69}], "training.png")  # doctest: +SKIP
+    PosixPath('training.png')
     """
     heading, detail = _training_heading(log, best_step)
     with _picture(path, 3.6, heading, detail, columns=2) as (left, right):
@@ -107,8 +110,12 @@ def training_curves(
 def reward_distributions(better: ArrayLike, worse: ArrayLike, path: str | Path) -> Path:
     """Histograms of the rewards of chosen and of rejected completions, with their medians.
 
-    `better` and `worse` are [N] and [M] rewards. Returns `path`; raises `PlauditError` when it
+    `better` and `worse` are [N] and [M] rewards; a completion in several pairs may stand in them
+    several times. Returns `path`; raises `PlauditError` when it
     cannot be written.
+
+    >>> reward_distributions([1.2, 0.4], [0.1, -0.3], "rewards.png")  # doctest: +SKIP
+    PosixPath('rewards.png')
     """
     sides = [("chosen", _values(better), BLUE), ("rejected", _values(worse), VERMILLION)]
     medians = [float(np.median(values)) for _, values, _ in sides if len(values)]
@@ -119,7 +126,7 @@ def reward_distributions(better: ArrayLike, worse: ArrayLike, path: str | Path) 
     else:
         word = "above" if medians[0] > medians[1] else "below"
         heading = f"Median reward: chosen {abs(medians[0] - medians[1]):.2f} {word} rejected"
-    detail = ", ".join(f"{len(values):,} {name}" for name, values, _ in sides) + " completions"
+    detail = "rewards of " + ", ".join(f"{len(values):,} {name}" for name, values, _ in sides)
     edges = _edges(np.concatenate([values for _, values, _ in sides]))
     with _picture(path, 4.2, heading, detail) as (axes,):
         for name, values, color in sides:
@@ -132,7 +139,7 @@ def reward_distributions(better: ArrayLike, worse: ArrayLike, path: str | Path) 
             axes.stairs(heights, edges, color=color, linewidth=1.5)
             label = f"{name}, median {median:.2f}"
             axes.axvline(median, color=color, linestyle="--", linewidth=1.5, label=label)
-        axes.set(xlabel="reward", ylabel="share of completions")
+        axes.set(xlabel="reward", ylabel="share of its kind")
         axes.yaxis.set_major_formatter(FuncFormatter(_percent_tick))
         axes.set_ylim(bottom=0)
     return Path(path)
@@ -143,6 +150,9 @@ def margins(margins: ArrayLike, path: str | Path) -> Path:
 
     `margins` is [N], in units of reward. Returns `path`; raises `PlauditError` when it cannot be
     written.
+
+    >>> margins([1.1, 0.7, -0.2], "margins.png")  # doctest: +SKIP
+    PosixPath('margins.png')
     """
     values = _values(margins)
     above, below = _share(values > 0), _share(values < 0)
@@ -184,6 +194,9 @@ def reward_against_length(rewards: ArrayLike, lengths: ArrayLike, path: str | Pa
     `rewards` and `lengths` (characters) are [N]. Points, or hexagons of counts when there are more
     than 2,000, and the median reward of each tenth of the lengths. Returns `path`; raises
     `PlauditError` when it cannot be written.
+
+    >>> reward_against_length([1.2, 0.1], [340, 80], "length.png")  # doctest: +SKIP
+    PosixPath('length.png')
     """
     reward, length = _values(rewards), _values(lengths)
     if len(reward) != len(length):
@@ -245,6 +258,9 @@ def accuracy_by_category(by_category: Mapping[str, Mapping[str, Any]], path: str
 
     `by_category` is that entry of what `metrics.summarise` returns. Best category first. Returns
     `path`; raises `PlauditError` when it cannot be written.
+
+    >>> accuracy_by_category(summary["by_category"], "categories.png")  # doctest: +SKIP
+    PosixPath('categories.png')
     """
     entries = sorted(
         by_category.items(), key=lambda item: (item[1]["pairwise_accuracy"]["value"], item[0])
@@ -296,6 +312,9 @@ def comparison(
     For P prompts, `completions` and `rewards` hold n_i texts and n_i rewards each. Texts are
     shortened; of more than 40 prompts the first 40 are drawn, and the picture says so. Returns
     `path`; raises `PlauditError` when it cannot be written.
+
+    >>> comparison(["2+2?"], [["4", "5"]], [[1.3, -0.8]], "comparison.png")  # doctest: +SKIP
+    PosixPath('comparison.png')
     """
     rows = [_values(reward) for reward in rewards]
     if [len(row) for row in rows] != [len(texts) for texts in completions] or (

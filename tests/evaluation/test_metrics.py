@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from plaudit.errors import PlauditError
-from plaudit.evaluate.metrics import (
+from plaudit.evaluation.metrics import (
     Figure,
     accuracy_above_length,
     bootstrap,
@@ -196,7 +196,7 @@ def test_blocks_of_resamples_do_not_change_the_interval(monkeypatch):
     rng = np.random.default_rng(0)
     sums, counts = rng.normal(size=(40, 2)), rng.integers(1, 4, (40, 2))
     whole = bootstrap(sums, counts, resamples=101, seed=5)
-    monkeypatch.setattr("plaudit.evaluate.metrics.DRAWS_AT_ONCE", 40 * 7)
+    monkeypatch.setattr("plaudit.evaluation.metrics.DRAWS_AT_ONCE", 40 * 7)
     assert bootstrap(sums, counts, resamples=101, seed=5) == whole
 
 
@@ -313,5 +313,5 @@ def test_verdict_says_what_the_intervals_allow(right, longer, says):
 
 
 def test_torch_is_not_imported():
-    code = "import sys, plaudit.evaluate.metrics; sys.exit('torch' in sys.modules)"
+    code = "import sys, plaudit.evaluation.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

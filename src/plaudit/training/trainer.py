@@ -26,17 +26,18 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 from trl import RewardConfig, RewardTrainer
 
 from plaudit.console import interactive, say
+from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
-from plaudit.evaluate.metrics import log_loss, pairwise_accuracy
+from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.model.encoding import collate, per_ranking, token_budget_batches
 from plaudit.model.reward_model import model_inputs
-from plaudit.train.losses import PADDING, ordered_pairs, reward_centring
+from plaudit.training.losses import ordered_pairs, reward_centring
 
 Batch = dict[str, Tensor]
 
 
 class RankingTrainer(RewardTrainer):
-    """Trains on rankings. See `plaudit.train.run.train` for how it is put together.
+    """Trains on rankings. See `plaudit.training.run.train` for how it is put together.
 
     Args:
         loss: one of `losses.LOSSES`, its options already bound; takes rewards `[R, K]`, ranks
@@ -190,6 +191,7 @@ class RankingTrainer(RewardTrainer):
                 self.state.save_to_json(str(staging / name / "trainer_state.json"))
                 _remove(run / name)
                 os.replace(staging / name, run / name)
+                staging.rmdir()
                 self._remove_old_checkpoints(run)
             self.accelerator.wait_for_everyone()
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -320,8 +322,8 @@ class RunLog(TrainerCallback):
         if "loss" not in logs:
             return ""
         done = state.global_step - self.first_step
-        left = (time.monotonic() - self.started) / max(done, 1) * (
-            state.max_steps - state.global_step
+        left = (
+            (time.monotonic() - self.started) / max(done, 1) * (state.max_steps - state.global_step)
         )
         text = f"loss {logs['loss']:.3f}, accuracy {logs.get('accuracy', float('nan')):.3f}"
         return text if self.bar is not None else f"{where}: {text}, {_duration(left)} left"

@@ -316,7 +316,12 @@ def summarise(
 
 
 def format_summary(summary: dict[str, Any]) -> str:
-    """What `summarise` returned as a table for people, with the verdict as its last sentence."""
+    """What `summarise` returned as a table for people, with the verdict as its last sentence.
+
+    >>> summary = summarise([[2.0, 1.0]], [[0, 1]], prompts=["2+2?"], lengths=[[1, 9]])
+    >>> format_summary(summary).splitlines()[0]
+    '1 prompt, 1 ranking, 2 completions, 1 pair'
+    """
 
     def row(label: str, key: str, form: str = ".3f", note: str = "") -> str:
         figure = Figure(**summary[key])

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plaudit.train.losses import PADDING, bradley_terry, plackett_luce, reward_centring
+from plaudit.data.rankings import PADDING
+from plaudit.training.losses import bradley_terry, plackett_luce, reward_centring
 
 rewards_and_ranks = st.integers(2, 6).flatmap(
     lambda k: st.tuples(
@@ -82,7 +83,9 @@ def test_plackett_luce_adds_up_every_order_of_a_tie(example):
 @given(st.floats(-30, 30), st.floats(-30, 30))
 def test_all_losses_agree_on_a_pair(a, b):
     pair = torch.tensor([[a, b]], dtype=torch.float64), torch.tensor([[0, 1]])
-    assert plackett_luce(*pair).item() == pytest.approx(bradley_terry(*pair).item(), rel=1e-6, abs=1e-7)
+    assert plackett_luce(*pair).item() == pytest.approx(
+        bradley_terry(*pair).item(), rel=1e-6, abs=1e-7
+    )
 
 
 @given(rewards_and_ranks)

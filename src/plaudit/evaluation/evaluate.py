@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plaudit.console import progress
-from plaudit.data.rankings import Ranking, Text
+from plaudit.data.cells import characters
+from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
-from plaudit.evaluate import metrics
+from plaudit.evaluation import metrics
 from plaudit.files import write_json, write_jsonl
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Evaluation:
 
     def plot(self, folder: Path) -> None:
         """Draw reward distributions, margins, reward against length and accuracy by category."""
-        from plaudit.evaluate import plots
+        from plaudit.evaluation import plots
 
         better, worse = self.pair_rewards()
         plots.reward_distributions(better, worse, folder / "rewards.png")
@@ -141,12 +142,5 @@ def evaluate(
     return evaluation
 
 
-def completion_length(completion: Text) -> int:
-    """Characters of what the completion says."""
-    if isinstance(completion, str):
-        return len(completion)
-    return sum(len(str(message["content"])) for message in completion)
-
-
 def _lengths(ranking: Ranking) -> np.ndarray:
-    return np.array([completion_length(completion) for completion in ranking.completions])
+    return np.array([characters(completion) for completion in ranking.completions])

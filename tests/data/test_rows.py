@@ -1,0 +1,285 @@
+"""Files to rows: every kind and packing, what is broken in them, and where it stands."""
+
+import csv
+import gzip
+import io
+import json
+import random
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plaudit.data import rows
+from plaudit.data.rows import Row, find_sources
+from plaudit.errors import PlauditError
+
+HEADER = b"prompt,answer,rank\n"
+
+
+def read(path):
+    [source] = find_sources(path)
+    return list(source.rows())
+
+
+def packed(name, data):
+    if name.endswith(".gz"):
+        return gzip.compress(data)
+    return zstandard.compress(data) if name.endswith(".zst") else data
+
+
+def written(path, data):
+    path.write_bytes(packed(path.name, data))
+    return path
+
+
+@pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "ndjson", "json", "parquet"])
+def test_every_kind_and_packing_reads_the_same(tmp_path, kind, packing):
+    values = [{"a": "one, two\t\n“3”", "b": "x"}, {"a": "ελληνικά 🙂", "b": '"'}]
+    if kind in ("csv", "tsv"):
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["a", "b"], delimiter="\t" if kind == "tsv" else ",")
+        writer.writeheader()
+        writer.writerows(values)
+        data = text.getvalue().encode()
+    elif kind == "json":
+        data = json.dumps(values, indent=2).encode()
+    elif kind == "parquet":
+        sink = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(values), sink)
+        data = sink.getvalue()
+    else:
+        data = "\n".join(json.dumps(row, ensure_ascii=False) for row in values).encode()
+    found = read(written(tmp_path / f"data.{kind}{packing}", data))
+    assert [row.values for row in found] == values
+
+
+def test_byte_order_mark_and_crlf_are_not_data(tmp_path):
+    path = written(tmp_path / "a.csv", b'\xef\xbb\xbfa,b\r\n1,"x\r\ny"\r\n')
+    assert [row.values for row in read(path)] == [{"a": "1", "b": "x\r\ny"}]
+    path = written(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"a": 1}\r\n\r\n{"a": 2}\r\n')
+    assert read(path) == [Row(str(path), 1, {"a": 1}), Row(str(path), 3, {"a": 2})]
+
+
+def test_line_is_where_the_record_begins(tmp_path):
+    path = written(tmp_path / "a.csv", HEADER + b'p,"two\nlines",1\n\np,short\np,x,2\n')
+    assert [(row.line, row.problem and row.problem[:12]) for row in read(path)] == [
+        (2, None),
+        (5, "wrong number"),
+        (6, None),
+    ]
+
+
+def test_line_of_elements_of_a_json_list(tmp_path):
+    path = written(tmp_path / "a.json", b'[\n{"a": 1},\n\n{"a":\n 2}, 7\n]\n')
+    assert [(row.line, row.values) for row in read(path)] == [
+        (2, {"a": 1}),
+        (4, {"a": 2}),
+        (5, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"p,caf\xe9,1", "undecodable bytes"),
+        (b"p,a\0b,1", "a NUL byte"),
+        (b"p,a,1,more", "wrong number of fields: 4 where the header has 3"),
+        (b'p,"never closed,1', "broken CSV: a quote is opened and never closed"),
+        (b'p,"said "no" twice",1', "broken CSV: text after a closing quote"),
+        (b"p,a\rb,1", "broken CSV: a carriage return outside quotes"),
+    ],
+)
+def test_broken_csv_row_costs_only_itself(tmp_path, line, reason):
+    path = written(tmp_path / "a.csv", HEADER + b"p,good,1\n" + line + b"\np,better,0\nq,z,1\n")
+    found = read(path)
+    assert [row.line for row in found] == [2, 3, 4, 5]
+    assert [row.values is None for row in found] == [False, True, False, False]
+    assert found[1].problem.startswith(reason)
+    assert found[1].raw
+
+
+def test_unclosed_quote_ended_by_a_later_quoted_field(tmp_path):
+    path = written(tmp_path / "a.csv", HEADER + b'p,"open,1\np,b,2\np,"quoted, fine",3\n')
+    found = read(path)
+    assert [row.values and row.values["answer"] for row in found] == [None, "b", "quoted, fine"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"a": 1', "broken JSON"),
+        (b"[1, 2]", "not an object"),
+        (b'{"a": "\xff"}', "undecodable bytes"),
+        (b'{"a": ' + b"[" * 100_000, "broken JSON"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "broken JSON"),
+    ],
+)
+def test_broken_json_line_costs_only_itself(tmp_path, line, reason):
+    found = read(written(tmp_path / "a.jsonl", b'{"a": 0}\n' + line + b'\n{"a": 2}\n'))
+    assert [row.values for row in found] == [{"a": 0}, None, {"a": 2}]
+    assert (found[1].line, found[1].problem.partition(":")[0]) == (2, reason)
+
+
+def test_parquet_row_that_is_not_utf8_costs_only_itself(tmp_path):
+    raw = pyarrow.array([b"fine", b"caf\xe9", b"too"], pyarrow.binary())
+    bad = pyarrow.Array.from_buffers(pyarrow.string(), 3, raw.buffers())
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": bad}), path)
+    assert [row.values for row in read(path)] == [{"a": "fine"}, None, {"a": "too"}]
+    assert read(path)[1].problem == "undecodable bytes"
+
+
+def test_very_long_fields(tmp_path):
+    long = "word " * 400_000
+    path = written(tmp_path / "a.csv", f'a,b\n"{long}",2\n'.encode())
+    assert read(path)[0].values == {"a": long, "b": "2"}
+    path = written(tmp_path / "a.json", json.dumps([{"a": long}, {"a": "x"}]).encode())
+    assert [row.values["a"] for row in read(path)] == [long, "x"]
+
+
+@pytest.mark.parametrize("chunk", [7, 64])
+def test_json_list_is_read_in_pieces(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(rows, "CHUNK", chunk)
+    values = [{"a": "é\n" * n, "n": [n, 10**n]} for n in range(30)]
+    path = written(tmp_path / "a.json", json.dumps(values, indent=1, ensure_ascii=False).encode())
+    assert [row.values for row in read(path)] == values
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zst", "a.jsonl.gz", "a.jsonl.zst"])
+def test_truncated_packing_is_named(tmp_path, name):
+    noise = random.Random(0).randbytes(30_000).hex().encode()
+    path = written(tmp_path / name, HEADER + noise)
+    path.write_bytes(path.read_bytes()[:-5_000])
+    with pytest.raises(PlauditError, match=rf"{name}: ends too soon"):
+        read(path)
+
+
+def test_zst_frames_one_after_another_are_one_file(tmp_path):
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(zstandard.compress(b'{"a": 1}\n') + zstandard.compress(b'{"a": 2}\n'))
+    assert [row.values for row in read(path)] == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.csv.gz", b"not packed", "damaged, or not packed"),
+        ("a.csv.zst", b"not packed", "damaged, or not packed"),
+        ("a.parquet", b"not parquet at all", "cannot be read as Parquet"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16"), "this is UTF-16"),
+        ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), "this is UTF-16"),
+        ("a.json", b'[{"a": 1}, {"a": }]', r"a\.json:1: broken JSON"),
+        ("a.json", b'[{"a": 1}', "not closed"),
+        ("a.json", b'[{"a": 1} {"a": 2}]', "comma is missing"),
+    ],
+)
+def test_file_that_is_not_what_it_says(tmp_path, name, data, message):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(PlauditError, match=message) as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_garbage_never_raises_anything_else(tmp_path_factory, data):
+    """Whole files of mutated bytes give rows or `PlauditError`, in every kind and packing."""
+    kind = data.draw(st.sampled_from(rows.KINDS))
+    good = {
+        "csv": HEADER + b'p,"a ""b""\n",1\np,c,2\n',
+        "tsv": b"prompt\tanswer\trank\np\ta\t1\n",
+        "json": b'[{"prompt": "p"}, {"prompt": [1, {"x": null}]}]',
+    }.get(kind, b'{"prompt": "p", "rank": 1}\n{"prompt": "q\\u00e9"}\n')
+    if kind == "parquet":
+        sink = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.table({"prompt": ["p", "q"], "rank": [1, 2]}), sink)
+        good = sink.getvalue()
+    name = "a." + kind + data.draw(st.sampled_from(["", ".gz", ".zst"]))
+    broken = bytearray(packed(name, good))
+    for _ in range(data.draw(st.integers(0, 8))):
+        at = data.draw(st.integers(0, len(broken)))
+        broken[at : at + data.draw(st.integers(0, 3))] = data.draw(
+            st.one_of(
+                st.binary(max_size=4), st.sampled_from([b'"', b"\n", b"\0", b"\r", b"[", b"{"])
+            )
+        )
+    path = tmp_path_factory.mktemp("garbage") / name
+    path.write_bytes(bytes(broken))
+    try:
+        found = read(path)
+    except PlauditError as error:
+        assert str(path) in str(error)
+    else:
+        assert all((row.values is None) == (row.problem is not None) for row in found)
+
+
+CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cells=st.lists(st.tuples(CELL, CELL), max_size=6), suffix=st.sampled_from(["csv", "tsv.gz"]))
+def test_any_text_survives_csv(tmp_path_factory, cells, suffix):
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter="\t" if suffix.startswith("tsv") else ",")
+    writer.writerows([("a", "b"), *cells])
+    path = written(tmp_path_factory.mktemp("any") / f"a.{suffix}", text.getvalue().encode())
+    assert [tuple(row.values.values()) for row in read(path)] == cells
+
+
+def test_folder_glob_and_list(tmp_path):
+    for name in (
+        "b/train-1.jsonl",
+        "a/train-0.jsonl",
+        "a/test-0.jsonl",
+        ".hidden/x.jsonl",
+        "n.txt",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"a": 1}\n')
+
+    def names(source, **options):
+        found = find_sources(source, **options)
+        return [one.name.removeprefix(f"{tmp_path}/") for one in found]
+
+    assert names(tmp_path) == ["a/test-0.jsonl", "a/train-0.jsonl", "b/train-1.jsonl"]
+    assert names(tmp_path, split="train") == ["a/train-0.jsonl", "b/train-1.jsonl"]
+    assert names(f"{tmp_path}/*/train*") == ["a/train-0.jsonl", "b/train-1.jsonl"]
+    assert names(f"{tmp_path}/**/*0.jsonl") == ["a/test-0.jsonl", "a/train-0.jsonl"]
+    # Each file once, however often it is named.
+    assert names([f"{tmp_path}/b", f"{tmp_path}/b/train-1.jsonl"]) == ["b/train-1.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.csv", "no such file"),
+        ("./org/name", "no such file"),
+        ("some/folder/of/mine", "no such file"),
+        ("*.csv", "no file matches"),
+        ("empty", "no data in this folder"),
+        ("notes.txt", "not a kind of file known"),
+        ([], "list of data files is empty"),
+        (7, "not by a int"),
+    ],
+)
+def test_nothing_there(tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(PlauditError, match=message) as raised:
+        find_sources(source)
+    assert "\n" not in str(raised.value)
+
+
+def test_name_that_exists_on_disk_is_never_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    (tmp_path / "org" / "name" / "a.jsonl").write_text('{"a": 1}\n')
+    assert [row.values for row in read("org/name")] == [{"a": 1}]
