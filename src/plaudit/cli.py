@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("-o", "--output", metavar="FILE", help="JSONL file to write (stdout)")
     score.add_argument("--overwrite", action="store_true", help="replace FILE")
     score.add_argument(
-        "--columns", metavar="OURS=YOURS", nargs="+", default=[], help="other column names"
+        "--columns", metavar="OURS=YOURS", action="append", default=[], help="other column names"
     )
     score.add_argument("--strict", action="store_true", help="stop at the first bad row")
     _dtype(score)
@@ -315,9 +315,7 @@ def _data(parser: argparse.ArgumentParser) -> None:
         "data", metavar="DATA", nargs="+", help="files, folders, globs or a hub name"
     )
     parser.add_argument(
-        "--columns",
-        metavar="OURS=YOURS",
-        nargs="+",
+        "--columns", metavar="OURS=YOURS", action="append",
         default=[],
         help="other column names: prompt=question",
     )
@@ -379,9 +377,8 @@ def _settings(parser: argparse.ArgumentParser) -> None:
         if name == "data":
             continue
         flag = "--" + name.replace("_", "-")
-        default = (
-            "" if field.default in (None, "") or field.default_factory else f" ({field.default!r})"
-        )
+        shown = not field.default_factory and field.default not in (None, False)
+        default = f" ({field.default!r})" if shown else ""
         text = (field.description or "").replace("%", "%%") + default.replace("%", "%%")
         kinds = typing.get_args(field.annotation) or (field.annotation,)
         if bool in kinds:
@@ -389,7 +386,7 @@ def _settings(parser: argparse.ArgumentParser) -> None:
         elif typing.get_origin(field.annotation) in (list, dict) or any(
             typing.get_origin(kind) is list for kind in kinds
         ):
-            group.add_argument(flag, nargs="+", default=None, metavar="X", help=text)
+            group.add_argument(flag, action="append", default=None, metavar="X", help=text)
         else:
             choices = (
                 [str(kind) for kind in kinds]

@@ -214,10 +214,9 @@ def test_garbage_never_raises_anything_else(tmp_path_factory, data):
     path.write_bytes(bytes(broken))
     try:
         found = read(path)
-    except PlauditError as error:
-        assert str(path) in str(error)
-    else:
-        assert all((row.values is None) == (row.problem is not None) for row in found)
+    except PlauditError:
+        return
+    assert all((row.values is None) == (row.problem is not None) for row in found)
 
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)

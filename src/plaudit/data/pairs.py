@@ -122,7 +122,8 @@ def _jsonl(pairs: Iterable[Pair], columns: list[str], file: BinaryIO, path: str)
 def _csv(pairs: Iterable[Pair], columns: list[str], file: BinaryIO, path: str) -> int:
     delimiter = "\t" if kind_of(path)[0] == "tsv" else ","
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator="\n")
+    # Lines end in CR LF (RFC 4180): with LF alone the csv module leaves a CR in a text unquoted.
+    writer = csv.DictWriter(text, columns, delimiter=delimiter)
     writer.writeheader()
     count = 0
     for pair in pairs:

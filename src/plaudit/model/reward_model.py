@@ -107,10 +107,14 @@ class RewardModel:
         pooling = _resolve_pooling(pooling, kind, stored.get("pooling"))
         _set_pad_token(tokenizer)
         config.num_labels = 1
-        config.pad_token_id = tokenizer.pad_token_id
+        # A pad token that is new has no embedding before the model is loaded and resized.
+        known = tokenizer.pad_token_id < config.get_text_config().vocab_size
+        config.pad_token_id = tokenizer.pad_token_id if known else None
         model = _load_model(source, config, pooling, stored, seed)
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-            model.resize_token_embeddings(len(tokenizer))
+            with base_models.quiet():
+                model.resize_token_embeddings(len(tokenizer))
+        model.config.pad_token_id = tokenizer.pad_token_id
         encoding = Encoding(
             tokenizer=tokenizer,
             kind=kind,
@@ -308,13 +312,11 @@ def _load_model(
             model = MeanScoreForSequenceClassification(config)
         model.model = backbone
         model.config = backbone.config
-        model.config.num_labels, model.config.pad_token_id = 1, config.pad_token_id
+        model.config.num_labels = 1
         return model
     # A GGUF file's configuration is read anew, together with how its weights are packed.
     options = {"num_labels": 1} if "gguf_file" in source.options else {"config": config}
-    model = base_models.load_weights(source, AutoModelForSequenceClassification, **options)
-    model.config.pad_token_id = config.pad_token_id
-    return model
+    return base_models.load_weights(source, AutoModelForSequenceClassification, **options)
 
 
 class _PooledByMask:

@@ -484,11 +484,12 @@ def _lora(settings: Settings) -> Any:
         return None
     from peft import LoraConfig, TaskType
 
+    modules = settings.lora_target_modules
     return LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules=settings.lora_target_modules,
+        target_modules=modules[0] if modules == ["all-linear"] else modules,
         task_type=TaskType.SEQ_CLS,  # keeps the head trainable, and saves it with the adapters
     )
 

@@ -1,0 +1,163 @@
+"""Cells to prompts and completions: messages, implicit prompts, numbers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trl import extract_prompt
+
+from plaudit.data.cells import (
+    BadCellError,
+    characters,
+    fit,
+    implicit_prompt,
+    read_label,
+    read_list,
+    read_number,
+    read_optional_number,
+    read_text,
+)
+
+
+def user(content):
+    return {"role": "user", "content": content}
+
+
+def assistant(content):
+    return {"role": "assistant", "content": content}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "the prompt is missing"),
+        ("", "the prompt is blank"),
+        (" \n\u3000", "the prompt is blank"),
+        ([], "the prompt is blank"),
+        ([user("  ")], "the prompt is blank: a message without content"),
+        (7, "the prompt is not text: int"),
+        ({"role": "user", "content": "x"}, "the prompt is not text: dict"),
+        (["a", "b"], "the prompt is not text: a list"),
+        ([{"role": "user"}], "the prompt is not text: a list"),
+        ("half \ud83d", "undecodable bytes"),
+        ([user("half \ud83d")], "undecodable bytes"),
+    ],
+)
+def test_what_is_no_text(value, reason):
+    with pytest.raises(BadCellError) as raised:
+        read_text(value, "prompt")
+    assert str(raised.value).startswith(reason)
+
+
+def test_keys_without_a_value_are_not_part_of_a_message():
+    assert read_text([{**user("x"), "tool_calls": None}], "prompt") == [user("x")]
+
+
+def test_json_of_messages_is_messages_only_where_all_is_text():
+    text = '[{"role": "user", "content": "x"}]'
+    assert read_text(text, "prompt", all_text=True) == [user("x")]
+    assert read_text(text, "prompt") == text
+    assert read_text("[1, 2]", "prompt", all_text=True) == "[1, 2]"
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", float("inf"), True, "1_000", "first", [1], 10**400, {}, "١٢x"]
+)
+def test_what_is_no_number(value):
+    with pytest.raises(BadCellError, match="the rank is not a finite number"):
+        read_number(value, "rank")
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_no_number_is_missing_or_none(value):
+    assert read_optional_number(value, "margin") is None
+    with pytest.raises(BadCellError, match="the rank is missing"):
+        read_number(value, "rank")
+
+
+def test_weight_is_not_negative_but_a_margin_may_be():
+    assert read_optional_number("-1", "margin") == -1
+    with pytest.raises(BadCellError, match="the weight is negative"):
+        read_optional_number("-1", "weight")
+
+
+def test_labels_and_lists():
+    assert [read_label(value, "category") for value in (None, "", "a", 3)] == [None, None, "a", "3"]
+    with pytest.raises(BadCellError, match="the category is not text"):
+        read_label(["a"], "category")
+    for broken in ("[1", "3", '"x"'):
+        with pytest.raises(BadCellError, match="the ranks are not a"):
+            read_list(broken, "ranks", all_text=True)
+
+
+def test_prompt_and_completions_become_one_kind():
+    assert fit("p", ["a", "b"]) == ("p", ["a", "b"])
+    assert fit([user("p")], ["a"]) == ([user("p")], [[assistant("a")]])
+    assert fit("p", ["a", [assistant("b")]]) == ([user("p")], [[assistant("a")], [assistant("b")]])
+
+
+def test_completion_does_not_repeat_its_prompt():
+    whole = [user("p"), assistant("a")]
+    assert fit([user("p")], [whole]) == ([user("p")], [[assistant("a")]])
+    assert fit([user("q")], [whole]) == ([user("q")], [whole])
+    with pytest.raises(BadCellError, match="only repeats the prompt"):
+        fit([user("p")], [[user("p")]])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "prompt"),
+    [
+        ("Human: a\n\nAssistant: b c", "Human: a\n\nAssistant: b d", "Human: a\n\nAssistant:"),
+        (
+            "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
+            "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: e",
+            "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:",
+        ),
+        ("### Instruction:\na\n\n### Response:\nb", "### Instruction:\na\n\n### Response:\nc",
+         "### Instruction:\na\n\n### Response:"),
+        ("<|user|>\na\n<|assistant|>\nbc", "<|user|>\na\n<|assistant|>\nbd",
+         "<|user|>\na\n<|assistant|>"),
+        ("one two three", "one two throw", "one two"),
+        ("one two", "one two three", "one"),  # neither side is left empty
+        ("same", "other", ""),
+        ("sameness", "same", ""),
+    ],
+)  # fmt: skip
+def test_implicit_prompt_of_strings(chosen, rejected, prompt):
+    assert implicit_prompt(chosen, rejected) == (
+        prompt,
+        chosen[len(prompt) :],
+        rejected[len(prompt) :],
+    )
+
+
+TEXT = st.text("ab \n", min_size=1, max_size=12).filter(str.strip)
+
+
+@given(TEXT, TEXT, TEXT)
+def test_implicit_prompt_loses_nothing_and_leaves_no_side_blank(start, a, b):
+    chosen, rejected = start + a, start + b
+    prompt, left, right = implicit_prompt(chosen, rejected)
+    assert (prompt + left, prompt + right) == (chosen, rejected)
+    assert left.strip()
+    assert right.strip()
+
+
+def test_implicit_prompt_of_messages_is_that_of_trl():
+    pair = {
+        "chosen": [user("a"), assistant("b"), user("c"), assistant("d")],
+        "rejected": [user("a"), assistant("b"), user("c"), assistant("e")],
+    }
+    expected = extract_prompt(pair)
+    assert implicit_prompt(**pair) == (
+        expected["prompt"],
+        expected["chosen"],
+        expected["rejected"],
+    )
+    # One side goes on where the other ends: it keeps its last message.
+    long, short = [user("a"), user("b")], [user("a")]
+    assert implicit_prompt(long, short) == ([], long, short)
+
+
+def test_characters_of_messages_are_those_of_their_text():
+    parts = [{"type": "text", "text": "abc"}, {"type": "image", "url": "x"}]
+    assert characters([user("ab"), {"role": "user", "content": parts}]) == 5
