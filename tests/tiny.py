@@ -56,7 +56,11 @@ def make(name: str, folder: Path, tokenizer=None, **config) -> Path:
         sizes |= {"local_attention": 16, "global_attn_every_n_layers": 2}
     if name == "deberta-v2":  # as microsoft/deberta-v3
         sizes |= {"relative_attention": True, "position_buckets": 16, "type_vocab_size": 0}
-        sizes |= {"pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm", "share_att_key": True}
+        sizes |= {
+            "pos_att_type": ["p2c", "c2p"],
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+        }
         sizes |= {"position_biased_input": False, "max_relative_positions": -1}
     auto = AutoModelForCausalLM if name in DECODERS else AutoModelForMaskedLM
     for special in ("bos", "eos"):

@@ -315,7 +315,9 @@ def _data(parser: argparse.ArgumentParser) -> None:
         "data", metavar="DATA", nargs="+", help="files, folders, globs or a hub name"
     )
     parser.add_argument(
-        "--columns", metavar="OURS=YOURS", action="append",
+        "--columns",
+        metavar="OURS=YOURS",
+        action="append",
         default=[],
         help="other column names: prompt=question",
     )

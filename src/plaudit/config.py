@@ -64,18 +64,18 @@ class Settings(BaseModel):
     )
     template: Literal["auto", "chat", "plain"] = Field(
         "auto",
-        description="how a decoder's text is laid out; auto: chat where the tokenizer has a template",
+        description="layout of a decoder's text; auto: chat where the tokenizer has a template",
     )
     separator: str = Field(
         "\n\n", description="between prompt and completion in a plain decoder's text"
     )
     max_length: Count | None = Field(
         None,
-        description="tokens of a row, special tokens included; by default 512 or what the model reads",
+        description="tokens of a row, special ones included; by default 512 or what the model reads",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="what matrix products run in; auto: bfloat16 where the machine has units for it",
+        description="what matrix products run in; auto: bfloat16 if the machine has units for it",
     )
     lora_r: Annotated[int, Field(ge=0)] = Field(
         0, description="rank of LoRA adapters; 0 trains all weights"
@@ -126,7 +126,7 @@ class Settings(BaseModel):
     gradient_accumulation_steps: Count = Field(1, description="batches gathered into one step")
     max_tokens_per_batch: Count = Field(
         8192,
-        description="tokens of one forward pass, padding included; a larger step is divided, exactly",
+        description="tokens of one forward pass, with padding; a larger step is divided, exactly",
     )
     seed: int = Field(
         0, ge=0, description="of the split, the head's weights and the order of the data"
@@ -151,7 +151,7 @@ class Settings(BaseModel):
     )
     max_validation_rankings: Count = Field(
         1000,
-        description="rankings held out for validation, and again for the test, when `data` is streamed",
+        description="rankings held out to validate, and again to test, when `data` is streamed",
     )
     report_to: list[str] = Field(
         default_factory=list, description="trackers to log to as well: tensorboard, wandb, …"
@@ -167,8 +167,8 @@ class Settings(BaseModel):
             )
         if self.eval_steps and self.save_steps % self.eval_steps:
             raise ValueError(
-                f"save_steps ({self.save_steps}) must be a multiple of eval_steps ({self.eval_steps}), "
-                "so that every checkpoint has been measured"
+                f"save_steps ({self.save_steps}) must be a multiple of eval_steps "
+                f"({self.eval_steps}), so that every checkpoint has been measured"
             )
         return self
 

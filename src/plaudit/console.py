@@ -6,7 +6,8 @@ a bar; without one (a log file, CI) it is a plain line now and then.
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,8 +31,9 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
     >>> list(progress([1, 2, 3], "counting"))
     [1, 2, 3]
     """
-    if total is None and hasattr(items, "__len__"):
-        total = len(items)
+    if total is None and isinstance(items, Sized):
+        with suppress(TypeError):  # a stream has the method, but no length
+            total = len(items)
     if interactive():
         from tqdm import tqdm
 

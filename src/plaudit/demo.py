@@ -55,7 +55,7 @@ class Demo:
 def demo(folder: str | Path, *, overwrite: bool = False, max_steps: int | None = None) -> Demo:
     """Walk the road: data, training, measurement, generation; everything lands in `folder`.
 
-    Raises `PlauditError` when an embedded model is not installed or the folder holds a demo already.
+    Raises `PlauditError` when an embedded model is not installed, or the folder holds a demo.
     """
     folder = Path(folder)
     # Before minutes of training, not after them.

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -106,7 +106,5 @@ def _umask() -> int:
 
 
 def _remove(name: str) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(name)
-    except FileNotFoundError:
-        pass

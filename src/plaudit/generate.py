@@ -109,7 +109,7 @@ class Policy:
         room = limit - max_new_tokens if limit else None
         if room is not None and room < 1:
             raise PlauditError(
-                f"max_new_tokens: {max_new_tokens} fill all the {limit} tokens that the policy reads"
+                f"max_new_tokens: {max_new_tokens} fill all {limit} tokens that the policy reads"
             )
         # The end of a prompt is what a completion continues.
         self.tokenizer.truncation_side = "left"
@@ -147,7 +147,7 @@ class Comparison:
         return [max(range(len(r)), key=r.__getitem__) for r in self.rewards]
 
     def summary(self) -> dict[str, Any]:
-        """What best-of-n gains in reward over taking the first completion, and whether it is length."""
+        """What best-of-n gains in reward over the first completion, and whether it is length."""
         from scipy.stats import spearmanr
 
         first = [r[0] for r in self.rewards]
@@ -247,7 +247,8 @@ def format_comparison(comparison: Comparison, width: int = 100) -> str:
     summary = comparison.summary()
     lines.append(
         f"mean reward {summary['mean_reward']:+.3f}; the first of each prompt "
-        f"{summary['mean_reward_of_first']:+.3f}, the best of each {summary['mean_reward_of_best']:+.3f}"
+        f"{summary['mean_reward_of_first']:+.3f}, the best of each "
+        f"{summary['mean_reward_of_best']:+.3f}"
     )
     correlation = summary["reward_length_correlation"]
     if correlation is not None:

@@ -37,19 +37,19 @@ def score_file(
 ) -> int:
     """Score the rows of `data` into the JSONL file `output` (stdout without one).
 
-    Returns the number of rows scored. Raises `PlauditError` when the data cannot be read, when a row
-    is bad and `strict` is set, or when no row could be scored.
+    Returns the number of rows scored. Raises `PlauditError` when the data cannot be read, when a
+    row is bad and `strict` is set, or when no row could be scored.
     """
     sources = find_sources(data, None, True)
     layouts = [_what_to_score(source, columns or {}) for source in sources]
     count = 0
     with _output(output) as file, _rejects(output) as reject:
-        rows = (
+        every_row = (
             (row, layout, source.all_text)
             for source, layout in zip(sources, layouts, strict=True)
             for row in source.rows()
         )
-        rows = progress(rows, "scoring")
+        rows = progress(every_row, "scoring")
         while window := list(islice(rows, ROWS_AT_ONCE)):
             good: list[tuple[Row, str, Text, list[Text]]] = []
             for row, layout, all_text in window:
@@ -85,7 +85,7 @@ def read_prompts(path: str | Path, limit: int | None = None) -> list[Text]:
     else:
         prompts = []
         for source in find_sources(path, None, True):
-            column = columns_of(source, {}).get("prompt")
+            column = columns_of(source, {}).found.get("prompt")
             if column is None:
                 raise PlauditError(f"{source.name}: there is no prompt column")
             for row in source.rows():
@@ -103,7 +103,7 @@ def read_prompts(path: str | Path, limit: int | None = None) -> list[Text]:
 
 
 def _what_to_score(source: Source, mapped: Mapping[str, str]) -> dict[str, str]:
-    found = columns_of(source, mapped)
+    found = columns_of(source, mapped).found
     pair = "chosen" in found and "rejected" in found
     if not pair and ("prompt" not in found or not {"completion", "completions"} & set(found)):
         missing = "prompt" if "prompt" not in found else "completion"
@@ -154,7 +154,7 @@ def _output(path: str | Path | None) -> Iterator[TextIO]:
 
 @contextmanager
 def _rejects(output: str | Path | None) -> Iterator[Any]:
-    """A function that takes rejected rows; they go to a file beside the output once there is one."""
+    """A function that takes rejected rows; the first one makes a file beside the output."""
     beside = (
         Path(output).parent / "rejected.jsonl" if output is not None else Path("rejected.jsonl")
     )

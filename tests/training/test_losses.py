@@ -1,7 +1,7 @@
 """Every loss against the definition, written out in plain loops."""
 
 import math
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def brute_plackett_luce(rewards, ranks):
     weights = [math.exp(r) for r in rewards]
     total = 0.0
     for order in permutations(range(len(ranks))):
-        if any(ranks[a] > ranks[b] for a, b in zip(order, order[1:], strict=False)):
+        if any(ranks[a] > ranks[b] for a, b in pairwise(order)):
             continue
         probability, left = 1.0, sum(weights)
         for item in order:

@@ -100,9 +100,6 @@ def load_rankings(
     """
     if not 0 <= max_rejected <= 1:
         raise PlauditError(f"max_rejected is {max_rejected}; it is a share, from 0 to 1")
-    for name in columns or {}:
-        if name not in NAMES:
-            raise PlauditError(f"columns: '{name}' is no column known here; {_all_names()}")
     sources = find_sources(source, split, streaming)
     layouts = [_recognise(one, columns or {}) for one in sources]
     for one, layout in zip(sources, layouts, strict=True):
@@ -326,14 +323,30 @@ class Layout(NamedTuple):
     columns: dict[str, str]
 
 
-def _recognise(source: Source, mapped: Mapping[str, str]) -> Layout:
+class Columns(NamedTuple):
+    """The columns of a source: our name → its name of those known here, all names, and one row."""
+
+    found: dict[str, str]
+    names: list[str]
+    example: dict[str, Any]
+
+
+def columns_of(source: Source, mapped: Mapping[str, str]) -> Columns:
+    """Recognise columns by their names, or by `mapped` (our name → its name).
+
+    Raises `PlauditError` when the source holds nothing, or has no column that `mapped` names.
+    """
+    for name in mapped:
+        if name not in NAMES:
+            raise PlauditError(f"columns: '{name}' is no column known here; {_all_names()}")
     names, example = _look_at(source)
     theirs: dict[str, str] = {}
     for name in names:
         theirs.setdefault(_plain(name), name)
     found = {
-        ours: next((theirs[name] for name in known if name in theirs), None)
+        ours: column
         for ours, known in NAMES.items()
+        if (column := next((theirs[name] for name in known if name in theirs), None))
     }
     for ours, name in mapped.items():
         if _plain(name) not in theirs:
@@ -341,24 +354,26 @@ def _recognise(source: Source, mapped: Mapping[str, str]) -> Layout:
                 f"{source.name}: no column '{name}' to take as {ours}; found: {_shown(names)}"
             )
         found[ours] = theirs[_plain(name)]
-    if found["chosen"] or found["rejected"]:
+    one = found.get("completion")
+    if "completions" not in found and one and _is_plain_list(example.get(one)):
+        found["completions"] = found.pop("completion")
+    return Columns(found, names, example)
+
+
+def _recognise(source: Source, mapped: Mapping[str, str]) -> Layout:
+    found, names, _ = columns_of(source, mapped)
+    if "chosen" in found or "rejected" in found:
         format, needed = "pairs", ["chosen", "rejected"]
+    elif "completions" in found:
+        by_rank = "ranks" in found or "scores" not in found
+        format = "ranked lists" if by_rank else "scored lists"
+        needed = ["prompt", "completions", "ranks" if by_rank else "scores"]
     else:
-        one = found["completion"]
-        if not found["completions"] and one and _is_plain_list(example.get(one)):
-            found["completions"] = one
-            found["ranks"] = found["ranks"] or found["rank"]
-            found["scores"] = found["scores"] or found["score"]
-        many = bool(found["completions"])
-        by_rank = found["ranks" if many else "rank"] or not found["scores" if many else "score"]
-        if many:
-            format = "ranked lists" if by_rank else "scored lists"
-            needed = ["prompt", "completions", "ranks" if by_rank else "scores"]
-        else:
-            format = "ranked" if by_rank else "scored"
-            needed = ["prompt", "completion", "rank" if by_rank else "score"]
+        by_rank = "rank" in found or "score" not in found
+        format = "ranked" if by_rank else "scored"
+        needed = ["prompt", "completion", "rank" if by_rank else "score"]
     used = ["prompt", *needed, *OPTIONAL]
-    layout = Layout(format, {ours: column for ours in used if (column := found[ours])})
+    layout = Layout(format, {ours: found[ours] for ours in used if ours in found})
     missing = [ours for ours in needed if ours not in layout.columns]
     if missing:
         wanted = " and ".join(f"the {ours} ({', '.join(NAMES[ours])})" for ours in missing)

@@ -41,7 +41,7 @@ class Evaluation:
         """One row for each completion: what `predictions.jsonl` holds."""
         for number, (ranking, rewards) in enumerate(zip(self.rankings, self.rewards, strict=True)):
             for k, reward in enumerate(rewards):
-                row = {"ranking": number, "prompt": ranking.prompt}
+                row: dict[str, Any] = {"ranking": number, "prompt": ranking.prompt}
                 row |= {"completion": ranking.completions[k], "rank": ranking.ranks[k]}
                 row["reward"] = reward
                 if ranking.category is not None:

@@ -139,7 +139,7 @@ _POSITIONS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "longformer", 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' notes on loading (a new head, a GGUF's metadata) from the user's screen."""
+    """Keep transformers' notes (on a new head, a GGUF's metadata) from the user's screen."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -13,6 +13,10 @@ from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedM
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
+def _base_class(config: Any) -> Any:
+    return MODEL_MAPPING[type(config)]
+
+
 class MeanScoreForSequenceClassification(PreTrainedModel):
     """Scores every token with one linear layer and averages over the attention mask."""
 
@@ -32,11 +36,11 @@ class MeanScoreForSequenceClassification(PreTrainedModel):
     # Which attention may run is the base model's to say.
     @property
     def _supports_sdpa(self) -> bool:  # type: ignore[override]
-        return MODEL_MAPPING[type(self.config)]._supports_sdpa
+        return _base_class(self.config)._supports_sdpa
 
     @property
     def _supports_flash_attn(self) -> bool:  # type: ignore[override]
-        return MODEL_MAPPING[type(self.config)]._supports_flash_attn
+        return _base_class(self.config)._supports_flash_attn
 
     def forward(
         self,

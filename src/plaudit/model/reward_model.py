@@ -1,9 +1,9 @@
 """The reward model: a base model, a pooling and a head, with the way its texts are encoded.
 
 The main road is `RewardModel.load` → `score` → `save`. Inside it is transformers' own sequence
-classifier with one label, so that the saved folder is a standard one. What we add: a decoder's last
-token is found by attention mask, the head runs in float32 whatever the rest runs in, and batches are
-cut to a budget of tokens. A completion's reward depends on its own tokens alone.
+classifier with one label, so that the saved folder is a standard one. What we add: a decoder's
+last token is found by attention mask, the head runs in float32 whatever the rest runs in, and
+batches are cut to a budget of tokens. A completion's reward depends on its own tokens alone.
 """
 
 import importlib.resources
@@ -129,7 +129,7 @@ class RewardModel:
     # ---- score ----
 
     @overload
-    def score(self, prompt: Text, completions: str) -> float: ...
+    def score(self, prompt: Text, completions: str) -> float: ...  # type: ignore[overload-overlap]
     @overload
     def score(self, prompt: Text, completions: Sequence[Text]) -> list[float]: ...
 
@@ -342,7 +342,7 @@ class _PooledByMask:
 
 
 class _Float32Linear(nn.Linear):
-    """A head that computes in float32 under autocast too: bfloat16 has too few digits for rewards."""
+    """A head that computes in float32 under autocast too: bfloat16 has too few digits."""
 
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):
@@ -351,7 +351,7 @@ class _Float32Linear(nn.Linear):
 
 
 def _with_exact_head(model: Any, kind: str, pooling: Pooling) -> Any:
-    """Change the classes of the loaded objects, so that parameters and their names stay the same."""
+    """Change the classes of the loaded objects, so that parameters and names stay the same."""
     if pooling == "last":
         if not hasattr(model, "score"):
             raise PlauditError(

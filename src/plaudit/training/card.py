@@ -27,7 +27,7 @@ something: σ(r_a − r_b) is the probability that a is preferred to b. Trained 
 
 {% for name, part in parts.items() -%}
 On {{ part.counts.prompts }} {{ name }} prompts, {{ part.counts.pairs }} pairs
-{%- if name == "validation" %} (which also chose the checkpoint, so these figures flatter){% endif %}:
+{%- if name == "validation" %} (they also chose the checkpoint, so these figures flatter){% endif %}:
 
 | | value | 95 % interval, bootstrap over prompts |
 | --- | --- | --- |
@@ -41,8 +41,9 @@ Nothing was held out, so nothing is known of its quality.
 ## Data
 
 {{ metrics.data.format }} data from {{ names | join(", ") }}, divided by prompt
-{%- if metrics.data.rankings.train is not none %}: {{ metrics.data.rankings.train }} rankings to train on,
-{{ metrics.data.rankings.validation }} to choose the checkpoint, {{ metrics.data.rankings.test }} to measure{% endif %}.
+{%- set n = metrics.data.rankings %}
+{%- if n.train is not none %}: {{ n.train }} rankings to train on,
+{{ n.validation }} to choose the checkpoint, {{ n.test }} to measure{% endif %}.
 
 ## Use
 

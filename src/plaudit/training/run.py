@@ -2,8 +2,8 @@
 
 `train` reads top to bottom. It fills a run folder: `model/`, `checkpoints/`, `config.yaml`,
 `metrics.json`, `predictions.jsonl`, `rejected.jsonl`, `log.jsonl`, `plots/`. `metrics.json` comes
-last, so a folder that has it holds a finished run. Under a launcher every process walks the road and
-only the first one writes.
+last, so a folder that has it holds a finished run. Under a launcher every process walks the road
+and only the first one writes.
 """
 
 import functools

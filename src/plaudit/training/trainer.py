@@ -1,4 +1,4 @@
-"""TRL's `RewardTrainer`, taking rankings: every completion is encoded once, the loss is over them all.
+"""TRL's `RewardTrainer`, taking rankings: each completion is encoded once, the loss sees them all.
 
 Optimisers, schedules, resuming, logging, accelerate and peft are theirs. What is ours: a step is a
 number of rankings, cut into forward passes of a bounded number of tokens whose gradients add up to
@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -63,7 +63,10 @@ class RankingTrainer(RewardTrainer):
         self.use_margin = use_margin
         self._step_sums = torch.zeros(6, dtype=torch.float64)
         collator = functools.partial(divide, max_tokens=max_tokens_per_batch, pad=pad_token_id)
-        super().__init__(data_collator=collator, compute_metrics=validation_metrics, **options)
+        # A batch is a list of forward passes, not the dict that transformers' types expect.
+        super().__init__(
+            data_collator=cast(Any, collator), compute_metrics=validation_metrics, **options
+        )
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # already encoded, with nothing dropped
@@ -73,11 +76,10 @@ class RankingTrainer(RewardTrainer):
 
     # ---- a step ----
 
-    def training_step(
-        self, model: Any, inputs: list[Batch], num_items_in_batch: Any = None
-    ) -> Tensor:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one step's rankings, one forward pass after another.
 
+        `inputs` is the list of batches that `divide` makes.
         Each pass's loss is its share of the weighted mean over the rankings of the step, so that
         how a step is divided does not change its gradient. Processes exchange gradients once, on
         the last pass.
@@ -93,7 +95,7 @@ class RankingTrainer(RewardTrainer):
         return loss
 
     def _total_weight(self, inputs: list[Batch]) -> Tensor:
-        total = sum(float(batch["weight"].sum()) for batch in inputs)
+        total = sum(batch["weight"].sum().item() for batch in inputs)
         return torch.tensor(total or 1.0, device=self.args.device)
 
     def compute_loss(
@@ -111,7 +113,7 @@ class RankingTrainer(RewardTrainer):
         if self.args.center_rewards_coefficient:
             losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
         loss = (losses * inputs["weight"]).sum() / inputs["total_weight"]
-        if self.model.training:
+        if model.training:
             self._observe(rewards.detach(), ranks)
         return (loss, {"rewards": rewards}) if return_outputs else loss
 
@@ -137,7 +139,7 @@ class RankingTrainer(RewardTrainer):
                 logs |= {"reward_mean": mean, "reward_std": spread}
         Trainer.log(self, logs, start_time)  # RewardTrainer's would add its own of the same
 
-    def floating_point_ops(self, inputs: list[Batch]) -> int:
+    def floating_point_ops(self, inputs: Any) -> int:
         """Of a step's forward and backward passes."""
         count = getattr(self.model, "floating_point_ops", None)
         return sum(count(model_inputs(batch)) for batch in inputs) if count else 0
@@ -147,7 +149,7 @@ class RankingTrainer(RewardTrainer):
     def prediction_step(
         self,
         model: Any,
-        inputs: list[Batch],
+        inputs: Any,
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,7 +172,7 @@ class RankingTrainer(RewardTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the checkpoint under a hidden name and rename it when it is whole."""
-        run = Path(self.args.output_dir)
+        run = Path(str(self.args.output_dir))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         staging = run / ".saving"
         try:
