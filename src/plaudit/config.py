@@ -71,7 +71,7 @@ class Settings(BaseModel):
     )
     max_length: Count | None = Field(
         None,
-        description="tokens of a row, special ones included; by default 512 or what the model reads",
+        description="tokens of a row with special ones; by default 512 or what the model reads",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",

@@ -83,10 +83,11 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.name, **source.options)
 
 
-def load_weights(source: Source, auto_class: Any, **options: Any) -> Any:
+def load_weights(source: Source, auto_class: Any, *, trained: bool = False, **options: Any) -> Any:
     """A model in float32, whatever the file holds; quantised GGUF files are unpacked.
 
-    Weights are read from safetensors or GGUF, and from a pickled file only through PyTorch's
+    A base model has no head yet, which is then drawn at random; a `trained` model must have all its
+    weights, or `PlauditError` is raised. Weights are read from safetensors or GGUF, and from a pickled file only through PyTorch's
     `weights_only` reader, which runs no code: that is transformers' own behaviour.
     """
     import torch
@@ -96,9 +97,16 @@ def load_weights(source: Source, auto_class: Any, **options: Any) -> Any:
 
         options["quantization_config"] = GgufConfig(dequantize=True)
     with _loading(source):
-        model = auto_class.from_pretrained(
-            source.name, dtype=torch.float32, **source.options, **options
+        model, loaded = auto_class.from_pretrained(
+            source.name,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **source.options,
+            **options,
         )
+    if trained and loaded["missing_keys"]:
+        names = ", ".join(sorted(loaded["missing_keys"])[:3])
+        raise PlauditError(f"base: {source.name} is incomplete: it lacks the weights {names}")
     if "gguf_file" in source.options:
         # The unpacked model is an ordinary one and must be saved as such.
         for attribute in ("hf_quantizer", "quantization_method", "is_quantized"):

@@ -2,8 +2,8 @@
 
 A decoder reads prompt and completion as one text: through the tokenizer's chat template where it
 has one, else joined by a separator. An encoder reads them as a pair of sentences, with the
-tokenizer's own special tokens. Rows are padded on the right. A row never ends in the pad token, so that
-transformers, which finds the last token by its id, pools where we pool by attention mask.
+tokenizer's own special tokens. Rows are padded on the right. A decoder's row never ends in the pad
+token, so that transformers, which finds the last token by its id, pools where we pool by mask.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -110,6 +110,8 @@ class RewardModel:
         # A pad token that is new has no embedding before the model is loaded and resized.
         known = tokenizer.pad_token_id < config.get_text_config().vocab_size
         config.pad_token_id = tokenizer.pad_token_id if known else None
+        if hasattr(config, "classifier_pooling"):  # ModernBERT's head can pool in two ways
+            config.classifier_pooling = "cls"
         model = _load_model(source, config, pooling, stored, seed)
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             with base_models.quiet():
@@ -304,7 +306,7 @@ def _load_model(
     if pooling == "mean":
         if stored:
             return base_models.load_weights(
-                source, MeanScoreForSequenceClassification, config=config
+                source, MeanScoreForSequenceClassification, trained=True, config=config
             )
         backbone = base_models.load_weights(source, AutoModel)
         # The embedding may have been resized since the configuration was read.
@@ -316,7 +318,9 @@ def _load_model(
         return model
     # A GGUF file's configuration is read anew, together with how its weights are packed.
     options = {"num_labels": 1} if "gguf_file" in source.options else {"config": config}
-    return base_models.load_weights(source, AutoModelForSequenceClassification, **options)
+    return base_models.load_weights(
+        source, AutoModelForSequenceClassification, trained=bool(stored), **options
+    )
 
 
 class _PooledByMask:

@@ -27,7 +27,7 @@ something: σ(r_a − r_b) is the probability that a is preferred to b. Trained 
 
 {% for name, part in parts.items() -%}
 On {{ part.counts.prompts }} {{ name }} prompts, {{ part.counts.pairs }} pairs
-{%- if name == "validation" %} (they also chose the checkpoint, so these figures flatter){% endif %}:
+{%- if name == "validation" %} (they chose the checkpoint, so the figures flatter){% endif %}:
 
 | | value | 95 % interval, bootstrap over prompts |
 | --- | --- | --- |

@@ -95,8 +95,8 @@ class RankingTrainer(RewardTrainer):
         return loss
 
     def _total_weight(self, inputs: list[Batch]) -> Tensor:
-        total = sum(batch["weight"].sum().item() for batch in inputs)
-        return torch.tensor(total or 1.0, device=self.args.device)
+        total: float = sum(batch["weight"].sum().item() for batch in inputs)
+        return torch.tensor(float(total) or 1.0, device=self.args.device)
 
     def compute_loss(
         self,
