@@ -5,11 +5,12 @@ models up: where the pad token comes from, whether there is a beginning, an endi
 Weights are drawn wide, so that the rewards of different texts differ by far more than rounding.
 """
 
+import re
 from pathlib import Path
 
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 from transformers import PreTrainedTokenizerFast as Fast
@@ -54,6 +55,8 @@ def make(name: str, folder: Path, tokenizer=None, **config) -> Path:
         sizes["max_position_embeddings"] = POSITIONS + tokenizer.pad_token_id + 1
     if name == "modernbert":
         sizes |= {"local_attention": 16, "global_attn_every_n_layers": 2}
+        sizes |= {"classifier_pooling": "mean"}  # as the published one; ours is to be `cls`
+        sizes |= {f"{t}_token_id": getattr(tokenizer, f"{t}_token_id") for t in ("cls", "sep")}
     if name == "deberta-v2":  # as microsoft/deberta-v3
         sizes |= {"relative_attention": True, "position_buckets": 16, "type_vocab_size": 0}
         sizes |= {
@@ -113,30 +116,20 @@ def byte_bpe(
 
 def wordpiece():
     """BERT's tokenizer: lower case, WordPiece, token types."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY, special_tokens=special, show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS * 4, trainer)
-    return transformers.BertTokenizer(vocab=tokenizer.get_vocab())
+    words = sorted({word for text in CORPUS for word in re.findall(r"\w+|[^\w\s]", text.lower())})
+    letters = sorted({letter for word in words for letter in word})
+    pieces = dict.fromkeys([*letters, *(f"##{letter}" for letter in letters), *words])
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces]
+    return transformers.BertTokenizer(vocab={piece: i for i, piece in enumerate(vocabulary)})
 
 
 def unigram():
-    """DeBERTa-v3's tokenizer: SentencePiece's Unigram, token types that are all zero."""
+    """DeBERTa-v3's tokenizer: SentencePiece's Unigram, with token types."""
+    words = sorted({f"▁{word}" for text in CORPUS for word in text.split()})
+    letters = sorted({letter for word in words for letter in word})
     special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=200, special_tokens=special, unk_token="[UNK]", show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS * 4, trainer)
     pieces = [(piece, 0.0) for piece in special]
-    ids = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    pieces += [(piece, -1.0 - i / 10) for piece, i in ids if piece not in special]
+    pieces += [(letter, -10.0) for letter in letters] + [(word, -8.0) for word in words]
     return transformers.DebertaV2Tokenizer(vocab=[*pieces, ("[MASK]", 0.0)])
 
 

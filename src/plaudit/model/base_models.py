@@ -87,8 +87,9 @@ def load_weights(source: Source, auto_class: Any, *, trained: bool = False, **op
     """A model in float32, whatever the file holds; quantised GGUF files are unpacked.
 
     A base model has no head yet, which is then drawn at random; a `trained` model must have all its
-    weights, or `PlauditError` is raised. Weights are read from safetensors or GGUF, and from a pickled file only through PyTorch's
-    `weights_only` reader, which runs no code: that is transformers' own behaviour.
+    weights, or `PlauditError` is raised. Weights are read from safetensors or GGUF, and from a
+    pickled file only through PyTorch's `weights_only` reader, which runs no code: that is
+    transformers' own behaviour.
     """
     import torch
 

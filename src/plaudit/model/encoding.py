@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 
 from plaudit.data.rankings import PADDING, Message, Ranking, Text
+from plaudit.errors import PlauditError
 
 # What a truncated row keeps for the prompt when the completion alone fills it.
 PROMPT_SHARE = 0.25
@@ -88,16 +90,25 @@ class Encoding:
             before = plain_text(prompt)
             before += self.separator if before else ""
             return before, before + plain_text(completion)
-        asked = _messages(prompt, "user")
-        whole = self.tokenizer.apply_chat_template(
-            asked + _messages(completion, "assistant"), tokenize=False
-        )
-        before = self.tokenizer.apply_chat_template(
-            asked, tokenize=False, add_generation_prompt=True
-        )
+        asked = _messages(prompt, "user") if prompt else []
+        whole = self._chat(asked + _messages(completion, "assistant"))
+        before = self._chat(asked, add_generation_prompt=True)
         if not whole.startswith(before):
-            before = self.tokenizer.apply_chat_template(asked, tokenize=False)
+            before = self._chat(asked)
         return before, whole
+
+    def _chat(self, messages: list[Message], **options: bool) -> str:
+        if not messages:
+            return ""  # templates refuse to render nothing
+        try:
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
+        except TemplateError as error:
+            roles = ", ".join(str(message.get("role")) for message in messages)
+            raise PlauditError(
+                f"template: the tokenizer's chat template refuses a dialogue of {roles} ({error}); "
+                "mend the roles in the data or choose template plain"
+            ) from error
+        return str(text)
 
     def _joined_rows(self, firsts: list[str], wholes: list[str]) -> Iterator[dict[str, Any]]:
         special = self.template == "plain"  # a chat template writes its own special tokens
@@ -181,7 +192,7 @@ def plain_text(text: Text) -> str:
 def _messages(text: Text, role: str) -> list[Message]:
     if not isinstance(text, str):
         return list(text)
-    return [{"role": role, "content": text}] if text else []
+    return [{"role": role, "content": text}]
 
 
 def _common_prefix(a: list[int], b: list[int]) -> int:

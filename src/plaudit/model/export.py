@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.files import writing
 from plaudit.model.reward_model import RewardModel, model_inputs, save_model, stored_settings
@@ -33,6 +34,7 @@ EXAMPLE_SHAPE = (3, 9)  # rows, tokens
 # Other numbers of rows, and other lengths up to the model's own.
 CHECKED_ROWS, CHECKED_LENGTHS = (1, 2, 5), (1, 7, 33, 200, 512)
 TOLERANCE = 1e-4
+ONNX_TAKES_A_WHILE = "exporting to ONNX and comparing the rewards with PyTorch's"
 
 
 def export(model: RewardModel, path: str | Path, format: Literal["pt", "onnx"]) -> None:
@@ -164,6 +166,7 @@ def _onnx(model: RewardModel, path: Path) -> bytes:
         raise PlauditError(
             f"format: onnx needs {', '.join(missing)}: run `pip install 'plaudit[onnx]'`"
         )
+    say(ONNX_TAKES_A_WHILE)
     example = _example(model, *EXAMPLE_SHAPE)
     network = _Reward(copy.deepcopy(model.model).to("cpu", torch.float32).eval(), list(example))
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}

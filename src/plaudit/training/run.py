@@ -283,35 +283,38 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
         0.0 if name in given else getattr(settings, f"{name}_fraction")
         for name in ("test", "validation")
     ]
+    train: Sequence[Ranking] | Rankings
     if rankings.streaming:
         if settings.max_steps < 1:
             raise PlauditError(
                 "max_steps: is needed when data are streamed, since their length is not known: "
                 "for example --max-steps 1000 (or --no-streaming to read everything first)"
             )
-        test, validation = _head_of_stream(rankings, fractions, settings)
-        train: Sequence[Ranking] | Rankings = rankings
+        test, validation = _head_of_stream(rankings, fractions, settings, given)
+        train = rankings
     else:
-        test, validation, train = split_by_prompt(list(rankings), fractions, settings.seed)
+        rest = without_prompts_of(rankings, *given.values())
+        if len(rest) < len(rankings):
+            console.say(
+                f"{len(rankings) - len(rest):,} rankings left out of the training data: their "
+                "prompts are among those to test or validate on"
+            )
+        if not rest:
+            raise PlauditError("every training prompt is among those to test or validate on")
+        test, validation, train = split_by_prompt(rest, fractions, settings.seed)
     test, validation = given.get("test", test), given.get("validation", validation)
     held_out = frozenset(ranking.key for part in (test, validation) for ranking in part)
-    if given and not rankings.streaming:
-        before = len(train)
-        train = without_prompts_of(train, test, validation)
-        if len(train) < before:
-            console.say(
-                f"{before - len(train)} training rankings left out: their prompts are among those "
-                "to test or validate on"
-            )
-        if not train:
-            raise PlauditError("every training prompt is among those to test or validate on")
     return Parts(train, validation, test, held_out)
 
 
 def _head_of_stream(
-    rankings: Rankings, fractions: list[float], settings: Settings
+    rankings: Rankings,
+    fractions: list[float],
+    settings: Settings,
+    given: dict[str, list[Ranking]],
 ) -> tuple[list[Ranking], list[Ranking]]:
     """Held-out rankings from the beginning of a stream, by the hash of their prompts."""
+    elsewhere = {ranking.key for part in given.values() for ranking in part}
     parts: tuple[list[Ranking], list[Ranking]] = ([], [])
     wanted = [settings.max_validation_rankings if fraction else 0 for fraction in fractions]
     smallest = min((fraction for fraction in fractions if fraction), default=1.0)
@@ -319,7 +322,9 @@ def _head_of_stream(
     for ranking in islice(rankings, read):
         place = prompt_hash(ranking.key, settings.seed) / 2**64
         number = 0 if place < fractions[0] else 1
-        if place < sum(fractions) and len(parts[number]) < wanted[number]:
+        if ranking.key in elsewhere or place >= sum(fractions):
+            continue
+        if len(parts[number]) < wanted[number]:
             parts[number].append(ranking)
     return parts
 

@@ -121,9 +121,9 @@ class RankingTrainer(RewardTrainer):
         difference, better = ordered_pairs(rewards, ranks)
         margins, present = difference[better], ranks != PADDING
         correct = (margins > 0).sum() + 0.5 * (margins == 0).sum()
-        step = [correct, margins.sum(), margins.numel(), rewards[present].sum()]
-        step += [(rewards[present] ** 2).sum(), present.sum()]
-        self._step_sums += torch.tensor([float(x) for x in step], dtype=torch.float64)
+        seen = rewards[present]
+        step = [correct, margins.sum(), better.sum(), seen.sum(), (seen**2).sum(), present.sum()]
+        self._step_sums += torch.stack([x.double() for x in step]).cpu()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add accuracy, margin and the rewards' mean and spread since the last log, over all

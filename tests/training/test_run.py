@@ -1,0 +1,262 @@
+"""Whole runs as a user makes them: what they write, refuse, resume and survive."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+from plaudit import PlauditError, RewardModel, evaluate, train
+from plaudit.data.readers import load_rankings
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory):
+    """A ranked file in which the better answer says `fox` more often, with two bad rows."""
+    path = tmp_path_factory.mktemp("data") / "ranked.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prompt", "answer", "rank"])
+        for number in range(40):
+            for rank in range(3):
+                text = "fox " * (3 - rank) + "dog " * (rank + number % 3)
+                writer.writerow([f"What is {number} plus {number}?", text, rank + 1])
+        writer.writerow(["What is no answer?", "", 1])
+        writer.writerow(["What is no rank?", "fox", "first"])
+    return path
+
+
+def options(base, name="bert", **more):
+    defaults = {"base": str(base(name)), "dtype": "float32", "max_length": 48, "seed": 1}
+    defaults |= {"learning_rate": 1e-3, "max_steps": 8, "save_steps": 2, "logging_steps": 1}
+    return defaults | {"per_device_train_batch_size": 4} | more
+
+
+@pytest.fixture(scope="module")
+def finished(ranked, base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return train(ranked, output=folder, **options(base, max_steps=30, save_steps=10))
+
+
+def test_a_run_folder_holds_what_it_should(finished):
+    folder = finished.folder
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("model", "checkpoints", "plots"),
+        *("config.yaml", "metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl"),
+    }
+    assert not list(folder.rglob(".*"))
+    assert {p.name for p in (folder / "plots").iterdir()} >= {
+        *("training.png", "rewards.png", "margins.png", "reward_against_length.png"),
+    }
+    rejected = [json.loads(line) for line in (folder / "rejected.jsonl").open()]
+    assert [row["line"] for row in rejected] == [122, 123]
+    card = (folder / "model" / "README.md").read_text()
+    assert "pairwise accuracy" in card
+    assert "ranked.csv" in card
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["data"]["rankings"] == {"train": 28, "validation": 4, "test": 8}
+    assert metrics["test"]["pairwise_accuracy"]["value"] > 0.9
+
+
+def test_predictions_are_the_rewards_of_held_out_prompts(finished):
+    rows = [json.loads(line) for line in (finished.folder / "predictions.jsonl").open()]
+    assert {row["split"] for row in rows} == {"test", "validation"}
+    prompts = {row["prompt"] for row in rows}
+    assert len(prompts) == 12
+    model = RewardModel.load(finished.folder, dtype="float32")
+    for row in rows[:6]:
+        assert model.score(row["prompt"], row["completion"]) == pytest.approx(
+            row["reward"], abs=1e-5
+        )
+
+
+def test_transformers_alone_loads_the_model(finished):
+    model = AutoModelForSequenceClassification.from_pretrained(finished.folder / "model").eval()
+    tokenizer = finished.model.encoding.tokenizer
+    prompts, completions = ["What is 1 plus 1?"] * 2, ["fox fox", "dog dog dog dog"]
+    batch = tokenizer(prompts, completions, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        rewards = model(**batch).logits[:, 0].tolist()
+    assert finished.model.score(prompts[0], completions) == pytest.approx(rewards, abs=1e-5)
+    assert rewards[0] > rewards[1]
+
+
+def test_evaluating_the_run_again_gives_its_figures(finished, ranked):
+    held_out = {r.key for r in finished.test.rankings}
+    rankings = [r for r in load_rankings(ranked) if r.key in held_out]
+    again = evaluate(RewardModel.load(finished.folder, dtype="float32"), rankings)
+    assert again.summary["pairwise_accuracy"] == finished.metrics["test"]["pairwise_accuracy"]
+
+
+def test_its_config_repeats_the_run(finished, tmp_path):
+    again = train(config=finished.folder / "config.yaml", output=tmp_path / "again")
+    a = load_file(finished.folder / "model" / "model.safetensors")
+    b = load_file(tmp_path / "again" / "model" / "model.safetensors")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert again.metrics["test"] == finished.metrics["test"]
+
+
+def test_an_existing_run_is_never_overwritten_unasked(finished, ranked, base, tmp_path):
+    before = (finished.folder / "metrics.json").read_bytes()
+    with pytest.raises(PlauditError, match=r"already holds a run; --resume .* --overwrite"):
+        train(ranked, output=finished.folder, **options(base))
+    with pytest.raises(PlauditError, match="finished"):
+        train(output=finished.folder, resume=True)
+    assert (finished.folder / "metrics.json").read_bytes() == before
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(PlauditError, match="not a run"):
+        train(ranked, output=tmp_path, overwrite=True, **options(base))
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_overwriting_replaces_the_run_and_nothing_else(ranked, base, tmp_path):
+    folder = tmp_path / "run"
+    train(ranked, output=folder, **options(base, max_steps=2))
+    (folder / "notes.txt").write_text("mine")
+    train(ranked, output=folder, overwrite=True, **options(base, max_steps=4))
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert json.loads((folder / "metrics.json").read_text())["training"]["steps"] == 4
+
+
+def test_a_resumed_run_keeps_its_settings(ranked, base, tmp_path):
+    folder = tmp_path / "run"
+    train(ranked, output=folder, **options(base, max_steps=2))
+    (folder / "metrics.json").unlink()
+    with pytest.raises(PlauditError, match=r"learning_rate: the run .* has 0.001, not 0.5"):
+        train(output=folder, resume=True, learning_rate=0.5)
+    with pytest.raises(PlauditError, match="no run to resume"):
+        train(ranked, output=tmp_path / "nowhere", resume=True)
+
+
+def command(ranked, folder, base, name="bert", **more):
+    chosen = options(base, name, **more)
+    flags = [f"--{setting.replace('_', '-')}={value}" for setting, value in chosen.items()]
+    return [sys.executable, "-m", "plaudit", "train", str(ranked), "-o", str(folder), *flags]
+
+
+def wait_for(path, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_killed_and_resumed_reaches_the_same_weights_bit_for_bit(ranked, base, tmp_path):
+    whole = subprocess.run(
+        command(ranked, tmp_path / "whole", base, max_steps=24),
+        env=ENVIRONMENT,
+        capture_output=True,
+    )
+    assert whole.returncode == 0, whole.stderr.decode()
+    folder = tmp_path / "killed"
+    killed = subprocess.Popen(
+        command(ranked, folder, base, max_steps=24), env=ENVIRONMENT, stderr=subprocess.PIPE
+    )
+    wait_for(folder / "checkpoints" / "checkpoint-6", killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (folder / "metrics.json").exists()
+    resumed = subprocess.run(
+        [sys.executable, "-m", "plaudit", "train", "-o", str(folder), "--resume"],
+        env=ENVIRONMENT,
+        capture_output=True,
+    )
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    assert b"resuming from" in resumed.stderr
+    a = load_file(tmp_path / "whole" / "model" / "model.safetensors")
+    b = load_file(folder / "model" / "model.safetensors")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    logs = [
+        [
+            (row["step"], row.get("eval_log_loss"))
+            for row in map(json.loads, (f / "log.jsonl").open())
+        ]
+        for f in (tmp_path / "whole", folder)
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_two_processes_give_the_losses_of_one(ranked, base, tmp_path):
+    def losses(folder, launcher, **more):
+        arguments = command(ranked, folder, base, "llama", max_steps=5, save_steps=5, **more)[3:]
+        result = subprocess.run(
+            [*launcher, "-m", "plaudit", *arguments], env=ENVIRONMENT, capture_output=True
+        )
+        assert result.returncode == 0, result.stderr.decode()[-3000:]
+        rows = map(json.loads, (folder / "log.jsonl").open())
+        return [row["loss"] for row in rows if "loss" in row]
+
+    one = losses(tmp_path / "one", [sys.executable], per_device_train_batch_size=8)
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2"]
+    launcher += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    two = losses(tmp_path / "two", launcher, per_device_train_batch_size=4)
+    assert two == pytest.approx(one, abs=1e-4)
+    a = load_file(tmp_path / "one" / "model" / "model.safetensors")
+    b = load_file(tmp_path / "two" / "model" / "model.safetensors")
+    assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
+
+
+def test_lora_adapters_end_up_in_a_plain_model(ranked, base, tmp_path):
+    run = train(
+        ranked,
+        output=tmp_path / "run",
+        **options(base, "llama", lora_r=4, lora_target_modules=["q_proj", "v_proj"]),
+    )
+    assert not list((tmp_path / "run" / "model").glob("adapter*"))
+    loaded = RewardModel.load(tmp_path / "run", dtype="float32")
+    assert not any("lora" in name for name, _ in loaded.model.named_parameters())
+    texts = ["fox fox", "dog dog"]
+    assert loaded.score("What is 1 plus 1?", texts) == pytest.approx(
+        run.model.score("What is 1 plus 1?", texts), abs=1e-5
+    )
+    untrained = RewardModel.load(base("llama"), dtype="float32", max_length=48, seed=1)
+    assert untrained.score("What is 1 plus 1?", texts) != pytest.approx(
+        run.model.score("What is 1 plus 1?", texts), abs=1e-4
+    )
+
+
+def test_a_stream_trains_and_holds_prompts_out(ranked, base, tmp_path):
+    run = train(
+        ranked,
+        output=tmp_path / "run",
+        streaming=True,
+        max_rejected=1,
+        **options(base, max_steps=20),
+    )
+    assert run.metrics["data"]["rankings"]["test"] > 0
+    assert run.metrics["training"]["steps"] == 20
+    with pytest.raises(PlauditError, match="max_steps: is needed when data are streamed"):
+        train(ranked, output=tmp_path / "b", streaming=True, **options(base, max_steps=-1))
+
+
+def test_own_test_data_leave_their_prompts_out_of_training(ranked, base, tmp_path):
+    test = tmp_path / "test.csv"
+    lines = ranked.read_text().splitlines()[:31]
+    test.write_text("\n".join(lines) + "\n")
+    run = train(ranked, output=tmp_path / "run", test_data=str(test), **options(base, max_steps=2))
+    assert run.metrics["data"]["rankings"] == {"train": 27, "validation": 3, "test": 10}
+
+
+def test_nothing_held_out_is_said_in_the_card(ranked, base, tmp_path):
+    fractions = {"validation_fraction": 0, "test_fraction": 0}
+    run = train(ranked, output=tmp_path / "run", **options(base, max_steps=2, **fractions))
+    assert run.test is None
+    assert "nothing is known of its quality" in (run.folder / "model" / "README.md").read_text()
+
+
+def test_the_stored_config_is_the_resolved_one(finished):
+    stored = yaml.safe_load((finished.folder / "config.yaml").read_text())
+    assert stored["learning_rate"] == 1e-3
+    assert stored["loss"] == "bradley-terry"

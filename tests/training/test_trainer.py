@@ -1,0 +1,215 @@
+"""The trainer against TRL's own on the same pairs, and against itself however a step is divided."""
+
+import json
+import math
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from trl import RewardConfig, RewardTrainer
+
+from plaudit.config import Settings
+from plaudit.data.rankings import PADDING, Ranking
+from plaudit.model.reward_model import RewardModel
+from plaudit.training.losses import bradley_terry, plackett_luce
+from plaudit.training.run import build_trainer, encoded
+from plaudit.training.trainer import RunLog, divide, last_checkpoint, read_log
+
+TEXT = "fox dog answer reward better worse two plus four user talk lazy quick"
+WORDS = TEXT.split()
+
+
+def rankings(count, sizes=(2,), seed=0):
+    """Rankings whose better completions hold more of the word `fox`; K cycles through `sizes`."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def words(n):
+        return " ".join(
+            WORDS[i] for i in torch.randint(len(WORDS), (n,), generator=generator).tolist()
+        )
+
+    made = []
+    for number in range(count):
+        k = sizes[number % len(sizes)]
+        completions = [words(3 + 2 * i) + " fox" * (k - i) for i in range(k)]
+        ranks = [0, *range(k - 1)] if k > 3 else list(range(k))  # a tie where there is room
+        made.append(Ranking(f"What is {number}? {words(4)}", completions, ranks))
+    return made
+
+
+@pytest.fixture(scope="module")
+def bases(base):
+    return {name: base(name) for name in ("llama", "gpt2", "bert")}
+
+
+def settings(base, **options):
+    defaults = {"data": "unused", "base": str(base), "dtype": "float32", "max_length": 64}
+    defaults |= {"logging_steps": 1, "learning_rate": 1e-3, "max_steps": 6, "seed": 3}
+    return Settings.build(**{**defaults, **options})
+
+
+def trained(base, folder, data, validation=(), **options):
+    """Train and return the trainer, its model and its logged losses."""
+    chosen = settings(base, **options)
+    model = RewardModel.load(base, dtype="float32", device="cpu", max_length=64, seed=3)
+    train_set = encoded(data, model.encoding, "encoding")
+    (folder / "checkpoints").mkdir(parents=True)
+    trainer = build_trainer(model, train_set, list(validation), chosen, folder, None)
+    trainer.train()
+    return trainer, model, [row["loss"] for row in read_log(folder / "log.jsonl") if "loss" in row]
+
+
+# Decoders: a classifier with a bias is not comparable, since no pair says anything of the bias, and
+# Adam makes steps of the rounding errors that are its gradient. TRL passes no token types, either.
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_pairs_give_the_losses_and_rewards_of_trl(bases, tmp_path, name):
+    data = rankings(24)
+    _, ours, losses = trained(bases[name], tmp_path / "ours", data, per_device_train_batch_size=4)
+
+    model = RewardModel.load(bases[name], dtype="float32", device="cpu", max_length=64, seed=3)
+    rows = model.encoding.encode(data)
+    pairs = {"chosen_ids": [r["input_ids"][0] for r in rows]}
+    pairs["rejected_ids"] = [r["input_ids"][1] for r in rows]
+    config = RewardConfig(
+        output_dir=str(tmp_path / "trl"),
+        learning_rate=1e-3,
+        max_steps=6,
+        per_device_train_batch_size=4,
+        warmup_steps=0.1,
+        weight_decay=0.01,
+        logging_steps=1,
+        seed=3,
+        bf16=False,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        max_length=None,
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+    trl = RewardTrainer(
+        model=model.model,
+        args=config,
+        train_dataset=datasets.Dataset.from_dict(pairs),
+        processing_class=model.encoding.tokenizer,
+    )
+    trl.train()
+    theirs = [row["loss"] for row in trl.state.log_history if "loss" in row]
+    assert losses == pytest.approx(theirs, abs=1e-4)
+    assert losses[-1] < losses[0]
+    for ranking in data[:6]:
+        assert ours.score(ranking.prompt, ranking.completions) == pytest.approx(
+            model.score(ranking.prompt, ranking.completions), abs=1e-4
+        )
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.model.parameters()])
+
+
+def test_how_a_step_is_divided_does_not_change_it(bases, tmp_path):
+    data = rankings(16, sizes=(2, 5, 3))
+    options = {"per_device_train_batch_size": 8, "max_grad_norm": 0.5}
+    whole = trained(bases["llama"], tmp_path / "a", data, max_tokens_per_batch=10**6, **options)
+    parts = trained(bases["llama"], tmp_path / "b", data, max_tokens_per_batch=60, **options)
+    assert parts[2] == pytest.approx(whole[2], abs=1e-5)
+    assert torch.allclose(weights(parts[1]), weights(whole[1]), atol=1e-5)
+
+
+def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):
+    data = rankings(16, sizes=(3,))
+    one = trained(bases["llama"], tmp_path / "a", data, per_device_train_batch_size=8, max_steps=2)
+    two = trained(
+        bases["llama"],
+        tmp_path / "b",
+        data,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        max_steps=2,
+    )
+    assert torch.allclose(weights(one[1]), weights(two[1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["bradley-terry", "plackett-luce"])
+def test_the_first_logged_loss_is_the_loss_of_the_data(bases, tmp_path, loss):
+    data = rankings(6, sizes=(4, 2))
+    data[0] = Ranking(**{**vars_of(data[0]), "weight": 3.0})
+    model = RewardModel.load(bases["bert"], dtype="float32", device="cpu", max_length=64, seed=3)
+    function = {"bradley-terry": bradley_terry, "plackett-luce": plackett_luce}[loss]
+    total = weight = 0.0
+    for ranking in data:
+        rewards = torch.tensor([model.score(ranking.prompt, ranking.completions)])
+        total += ranking.weight * function(rewards, torch.tensor([ranking.ranks])).item()
+        weight += ranking.weight
+    _, _, losses = trained(
+        bases["bert"], tmp_path / "run", data, per_device_train_batch_size=6, max_steps=1, loss=loss
+    )
+    assert losses[0] == pytest.approx(total / weight, abs=1e-5)
+
+
+def vars_of(ranking):
+    return {name: getattr(ranking, name) for name in ranking.__dataclass_fields__}
+
+
+def test_margins_are_used(bases, tmp_path):
+    data = [Ranking(**{**vars_of(r), "margin": 2.0}) for r in rankings(4)]
+    model = RewardModel.load(bases["bert"], dtype="float32", device="cpu", max_length=64, seed=3)
+    expected = []
+    for ranking in data:
+        better, worse = model.score(ranking.prompt, ranking.completions)
+        expected.append(math.log1p(math.exp(-(better - worse - 2.0))))
+    _, _, losses = trained(
+        bases["bert"], tmp_path / "run", data, per_device_train_batch_size=4, max_steps=1
+    )
+    assert losses[0] == pytest.approx(sum(expected) / 4, abs=1e-5)
+
+
+def test_validation_is_measured_on_every_ranking(bases, tmp_path):
+    data, validation = rankings(8), rankings(7, sizes=(2, 4, 3), seed=1)
+    trainer, model, _ = trained(
+        bases["bert"], tmp_path / "run", data, validation, max_steps=4, save_steps=2
+    )
+    logged = [row for row in read_log(tmp_path / "run" / "log.jsonl") if "eval_log_loss" in row]
+    assert [row["step"] for row in logged] == [2, 4]
+    # The trainer ends with the best checkpoint loaded.
+    best = min(logged, key=lambda row: row["eval_log_loss"])
+    right = pairs = 0.0
+    for ranking in validation:
+        rewards = model.score(ranking.prompt, ranking.completions)
+        for i, j in ranking.pairs():
+            right += rewards[i] > rewards[j]
+            pairs += 1
+    assert trainer.state.best_global_step == best["step"]
+    assert best["eval_pairwise_accuracy"] == pytest.approx(right / pairs, abs=1e-6)
+
+
+def test_checkpoints_appear_whole_and_old_ones_go(bases, tmp_path):
+    trained(bases["bert"], tmp_path, rankings(8), max_steps=6, save_steps=1, save_total_limit=2)
+    folder = tmp_path / "checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-5", "checkpoint-6"]
+    (folder / ".saving" / "checkpoint-7").mkdir(parents=True)
+    (folder / ".removing-checkpoint-4").mkdir()
+    assert last_checkpoint(folder) == folder / "checkpoint-6"
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-5", "checkpoint-6"]
+
+
+def test_batches_hold_every_ranking_once():
+    rows = [
+        {"input_ids": [[1] * n] * k, "ranks": list(range(k)), "length": n}
+        | {"margin": 0.0, "weight": float(n)}
+        for n, k in [(3, 2), (9, 4), (5, 3), (9, 2)]
+    ]
+    batches = divide(rows, max_tokens=40, pad=0)
+    assert sorted(float(w) for b in batches for w in b["weight"]) == [3, 5, 9, 9]
+    for batch in batches:
+        assert batch["input_ids"].numel() <= 40
+        assert (batch["ranks"] != PADDING).sum() == len(batch["input_ids"])
+
+
+def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path: Path):
+    path = tmp_path / "log.jsonl"
+    rows = [{"step": n, "loss": 1.0} for n in (1, 2, 3, 4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 5, "lo')
+    RunLog(path, resumed_step=2)
+    assert [row["step"] for row in read_log(path)] == [1, 2]
