@@ -6,11 +6,23 @@ class, and a run stores the settings it resolved as `config.yaml`.
 """
 
 import difflib
+import math
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from plaudit.errors import PlauditError
 from plaudit.files import writing
@@ -26,10 +38,12 @@ class Settings(BaseModel):
     1e-05
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     # -- data --
-    data: str | list[str] = Field(
+    data: str | Annotated[list[str], Field(min_length=1)] = Field(
         description="ranked or paired preference data: file, folder, glob or hub name"
     )
     validation_data: str | None = Field(
@@ -46,7 +60,7 @@ class Settings(BaseModel):
         default_factory=dict, description="other column names, ours=yours: prompt=question"
     )
     streaming: bool | None = Field(
-        None, description="read while training, with flat memory; by default from 256 MiB on"
+        None, description="read with flat memory; by default from 256 MiB on"
     )
     strict: bool = Field(False, description="stop at the first bad row instead of rejecting it")
     max_rejected: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -118,7 +132,9 @@ class Settings(BaseModel):
     num_train_epochs: Annotated[float, Field(gt=0)] = Field(
         2, description="passes over the training rankings"
     )
-    max_steps: int = Field(-1, ge=-1, description="stop after this many steps; -1 goes by epochs")
+    max_steps: Annotated[int, Field(ge=-1)] = Field(
+        -1, description="stop after this many steps; -1 goes by epochs"
+    )
     per_device_train_batch_size: Count = Field(8, description="rankings of a step on each device")
     per_device_eval_batch_size: Count = Field(
         16, description="rankings of an evaluation batch on each device"
@@ -128,8 +144,9 @@ class Settings(BaseModel):
         8192,
         description="tokens of one forward pass, with padding; a larger step is divided, exactly",
     )
-    seed: int = Field(
-        0, ge=0, description="of the split, the head's weights and the order of the data"
+    # Below 2^32, since that is what numpy takes.
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        0, description="of the split, the head's weights and the order of the data"
     )
 
     # -- logging, evaluation, checkpoints --
@@ -144,9 +161,8 @@ class Settings(BaseModel):
     metric_for_best_model: Literal["log_loss", "pairwise_accuracy"] = Field(
         "log_loss", description="what makes a checkpoint the best on the validation prompts"
     )
-    early_stopping_patience: int = Field(
+    early_stopping_patience: Annotated[int, Field(ge=0)] = Field(
         0,
-        ge=0,
         description="stop after so many validations without a better one; 0 never stops early",
     )
     max_validation_rankings: Count = Field(
@@ -156,6 +172,14 @@ class Settings(BaseModel):
     report_to: list[str] = Field(
         default_factory=list, description="trackers to log to as well: tensorboard, wandb, …"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # To pydantic `true` is 1, and so then is YAML's `yes`.
+        if isinstance(value, bool) and "true or false" not in allowed(str(info.field_name)):
+            raise ValueError("a boolean")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
@@ -179,13 +203,14 @@ class Settings(BaseModel):
         Raises `PlauditError` for an unknown or ill-typed setting, naming it, the nearest valid name
         and the allowed values.
         """
-        values: dict[str, Any] = read_yaml(config) if config is not None else {}
-        where = f"{config}: " if config is not None else ""
-        values.update(settings)
+        in_file: dict[str, Any] = read_yaml(config) if config is not None else {}
+        values = in_file | settings
         try:
             return cls(**values)
         except ValidationError as error:
-            raise PlauditError(where + explain(error, cls)) from error
+            faulty = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+            where = f"{config}: " if faulty & in_file.keys() - settings.keys() else ""
+            raise PlauditError(where + explain(error, values)) from error
 
     def save(self, path: str | Path) -> None:
         """Write the resolved settings as YAML that `build` reads back."""
@@ -193,13 +218,117 @@ class Settings(BaseModel):
             yaml.safe_dump(self.model_dump(), file, sort_keys=False, allow_unicode=True)
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML file; `PlauditError` where it cannot be read as such."""
+def from_flag(name: str, text: str) -> Any:
+    """The value of one setting from the text that a flag gives it.
+
+    Raises `ValueError` that says what is allowed.
+
+    >>> from_flag("max_steps", "100")
+    100
+    """
+    kinds = _schema(name)
+    if text == "null" and {"type": "null"} in kinds:
+        return None
+    field = Settings.model_fields[name]
+    # The annotation and its bounds, without the checks that need other settings.
+    adapter = TypeAdapter[Any](Annotated[field.annotation, field])  # type: ignore[arg-type]
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = adapter.validate_python(text)
+    except ValidationError as error:
+        raise ValueError(f"{text!r} is not {allowed(name)}") from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{text!r} is not {allowed(name)}")
+    return value
+
+
+def nearest(name: str) -> str | None:
+    """The setting whose name is most like `name`, None when none is.
+
+    >>> nearest("learning_rat")
+    'learning_rate'
+    """
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
+def allowed(name: str) -> str:
+    """What values a setting takes, for a person.
+
+    >>> allowed("max_steps"), allowed("lora_dropout")
+    ('a whole number, -1 or more', 'a number, 0 or more, below 1')
+    >>> allowed("streaming")
+    'true or false, or null'
+    """
+    return ", or ".join(_in_words(kind) for kind in _schema(name))
+
+
+def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """One line for a person: which of the settings are wrong and what they may be."""
+    said = {}
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if problem["type"] == "extra_forbidden":
+            near = nearest(name)
+            hint = f"; the nearest is {near}" if near else ""
+            said[name] = f"there is no setting {name}{hint}"
+        elif problem["type"] == "missing":
+            said[name] = f"{name} is needed: {Settings.model_fields[name].description}"
+        elif name:
+            given = "null" if values[name] is None else repr(values[name])
+            said[name] = f"{name}: {given} is not {allowed(name)}"
+        else:
+            said[name] = problem["msg"].removeprefix("Value error, ")
+    return "; ".join(said.values())
+
+
+@cache
+def _schema(name: str) -> list[dict[str, Any]]:
+    """The kinds of values that a setting takes, each as JSON schema has it."""
+    schema = Settings.model_json_schema()["properties"][name]
+    return schema.get("anyOf", [schema])
+
+
+def _in_words(kind: dict[str, Any]) -> str:
+    if "enum" in kind:
+        return ", ".join(kind["enum"][:-1]) + " or " + kind["enum"][-1]
+    words = [
+        {
+            "array": "a list of texts",
+            "boolean": "true or false",
+            "integer": "a whole number",
+            "null": "null",
+            "number": "a number",
+            "object": "pairs of texts",
+            "string": "text",
+        }[kind["type"]]
+    ]
+    bounds = {
+        "minimum": "{} or more",
+        "exclusiveMinimum": "above {}",
+        "maximum": "{} or less",
+        "exclusiveMaximum": "below {}",
+        "minItems": "{} or more",
+    }
+    words += [text.format(kind[bound]) for bound, text in bounds.items() if bound in kind]
+    return ", ".join(words)
+
+
+# ---- YAML ----
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, names with underscores for dashes.
+
+    Raises `PlauditError` where it cannot be read as such.
+    """
+    try:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_OneValueEach)
     except OSError as error:
         raise PlauditError(f"{path}: {error.strerror or 'cannot be read'}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise PlauditError(f"{path}{line}: not YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no date (2024-13-01)
         raise PlauditError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}
@@ -207,27 +336,26 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise PlauditError(
             f"{path}: settings are `name: value` lines, not a {type(values).__name__}"
         )
-    return {str(name).replace("-", "_"): value for name, value in values.items()}
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        plain = str(name).replace("-", "_")
+        if plain in settings:
+            raise PlauditError(f"{path}: {plain} is set twice, with a dash and without")
+        settings[plain] = value
+    return settings
 
 
-def explain(error: ValidationError, settings: type[BaseModel]) -> str:
-    """One line for a person: which settings are wrong and what they may be."""
-    lines = []
-    for problem in error.errors():
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, settings.model_fields, n=1, cutoff=0.5)
-            hint = f"; the nearest is {near[0]}" if near else ""
-            lines.append(f"there is no setting {name}{hint}")
-        elif problem["type"] == "missing":
-            lines.append(f"{name} is needed: {settings.model_fields[name].description}")
-        elif name:
-            given = problem.get("input")
-            lines.append(f"{name}: {_lower(problem['msg'])}, not {given!r}")
-        else:
-            lines.append(problem["msg"].removeprefix("Value error, "))
-    return "; ".join(dict.fromkeys(lines))
+class _OneValueEach(yaml.SafeLoader):
+    """YAML in which a name has one value; of several, PyYAML takes the last without a word."""
 
-
-def _lower(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input ")
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, when no name in it comes twice."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value} is set twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+SECONDS_BEFORE_PROGRESS = 2.0  # what is done by then needs none
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -37,16 +38,19 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
     if interactive():
         from tqdm import tqdm
 
-        yield from tqdm(items, desc=what, total=total, delay=2, leave=False, file=sys.stderr)
+        wait = SECONDS_BEFORE_PROGRESS
+        yield from tqdm(items, desc=what, total=total, delay=wait, leave=False, file=sys.stderr)
         return
-    started = last = time.monotonic()
+    started = time.monotonic()
+    next_line = started + SECONDS_BEFORE_PROGRESS
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - started > 2 and now - last > SECONDS_BETWEEN_LINES:
-            last = now
-            if total:
-                left = (now - started) / done * (total - done)
-                say(f"{what}: {done:,} of {total:,}, about {left:.0f} s left")
-            else:
-                say(f"{what}: {done:,}")
+        if now < next_line or done == total:
+            continue
+        next_line = now + SECONDS_BETWEEN_LINES
+        if total:
+            left = (now - started) / done * (total - done)
+            say(f"{what}: {done:,} of {total:,}, about {left:.0f} s left")
+        else:
+            say(f"{what}: {done:,}")

@@ -1,15 +1,16 @@
 """Writing files so that a kill or a full disk never leaves half of one under its final name.
 
 Everything plaudit writes goes to a temporary name in the same folder first and is renamed when it
-is whole; a rename within one folder is atomic on the file systems we run on.
+is whole; a rename within one folder is atomic on the file systems we run on. A symbolic link is
+followed: what it points to is replaced, and the link stays.
 """
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,7 +21,8 @@ from plaudit.errors import PlauditError
 def writing(path: str | Path) -> Iterator[TextIO]:
     """Open `path` for text; it appears, whole, when the block ends without an exception.
 
-    Raises `PlauditError` when the disk is full or the folder cannot be written.
+    Raises `PlauditError` when the disk is full, the folder cannot be written, or what stands at
+    `path` is no ordinary file (a folder, a device).
 
     >>> import tempfile, pathlib
     >>> target = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
@@ -29,57 +31,85 @@ def writing(path: str | Path) -> Iterator[TextIO]:
     >>> target.read_text()
     'whole'
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise PlauditError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            yield file
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except OSError as error:
-        _remove(name)
-        raise PlauditError(f"{path}: cannot be written: {error.strerror or error}") from error
-    except BaseException:
-        _remove(name)
-        raise
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise PlauditError(f"{path}: is not an ordinary file, so it cannot be replaced by one")
+    target, partial = _names(path)
+    with _explained(path, partial):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(partial, "x", encoding="utf-8", newline="") as file:
+                yield file
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
 def writing_folder(path: str | Path) -> Iterator[Path]:
     """Give an empty folder to fill; it becomes `path` when the block ends without an exception.
 
-    A folder that already stands at `path` is replaced.
+    A folder that already stands at `path` is replaced, in one go. Raises `PlauditError` as
+    `writing` does.
+    """
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise PlauditError(f"{path}: is a file, so it cannot be replaced by a folder")
+    target, partial = _names(path)
+    replaced = partial.with_name(partial.name + ".replaced")
+    with _explained(path, partial):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()
+            yield partial
+            if target.exists():
+                os.replace(target, replaced)
+            os.replace(partial, target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        # Only now: a kill while many files are taken away must not leave some of them at `path`.
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def refuse_to_overwrite(
+    path: str | Path,
+    overwrite: bool = False,
+    *,
+    folder: bool = False,
+    inputs: Iterable[str | Path] = (),
+) -> None:
+    """Raise `PlauditError` when writing to `path` would destroy what nobody asked to replace.
+
+    Without `overwrite` that is anything but an empty folder. With it, it is one of the `inputs`
+    that the output is made from, a folder where a file is to go, or, with `folder`, a file where a
+    folder is to go.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    except OSError as error:
-        raise PlauditError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        yield partial
-        os.chmod(partial, 0o777 & ~_umask())
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(partial, path)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise PlauditError(f"{path}: cannot be written: {error.strerror or error}") from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def refuse_to_overwrite(path: str | Path, overwrite: bool = False) -> None:
-    """Raise `PlauditError` when something stands at `path` that nobody asked to replace."""
-    path = Path(path)
+    if any(os.path.realpath(path) == os.path.realpath(each) for each in inputs):
+        raise PlauditError(f"{path}: is the input; write the output to another file")
+    if path.exists() and path.is_dir() != folder:
+        here, wanted = ("file", "folder") if folder else ("folder", "file")
+        raise PlauditError(f"{path}: a {here} is in the way of the {wanted} to write")
     taken = any(path.iterdir()) if path.is_dir() else path.exists()
     if taken and not overwrite:
         raise PlauditError(f"{path}: already exists; --overwrite replaces it")
+
+
+def free_name(path: str | Path) -> Path:
+    """`path`, or where something stands there the same with a number, from 2 on.
+
+    >>> import tempfile, pathlib
+    >>> taken = pathlib.Path(tempfile.mkdtemp()) / "rejected.jsonl"
+    >>> taken.touch()
+    >>> free_name(taken).name
+    'rejected-2.jsonl'
+    """
+    path = candidate = Path(path)
+    number = 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_stem(f"{path.stem}-{number}")
+    return candidate
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -90,21 +120,32 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Write one JSON object a line, atomically, and return how many."""
+    """Write one JSON object a line, atomically, and return how many. NaN is refused."""
     count = 0
     with writing(path) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             count += 1
     return count
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _names(path: str | Path) -> tuple[Path, Path]:
+    """Where `path` really is, and a temporary name beside it; `open` and `mkdir` heed the umask."""
+    target = Path(os.path.realpath(path))
+    return target, target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
 
 
-def _remove(name: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(name)
+@contextmanager
+def _explained(path: str | Path, partial: Path) -> Iterator[None]:
+    """A `PlauditError` for what goes wrong with our file or folder, and for nothing else."""
+    try:
+        yield
+    except BrokenPipeError:  # a file has no reader that could go away: this is somebody else's
+        raise
+    except OSError as error:
+        # A full disk names no file. What is neither ours nor around it is not ours to explain.
+        name = partial if error.filename is None else Path(os.fsdecode(error.filename))
+        ours = (partial, Path(os.path.realpath(path)), *partial.parents)
+        if name not in ours and partial not in name.parents:
+            raise
+        raise PlauditError(f"{path}: cannot be written: {error.strerror or error}") from error

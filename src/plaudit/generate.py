@@ -1,19 +1,31 @@
 """Completions from a policy, scored by a reward model: what the reward model is for, seen.
 
 A policy is any causal language model. It samples n completions of each prompt, in batches padded on
-the left, from one seed; `compare` scores them, marks the best of n, and writes JSON and a plot.
+the left; `compare` scores them, marks the best of n, and writes JSON and a plot. The k-th completion
+of a prompt is drawn with random numbers of its own, which come from the seed, the prompt and k
+alone: neither the batch nor the other prompts have a say in it.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from plaudit.console import progress, say
-from plaudit.data.rankings import Text
+from plaudit.data.rankings import Text, text_key
+from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 from plaudit.files import write_json, write_jsonl
 from plaudit.model import base_models
@@ -50,7 +62,6 @@ class Policy:
         if base_models.kind_of(config, str(name)) != "decoder":
             raise PlauditError(f"policy: {name} is an encoder; only a decoder generates text")
         tokenizer = base_models.load_tokenizer(source)
-        tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if tokenizer.pad_token is None:
@@ -70,29 +81,49 @@ class Policy:
         batch_size: int = 4,
         seed: int = 0,
     ) -> Iterator[list[str]]:
-        """n completions of each prompt, in order; `batch_size` counts prompts.
+        """n completions of each prompt, in order.
 
-        `temperature` 0 decodes greedily, where n must be 1. The same seed, prompts and batch size
-        give the same completions on the same machine.
+        Args:
+            prompts: plain texts or lists of chat messages, read `batch_size` at a time.
+            n: completions of each prompt.
+            max_new_tokens: length of a completion at most.
+            temperature: what logits are divided by; 0 decodes greedily, where n must be 1.
+            top_p: the smallest set of tokens with this probability is drawn from.
+            batch_size: prompts sampled at once; changes speed and memory only.
+            seed: of the random numbers. The same seed and prompt give the same completions, up to
+                the rounding of the policy's own arithmetic, and the first k of n are those of k.
+
+        Raises:
+            PlauditError: when a setting or a prompt is no good.
         """
-        if n < 1:
-            raise PlauditError(f"n: {n} completions are none; take 1 or more")
+        least = {"n": (n, 1), "max_new_tokens": (max_new_tokens, 1), "batch_size": (batch_size, 1)}
+        for name, (value, low) in (least | {"temperature": (temperature, 0)}).items():
+            if not low <= value < math.inf:
+                raise PlauditError(f"{name}: {value} is not a number, {low} or more")
+        if not 0 < top_p <= 1:
+            raise PlauditError(f"top_p: {top_p} is not a share, above 0, 1 or less")
         if temperature == 0 and n > 1:
             raise PlauditError(
                 "temperature: 0 decodes greedily, which gives one completion; take n 1"
             )
-        torch.manual_seed(seed)
-        options: dict[str, Any] = {"do_sample": False}
-        if temperature > 0:
-            options = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
         stream = iter(prompts)
+        truncated = 0
         while batch := list(islice(stream, batch_size)):
-            inputs = self._encode(batch, max_new_tokens)
+            inputs, cut = self._encode(batch, max_new_tokens)
+            if cut and not truncated:
+                say("a prompt is longer than the policy reads: its beginning is cut")
+            truncated += cut
+            numbers = np.stack(
+                [_numbers(prompt, k, seed, max_new_tokens) for prompt in batch for k in range(n)]
+            )
+            choose = _Choose(torch.from_numpy(numbers).to(self.device), temperature, top_p)
             with torch.inference_mode(), base_models.quiet():
+                # To transformers this is greedy decoding; `choose` leaves one token to take.
                 output = self.model.generate(
-                    **inputs,
-                    **options,
-                    num_return_sequences=n,
+                    **{name: tensor.repeat_interleave(n, 0) for name, tensor in inputs.items()},
+                    logits_processor=LogitsProcessorList([choose]),
+                    do_sample=False,
+                    num_beams=1,
                     max_new_tokens=max_new_tokens,
                     pad_token_id=self.tokenizer.pad_token_id,
                 )
@@ -102,27 +133,32 @@ class Policy:
             ]
             for start in range(0, len(texts), n):
                 yield texts[start : start + n]
+        if truncated > 1:
+            say(f"{truncated:,} prompts are longer than the policy reads: their beginning is cut")
 
-    def _encode(self, prompts: Sequence[Text], max_new_tokens: int) -> dict[str, torch.Tensor]:
-        texts = [self._render(prompt) for prompt in prompts]
+    def _encode(
+        self, prompts: Sequence[Text], max_new_tokens: int
+    ) -> tuple[dict[str, Tensor], int]:
+        """Tokens of the prompts, padded on the left, and how many prompts had to be cut."""
         limit = base_models.position_limit(self.model.config)
         room = limit - max_new_tokens if limit else None
         if room is not None and room < 1:
             raise PlauditError(
                 f"max_new_tokens: {max_new_tokens} fill all {limit} tokens that the policy reads"
             )
-        # The end of a prompt is what a completion continues.
-        self.tokenizer.truncation_side = "left"
-        inputs = self.tokenizer(
-            texts,
-            return_tensors="pt",
-            padding=True,
-            truncation=room is not None,
-            max_length=room,
+        rows = self.tokenizer(
+            [self._render(prompt) for prompt in prompts],
             add_special_tokens=not self.tokenizer.chat_template,
-        )
+            verbose=False,  # it warns of long texts, which we cut
+        )["input_ids"]
+        if not all(rows):
+            raise PlauditError("a prompt is empty: there is nothing for the policy to continue")
+        # The end of a prompt is what a completion continues.
+        kept = [row[-room:] if room else row for row in rows]
+        inputs = self.tokenizer.pad({"input_ids": kept}, return_tensors="pt", padding_side="left")
+        cut = sum(len(row) > len(rest) for row, rest in zip(rows, kept, strict=True))
         names = ("input_ids", "attention_mask")
-        return {name: inputs[name].to(self.device) for name in names}
+        return {name: inputs[name].to(self.device) for name in names}, cut
 
     def _render(self, prompt: Text) -> str:
         if not self.tokenizer.chat_template:
@@ -131,6 +167,44 @@ class Policy:
         return self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
+
+
+def _numbers(prompt: Text, k: int, seed: int, count: int) -> np.ndarray:
+    """Uniform random numbers in [0, 1), one for each token of the k-th completion: `[count]`."""
+    return np.random.default_rng([prompt_hash(text_key(prompt), seed), k]).random(count)
+
+
+class _Choose(LogitsProcessor):
+    """Leaves one token of each row: the likeliest, or one drawn by a number given beforehand.
+
+    A row's own numbers decide, by inverting its cumulative distribution, so that what it draws does
+    not depend on the rows beside it. `numbers[N, max_new_tokens]`; called with `scores[N, V]`.
+    """
+
+    def __init__(self, numbers: Tensor, temperature: float, top_p: float) -> None:
+        self.numbers = numbers
+        self.step = 0
+        self.warpers = LogitsProcessorList()
+        if temperature > 0:
+            self.warpers += [TemperatureLogitsWarper(float(temperature)), TopPLogitsWarper(top_p)]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if torch.isnan(scores).any() or torch.isneginf(scores.amax(1)).any():
+            raise PlauditError("policy: its logits are not numbers; are its weights whole?")
+        if self.warpers:
+            # float64 is there for the sum over a large vocabulary (MPS does not have it).
+            wide = torch.float32 if scores.device.type == "mps" else torch.float64
+            probabilities = self.warpers(input_ids, scores).to(wide).softmax(1)
+            cumulative = probabilities.cumsum(1)
+            drawn = self.numbers[:, self.step, None].to(wide) * cumulative[:, -1:]
+            # The first token beyond the number; rounding must not take us to one without a chance.
+            token = torch.searchsorted(cumulative, drawn, right=True)
+            last = (probabilities > 0).cumsum(1).argmax(1, keepdim=True)
+            token = token.minimum(last)
+        else:
+            token = scores.argmax(1, keepdim=True)
+        self.step += 1
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
 @dataclass(frozen=True)
@@ -211,7 +285,9 @@ def compare(
         **sampling: what `Policy.sample` takes.
 
     Raises:
-        PlauditError: when a model cannot be loaded or there is no prompt.
+        PlauditError: when a model cannot be loaded, there is no prompt, or a setting is no good.
+
+    >>> print(compare("runs/finance", "gpt2", ["What is a bond?"], n=4))  # doctest: +SKIP
     """
     if not prompts:
         raise PlauditError("there is no prompt to complete")
@@ -225,6 +301,8 @@ def compare(
     samples = policy.sample(prompts, n=n, **sampling)
     completions = list(progress(samples, "generating", total=len(prompts)))
     rewards = list(model.score_all(zip(prompts, completions, strict=True)))
+    if not all(math.isfinite(reward) for of_prompt in rewards for reward in of_prompt):
+        raise PlauditError("the model's reward of a completion is not a finite number")
     comparison = Comparison(list(prompts), completions, rewards)
     if output is not None:
         comparison.write(output)

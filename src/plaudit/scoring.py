@@ -2,16 +2,18 @@
 
 A row is one prompt with what is to be scored: a completion, a list of completions, or chosen and
 rejected. It comes out as it went in, with `reward`, `rewards`, or `reward_chosen` and
-`reward_rejected` added. Rows that cannot be scored go to `rejected.jsonl` beside the output.
+`reward_rejected` added. Rows that cannot be scored go to `rejected.jsonl` beside the output, or in
+the current folder where the output is stdout.
 """
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from plaudit.console import progress, say
 from plaudit.data.cells import BadCellError, fit, implicit_prompt, read_list, read_text, shown
@@ -19,108 +21,207 @@ from plaudit.data.rankings import Rejected, Text
 from plaudit.data.readers import columns_of
 from plaudit.data.rows import Row, Source, find_sources, place
 from plaudit.errors import PlauditError
-from plaudit.files import writing
+from plaudit.files import free_name, refuse_to_overwrite, writing
 
 if TYPE_CHECKING:
-    from plaudit.model.reward_model import RewardModel
+    from plaudit.model.reward_model import Dtype, RewardModel
 
 ROWS_AT_ONCE = 256
+ADDED = ("reward", "rewards", "reward_chosen", "reward_rejected")
 
 
 def score_file(
-    model: "RewardModel",
+    model: "RewardModel | str | Path",
     data: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     *,
     columns: Mapping[str, str] | None = None,
     strict: bool = False,
+    overwrite: bool = False,
+    dtype: "Dtype" = "auto",
 ) -> int:
     """Score the rows of `data` into the JSONL file `output` (stdout without one).
 
-    Returns the number of rows scored. Raises `PlauditError` when the data cannot be read, when a
-    row is bad and `strict` is set, or when no row could be scored.
+    Args:
+        model: a reward model, or what `RewardModel.load` takes together with `dtype`.
+        data: files, folders, globs or a data set on the hub.
+        output: a `.jsonl` file, which appears when it is whole.
+        columns: our name of a column → the one in the data, where it is not recognised.
+        strict: stop at the first row that cannot be scored.
+        overwrite: replace `output`, and the `rejected.jsonl` beside it if there are rejected rows.
+            Without it rejected rows go to `rejected-2.jsonl` where the name is taken.
+
+    Returns:
+        The number of rows scored.
+
+    Raises:
+        PlauditError: when the data cannot be read, when no row could be scored or, with `strict`,
+            one could not, when a column of the data is called as one that is added, when a reward
+            is not a finite number, or when the output would replace something.
+
+    >>> score_file("runs/finance", "answers.csv", "scored.jsonl")  # doctest: +SKIP
+    4200
     """
     sources = find_sources(data, None, True)
-    layouts = [_what_to_score(source, columns or {}) for source in sources]
-    count = 0
-    with _output(output) as file, _rejects(output) as reject:
-        every_row = (
-            (row, layout, source.all_text)
-            for source, layout in zip(sources, layouts, strict=True)
-            for row in source.rows()
-        )
-        rows = progress(every_row, "scoring")
-        while window := list(islice(rows, ROWS_AT_ONCE)):
-            good: list[tuple[Row, str, Text, list[Text]]] = []
-            for row, layout, all_text in window:
-                try:
-                    if row.values is None:
-                        raise BadCellError(row.problem or "cannot be read")
-                    good.append((row, *_texts(row, layout, all_text)))
-                except BadCellError as bad:
-                    if strict:
-                        raise PlauditError(f"{place(row.file, row.line)}: {bad}") from bad
-                    what = row.raw if row.values is None else row.values
-                    reject(Rejected(row.file, row.line, str(bad), shown(what)))
-            rewards = model.score_all((prompt, texts) for _, _, prompt, texts in good)
-            for (row, kind, _, _), scores in zip(good, rewards, strict=True):
-                file.write(json.dumps(_scored(row, kind, scores), ensure_ascii=False) + "\n")
-                count += 1
-        if not count:
-            raise PlauditError(f"{sources[0].name}: no row could be scored; see rejected.jsonl")
-    return count
+    rejected_to = Path("rejected.jsonl")
+    if output is not None:
+        if Path(output).suffix not in (".jsonl", ".ndjson"):
+            raise PlauditError(f"{output}: rewards are written as JSON lines; name it .jsonl")
+        refuse_to_overwrite(output, overwrite, inputs=[source.name for source in sources])
+        rejected_to = Path(output).with_name("rejected.jsonl")
+    if output is None or not overwrite:
+        rejected_to = free_name(rejected_to)
+    found = [_what_to_score(source, columns or {}) for source in sources]
+    if isinstance(model, str | Path):
+        from plaudit.model.reward_model import RewardModel
+
+        model = RewardModel.load(model, dtype=dtype)
+
+    scored = rejected = 0
+    with _output(output) as file, ExitStack() as rejects:
+        rejects_file: TextIO | None = None
+        for row in progress(_score(model, sources, found), "scoring"):
+            if isinstance(row, Rejected):
+                if strict:
+                    raise PlauditError(f"{place(row.file, row.line)}: {row.reason}")
+                rejects_file = rejects_file or rejects.enter_context(writing(rejected_to))
+                rejects_file.write(json.dumps(row.as_dict(), ensure_ascii=False) + "\n")
+                rejected += 1
+            else:
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+                scored += 1
+        # Before the output, which does not appear when no row could be scored; the reasons do.
+        rejects.close()
+        if rejected:
+            say(f"{rejected:,} rows rejected, with reasons, to {rejected_to}")
+        if not scored:
+            raise PlauditError(f"{sources[0].name}: no row could be scored; see {rejected_to}")
+    return scored
 
 
-def read_prompts(path: str | Path, limit: int | None = None) -> list[Text]:
+def read_prompts(
+    path: str | Path, limit: int | None = None, columns: Mapping[str, str] | None = None
+) -> list[Text]:
     """Distinct prompts, in order: a line each of a `.txt` file, or a prompt column of a data file.
 
-    Raises `PlauditError` when there is none.
+    Args:
+        path: a `.txt` file, or what `score_file` takes as data.
+        limit: take only the first so many.
+        columns: `{"prompt": name}` where the column is not recognised.
+
+    Raises:
+        PlauditError: when there is no prompt.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "prompts.txt"
+    >>> _ = file.write_text("What is a bond?\\n\\nWhat is a share?\\nWhat is a bond?\\n")
+    >>> read_prompts(file)
+    ['What is a bond?', 'What is a share?']
     """
-    if Path(path).suffix == ".txt":
-        try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise PlauditError(f"{path}: cannot be read: {error}") from error
-        prompts: list[Text] = [line.strip() for line in lines if line.strip()]
-    else:
-        prompts = []
-        for source in find_sources(path, None, True):
-            column = columns_of(source, {}).found.get("prompt")
-            if column is None:
-                raise PlauditError(f"{source.name}: there is no prompt column")
-            for row in source.rows():
-                try:
-                    value = (row.values or {}).get(column)
-                    prompts.append(read_text(value, "prompt", source.all_text))
-                except BadCellError as bad:
-                    say(f"{place(row.file, row.line)}: {bad}: left out")
-                if limit is not None and len({json.dumps(p) for p in prompts}) >= limit:
-                    break
-    distinct = list({json.dumps(prompt): prompt for prompt in prompts}.values())
+    distinct: dict[str, Text] = {}
+    for prompt in _prompts(path, columns or {}):
+        distinct.setdefault(json.dumps(prompt), prompt)
+        if len(distinct) == limit:
+            break
     if not distinct:
         raise PlauditError(f"{path}: there is no prompt in it")
-    return distinct[:limit]
+    return list(distinct.values())
+
+
+def _prompts(path: str | Path, columns: Mapping[str, str]) -> Iterator[Text]:
+    if Path(path).suffix == ".txt":
+        try:
+            with open(path, encoding="utf-8-sig") as lines:
+                yield from (line.strip() for line in lines if line.strip())
+        except OSError as error:
+            raise PlauditError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise PlauditError(f"{path}: is not UTF-8; save it as UTF-8") from error
+        return
+    for source in find_sources(path, None, True):
+        found, names, _ = columns_of(source, columns)
+        if "prompt" not in found:
+            raise PlauditError(
+                f"{source.name}: no column for the prompt; found: {', '.join(names[:20])}. "
+                "Say which it is with --columns prompt=NAME"
+            )
+        left_out = 0
+        for row in source.rows():
+            try:
+                yield read_text(_values(row).get(found["prompt"]), "prompt", source.all_text)
+            except BadCellError as bad:
+                left_out += 1
+                if left_out == 1:
+                    say(f"{place(row.file, row.line)}: {bad}: left out")
+        if left_out > 1:
+            say(f"{source.name}: {left_out:,} rows without a prompt left out")
+
+
+# ---- from rows to rewards ----
+
+
+class _Task(NamedTuple):
+    """What is to be scored in a row, and what its rewards will be called."""
+
+    row: Row
+    kind: str
+    prompt: Text
+    completions: list[Text]
 
 
 def _what_to_score(source: Source, mapped: Mapping[str, str]) -> dict[str, str]:
-    found = columns_of(source, mapped).found
+    """Our name → its name of the columns; raises where there is nothing to score in them."""
+    found, names, _ = columns_of(source, mapped)
     pair = "chosen" in found and "rejected" in found
     if not pair and ("prompt" not in found or not {"completion", "completions"} & set(found)):
         missing = "prompt" if "prompt" not in found else "completion"
         raise PlauditError(
-            f"{source.name}: no column for the {missing}. Say which it is with "
-            f"--columns {missing}=NAME"
+            f"{source.name}: no column for the {missing}; found: {', '.join(names[:20])}. "
+            f"Say which it is with --columns {missing}=NAME"
+        )
+    taken = [name for name in names if name in ADDED]
+    if taken:
+        raise PlauditError(
+            f"{source.name}: has a column {taken[0]} already, which would be lost; rename it"
         )
     return found
 
 
-def _texts(row: Row, found: dict[str, str], all_text: bool) -> tuple[str, Text, list[Text]]:
+def _score(
+    model: "RewardModel", sources: list[Source], found: list[dict[str, str]]
+) -> Iterator[dict[str, Any] | Rejected]:
+    """Every row of every source in its order, with rewards, or rejected."""
+    every = (
+        _task(row, columns, source.all_text)
+        for source, columns in zip(sources, found, strict=True)
+        for row in source.rows()
+    )
+    while window := list(islice(every, ROWS_AT_ONCE)):
+        tasks = [task for task in window if isinstance(task, _Task)]
+        rewards = model.score_all((task.prompt, task.completions) for task in tasks)
+        for task in window:
+            yield _with_rewards(task, next(rewards)) if isinstance(task, _Task) else task
+
+
+def _task(row: Row, found: dict[str, str], all_text: bool) -> _Task | Rejected:
+    try:
+        return _Task(row, *_texts(_values(row), found, all_text))
+    except BadCellError as bad:
+        what = row.raw if row.values is None else row.values
+        return Rejected(row.file, row.line, str(bad), shown(what))
+
+
+def _texts(
+    values: dict[str, Any], found: dict[str, str], all_text: bool
+) -> tuple[str, Text, list[Text]]:
     """What kind of row it is, its prompt, and the completions to score."""
-    values = row.values or {}
 
     def cell(ours: str) -> Any:
         return values.get(found[ours])
 
+    for name in ADDED:
+        if name in values:  # only where rows name their own columns, and this one late
+            raise BadCellError(f"the row has a {name} already")
     if "chosen" in found and "rejected" in found:
         chosen, rejected = (read_text(cell(k), k, all_text) for k in ("chosen", "rejected"))
         if "prompt" not in found:
@@ -136,11 +237,22 @@ def _texts(row: Row, found: dict[str, str], all_text: bool) -> tuple[str, Text, 
     return "one", *fit(prompt, [read_text(cell("completion"), "completion", all_text)])
 
 
-def _scored(row: Row, kind: str, rewards: list[float]) -> dict[str, Any]:
-    values = shown(row.values)
-    if kind == "pair":
+def _values(row: Row) -> dict[str, Any]:
+    if row.values is None:
+        raise BadCellError(row.problem or "cannot be read")
+    return row.values
+
+
+def _with_rewards(task: _Task, rewards: list[float]) -> dict[str, Any]:
+    if not all(map(math.isfinite, rewards)):
+        raise PlauditError(
+            f"{place(task.row.file, task.row.line)}: the model's reward is not a finite number; "
+            "was it trained to the end, without an overflow?"
+        )
+    values: dict[str, Any] = shown(task.row.values)
+    if task.kind == "pair":
         return values | {"reward_chosen": rewards[0], "reward_rejected": rewards[1]}
-    return values | ({"rewards": rewards} if kind == "many" else {"reward": rewards[0]})
+    return values | ({"rewards": rewards} if task.kind == "many" else {"reward": rewards[0]})
 
 
 @contextmanager
@@ -150,28 +262,3 @@ def _output(path: str | Path | None) -> Iterator[TextIO]:
     else:
         with writing(path) as file:
             yield file
-
-
-@contextmanager
-def _rejects(output: str | Path | None) -> Iterator[Any]:
-    """A function that takes rejected rows; the first one makes a file beside the output."""
-    beside = (
-        Path(output).parent / "rejected.jsonl" if output is not None else Path("rejected.jsonl")
-    )
-    kept: list[TextIO] = []
-    count = 0
-
-    def reject(rejected: Rejected) -> None:
-        nonlocal count
-        count += 1
-        if not kept:
-            kept.append(opened.__enter__())
-        kept[0].write(json.dumps(rejected.as_dict(), ensure_ascii=False) + "\n")
-
-    opened = writing(beside)
-    try:
-        yield reject
-    finally:
-        if kept:
-            opened.__exit__(None, None, None)
-            say(f"{count:,} rows rejected, with reasons, to {beside}")

@@ -133,7 +133,8 @@ def test_a_damaged_folder_is_named(base, tmp_path, file, content, pooling):
         RewardModel.load(folder, pooling=pooling)
 
 
-def test_code_that_a_folder_brings_is_not_run(base, tmp_path):
+def test_code_that_a_folder_brings_is_not_run(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # to whoever asks whether to run it
     folder = tmp_path / "m"
     shutil.copytree(base("gpt2"), folder)
     config = json.loads((folder / "config.json").read_text())

@@ -1,11 +1,13 @@
 """Divide rankings by prompt: no prompt stands on two sides.
 
 Prompts are ordered by a hash of the seed and their text, and the first ones are held out. So a
-split is the same on every machine, and mostly stays the same when data are added.
+split is the same on every machine and in any order of the data, and mostly stays the same when data
+are added.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
@@ -29,20 +31,18 @@ def split_by_prompt(
     keys = sorted(
         {ranking.key for ranking in rankings}, key=lambda key: (prompt_hash(key, seed), key)
     )
-    side: dict[str, int] = {}
-    start = 0
-    for number, fraction in enumerate(fractions):
-        count = max(round(fraction * len(keys)), 1) if fraction > 0 else 0
-        side.update(dict.fromkeys(keys[start : start + count], number))
-        start += count
-    if start >= len(keys):
+    sizes = [max(round(share * len(keys)), 1) if share > 0 else 0 for share in fractions]
+    if sum(sizes) >= len(keys):
         raise PlauditError(
-            f"{len(keys)} prompts are too few to hold any out; give more data, or set "
-            "validation_fraction and test_fraction to 0"
+            f"too few prompts: {len(keys)}, of which {sum(sizes)} would be held out and none left "
+            "to train on; give more data, or set validation_fraction and test_fraction to 0"
         )
-    parts: list[list[Ranking]] = [[] for _ in range(len(fractions) + 1)]
+    rest = len(fractions)
+    ordered = iter(keys)
+    side = {key: part for part, size in enumerate(sizes) for key in islice(ordered, size)}
+    parts: list[list[Ranking]] = [[] for _ in range(rest + 1)]
     for ranking in rankings:
-        parts[side.get(ranking.key, len(fractions))].append(ranking)
+        parts[side.get(ranking.key, rest)].append(ranking)
     return parts
 
 

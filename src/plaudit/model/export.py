@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -58,9 +59,8 @@ def export(model: RewardModel, path: str | Path, format: Literal["pt", "onnx"]) 
     if path.is_dir():
         raise PlauditError(f"{path}: is a folder; give the name of a file")
     if format == "pt":
-        packed = _packed(model)
         with writing(path) as file:
-            torch.save(packed, file.buffer)
+            torch.save(_packed(model), file.buffer)
     elif format == "onnx":
         content = _onnx(model, path)
         with writing(path) as file:
@@ -101,17 +101,22 @@ def unpacked_pt(path: str | Path) -> Iterator[Path]:
     packed = _read_pt(path)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / CONFIG).write_text(json.dumps(packed["config"]), encoding="utf-8")
-        save_file(packed["state_dict"], folder / WEIGHTS, metadata={"format": "pt"})
-        for file, content in packed["tokenizer"].items():
-            (folder / file).write_bytes(content)
+        try:
+            (folder / CONFIG).write_text(json.dumps(packed["config"]), encoding="utf-8")
+            save_file(packed["state_dict"], folder / WEIGHTS, metadata={"format": "pt"})
+            for file, content in packed["tokenizer"].items():
+                (folder / file).write_bytes(content)
+        except (OSError, SafetensorError) as error:
+            raise PlauditError(f"{path}: cannot be unpacked to {folder.parent}: {error}") from error
         del packed  # the weights are about to be read again
         yield folder
 
 
 def _read_pt(path: Path) -> dict[str, Any]:
     try:
-        packed = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of pickles that it is about to refuse
+            warnings.simplefilter("ignore")
+            packed = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can fail anywhere
         raise PlauditError(
             f"{path}: is damaged, or not a model that plaudit exported; export it again"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
@@ -210,9 +211,12 @@ def save_model(model: Any, encoding: Encoding, pooling: Pooling, folder: Path) -
         code = code.replace("config_class = PreTrainedConfig", f"config_class = {name}")
         code = code.replace("PreTrainedConfig, PreTrainedModel", f"{name}, PreTrainedModel")
         (folder / f"{module}.py").write_text(code)
-    with base_models.quiet():
-        model.save_pretrained(folder)
-        encoding.tokenizer.save_pretrained(folder)
+    try:
+        with base_models.quiet():
+            model.save_pretrained(folder)
+            encoding.tokenizer.save_pretrained(folder)
+    except SafetensorError as error:  # what a full disk looks like from there
+        raise OSError(str(error)) from error
 
 
 def stored_settings(encoding: Encoding, pooling: Pooling) -> dict[str, Any]:

@@ -159,6 +159,8 @@ class RankingTrainer(RewardTrainer):
         width = max(batch["ranks"].shape[1] for batch in inputs)
         loss = torch.zeros((), device=self.args.device)
         rewards, ranks = [], []
+        # Processes drop the examples that fill up their last batch by where they stand in it.
+        order = torch.cat([batch["position"] for batch in inputs]).argsort()
         with torch.no_grad(), self.compute_loss_context_manager():
             for batch in inputs:
                 share = {**batch, "total_weight": total}
@@ -166,7 +168,7 @@ class RankingTrainer(RewardTrainer):
                 loss += part
                 rewards.append(_widen(outputs["rewards"], width))
                 ranks.append(_widen(batch["ranks"], width))
-        return loss, torch.cat(rewards), torch.cat(ranks)
+        return loss, torch.cat(rewards)[order], torch.cat(ranks)[order]
 
     # ---- checkpoints ----
 
@@ -214,11 +216,17 @@ class RankingTrainer(RewardTrainer):
 
 
 def divide(encoded: Sequence[dict[str, Any]], max_tokens: int, pad: int) -> list[Batch]:
-    """Cut a step's rankings into collated batches of at most `max_tokens` padded tokens each."""
+    """Cut a step's rankings into collated batches of at most `max_tokens` padded tokens each.
+
+    `position[R]` of a batch says where its rankings stood in `encoded`.
+    """
     parts = token_budget_batches(
         [row["length"] for row in encoded], [len(row["ranks"]) for row in encoded], max_tokens
     )
-    return [collate([encoded[index] for index in part], pad) for part in parts]
+    batches = [collate([encoded[index] for index in part], pad) for part in parts]
+    for batch, part in zip(batches, parts, strict=True):
+        batch["position"] = torch.tensor(part)
+    return batches
 
 
 def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
