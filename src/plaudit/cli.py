@@ -1,31 +1,36 @@
 """The command line: parse, call the library, print. No logic lives here.
 
 Results go to stdout or to files, talk to stderr. Exit code 0: done; 1: failed, with one line that
-says why; 2: wrong usage. The flags of `train` are made from `Settings`. Nothing heavy is imported
-before a command runs, so that `--help` answers at once.
+says why; 2: wrong usage, a flag or its value; 130: interrupted. Flags that are settings are made
+from `Settings`. Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
 
 import argparse
+import difflib
 import json
 import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from plaudit.config import Settings
+from plaudit.config import Settings, allowed, from_flag
 from plaudit.errors import PlauditError
 
 Command = Callable[[argparse.Namespace], Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; wrong usage is a `SystemExit` of 2."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
     if options.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if unknown:
+        options.parser.error(_unknown(unknown[0], options.parser))
     # The libraries below talk of their own affairs on stderr; the user's terminal is ours to keep.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -53,12 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
         description="From preference data to a reward model that people trust.",
         epilog="plaudit COMMAND --help tells more of each.",
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"plaudit {version('plaudit')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-        sub.set_defaults(run=run)
+        sub = commands.add_parser(
+            name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False
+        )
+        sub.set_defaults(run=run, parser=sub)
         return sub
 
     demo = command(
@@ -69,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
     demo.add_argument(
-        "--max-steps", type=int, default=None, help="stop training after this many steps"
+        "--max-steps", metavar="N", type=_at_least(1), help="stop training after this many steps"
     )
     _json(demo)
 
@@ -77,14 +84,15 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_argument(
         "-o", "--output", metavar="DIR", default=".", help="folder to write to (here)"
     )
-    sample.add_argument("-n", type=int, default=400, help="prompts (400)")
-    sample.add_argument("--seed", type=int, default=0, help="of the generator (0)")
+    sample.add_argument("-n", type=_at_least(1), default=400, help="prompts (400)")
+    _seed(sample)
 
     inspect = command("inspect", _inspect, "say what is in preference data")
     _data(inspect)
     inspect.add_argument(
         "--rejected", metavar="FILE", help="write the rejected rows here, with reasons"
     )
+    inspect.add_argument("--overwrite", action="store_true", help="replace FILE")
     _json(inspect)
 
     pairs = command("pairs", _pairs, "turn rankings into prompt, chosen, rejected")
@@ -95,6 +103,8 @@ def build_parser() -> argparse.ArgumentParser:
     pairs.add_argument("--overwrite", action="store_true", help="replace FILE")
 
     train = command("train", _train, "train a reward model and measure it on held-out prompts")
+    # The one argparse makes names every setting, before every error.
+    train.usage = "plaudit train [-h] [DATA ...] [-o RUN] [--config FILE] [--SETTING VALUE ...]"
     train.add_argument(
         "data", metavar="DATA", nargs="*", help="files, folders, globs or a hub name"
     )
@@ -103,7 +113,10 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="continue the run in RUN")
     train.add_argument("--overwrite", action="store_true", help="replace the run in RUN")
     _json(train)
-    _settings(train)
+    group = train.add_argument_group("settings, the same in YAML and in Python")
+    for name in Settings.model_fields:
+        if name != "data":
+            _setting(group, name, given_only=True)
 
     evaluate = command("evaluate", _evaluate, "measure a model on preference data")
     evaluate.add_argument("model", metavar="MODEL", help="run, model folder, .pt file or hub name")
@@ -112,22 +125,25 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="DIR", help="write metrics.json, predictions.jsonl, plots/"
     )
     evaluate.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
-    evaluate.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (1000)")
-    _dtype(evaluate)
+    evaluate.add_argument(
+        "--resamples", type=_at_least(1), default=1000, help="of the bootstrap (1000)"
+    )
+    _setting(evaluate, "dtype")
     _json(evaluate)
 
     score = command(
         "score", _score, "give every completion of a file its reward; any size, streamed"
     )
     score.add_argument("model", metavar="MODEL", help="run, model folder, .pt file or hub name")
-    score.add_argument("data", metavar="DATA", nargs="+", help="rows with a prompt and completions")
-    score.add_argument("-o", "--output", metavar="FILE", help="JSONL file to write (stdout)")
-    score.add_argument("--overwrite", action="store_true", help="replace FILE")
     score.add_argument(
-        "--columns", metavar="OURS=YOURS", action="append", default=[], help="other column names"
+        "data", metavar="DATA", nargs="+", help="files, folders, globs or a hub name"
     )
-    score.add_argument("--strict", action="store_true", help="stop at the first bad row")
-    _dtype(score)
+    score.add_argument("-o", "--output", metavar="FILE", help="JSONL file to write (stdout)")
+    score.add_argument(
+        "--overwrite", action="store_true", help="replace FILE and rejected.jsonl beside it"
+    )
+    for name in ("columns", "strict", "dtype"):
+        _setting(score, name)
 
     compare = command("compare", _compare, "sample completions from a policy, score and rank them")
     compare.add_argument("model", metavar="MODEL", help="run, model folder, .pt file or hub name")
@@ -143,15 +159,39 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="a prompt a line (.txt), or data with a prompt column",
     )
-    compare.add_argument("--limit", type=int, help="take only the first so many prompts")
-    compare.add_argument("-n", type=int, default=4, help="completions of each prompt (4)")
     compare.add_argument(
-        "--max-new-tokens", type=int, default=128, help="length of a completion (128)"
+        "--limit", type=_at_least(1), help="take only the first so many distinct prompts"
     )
-    compare.add_argument("--temperature", type=float, default=0.8, help="of the sampling (0.8)")
-    compare.add_argument("--top-p", type=float, default=0.95, help="of the sampling (0.95)")
-    compare.add_argument("--batch-size", type=int, default=4, help="prompts sampled at once (4)")
-    compare.add_argument("--seed", type=int, default=0, help="of the sampling (0)")
+    compare.add_argument("-n", type=_at_least(1), default=4, help="completions of each prompt (4)")
+    compare.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=_at_least(1),
+        default=128,
+        help="tokens of a completion, at most (128)",
+    )
+    compare.add_argument(
+        "--temperature",
+        metavar="X",
+        type=float,
+        default=0.8,
+        help="of the sampling; 0 takes the likeliest, with -n 1 (0.8)",
+    )
+    compare.add_argument(
+        "--top-p",
+        metavar="X",
+        type=float,
+        default=0.95,
+        help="draw from the likeliest tokens of this share (0.95)",
+    )
+    compare.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=_at_least(1),
+        default=4,
+        help="prompts sampled at once (4)",
+    )
+    _seed(compare)
     compare.add_argument(
         "-o",
         "--output",
@@ -159,7 +199,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="write completions.jsonl, summary.json, comparison.png",
     )
     compare.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
-    _dtype(compare)
+    _setting(compare, "columns")
+    _setting(compare, "dtype")
     _json(compare)
 
     export = command("export", _export, "write a model as one file")
@@ -189,10 +230,14 @@ def _sample(options: argparse.Namespace) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     from plaudit.data.inspection import format_inspection, inspect_rankings
+    from plaudit.files import refuse_to_overwrite
 
+    if options.rejected:
+        refuse_to_overwrite(options.rejected, options.overwrite)
     rankings = _load(options)
     result = inspect_rankings(rankings)
     if options.rejected:
+        refuse_to_overwrite(options.rejected, options.overwrite, inputs=rankings.files)
         rankings.write_rejected(options.rejected)
     _print(result if options.json else format_inspection(result))
 
@@ -200,33 +245,40 @@ def _inspect(options: argparse.Namespace) -> None:
 def _pairs(options: argparse.Namespace) -> None:
     from plaudit.console import say
     from plaudit.data.pairs import write_pairs
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.files import free_name, refuse_to_overwrite
 
     refuse_to_overwrite(options.output, options.overwrite)
     rankings = _load(options)
+    refuse_to_overwrite(options.output, options.overwrite, inputs=rankings.files)
     count = write_pairs(rankings, options.output)
-    _report_rejected(rankings, options.output)
+    if rankings.rejected_by_reason:
+        beside = Path(options.output).with_name("rejected.jsonl")
+        beside = beside if options.overwrite else free_name(beside)
+        rejected = rankings.write_rejected(beside)
+        say(f"{rejected:,} rows rejected, with reasons, to {beside}")
     say(f"{count:,} pairs written to {options.output}")
 
 
 def _train(options: argparse.Namespace) -> None:
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if name in Settings.model_fields and name != "data" and value is not None
-    }
-    if "columns" in given:
-        given["columns"] = _mapping(given["columns"])
     from plaudit.training.run import train
 
+    given = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
+    data = given.pop("data")
+    if "columns" in given:
+        given["columns"] = dict(given["columns"])
+    if len(given.get("lora_target_modules", [])) == 1:
+        # By itself it may be what is no module's name: all-linear, or a pattern.
+        given["lora_target_modules"] = given["lora_target_modules"][0]
     run = train(
-        (options.data[0] if len(options.data) == 1 else options.data) if options.data else None,
+        data[0] if len(data) == 1 else data or None,
         output=options.output,
         config=options.config,
         resume=options.resume,
         overwrite=options.overwrite,
         **given,
     )
+    if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
+        return
     if options.json:
         _print(run.metrics)
     elif run.test is not None:
@@ -237,7 +289,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from plaudit.files import refuse_to_overwrite
 
     if options.output:
-        refuse_to_overwrite(options.output, options.overwrite)
+        refuse_to_overwrite(options.output, options.overwrite, folder=True)
     rankings = _load(options)
     from plaudit.evaluation.evaluate import evaluate
     from plaudit.model.reward_model import RewardModel
@@ -245,24 +297,21 @@ def _evaluate(options: argparse.Namespace) -> None:
     model = RewardModel.load(options.model, dtype=options.dtype)
     result = evaluate(model, rankings, output=options.output, resamples=options.resamples)
     if options.output:
-        rankings.write_rejected(os.path.join(options.output, "rejected.jsonl"))
+        rankings.write_rejected(Path(options.output) / "rejected.jsonl")
     _print(result.summary if options.json else str(result))
 
 
 def _score(options: argparse.Namespace) -> None:
-    from plaudit.files import refuse_to_overwrite
     from plaudit.scoring import score_file
 
-    if options.output:
-        refuse_to_overwrite(options.output, options.overwrite)
-    from plaudit.model.reward_model import RewardModel
-
     score_file(
-        RewardModel.load(options.model, dtype=options.dtype),
+        options.model,
         options.data,
         options.output,
-        columns=_mapping(options.columns),
+        columns=dict(options.columns),
         strict=options.strict,
+        overwrite=options.overwrite,
+        dtype=options.dtype,
     )
 
 
@@ -271,8 +320,8 @@ def _compare(options: argparse.Namespace) -> None:
     from plaudit.scoring import read_prompts
 
     if options.output:
-        refuse_to_overwrite(options.output, options.overwrite)
-    prompts = read_prompts(options.prompts, options.limit)
+        refuse_to_overwrite(options.output, options.overwrite, folder=True)
+    prompts = read_prompts(options.prompts, options.limit, dict(options.columns))
     from plaudit.generate import compare
     from plaudit.model.reward_model import RewardModel
 
@@ -314,27 +363,8 @@ def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", metavar="DATA", nargs="+", help="files, folders, globs or a hub name"
     )
-    parser.add_argument(
-        "--columns",
-        metavar="OURS=YOURS",
-        action="append",
-        default=[],
-        help="other column names: prompt=question",
-    )
-    parser.add_argument(
-        "--streaming",
-        action=argparse.BooleanOptionalAction,
-        help="read with flat memory (from 256 MiB on)",
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="stop at the first bad row instead of rejecting it"
-    )
-    parser.add_argument(
-        "--max-rejected",
-        type=float,
-        default=0.1,
-        help="stop when more than this share of the rows is rejected (0.1)",
-    )
+    for name in ("columns", "streaming", "strict", "max_rejected"):
+        _setting(parser, name)
 
 
 def _load(options: argparse.Namespace) -> Any:
@@ -342,29 +372,10 @@ def _load(options: argparse.Namespace) -> Any:
 
     return load_rankings(
         options.data,
-        columns=_mapping(options.columns),
+        columns=dict(options.columns),
         streaming=options.streaming,
         strict=options.strict,
         max_rejected=options.max_rejected,
-    )
-
-
-def _report_rejected(rankings: Any, output: str) -> None:
-    """Write the rejected rows beside the output, if there are any, and say so."""
-    from plaudit.console import say
-
-    if rankings.rejected_by_reason:
-        beside = os.path.join(os.path.dirname(output), "rejected.jsonl")
-        count = rankings.write_rejected(beside)
-        say(f"{count:,} rows rejected, with reasons, to {beside}")
-
-
-def _dtype(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dtype",
-        choices=("auto", "float32", "bfloat16"),
-        default="auto",
-        help="what matrix products run in (auto)",
     )
 
 
@@ -372,51 +383,82 @@ def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def _settings(parser: argparse.ArgumentParser) -> None:
-    """A flag for every setting; `Settings` checks the values."""
-    group = parser.add_argument_group("settings, the same in YAML and in Python")
-    for name, field in Settings.model_fields.items():
-        if name == "data":
-            continue
-        flag = "--" + name.replace("_", "-")
-        shown = not field.default_factory and field.default not in (None, False)
-        default = f" ({field.default!r})" if shown else ""
-        text = (field.description or "").replace("%", "%%") + default.replace("%", "%%")
-        kinds = typing.get_args(field.annotation) or (field.annotation,)
-        if bool in kinds:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-        elif typing.get_origin(field.annotation) in (list, dict) or any(
-            typing.get_origin(kind) is list for kind in kinds
-        ):
-            group.add_argument(flag, action="append", default=None, metavar="X", help=text)
-        else:
-            choices = (
-                [str(kind) for kind in kinds]
-                if typing.get_origin(field.annotation) is typing.Literal
-                else None
-            )
-            metavar = "{" + ",".join(choices) + "}" if choices else "X"
-            group.add_argument(flag, default=None, metavar=metavar, help=text)
+def _seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", metavar="N", type=_at_least(0), default=0, help="of chance (0)")
 
 
-def _mapping(items: Sequence[str]) -> dict[str, str]:
-    mapping = {}
-    for item in items:
-        ours, equals, yours = item.partition("=")
-        if not (equals and ours and yours):
-            raise PlauditError(f"columns: {item!r} is not OURS=YOURS, as in prompt=question")
-        mapping[ours] = yours
-    return mapping
+def _setting(parser: "argparse._ActionsContainer", name: str, given_only: bool = False) -> None:
+    """The flag of a setting; with `given_only` one that is not given is no option at all."""
+    field = Settings.model_fields[name]
+    kinds = allowed(name)
+    default = field.get_default(call_default_factory=True)
+    text = field.description or ""
+    if default is not None and default is not False and default not in ([], {}):
+        plain = isinstance(default, str) and default.isprintable()
+        text += f" ({default if plain else repr(default)})"
+    many = "list" in kinds or "pairs" in kinds
+    options: dict[str, Any] = {
+        "default": argparse.SUPPRESS if given_only else [] if many else default,
+        "help": text.replace("%", "%%"),
+    }
+    if "true or false" in kinds:
+        options["action"] = argparse.BooleanOptionalAction
+    elif name == "columns":
+        options |= {"action": "append", "metavar": "OURS=YOURS", "type": _column}
+    elif many:
+        options |= {"action": "append", "metavar": "X"}
+    else:
+        choices = typing.get_args(field.annotation)
+        is_choice = typing.get_origin(field.annotation) is typing.Literal
+        metavar = "{" + ",".join(choices) + "}" if is_choice else "X"
+        options |= {"metavar": metavar, "type": _checked(name)}
+    parser.add_argument("--" + name.replace("_", "-"), **options)
+
+
+# ---- what flags take; argparse turns these errors into wrong usage ----
+
+
+def _checked(name: str) -> Callable[[str], Any]:
+    def value(text: str) -> Any:
+        try:
+            return from_flag(name, text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return value
+
+
+def _at_least(low: int) -> Callable[[str], int]:
+    def value(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if number < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {low} or more")
+        return number
+
+    return value
+
+
+def _column(text: str) -> tuple[str, str]:
+    ours, equals, yours = text.partition("=")
+    if not (equals and ours and yours):
+        raise argparse.ArgumentTypeError(f"{text!r} is not OURS=YOURS, as in prompt=question")
+    return ours, yours
+
+
+def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
+    """What to say of a word on the command line that means nothing."""
+    if not word.startswith("-"):
+        return f"{word}: unexpected here; name all data in one place, flags before or after"
+    flag = word.partition("=")[0]
+    near = difflib.get_close_matches(flag, parser._option_string_actions, n=1, cutoff=0.5)
+    return f"there is no {flag}" + (f"; the nearest is {near[0]}" if near else "")
 
 
 def _print(result: Any) -> None:
     print(result if isinstance(result, str) else json.dumps(result, indent=2, ensure_ascii=False))
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return f"plaudit {version('plaudit')}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Completions from a policy, scored by a reward model: what the reward model is for, seen.
 
 A policy is any causal language model. It samples n completions of each prompt, in batches padded on
-the left; `compare` scores them, marks the best of n, and writes JSON and a plot. The k-th completion
-of a prompt is drawn with random numbers of its own, which come from the seed, the prompt and k
-alone: neither the batch nor the other prompts have a say in it.
+the left; `compare` scores them, marks the best of n, and writes JSON and a plot. Each completion is
+drawn with random numbers of its own, which come from the seed, the prompt and its place among the
+n: neither the batch nor the other prompts have a say in it.
 """
 
 import math
@@ -171,7 +171,9 @@ class Policy:
 
 def _numbers(prompt: Text, k: int, seed: int, count: int) -> np.ndarray:
     """Uniform random numbers in [0, 1), one for each token of the k-th completion: `[count]`."""
-    return np.random.default_rng([prompt_hash(text_key(prompt), seed), k]).random(count)
+    return np.random.default_rng([prompt_hash(text_key(prompt), seed), k]).random(
+        count, dtype=np.float32
+    )
 
 
 class _Choose(LogitsProcessor):
@@ -188,17 +190,20 @@ class _Choose(LogitsProcessor):
         if temperature > 0:
             self.warpers += [TemperatureLogitsWarper(float(temperature)), TopPLogitsWarper(top_p)]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if torch.isnan(scores).any() or torch.isneginf(scores.amax(1)).any():
-            raise PlauditError("policy: its logits are not numbers; are its weights whole?")
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        highest = scores.amax(1, keepdim=True)
+        if not torch.isfinite(highest).all():
+            raise PlauditError("policy: its logits are not finite numbers; are its weights whole?")
         if self.warpers:
-            # float64 is there for the sum over a large vocabulary (MPS does not have it).
+            # Relative to the highest, since a tiny temperature would overflow. In float64 for the
+            # sum over a large vocabulary, except on MPS, which does not have it.
+            warped = self.warpers(input_ids, scores - highest)
             wide = torch.float32 if scores.device.type == "mps" else torch.float64
-            probabilities = self.warpers(input_ids, scores).to(wide).softmax(1)
+            probabilities = warped.to(wide).softmax(1)
             cumulative = probabilities.cumsum(1)
             drawn = self.numbers[:, self.step, None].to(wide) * cumulative[:, -1:]
-            # The first token beyond the number; rounding must not take us to one without a chance.
             token = torch.searchsorted(cumulative, drawn, right=True)
+            # Rounding must not lead beyond the last token that has a chance.
             last = (probabilities > 0).cumsum(1).argmax(1, keepdim=True)
             token = token.minimum(last)
         else:

@@ -159,6 +159,15 @@ def test_no_file_of_a_pt_leaves_its_folder(packed, tmp_path, name):
         pass
 
 
+@pytest.mark.parametrize(
+    "change", [{"config": {"a": torch.zeros(1)}}, {"tokenizer": {"nul\0": b"x"}}]
+)
+def test_a_pt_that_cannot_be_written_out_is_named(packed, tmp_path, change):
+    torch.save(packed[0] | change, tmp_path / "model.pt")
+    with raised("model.pt: cannot be unpacked"), unpacked_pt(tmp_path / "model.pt"):
+        pass
+
+
 def test_a_pt_that_lacks_weights_is_refused(packed, tmp_path):
     weights = {k: v for k, v in packed[0]["state_dict"].items() if k != "score.weight"}
     torch.save(packed[0] | {"state_dict": weights}, tmp_path / "model.pt")

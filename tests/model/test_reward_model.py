@@ -139,6 +139,20 @@ def test_the_ending_that_is_also_the_pad_token_does_not_move_the_pooled_position
     assert abs(together[0] - together[2]) > 1e-3
 
 
+@pytest.mark.parametrize("name", tiny.DECODERS)
+def test_last_pooling_goes_by_mask_whatever_the_token(reward_model, name):
+    """Rows of ours never end in the pad token; somebody else's may, and the mask decides."""
+    model = reward_model(name).model
+    pad = reward_model(name).encoding.tokenizer.pad_token_id
+    ids = torch.tensor([[5, 6, 7, pad, pad, pad], [5, pad, pad, pad, pad, pad]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 0, 0, 0, 0]])
+    with torch.no_grad():
+        rewards = model(input_ids=ids, attention_mask=mask).logits[:, 0]
+        for row, length, reward in zip(ids, mask.sum(1), rewards, strict=True):
+            hidden = model.base_model(row[None, :length]).last_hidden_state[0, -1]
+            assert reward.item() == pytest.approx(float(hidden @ model.score.weight[0]), abs=1e-5)
+
+
 def test_last_pooling_finds_the_last_token_with_padding_on_the_left_too(reward_model):
     model = reward_model("llama")  # rotary positions: only distances matter
     ids = torch.tensor([model.encoding.encode_texts([("p", ["four"])])[0]["input_ids"][0]])

@@ -14,7 +14,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 import torch
@@ -106,7 +106,7 @@ def unpacked_pt(path: str | Path) -> Iterator[Path]:
             save_file(packed["state_dict"], folder / WEIGHTS, metadata={"format": "pt"})
             for file, content in packed["tokenizer"].items():
                 (folder / file).write_bytes(content)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, TypeError, ValueError) as error:
             raise PlauditError(f"{path}: cannot be unpacked to {folder.parent}: {error}") from error
         del packed  # the weights are about to be read again
         yield folder
@@ -145,8 +145,7 @@ def _is_file_name(name: Any) -> bool:
     return (
         isinstance(name, str)
         and name not in ("", ".", "..", CONFIG, WEIGHTS)
-        and PurePosixPath(name).name == name
-        and PureWindowsPath(name).name == name
+        and PureWindowsPath(name).name == name  # which knows both slashes
     )
 
 

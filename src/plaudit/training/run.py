@@ -33,7 +33,7 @@ from plaudit.evaluation.evaluate import Evaluation, evaluate
 from plaudit.files import write_json, write_jsonl, writing
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
-from plaudit.model.reward_model import RewardModel, compute_dtype
+from plaudit.model.reward_model import RewardModel, best_device, compute_dtype
 from plaudit.training.card import model_card
 from plaudit.training.losses import LOSSES
 from plaudit.training.trainer import (
@@ -97,7 +97,7 @@ def train(
     if data is not None:
         settings["data"] = [str(d) for d in data] if isinstance(data, list | tuple) else str(data)
     folder, chosen = open_run(output, config, resume, overwrite, settings)
-    say = console.say if PartialState().is_main_process else (lambda _: None)
+    say = console.say if processes().is_main_process else (lambda _: None)
     started = time.monotonic()
 
     rankings = load_rankings(chosen.data, **_reading(chosen))
@@ -112,7 +112,7 @@ def train(
         if isinstance(parts.train, Rankings)
         else encoded(parts.train, model.encoding, "encoding", counts)
     )
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         rankings.write_rejected(folder / "rejected.jsonl")
     if counts.get("truncated"):
         say(_describe_truncation(counts, model.encoding))
@@ -148,7 +148,7 @@ def train(
         },
     }
     test = validation = None
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         if parts.validation:
             validation = evaluate(model, parts.validation, what="scoring the validation prompts")
             metrics["validation"] = validation.summary
@@ -158,6 +158,11 @@ def train(
         _save(model, chosen, folder, metrics, test, validation)
         say(f"saved to {folder}")
     return Run(model, metrics, folder, test)
+
+
+def processes() -> PartialState:
+    """The processes of this run, one or many; without an accelerator they talk over the CPU."""
+    return PartialState(cpu=best_device() == "cpu")
 
 
 # ---- the run folder ----
@@ -193,7 +198,7 @@ def open_run(
         return folder, chosen
     chosen = Settings.build(config, **settings)
     folder = Path(output) if output is not None else default_folder(chosen)
-    state = PartialState()
+    state = processes()
     if state.is_main_process:
         if folder.exists() and not folder.is_dir():
             raise PlauditError(f"{folder}: is a file; the output is a folder")
@@ -428,7 +433,7 @@ def build_trainer(
             peft_config=_lora(settings),
         )
     quiet_callbacks(trainer)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         resumed = int(checkpoint.name.split("-")[-1]) if checkpoint else 0
         trainer.add_callback(RunLog(folder / "log.jsonl", resumed))
     if settings.early_stopping_patience:
@@ -476,6 +481,7 @@ def training_arguments(settings: Settings, folder: Path, validate: bool) -> Rewa
             restore_callback_states_from_checkpoint=True,
             max_length=None,  # truncation is ours, and nothing is filtered
             remove_unused_columns=False,
+            use_cpu=best_device() == "cpu",
             dataloader_pin_memory=torch.cuda.is_available(),
             bf16=False,  # decided by `dtype` once the device is known
             disable_tqdm=True,

@@ -1,0 +1,170 @@
+"""Files appear whole or not at all, and nothing is replaced that nobody asked to replace."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from plaudit.errors import PlauditError
+from plaudit.files import (
+    free_name,
+    refuse_to_overwrite,
+    write_json,
+    write_jsonl,
+    writing,
+    writing_folder,
+)
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path):
+    target = tmp_path / "new" / "folder" / "a.txt"
+    with writing(target) as file:
+        file.write("é\r\n")
+        file.flush()
+        assert not target.exists()
+    assert target.read_bytes() == "é\r\n".encode()
+    assert os.listdir(target.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(error), writing(target) as file:
+        file.write("half")
+        raise error
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    real = open
+
+    def on_a_full_disk(name, mode="r", **options):
+        if "x" in mode:
+            real(name, mode).close()
+            return real("/dev/full", "w", **options)
+        return real(name, mode, **options)
+
+    monkeypatch.setattr("builtins.open", on_a_full_disk)
+    with (
+        pytest.raises(PlauditError, match=r"a\.txt: cannot be written: No space left"),
+        writing(tmp_path / "a.txt") as file,
+    ):
+        file.write("x" * 100_000)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_umask_is_heeded(tmp_path):
+    old = os.umask(0o027)
+    try:
+        with writing(tmp_path / "a.txt") as file:
+            file.write("a")
+        with writing_folder(tmp_path / "b") as folder:
+            (folder / "c").touch()
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_link_is_followed_and_stays(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.txt").symlink_to(tmp_path / "elsewhere" / "a.txt")
+    with writing(tmp_path / "link.txt") as file:
+        file.write("a")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "elsewhere" / "a.txt").read_text() == "a"
+    (tmp_path / "model").symlink_to(tmp_path / "elsewhere")
+    with writing_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("w")
+    assert (tmp_path / "model").is_symlink()
+    assert os.listdir(tmp_path / "elsewhere") == ["weights"]
+
+
+def test_a_folder_or_a_device_in_the_way_is_refused(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(PlauditError, match="not an ordinary file"), writing(tmp_path / "folder"):
+        pass
+    with pytest.raises(PlauditError, match="not an ordinary file"), writing(os.devnull):
+        pass
+    with pytest.raises(PlauditError, match="is a file"), writing_folder(tmp_path / "file"):
+        pass
+    with (
+        pytest.raises(PlauditError, match=r"a\.txt: cannot be written"),
+        writing(tmp_path / "file" / "a.txt"),
+    ):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_somebody_elses_error_is_not_called_ours(tmp_path):
+    with pytest.raises(FileNotFoundError), writing(tmp_path / "out.txt"):
+        open(tmp_path / "input.txt")
+    with pytest.raises(BrokenPipeError), writing(tmp_path / "out.txt"):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "model"
+    for content in ("first", "second"):
+        with writing_folder(target) as folder:
+            (folder / content).write_text(content)
+        assert os.listdir(target) == [content]
+    with pytest.raises(RuntimeError), writing_folder(target) as folder:
+        (folder / "third").write_text("half")
+        raise RuntimeError
+    assert os.listdir(target) == ["second"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_what_stands_there_is_kept_unless_asked(tmp_path):
+    file, folder, empty = tmp_path / "a.txt", tmp_path / "full", tmp_path / "empty"
+    file.touch()
+    folder.mkdir()
+    (folder / "b").touch()
+    empty.mkdir()
+    refuse_to_overwrite(tmp_path / "new")
+    refuse_to_overwrite(empty, folder=True)
+    refuse_to_overwrite(file, overwrite=True)
+    refuse_to_overwrite(folder, overwrite=True, folder=True)
+    with pytest.raises(PlauditError, match="already exists; --overwrite"):
+        refuse_to_overwrite(file)
+    with pytest.raises(PlauditError, match="already exists; --overwrite"):
+        refuse_to_overwrite(folder, folder=True)
+    with pytest.raises(PlauditError, match="a folder is in the way of the file"):
+        refuse_to_overwrite(folder, overwrite=True)
+    with pytest.raises(PlauditError, match="a file is in the way of the folder"):
+        refuse_to_overwrite(file, overwrite=True, folder=True)
+
+
+def test_the_input_is_never_the_output(tmp_path):
+    (tmp_path / "in.csv").touch()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "in.csv")
+    with pytest.raises(PlauditError, match="is the input"):
+        refuse_to_overwrite(tmp_path / "link.csv", overwrite=True, inputs=[tmp_path / "in.csv"])
+
+
+def test_a_free_name_counts_on(tmp_path):
+    for expected in ("rejected.jsonl", "rejected-2.jsonl", "rejected-3.jsonl"):
+        name = free_name(tmp_path / "rejected.jsonl")
+        assert name.name == expected
+        name.touch()
+
+
+def test_json_is_what_other_readers_read(tmp_path):
+    rows = [{"text": 'é "quoted"\n\u2028', "reward": 0.1}, {}]
+    assert write_jsonl(tmp_path / "a.jsonl", iter(rows)) == 2
+    lines = (tmp_path / "a.jsonl").read_bytes().split(b"\n")
+    assert [json.loads(line) for line in lines[:-1]] == rows
+    assert lines[-1] == b""
+    write_json(tmp_path / "a.json", rows)
+    assert json.loads((tmp_path / "a.json").read_bytes()) == rows
+    for write, value in ((write_json, float("nan")), (write_jsonl, [{"reward": float("inf")}])):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write(tmp_path / "b", value)
+    assert not (tmp_path / "b").exists()
