@@ -33,8 +33,8 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 
 # Tokens of one forward pass, padding included; small enough for a laptop, large enough to be fast.
 MAX_TOKENS_PER_BATCH = 8192
-# Prompts read ahead while scoring a stream, to find rows alike in length.
-WINDOW = 64
+# Completions read ahead while scoring a stream, to find rows alike in length.
+WINDOW = 128
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
 
@@ -149,9 +149,15 @@ class RewardModel:
 
     def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
         """Rewards for a stream of (prompt, completions), in order, with flat memory."""
-        stream = iter(prompts)
-        while window := list(islice(stream, WINDOW)):
-            yield from self.rewards(self.encoding.encode_texts(window))
+        window: list[tuple[Text, Sequence[Text]]] = []
+        waiting = 0
+        for prompt, completions in prompts:
+            window.append((prompt, completions))
+            waiting += max(len(completions), 1)
+            if waiting >= WINDOW:
+                yield from self.rewards(self.encoding.encode_texts(window))
+                window, waiting = [], 0
+        yield from self.rewards(self.encoding.encode_texts(window))
 
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
         """Rewards of encoded prompts, K numbers for each, batched by length to the token budget."""
