@@ -156,21 +156,21 @@ _POSITIONS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "longformer", 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' notes (on a new head, a GGUF's metadata) from the user's screen."""
-    from transformers.utils import logging
-
     from transformers import modeling_gguf_pytorch_utils as gguf
+    from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     # The bar of unpacking a GGUF file is plain tqdm's, which that switch does not reach.
-    gguf_bar, gguf.tqdm = gguf.tqdm, functools.partial(gguf.tqdm, disable=True)
+    gguf_bar: Any = gguf.tqdm
+    vars(gguf)["tqdm"] = functools.partial(gguf_bar, disable=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        gguf.tqdm = gguf_bar
+        vars(gguf)["tqdm"] = gguf_bar
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
