@@ -199,8 +199,8 @@ def test_two_processes_give_the_losses_of_one(ranked, base, tmp_path):
         assert result.returncode == 0, result.stderr.decode()[-3000:]
         return [json.loads(line) for line in (folder / "log.jsonl").open()]
 
-    # `accelerate launch --cpu` starts several processes only through MPI. Three steps are within the
-    # first epoch, at whose end accelerate repeats rankings to fill the last batch of every process.
+    # `accelerate launch --cpu` starts several processes only through MPI. Three steps are within
+    # the first epoch, at whose end accelerate repeats rankings to fill the last batches.
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launcher += ["--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
     launcher += ["--dynamo_backend=no", "--main_process_port=0"]

@@ -126,7 +126,9 @@ class RewardModel:
             separator=separator if separator is not None else stored.get("separator", "\n\n"),
         )
         place = torch.device(best_device() if device == "auto" else device)
-        model = _with_exact_head(model, kind, pooling).to(place).eval()
+        model = _with_exact_head(model, kind, pooling).eval()
+        if place.type != "cpu":  # where it is already, but for FSDP's processes that wait for weights
+            model = model.to(place)
         return cls(model, encoding, pooling, place, compute_dtype(dtype, place))
 
     # ---- score ----
