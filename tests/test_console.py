@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -77,6 +78,8 @@ def test_a_terminal_gets_a_bar_and_stdout_nothing():
         "for _ in console.progress(range(4), 'scoring'): time.sleep(0.15)\n"
     )
     terminal, stderr = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    os.set_blocking(terminal, False)  # so that nothing to read is an error, not a wait
     try:
         done = subprocess.run(
             [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=stderr, check=True

@@ -16,7 +16,8 @@ import tiny
 from plaudit.errors import PlauditError
 from plaudit.model import export as exporting
 from plaudit.model.encoding import collate
-from plaudit.model.export import export, unpacked_pt
+from plaudit.model.export import export
+from plaudit.model.pt_file import unpacked
 from plaudit.model.reward_model import RewardModel
 
 PROMPTS = [
@@ -76,7 +77,7 @@ def test_a_pt_is_plain_containers_that_torch_reads_by_itself(reward_model, tmp_p
 def test_the_unpacked_folder_is_a_model_folder_and_then_gone(reward_model, tmp_path):
     export(reward_model("bert"), tmp_path / "model.pt", "pt")
     reward_model("bert").save(tmp_path / "saved")
-    with unpacked_pt(tmp_path / "model.pt") as folder:
+    with unpacked(tmp_path / "model.pt") as folder:
         names = {file.name for file in folder.iterdir()}
         assert names == {file.name for file in (tmp_path / "saved").iterdir()}
         for name in names - {"config.json", "model.safetensors"}:
@@ -155,7 +156,7 @@ def test_a_pt_of_another_shape_is_named(packed, tmp_path, change, message):
 )
 def test_no_file_of_a_pt_leaves_its_folder(packed, tmp_path, name):
     torch.save(packed[0] | {"tokenizer": {name: b"x"}}, tmp_path / "model.pt")
-    with raised("is damaged"), unpacked_pt(tmp_path / "model.pt"):
+    with raised("is damaged"), unpacked(tmp_path / "model.pt"):
         pass
 
 
@@ -164,7 +165,7 @@ def test_no_file_of_a_pt_leaves_its_folder(packed, tmp_path, name):
 )
 def test_a_pt_that_cannot_be_written_out_is_named(packed, tmp_path, change):
     torch.save(packed[0] | change, tmp_path / "model.pt")
-    with raised("model.pt: cannot be unpacked"), unpacked_pt(tmp_path / "model.pt"):
+    with raised("model.pt: cannot be unpacked"), unpacked(tmp_path / "model.pt"):
         pass
 
 

@@ -14,22 +14,17 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from pathlib import Path, PureWindowsPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.files import writing
+from plaudit.model import pt_file
 from plaudit.model.reward_model import RewardModel, model_inputs, save_model, stored_settings
-
-VERSION = 1
-# A .pt says config and weights on its own; the folder's copy of the model's code is never run.
-CONFIG, WEIGHTS, CODE = "config.json", "model.safetensors", "modeling_mean.py"
 
 EXAMPLE_SHAPE = (3, 9)  # rows, tokens
 # Other numbers of rows, and other lengths, as far as the model reads.
@@ -59,94 +54,17 @@ def export(model: RewardModel, path: str | Path, format: Literal["pt", "onnx"]) 
     if path.is_dir():
         raise PlauditError(f"{path}: is a folder; give the name of a file")
     if format == "pt":
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(model.model, model.encoding, model.pooling, Path(folder))
+            content = pt_file.packed(Path(folder))
         with writing(path) as file:
-            torch.save(_packed(model), file.buffer)
+            torch.save(content, file.buffer)
     elif format == "onnx":
-        content = _onnx(model, path)
+        graph = _onnx(model, path)
         with writing(path) as file:
-            file.buffer.write(content)
+            file.buffer.write(graph)
     else:
         raise PlauditError(f"format: there is no {format}; choose pt or onnx")
-
-
-# ---- pt ----
-
-
-def _packed(model: RewardModel) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_model(model.model, model.encoding, model.pooling, folder)
-        own = {CONFIG, WEIGHTS, CODE}
-        return {
-            "format": "plaudit",
-            "version": VERSION,
-            "config": json.loads((folder / CONFIG).read_text(encoding="utf-8")),
-            "state_dict": {k: v.clone() for k, v in load_file(folder / WEIGHTS).items()},
-            "tokenizer": {
-                file.name: file.read_bytes()
-                for file in sorted(folder.iterdir())
-                if file.name not in own
-            },
-        }
-
-
-@contextlib.contextmanager
-def unpacked_pt(path: str | Path) -> Iterator[Path]:
-    """A temporary model folder with what a `.pt` holds; it is gone when the block ends.
-
-    Raises `PlauditError` when plaudit did not write the file, or it is damaged. No code that a file
-    may carry is run.
-    """
-    path = Path(path)
-    packed = _read_pt(path)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        try:
-            (folder / CONFIG).write_text(json.dumps(packed["config"]), encoding="utf-8")
-            save_file(packed["state_dict"], folder / WEIGHTS, metadata={"format": "pt"})
-            for file, content in packed["tokenizer"].items():
-                (folder / file).write_bytes(content)
-        except (OSError, SafetensorError, TypeError, ValueError) as error:
-            raise PlauditError(f"{path}: cannot be unpacked to {folder.parent}: {error}") from error
-        del packed  # the weights are about to be read again
-        yield folder
-
-
-def _read_pt(path: Path) -> dict[str, Any]:
-    try:
-        with warnings.catch_warnings():  # of pickles that it is about to refuse
-            warnings.simplefilter("ignore")
-            packed = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes can fail anywhere
-        raise PlauditError(
-            f"{path}: is damaged, or not a model that plaudit exported; export it again"
-        ) from error
-    if not isinstance(packed, dict) or packed.get("format") != "plaudit":
-        raise PlauditError(f"{path}: is not a model that plaudit exported; give one, or a folder")
-    if packed.get("version") != VERSION:
-        raise PlauditError(
-            f"{path}: has version {packed.get('version')} of the format and this plaudit reads "
-            f"{VERSION}: update plaudit, or export the model again"
-        )
-    config, weights, files = (packed.get(k) for k in ("config", "state_dict", "tokenizer"))
-    if not (
-        isinstance(config, dict)
-        and isinstance(weights, dict)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items())
-        and isinstance(files, dict)
-        and all(_is_file_name(k) and isinstance(v, bytes) for k, v in files.items())
-    ):
-        raise PlauditError(f"{path}: is damaged; export the model again")
-    return packed
-
-
-def _is_file_name(name: Any) -> bool:
-    """Whether `name` is the bare name of a file on any system, and not one that we write."""
-    return (
-        isinstance(name, str)
-        and name not in ("", ".", "..", CONFIG, WEIGHTS)
-        and PureWindowsPath(name).name == name  # which knows both slashes
-    )
 
 
 # ---- onnx ----

@@ -23,7 +23,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import writing_folder
-from plaudit.model import base_models
+from plaudit.model import base_models, pt_file
 from plaudit.model.encoding import Encoding, collate, token_budget_batches
 from plaudit.model.modeling_mean import MeanScoreForSequenceClassification
 
@@ -91,9 +91,7 @@ class RewardModel:
         """
         path = Path(name)
         if path.suffix == ".pt" and path.is_file():
-            from plaudit.model.export import unpacked_pt
-
-            with unpacked_pt(path) as folder:
+            with pt_file.unpacked(path) as folder:
                 return cls.load(
                     folder, pooling=pooling, template=template, max_length=max_length,
                     separator=separator, dtype=dtype, device=device,
@@ -127,7 +125,7 @@ class RewardModel:
         )
         place = torch.device(best_device() if device == "auto" else device)
         model = _with_exact_head(model, kind, pooling).eval()
-        if place.type != "cpu":  # where it is already, but for FSDP's processes that wait for weights
+        if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
             model = model.to(place)
         return cls(model, encoding, pooling, place, compute_dtype(dtype, place))
 
