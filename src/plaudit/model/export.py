@@ -54,11 +54,9 @@ def export(model: RewardModel, path: str | Path, format: Literal["pt", "onnx"]) 
     if path.is_dir():
         raise PlauditError(f"{path}: is a folder; give the name of a file")
     if format == "pt":
-        with tempfile.TemporaryDirectory() as folder:
+        with writing(path) as file, tempfile.TemporaryDirectory() as folder:
             save_model(model.model, model.encoding, model.pooling, Path(folder))
-            content = pt_file.packed(Path(folder))
-        with writing(path) as file:
-            torch.save(content, file.buffer)
+            torch.save(pt_file.packed(Path(folder)), file.buffer)
     elif format == "onnx":
         graph = _onnx(model, path)
         with writing(path) as file:
