@@ -31,7 +31,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path):
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path, error):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(error), writing(target) as file:
+    with pytest.raises(error), writing(target) as file:  # noqa: PT012
         file.write("half")
         raise error
     assert target.read_text() == "old"
@@ -103,7 +103,7 @@ def test_a_folder_or_a_device_in_the_way_is_refused(tmp_path):
 
 def test_somebody_elses_error_is_not_called_ours(tmp_path):
     with pytest.raises(FileNotFoundError), writing(tmp_path / "out.txt"):
-        open(tmp_path / "input.txt")
+        (tmp_path / "input.txt").read_text()
     with pytest.raises(BrokenPipeError), writing(tmp_path / "out.txt"):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
     assert os.listdir(tmp_path) == []
@@ -115,7 +115,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         with writing_folder(target) as folder:
             (folder / content).write_text(content)
         assert os.listdir(target) == [content]
-    with pytest.raises(RuntimeError), writing_folder(target) as folder:
+    with pytest.raises(RuntimeError), writing_folder(target) as folder:  # noqa: PT012
         (folder / "third").write_text("half")
         raise RuntimeError
     assert os.listdir(target) == ["second"]

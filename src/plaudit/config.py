@@ -215,7 +215,8 @@ class Settings(BaseModel):
     def save(self, path: str | Path) -> None:
         """Write the resolved settings as YAML that `build` reads back."""
         with writing(path) as file:
-            yaml.safe_dump(self.model_dump(), file, sort_keys=False, allow_unicode=True)
+            # Not `allow_unicode`, with which PyYAML does not read back every text that it wrote.
+            yaml.safe_dump(self.model_dump(), file, sort_keys=False)
 
 
 def from_flag(name: str, text: str) -> Any:

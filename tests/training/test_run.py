@@ -120,6 +120,34 @@ def test_an_existing_run_is_never_overwritten_unasked(finished, ranked, base, tm
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
+def test_a_start_that_fails_leaves_nothing_behind(ranked, base, tmp_path):
+    folder = tmp_path / "run"
+    for wrong in ({"report_to": ["nonsense"]}, {"optim": "nonsense"}, {"max_length": 10**6}):
+        with pytest.raises(PlauditError) as raised:
+            train(ranked, output=folder, **{**options(base), **wrong})
+        assert "\n" not in str(raised.value)
+        assert not (folder / "config.yaml").exists()
+    with pytest.raises(PlauditError, match="no such file"):
+        train(ranked.with_name("none.csv"), output=folder, **options(base))
+    train(ranked, output=folder, **options(base, max_steps=2))
+    metrics = (folder / "metrics.json").read_bytes()
+    with pytest.raises(PlauditError, match="no such file"):
+        train(ranked.with_name("none.csv"), output=folder, overwrite=True, **options(base))
+    assert (folder / "metrics.json").read_bytes() == metrics
+
+
+def test_bfloat16_trains_under_autocast(ranked, base, tmp_path):
+    run = train(ranked, output=tmp_path / "run", **{**options(base), "dtype": "bfloat16"})
+    assert run.metrics["training"]["dtype"] == "bfloat16"
+    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert {w.dtype for w in weights.values()} == {torch.float32}  # the master weights
+    texts = ["fox fox", "dog dog"]
+    exact = RewardModel.load(tmp_path / "run", dtype="float32").score("What is 1?", texts)
+    coarse = run.model.score("What is 1?", texts)
+    assert coarse == pytest.approx(exact, rel=0.05, abs=0.05)
+    assert coarse != exact
+
+
 def test_overwriting_replaces_the_run_and_nothing_else(ranked, base, tmp_path):
     folder = tmp_path / "run"
     train(ranked, output=folder, **options(base, max_steps=2))

@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
+from transformers import TrainerState
 from trl import RewardConfig, RewardTrainer
 
 from plaudit.config import Settings
@@ -55,7 +56,7 @@ def trained(base, folder, data, validation=(), **options):
     model = RewardModel.load(base, dtype="float32", device="cpu", max_length=64, seed=3)
     train_set = encoded(data, model.encoding, "encoding")
     (folder / "checkpoints").mkdir(parents=True)
-    trainer = build_trainer(model, train_set, list(validation), chosen, folder, None)
+    trainer = build_trainer(model, train_set, list(validation), chosen, folder)
     trainer.train()
     return trainer, model, [row["loss"] for row in read_log(folder / "log.jsonl") if "loss" in row]
 
@@ -211,5 +212,5 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path: Path):
     path = tmp_path / "log.jsonl"
     rows = [{"step": n, "loss": 1.0} for n in (1, 2, 3, 4)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 5, "lo')
-    RunLog(path, resumed_step=2)
+    RunLog(path).on_train_begin(None, TrainerState(global_step=2), None)
     assert [row["step"] for row in read_log(path)] == [1, 2]

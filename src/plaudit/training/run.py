@@ -112,15 +112,14 @@ def train(
         if isinstance(parts.train, Rankings)
         else encoded(parts.train, model.encoding, "encoding", counts)
     )
-    if processes().is_main_process:
-        rankings.write_rejected(folder / "rejected.jsonl")
     if counts.get("truncated"):
         say(_describe_truncation(counts, model.encoding))
 
+    trainer = build_trainer(model, train_set, parts.validation, chosen, folder)
+    begin(folder, chosen, rankings, resume)
     checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
     if resume:
         say(f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over")
-    trainer = build_trainer(model, train_set, parts.validation, chosen, folder, checkpoint)
     with quiet():
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     model = trained_model(trainer, model, chosen)
@@ -198,33 +197,38 @@ def open_run(
         return folder, chosen
     chosen = Settings.build(config, **settings)
     folder = Path(output) if output is not None else default_folder(chosen)
-    state = processes()
-    if state.is_main_process:
-        if folder.exists() and not folder.is_dir():
-            raise PlauditError(f"{folder}: is a file; the output is a folder")
-        if folder.is_dir() and any(folder.iterdir()):
-            if not (folder / "config.yaml").is_file():
-                raise PlauditError(f"{folder}: is not empty and not a run; choose another folder")
-            if not overwrite:
-                raise PlauditError(
-                    f"{folder}: already holds a run; --resume continues it, --overwrite replaces it"
-                )
-            _clear(folder)
-        chosen.save(folder / "config.yaml")
-    state.wait_for_everyone()
+    if folder.exists() and not folder.is_dir():
+        raise PlauditError(f"{folder}: is a file; the output is a folder")
+    if (folder / "config.yaml").is_file():
+        if not overwrite:
+            raise PlauditError(
+                f"{folder}: already holds a run; --resume continues it, --overwrite replaces it"
+            )
+    elif folder.is_dir() and any(path.name not in OF_A_RUN for path in folder.iterdir()):
+        raise PlauditError(f"{folder}: is not empty and not a run; choose another folder")
+    processes().wait_for_everyone()  # before anything is written where others still look
     return folder, chosen
 
 
+def begin(folder: Path, settings: Settings, rankings: Rankings, resume: bool) -> None:
+    """Write what is known before the first step; only now does an overwritten run go.
+
+    A start that fails before this point, on bad data or settings, leaves nothing behind.
+    """
+    if processes().is_main_process:
+        if not resume:
+            for name in RUN_FILES:
+                (folder / name).unlink(missing_ok=True)
+            for name in RUN_FOLDERS:
+                shutil.rmtree(folder / name, ignore_errors=True)
+            settings.save(folder / "config.yaml")
+        rankings.write_rejected(folder / "rejected.jsonl")
+    processes().wait_for_everyone()
+
+
 RUN_FILES = ("metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl", "config.yaml")
-RUN_FOLDERS = ("model", "checkpoints", "plots")
-
-
-def _clear(folder: Path) -> None:
-    """Take away what a run wrote, and nothing else that somebody keeps there."""
-    for name in RUN_FILES:
-        (folder / name).unlink(missing_ok=True)
-    for name in RUN_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
+RUN_FOLDERS = ("model", "checkpoints", "plots", "tensorboard")
+OF_A_RUN = {*RUN_FILES, *RUN_FOLDERS}
 
 
 def default_folder(settings: Settings) -> Path:
@@ -407,35 +411,37 @@ def build_trainer(
     validation: list[Ranking],
     settings: Settings,
     folder: Path,
-    checkpoint: Path | None,
 ) -> RankingTrainer:
-    """Put model, data, loss and settings together."""
+    """Put model, data, loss and settings together; nothing is written yet."""
     loss = LOSSES[settings.loss]
     if settings.label_smoothing:
         loss = functools.partial(loss, label_smoothing=settings.label_smoothing)
-    with quiet():
-        arguments = training_arguments(settings, folder, bool(validation))
-        dtype = compute_dtype(settings.dtype, arguments.device)
-        arguments.bf16 = dtype == torch.bfloat16
-        model.dtype, model.device = dtype, arguments.device
-        trainer = RankingTrainer(
-            loss=loss,
-            use_margin=settings.loss == "bradley-terry",
-            max_tokens_per_batch=settings.max_tokens_per_batch,
-            pad_token_id=model.encoding.tokenizer.pad_token_id,
-            model=model.model,
-            args=arguments,
-            train_dataset=train_set,
-            eval_dataset=encoded(validation, model.encoding, "encoding the validation prompts")
-            if validation
-            else None,
-            processing_class=model.encoding.tokenizer,
-            peft_config=_lora(settings),
-        )
+    validation_set = None
+    if validation:
+        validation_set = encoded(validation, model.encoding, "encoding the validation prompts")
+    try:
+        with quiet():
+            arguments = training_arguments(settings, folder, bool(validation))
+            trainer = RankingTrainer(
+                loss=loss,
+                use_margin=settings.loss == "bradley-terry",
+                max_tokens_per_batch=settings.max_tokens_per_batch,
+                pad_token_id=model.encoding.tokenizer.pad_token_id,
+                model=model.model,
+                args=arguments,
+                train_dataset=train_set,
+                eval_dataset=validation_set,
+                processing_class=model.encoding.tokenizer,
+                peft_config=_lora(settings),
+            )
+    except (ValueError, ImportError, RuntimeError) as error:
+        # The libraries' own checks of what only they know: optim, report_to, LoRA's modules.
+        raise PlauditError(" ".join(str(error).split())) from error
+    model.device = arguments.device
+    model.dtype = torch.bfloat16 if arguments.bf16 else torch.float32
     quiet_callbacks(trainer)
     if processes().is_main_process:
-        resumed = int(checkpoint.name.split("-")[-1]) if checkpoint else 0
-        trainer.add_callback(RunLog(folder / "log.jsonl", resumed))
+        trainer.add_callback(RunLog(folder / "log.jsonl"))
     if settings.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
     return trainer
@@ -467,27 +473,25 @@ def training_arguments(settings: Settings, folder: Path, validate: bool) -> Rewa
         "save_total_limit",
         "report_to",
     )
-    try:
-        return RewardConfig(
-            output_dir=str(folder / "checkpoints"),
-            **{name: getattr(settings, name) for name in same_names},
-            center_rewards_coefficient=settings.center_rewards_coefficient or None,
-            eval_strategy="steps" if validate else "no",
-            eval_steps=settings.eval_steps or settings.save_steps,
-            save_strategy="steps",
-            load_best_model_at_end=validate,
-            metric_for_best_model=settings.metric_for_best_model if validate else None,
-            greater_is_better=settings.metric_for_best_model == "pairwise_accuracy",
-            restore_callback_states_from_checkpoint=True,
-            max_length=None,  # truncation is ours, and nothing is filtered
-            remove_unused_columns=False,
-            use_cpu=best_device() == "cpu",
-            dataloader_pin_memory=torch.cuda.is_available(),
-            bf16=False,  # decided by `dtype` once the device is known
-            disable_tqdm=True,
-        )
-    except ValueError as error:  # transformers' own checks of what only it knows: optim, report_to
-        raise PlauditError(" ".join(str(error).split())) from error
+    dtype = compute_dtype(settings.dtype, torch.device(best_device()))
+    return RewardConfig(
+        output_dir=str(folder / "checkpoints"),
+        **{name: getattr(settings, name) for name in same_names},
+        center_rewards_coefficient=settings.center_rewards_coefficient or None,
+        eval_strategy="steps" if validate else "no",
+        eval_steps=settings.eval_steps or settings.save_steps,
+        save_strategy="steps",
+        load_best_model_at_end=validate,
+        metric_for_best_model=settings.metric_for_best_model if validate else None,
+        greater_is_better=settings.metric_for_best_model == "pairwise_accuracy",
+        restore_callback_states_from_checkpoint=True,
+        max_length=None,  # truncation is ours, and nothing is filtered
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=best_device() == "cpu",
+        bf16=dtype == torch.bfloat16,
+        disable_tqdm=True,
+    )
 
 
 def _lora(settings: Settings) -> Any:

@@ -29,6 +29,7 @@ from plaudit.console import interactive, say
 from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
+from plaudit.files import write_jsonl
 from plaudit.model.encoding import collate, per_ranking, token_budget_batches
 from plaudit.model.reward_model import model_inputs
 from plaudit.training.losses import ordered_pairs, reward_centring
@@ -269,20 +270,23 @@ class RunLog(TrainerCallback):
     On a terminal it moves a bar; elsewhere it prints a line for each log.
     """
 
-    def __init__(self, path: Path, resumed_step: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.bar: Any = None
-        self.started = time.monotonic()
-        self.first_step = resumed_step
-        kept = [row for row in read_log(path) if row.get("step", 0) <= resumed_step]
-        text = "".join(json.dumps(row) + "\n" for row in kept)
-        self.path.write_text(text, encoding="utf-8")
+        self.started = 0.0
+        self.first_step = 0
 
     def on_train_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Start the clock and, on a terminal, the bar."""
+        """Start the clock and, on a terminal, the bar.
+
+        A resumed run writes again what came after its checkpoint, so that is cut off the log.
+        """
         self.started, self.first_step = time.monotonic(), state.global_step
+        write_jsonl(
+            self.path, [row for row in read_log(self.path) if row["step"] <= state.global_step]
+        )
         if state.is_world_process_zero and interactive():
             from tqdm import tqdm
 

@@ -1,0 +1,312 @@
+"""The command line as a user meets it: exit codes, what goes where, and how wrong usage is told."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from plaudit.cli import build_parser, main
+
+COMMANDS = (
+    "demo", "sample", "inspect", "pairs", "train", "evaluate", "score", "compare", "export",
+)  # fmt: skip
+HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "trl", "scipy", "numpy")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder to work in, with ranked answers of 12 prompts and one row that is no good."""
+    monkeypatch.chdir(tmp_path)
+    with open("ranked.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["question", "answer", "rank"])
+        for i in range(12):
+            writer.writerows([f"What is {i} plus {i}?", f"{i + i + k}", k + 1] for k in range(3))
+        writer.writerow(["What is it?", "", 1])
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model_folder(reward_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    reward_model("bert").save(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run one command in this process: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+# ---- help and usage ----
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(run, command):
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: plaudit {command} [-h]")
+
+
+def test_help_brings_nothing_heavy_along():
+    program = (
+        "import sys\n"
+        "from plaudit.cli import main\n"
+        "for command in sys.argv[1:]:\n"
+        "    try: main([command, '--help'])\n"
+        "    except SystemExit as stop: assert stop.code == 0\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *COMMANDS], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "[]\n"
+
+
+def test_every_setting_has_a_flag_with_its_default(run):
+    from plaudit.config import Settings
+
+    _, out, _ = run("train", "--help")
+    words = " ".join(out.split())
+    for name, field in Settings.model_fields.items():
+        assert name == "data" or f"--{name.replace('_', '-')} " in words.replace(",", " ")
+        assert name == "data" or " ".join(field.description.split()[:2]) in words
+    assert "peak learning rate (5e-05)" in words
+    assert "--pooling {auto,last,cls,mean}" in words
+    assert "(PydanticUndefined)" not in out
+
+
+def test_flags_reach_settings_with_their_types():
+    line = "train a b --learning-rate 5e-5 --no-disable-dropout --columns prompt=q=1 --columns "
+    line += "rank=r --report-to x --max-length null --validation-data v"
+    options = build_parser().parse_args(line.split())
+    given = {k: v for k, v in vars(options).items() if k not in ("run", "parser", "command")}
+    assert given == {
+        "data": ["a", "b"], "output": None, "config": None, "resume": False, "overwrite": False,
+        "json": False, "learning_rate": 5e-5, "disable_dropout": False,
+        "columns": [("prompt", "q=1"), ("rank", "r")], "report_to": ["x"], "max_length": None,
+        "validation_data": "v",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("inspct a", "invalid choice: 'inspct' (choose from"),
+        ("train a --learning-rat 3", "there is no --learning-rat; the nearest is --learning-rate"),
+        ("train a --learning-rate=x", "--learning-rate: 'x' is not a number, above 0"),
+        ("train a --max-steps many", "--max-steps: 'many' is not a whole number, -1 or more"),
+        ("train a --loss hinge", "--loss: 'hinge' is not bradley-terry or plackett-luce"),
+        ("train a --seed 1 b", "b: unexpected here; name all data in one place"),
+        ("train a --columns prompt", "--columns: 'prompt' is not OURS=YOURS"),
+        ("inspect a --max-rejected 3", "--max-rejected: '3' is not a number, 0 or more, 1 or"),
+        ("inspect", "the following arguments are required: DATA"),
+        ("evaluate m a --overwrit", "the nearest is --overwrite"),
+        ("score m a --dtype half", "--dtype: 'half' is not auto, float32 or bfloat16"),
+        ("compare m --prompts a -n 0", "-n: '0' is not a whole number, 1 or more"),
+        ("compare m --prompts a --zzz", "there is no --zzz\n"),
+        ("export m --format gguf -o a", "--format: invalid choice: 'gguf'"),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_what_is_right(run, line, said):
+    code, out, err = run(*line.split())
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: plaudit")
+    assert said in err
+    assert len(err.splitlines()) < 12
+
+
+def test_no_command_is_wrong_usage_too(run):
+    code, out, err = run()
+    assert (code, out) == (2, "")
+    assert all(command in err for command in COMMANDS)
+
+
+# ---- failures ----
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("inspect none.csv", "none.csv: no such file"),
+        ("inspect ranked.csv --columns prompt=ask", "no column 'ask' to take as prompt"),
+        ("inspect ranked.csv --strict", "ranked.csv:38: the completion is blank"),
+        ("inspect ranked.csv --rejected ranked.csv", "already exists; --overwrite replaces it"),
+        ("inspect ranked.csv --rejected ranked.csv --overwrite", "ranked.csv: is the input"),
+        ("pairs ranked.csv -o ranked.csv --overwrite", "ranked.csv: is the input"),
+        ("pairs ranked.csv -o pairs.txt", "pairs are written as"),
+        ("train", "data is needed"),
+        ("train ranked.csv --config none.yaml", "none.yaml: No such file"),
+        ("train ranked.csv --resume", "--resume needs the run's folder"),
+        ("train ranked.csv --test-fraction 0.95", "leave nothing to train on"),
+        ("score none ranked.csv", "none cannot be loaded"),
+        ("score none ranked.csv -o out.csv", "JSON lines"),
+        ("evaluate none ranked.csv -o ranked.csv --overwrite", "a file is in the way"),
+        ("compare none --prompts none.txt", "none.txt: cannot be read"),
+        ("export none --format pt -o ranked.csv", "ranked.csv: already exists"),
+        ("sample -o ranked.csv", "ranked.csv"),
+    ],
+)
+def test_a_failure_exits_1_with_one_line(run, here, line, said):
+    before = (here / "ranked.csv").read_bytes()
+    code, out, err = run(*line.split())
+    assert (code, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("plaudit: ")
+    assert said in last
+    assert (here / "ranked.csv").read_bytes() == before
+    assert os.listdir(here) == ["ranked.csv"]
+
+
+# ---- commands ----
+
+
+def test_inspect(run, here):
+    code, out, _ = run("inspect", "ranked.csv")
+    assert code == 0
+    assert "rankings                12" in out
+    code, out, _ = run("inspect", "ranked.csv", "--json", "--rejected", "bad/rows.jsonl")
+    assert (code, json.loads(out)["pairs"]) == (0, 36)
+    assert json.loads((here / "bad" / "rows.jsonl").read_text())["line"] == 38
+
+
+def test_pairs(run, here):
+    code, out, err = run("pairs", "ranked.csv", "-o", "pairs.csv")
+    assert (code, out) == (0, "")
+    assert err.splitlines() == [
+        "1 rows rejected, with reasons, to rejected.jsonl", "36 pairs written to pairs.csv",
+    ]  # fmt: skip
+    with open("pairs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    assert rows[2] == {"prompt": "What is 0 plus 0?", "chosen": "1", "rejected": "2"}
+    assert run("pairs", "ranked.csv", "-o", "pairs.csv")[0] == 1
+    assert run("pairs", "ranked.csv", "-o", "again.csv")[0] == 0
+    assert run("pairs", "ranked.csv", "-o", "pairs.csv", "--overwrite")[0] == 0
+    assert sorted(os.listdir(here)) == [
+        "again.csv", "pairs.csv", "ranked.csv", "rejected-2.jsonl", "rejected.jsonl",
+    ]  # fmt: skip
+
+
+def test_sample_writes_data_that_can_be_inspected(run, here):
+    code, out, _ = run("sample", "-o", "data", "-n", 5)
+    assert code == 0
+    for path in out.split():
+        assert run("inspect", path)[0] == 0
+
+
+def test_score_to_stdout_and_to_a_file(run, here, model_folder):
+    code, out, err = run("score", model_folder, "ranked.csv", "--dtype", "float32")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, len(rows)) == (0, 36)
+    assert set(rows[0]) == {"question", "answer", "rank", "reward"}
+    assert err == "1 rows rejected, with reasons, to rejected.jsonl\n"
+    again = run("score", model_folder, "ranked.csv", "-o", "s.jsonl", "--dtype", "float32")
+    assert again[:2] == (0, "")
+    assert (here / "s.jsonl").read_text() == out
+
+
+def test_evaluate(run, here, model_folder):
+    code, out, _ = run("evaluate", model_folder, "ranked.csv", "-o", "e", "--resamples", "20")
+    assert code == 0
+    assert "pairwise accuracy" in out
+    assert {"metrics.json", "predictions.jsonl", "plots", "rejected.jsonl"} == set(os.listdir("e"))
+    code, out, _ = run("evaluate", model_folder, "ranked.csv", "--json", "--resamples", "20")
+    assert json.loads(out)["counts"]["pairs"] == 36
+    assert run("evaluate", model_folder, "ranked.csv", "-o", "e")[0] == 1
+
+
+def test_compare(run, here, model_folder, base):
+    line = ["compare", model_folder, "--policy", base("gpt2"), "--prompts", "ranked.csv"]
+    line += ["--limit", 2, "-n", 2, "--max-new-tokens", 4]
+    code, out, _ = run(*line, "-o", "c")
+    assert code == 0
+    assert out.count("★") == 2
+    assert "What is 1 plus 1?" in out
+    code, out, _ = run(*line, "--json")
+    printed = json.loads(out)
+    assert (code, printed["completions"]) == (0, 4)
+    assert printed["rows"] == [
+        json.loads(row) for row in (here / "c" / "completions.jsonl").read_text().splitlines()
+    ]
+    assert run(*line, "-o", "c")[0] == 1
+
+
+def test_train_and_export(run, here, base):
+    (here / "settings.yaml").write_text("data: ranked.csv\nmax-steps: 50\nlearning_rate: 1e-3\n")
+    code, out, err = run(
+        "train", "--config", "settings.yaml", "-o", "run", "--max-steps", 2, "--base",
+        base("bert"), "--dtype", "float32", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    metrics = json.loads(out)
+    assert metrics["training"]["steps"] == 2  # the flag goes before the file
+    assert metrics == json.loads((here / "run" / "metrics.json").read_text())
+    code, out, err = run("export", "run", "--format", "pt", "-o", "model.pt")
+    assert (code, out) == (0, "")
+    assert "written to model.pt" in err
+    from_run, from_pt = (
+        run("score", model, "ranked.csv", "--dtype", "float32")[1] for model in ("run", "model.pt")
+    )
+    assert from_run == from_pt != ""
+
+
+# ---- how a command ends early ----
+
+
+def start(*arguments, **options):
+    command = [sys.executable, "-m", "plaudit", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error(here, model_folder):
+    """`plaudit score … | head -1`, with more rows than a pipe holds and one that is rejected."""
+    with open("long.jsonl", "w") as file:
+        file.write('{"prompt": "p"}\n')
+        for _ in range(600):
+            file.write(json.dumps({"prompt": "p", "completion": "c", "note": "x" * 1000}) + "\n")
+    process = start("score", model_folder, "long.jsonl")
+    assert json.loads(process.stdout.readline())["prompt"] == "p"
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert sorted(os.listdir(here)) == ["long.jsonl", "ranked.csv"]
+
+
+def test_an_interruption_leaves_one_line_and_no_file(here):
+    """Interrupted while it waits for rows from a pipe that never ends."""
+    os.mkfifo("endless.jsonl")
+    process = start("inspect", "endless.jsonl", "--streaming", "--rejected", "r.jsonl")
+    with open("endless.jsonl", "w") as pipe:  # returns once plaudit reads
+        pipe.write('{"prompt": "p"')
+        pipe.flush()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err == "plaudit: interrupted\n"
+    assert sorted(os.listdir(here)) == ["endless.jsonl", "ranked.csv"]
+
+
+def test_the_installed_command_is_this_one():
+    from importlib.metadata import entry_points, version
+
+    (ours,) = entry_points(group="console_scripts", name="plaudit")
+    assert ours.load() is main
+    process = start("--version")
+    assert process.communicate(timeout=60)[0] == f"plaudit {version('plaudit')}\n"
