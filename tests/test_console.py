@@ -53,8 +53,9 @@ def test_a_stream_has_no_end_to_tell(clock, capsys):
 
 
 def test_the_total_may_be_given(clock, capsys):
-    walk(iter(range(4)), clock, 3.0, total=4)
-    assert capsys.readouterr().err == "scoring: 1 of 4, about 9 s left\n"
+    walk(iter(range(3)), clock, 6.0, total=3)
+    # Nor is there a line at the end, where it would be too late to be of use.
+    assert capsys.readouterr().err == "scoring: 1 of 3, about 12 s left\n"
 
 
 class StreamWithoutLength:

@@ -8,8 +8,8 @@ import pytest
 
 from plaudit.errors import PlauditError
 from plaudit.files import (
-    free_name,
     refuse_to_overwrite,
+    rejected_beside,
     write_json,
     write_jsonl,
     writing,
@@ -149,11 +149,17 @@ def test_the_input_is_never_the_output(tmp_path):
         refuse_to_overwrite(tmp_path / "link.csv", overwrite=True, inputs=[tmp_path / "in.csv"])
 
 
-def test_a_free_name_counts_on(tmp_path):
+def test_rejected_rows_replace_nothing_unasked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out, first = tmp_path / "out.jsonl", tmp_path / "rejected.jsonl"
     for expected in ("rejected.jsonl", "rejected-2.jsonl", "rejected-3.jsonl"):
-        name = free_name(tmp_path / "rejected.jsonl")
-        assert name.name == expected
+        assert rejected_beside(None, False, []).name == expected
+        name = rejected_beside(out, False, [])
+        assert name == tmp_path / expected
         name.touch()
+    assert rejected_beside(out, True, [tmp_path / "in.csv"]) == first
+    # Rows that were rejected before are scored once more.
+    assert rejected_beside(out, True, ["rejected.jsonl"]) == tmp_path / "rejected-4.jsonl"
 
 
 def test_json_is_what_other_readers_read(tmp_path):

@@ -94,6 +94,15 @@ def test_tokens_are_drawn_with_the_policys_probabilities(policy, temperature, to
     assert chisquare(drawn[possible], expected).pvalue > 1e-3
 
 
+@pytest.mark.parametrize(("number", "token"), [(0.0, 1), (0.5, 3), (1 - 2**-24, 3)])
+def test_the_ends_of_the_numbers_draw_no_token_without_a_chance(number, token):
+    from plaudit.generate import _Choose
+
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
+    chosen = _Choose(torch.tensor([[number]]), 1.0, 1.0)(None, logits)
+    assert chosen.argmax(1).item() == token
+
+
 def test_numbers_of_different_completions_have_nothing_in_common():
     from plaudit.generate import _numbers
 

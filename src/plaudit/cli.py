@@ -100,7 +100,9 @@ def build_parser() -> argparse.ArgumentParser:
     pairs.add_argument(
         "-o", "--output", metavar="FILE", required=True, help=".csv, .tsv, .jsonl or .parquet"
     )
-    pairs.add_argument("--overwrite", action="store_true", help="replace FILE")
+    pairs.add_argument(
+        "--overwrite", action="store_true", help="replace FILE and rejected.jsonl beside it"
+    )
 
     train = command("train", _train, "train a reward model and measure it on held-out prompts")
     # The one argparse makes names every setting, before every error.
@@ -245,15 +247,14 @@ def _inspect(options: argparse.Namespace) -> None:
 def _pairs(options: argparse.Namespace) -> None:
     from plaudit.console import say
     from plaudit.data.pairs import write_pairs
-    from plaudit.files import free_name, refuse_to_overwrite
+    from plaudit.files import refuse_to_overwrite, rejected_beside
 
     refuse_to_overwrite(options.output, options.overwrite)
     rankings = _load(options)
     refuse_to_overwrite(options.output, options.overwrite, inputs=rankings.files)
     count = write_pairs(rankings, options.output)
     if rankings.rejected_by_reason:
-        beside = Path(options.output).with_name("rejected.jsonl")
-        beside = beside if options.overwrite else free_name(beside)
+        beside = rejected_beside(options.output, options.overwrite, rankings.files)
         rejected = rankings.write_rejected(beside)
         say(f"{rejected:,} rows rejected, with reasons, to {beside}")
     say(f"{count:,} pairs written to {options.output}")

@@ -282,11 +282,15 @@ def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     return "; ".join(said.values())
 
 
-@cache
 def _schema(name: str) -> list[dict[str, Any]]:
     """The kinds of values that a setting takes, each as JSON schema has it."""
-    schema = Settings.model_json_schema()["properties"][name]
+    schema = _schemas()[name]
     return schema.get("anyOf", [schema])
+
+
+@cache
+def _schemas() -> dict[str, dict[str, Any]]:
+    return Settings.model_json_schema()["properties"]
 
 
 def _in_words(kind: dict[str, Any]) -> str:

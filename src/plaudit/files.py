@@ -95,16 +95,24 @@ def refuse_to_overwrite(
         raise PlauditError(f"{path}: already exists; --overwrite replaces it")
 
 
-def free_name(path: str | Path) -> Path:
-    """`path`, or where something stands there the same with a number, from 2 on.
+def rejected_beside(
+    output: str | Path | None, overwrite: bool, inputs: Iterable[str | Path]
+) -> Path:
+    """Where rejected rows go: `rejected.jsonl` beside `output`, or here where that is stdout.
+
+    What stands there is replaced only with `overwrite`, and never when it is one of the `inputs`;
+    otherwise the name gets a number, from 2 on.
 
     >>> import tempfile, pathlib
-    >>> taken = pathlib.Path(tempfile.mkdtemp()) / "rejected.jsonl"
-    >>> taken.touch()
-    >>> free_name(taken).name
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "rejected.jsonl").touch()
+    >>> rejected_beside(folder / "scored.jsonl", False, []).name
     'rejected-2.jsonl'
     """
-    path = candidate = Path(path)
+    path = candidate = Path(output or "stdout").with_name("rejected.jsonl")
+    read = {os.path.realpath(each) for each in inputs}
+    if output is not None and overwrite and os.path.realpath(path) not in read:
+        return path
     number = 1
     while candidate.exists():
         number += 1

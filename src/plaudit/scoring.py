@@ -21,7 +21,7 @@ from plaudit.data.rankings import Rejected, Text
 from plaudit.data.readers import columns_of
 from plaudit.data.rows import Row, Source, find_sources, place
 from plaudit.errors import PlauditError
-from plaudit.files import free_name, refuse_to_overwrite, writing
+from plaudit.files import refuse_to_overwrite, rejected_beside, writing
 
 if TYPE_CHECKING:
     from plaudit.model.reward_model import Dtype, RewardModel
@@ -63,14 +63,12 @@ def score_file(
     4200
     """
     sources = find_sources(data, None, True)
-    rejected_to = Path("rejected.jsonl")
+    names = [source.name for source in sources]
     if output is not None:
         if Path(output).suffix not in (".jsonl", ".ndjson"):
             raise PlauditError(f"{output}: rewards are written as JSON lines; name it .jsonl")
-        refuse_to_overwrite(output, overwrite, inputs=[source.name for source in sources])
-        rejected_to = Path(output).with_name("rejected.jsonl")
-    if output is None or not overwrite:
-        rejected_to = free_name(rejected_to)
+        refuse_to_overwrite(output, overwrite, inputs=names)
+    rejected_to = rejected_beside(output, overwrite, names)
     found = [_what_to_score(source, columns or {}) for source in sources]
     if isinstance(model, str | Path):
         from plaudit.model.reward_model import RewardModel
