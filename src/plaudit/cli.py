@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="DIR", default=".", help="folder to write to (here)"
     )
     sample.add_argument("-n", type=_at_least(1), default=400, help="prompts (400)")
+    sample.add_argument("--overwrite", action="store_true", help="replace the two files")
     _seed(sample)
 
     inspect = command("inspect", _inspect, "say what is in preference data")
@@ -226,7 +227,9 @@ def _demo(options: argparse.Namespace) -> None:
 def _sample(options: argparse.Namespace) -> None:
     from plaudit.data.sample import write_sample
 
-    for path in write_sample(options.output, n=options.n, seed=options.seed):
+    for path in write_sample(
+        options.output, n=options.n, seed=options.seed, overwrite=options.overwrite
+    ):
         print(path)
 
 

@@ -63,7 +63,7 @@ def demo(folder: str | Path, *, overwrite: bool = False, max_steps: int | None =
         base_models.locate(name)
     if folder.exists() and not folder.is_dir():
         raise PlauditError(f"{folder}: is a file; the output is a folder")
-    ranked, _ = write_sample(folder / "data")
+    ranked, _ = write_sample(folder / "data", overwrite=overwrite)
     say(f"ranked answers and pairs to look at: {folder / 'data'}")
     settings = dict(SETTINGS)
     if max_steps is not None:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from plaudit.data.rankings import Ranking, dense_ranks
 from plaudit.errors import PlauditError
-from plaudit.files import write_jsonl, writing
+from plaudit.files import refuse_to_overwrite, write_jsonl, writing
 
 # What may be wrong with a completion, and how bad that is (a good one has 0, equal numbers tie). A
 # slip at the end and a method without its end are about as much help as each other.
@@ -92,20 +92,25 @@ def sample_pairs(n: int = 400, seed: int = 0) -> list[Ranking]:
     ]
 
 
-def write_sample(folder: str | Path, n: int = 400, seed: int = 0) -> tuple[Path, Path]:
+def write_sample(
+    folder: str | Path, n: int = 400, seed: int = 0, *, overwrite: bool = False
+) -> tuple[Path, Path]:
     """Write both sets, each of `n` prompts, into `folder` and return the two paths.
 
     `sample_ranked.csv` has the columns prompt, answer, rank (1 is best, equal ranks are ties) and
     category (empty for a good answer); `sample_pairs.jsonl` has prompt, chosen, rejected and
     category. The same `n` and `seed` write the same bytes.
 
-    Raises `PlauditError` when `n` is not positive or the folder cannot be written.
+    Raises `PlauditError` when `n` is not positive, the folder cannot be written, or it holds either
+    file and `overwrite` is not set.
 
     >>> import tempfile
     >>> [path.name for path in write_sample(tempfile.mkdtemp(), n=4)]
     ['sample_ranked.csv', 'sample_pairs.jsonl']
     """
     ranked, pairs = Path(folder) / RANKED_FILE, Path(folder) / PAIRS_FILE
+    for path in (ranked, pairs):
+        refuse_to_overwrite(path, overwrite)
     rankings = sample_rankings(n, seed)
     with writing(ranked) as file:
         rows = csv.writer(file, lineterminator="\n")
