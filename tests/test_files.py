@@ -151,15 +151,14 @@ def test_the_input_is_never_the_output(tmp_path):
 
 def test_rejected_rows_replace_nothing_unasked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    out, first = tmp_path / "out.jsonl", tmp_path / "rejected.jsonl"
     for expected in ("rejected.jsonl", "rejected-2.jsonl", "rejected-3.jsonl"):
-        assert rejected_beside(None, False, []).name == expected
-        name = rejected_beside(out, False, [])
+        assert rejected_beside(None).name == expected
+        name = rejected_beside(tmp_path / "out.jsonl")
         assert name == tmp_path / expected
         name.touch()
-    assert rejected_beside(out, True, [tmp_path / "in.csv"]) == first
-    # Rows that were rejected before are scored once more.
-    assert rejected_beside(out, True, ["rejected.jsonl"]) == tmp_path / "rejected-4.jsonl"
+    (tmp_path / "new").mkdir()
+    out = tmp_path / "new" / "rejected.jsonl"  # an output of that very name
+    assert rejected_beside(out) == out.with_name("rejected-2.jsonl")
 
 
 def test_json_is_what_other_readers_read(tmp_path):

@@ -6,6 +6,7 @@ from `Settings`. Nothing heavy is imported before a command runs, so that `--hel
 """
 
 import argparse
+import contextlib
 import difflib
 import json
 import os
@@ -48,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has had enough; Python must not complain of it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # the world's, not ours: a folder without permission, a full device
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"plaudit: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -250,16 +257,13 @@ def _inspect(options: argparse.Namespace) -> None:
 def _pairs(options: argparse.Namespace) -> None:
     from plaudit.console import say
     from plaudit.data.pairs import write_pairs
-    from plaudit.files import refuse_to_overwrite, rejected_beside
+    from plaudit.files import refuse_to_overwrite
 
     refuse_to_overwrite(options.output, options.overwrite)
     rankings = _load(options)
     refuse_to_overwrite(options.output, options.overwrite, inputs=rankings.files)
     count = write_pairs(rankings, options.output)
-    if rankings.rejected_by_reason:
-        beside = rejected_beside(options.output, options.overwrite, rankings.files)
-        rejected = rankings.write_rejected(beside)
-        say(f"{rejected:,} rows rejected, with reasons, to {beside}")
+    _report_rejected(rankings, options.output)
     say(f"{count:,} pairs written to {options.output}")
 
 
@@ -270,9 +274,6 @@ def _train(options: argparse.Namespace) -> None:
     data = given.pop("data")
     if "columns" in given:
         given["columns"] = dict(given["columns"])
-    if len(given.get("lora_target_modules", [])) == 1:
-        # By itself it may be what is no module's name: all-linear, or a pattern.
-        given["lora_target_modules"] = given["lora_target_modules"][0]
     run = train(
         data[0] if len(data) == 1 else data or None,
         output=options.output,
@@ -295,13 +296,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.output:
         refuse_to_overwrite(options.output, options.overwrite, folder=True)
     rankings = _load(options)
+    if options.output:
+        written = Path(options.output) / "predictions.jsonl"
+        refuse_to_overwrite(written, overwrite=True, inputs=rankings.files)
     from plaudit.evaluation.evaluate import evaluate
     from plaudit.model.reward_model import RewardModel
 
     model = RewardModel.load(options.model, dtype=options.dtype)
     result = evaluate(model, rankings, output=options.output, resamples=options.resamples)
     if options.output:
-        rankings.write_rejected(Path(options.output) / "rejected.jsonl")
+        _report_rejected(rankings, written)
     _print(result.summary if options.json else str(result))
 
 
@@ -348,7 +352,8 @@ def _export(options: argparse.Namespace) -> None:
     from plaudit.console import say
     from plaudit.files import refuse_to_overwrite
 
-    refuse_to_overwrite(options.output, options.overwrite)
+    model_files = [path for path in Path(options.model).rglob("*") if path.is_file()]
+    refuse_to_overwrite(options.output, options.overwrite, inputs=model_files)
     from plaudit.model.export import export
     from plaudit.model.reward_model import RewardModel
 
@@ -358,6 +363,17 @@ def _export(options: argparse.Namespace) -> None:
         options.format,
     )
     say(f"written to {options.output}")
+
+
+def _report_rejected(rankings: Any, output: str | Path) -> None:
+    """Write the rejected rows beside the output, if there are any, and say so."""
+    from plaudit.console import say
+    from plaudit.files import rejected_beside
+
+    if rankings.rejected_by_reason:
+        beside = rejected_beside(output)
+        count = rankings.write_rejected(beside)
+        say(f"{count:,} rows rejected, with reasons, to {beside}")
 
 
 # ---- flags that commands share ----

@@ -151,10 +151,7 @@ class Settings(BaseModel):
 
     # -- logging, evaluation, checkpoints --
     logging_steps: Count = Field(10, description="log the loss every so many steps")
-    eval_steps: Count | None = Field(
-        None, description="validate every so many steps; by default whenever a checkpoint is saved"
-    )
-    save_steps: Count = Field(50, description="save a checkpoint every so many steps")
+    save_steps: Count = Field(50, description="validate and save a checkpoint every so many steps")
     save_total_limit: Annotated[int, Field(ge=1)] = Field(
         2, description="checkpoints kept, the best one always among them"
     )
@@ -185,15 +182,8 @@ class Settings(BaseModel):
     def _consistent(self) -> "Settings":
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction leave nothing to train on")
-        if self.loss == "plackett-luce" and self.label_smoothing:
-            raise ValueError(
-                "label_smoothing belongs to the bradley-terry loss, not to plackett-luce"
-            )
-        if self.eval_steps and self.save_steps % self.eval_steps:
-            raise ValueError(
-                f"save_steps ({self.save_steps}) must be a multiple of eval_steps "
-                f"({self.eval_steps}), so that every checkpoint has been measured"
-            )
+        if self.max_steps == 0:
+            raise ValueError("max_steps: 0 trains nothing; take 1 or more, or -1 to go by epochs")
         return self
 
     @classmethod

@@ -95,26 +95,22 @@ def refuse_to_overwrite(
         raise PlauditError(f"{path}: already exists; --overwrite replaces it")
 
 
-def rejected_beside(
-    output: str | Path | None, overwrite: bool, inputs: Iterable[str | Path]
-) -> Path:
+def rejected_beside(output: str | Path | None) -> Path:
     """Where rejected rows go: `rejected.jsonl` beside `output`, or here where that is stdout.
 
-    What stands there is replaced only with `overwrite`, and never when it is one of the `inputs`;
-    otherwise the name gets a number, from 2 on.
+    What stands there already, of another output or from an earlier time, is never replaced: the
+    name gets a number, from 2 on.
 
     >>> import tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> (folder / "rejected.jsonl").touch()
-    >>> rejected_beside(folder / "scored.jsonl", False, []).name
+    >>> rejected_beside(folder / "scored.jsonl").name
     'rejected-2.jsonl'
     """
-    path = candidate = Path(output or "stdout").with_name("rejected.jsonl")
-    read = {os.path.realpath(each) for each in inputs}
-    if output is not None and overwrite and os.path.realpath(path) not in read:
-        return path
+    output = Path(output or "stdout")
+    path = candidate = output.with_name("rejected.jsonl")
     number = 1
-    while candidate.exists():
+    while candidate.exists() or candidate == output:
         number += 1
         candidate = path.with_stem(f"{path.stem}-{number}")
     return candidate

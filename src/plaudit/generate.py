@@ -67,7 +67,8 @@ class Policy:
         if tokenizer.pad_token is None:
             raise PlauditError(f"policy: {name}'s tokenizer has neither a pad nor an EOS token")
         place = torch.device(best_device() if device == "auto" else device)
-        model = base_models.load_weights(source, AutoModelForCausalLM).to(place).eval()
+        model, _ = base_models.load_weights(source, AutoModelForCausalLM)
+        model = model.to(place).eval()
         return cls(model, tokenizer, place)
 
     def sample(
@@ -140,7 +141,7 @@ class Policy:
         self, prompts: Sequence[Text], max_new_tokens: int
     ) -> tuple[dict[str, Tensor], int]:
         """Tokens of the prompts, padded on the left, and how many prompts had to be cut."""
-        limit = base_models.position_limit(self.model.config)
+        limit = base_models.position_limit(self.model)
         room = limit - max_new_tokens if limit else None
         if room is not None and room < 1:
             raise PlauditError(
@@ -303,9 +304,11 @@ def compare(
     if isinstance(policy, str | Path):
         say(f"loading the policy {policy}")
         policy = Policy.load(policy)
+    model.warn_if_untrained()
     samples = policy.sample(prompts, n=n, **sampling)
     completions = list(progress(samples, "generating", total=len(prompts)))
     rewards = list(model.score_all(zip(prompts, completions, strict=True)))
+    model.report_truncation()
     if not all(math.isfinite(reward) for of_prompt in rewards for reward in of_prompt):
         raise PlauditError("the model's reward of a completion is not a finite number")
     comparison = Comparison(list(prompts), completions, rewards)

@@ -68,12 +68,13 @@ def score_file(
         if Path(output).suffix not in (".jsonl", ".ndjson"):
             raise PlauditError(f"{output}: rewards are written as JSON lines; name it .jsonl")
         refuse_to_overwrite(output, overwrite, inputs=names)
-    rejected_to = rejected_beside(output, overwrite, names)
+    rejected_to = rejected_beside(output)
     found = [_what_to_score(source, columns or {}) for source in sources]
     if isinstance(model, str | Path):
         from plaudit.model.reward_model import RewardModel
 
         model = RewardModel.load(model, dtype=dtype)
+    model.warn_if_untrained()
 
     scored = rejected = 0
     with _output(output) as file, ExitStack() as rejects:
@@ -88,6 +89,7 @@ def score_file(
             else:
                 file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
                 scored += 1
+        model.report_truncation()
         # Before the output, which does not appear when no row could be scored; the reasons do.
         rejects.close()
         if rejected:

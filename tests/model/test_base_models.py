@@ -155,7 +155,7 @@ def test_every_architecture_is_of_its_kind(base, name):
     kind = "decoder" if name in tiny.DECODERS else "encoder"
     config = load_config(Source(str(base(name))))
     assert kind_of(config, name) == kind
-    assert position_limit(config) == tiny.POSITIONS
+    assert position_limit(AutoModel.from_config(config)) == tiny.POSITIONS
 
 
 def test_what_is_neither_decoder_nor_encoder_is_refused():
@@ -170,8 +170,10 @@ def test_a_bert_that_reads_from_left_to_right_is_a_decoder():
 
 
 def test_positions_without_a_limit_are_unlimited():
-    assert position_limit(AutoConfig.for_model("bloom")) is None
-    assert position_limit(GPT2Config(n_positions=77)) == 77
+    bloom = AutoConfig.for_model("bloom", hidden_size=8, n_layer=1, n_head=2, vocab_size=20)
+    assert position_limit(AutoModel.from_config(bloom)) is None
+    gpt2 = GPT2Config(n_positions=77, n_embd=8, n_layer=1, n_head=2, vocab_size=20)
+    assert position_limit(AutoModel.from_config(gpt2)) == 77
 
 
 # ---- loading ----
@@ -180,7 +182,7 @@ def test_positions_without_a_limit_are_unlimited():
 def test_weights_come_in_float32_whatever_the_file_holds(base, tmp_path):
     model = AutoModel.from_pretrained(base("gpt2"), dtype=torch.bfloat16)
     model.save_pretrained(tmp_path)
-    loaded = load_weights(Source(str(tmp_path)), AutoModel)
+    loaded, _ = load_weights(Source(str(tmp_path)), AutoModel)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     assert torch.equal(loaded.wte.weight, model.wte.weight.float())
 

@@ -88,6 +88,20 @@ def test_all_losses_agree_on_a_pair(a, b):
     )
 
 
+def test_plackett_luce_still_learns_from_a_reward_that_is_far_off():
+    rewards = torch.tensor([[-50.0, 30.0]], requires_grad=True)
+    loss = plackett_luce(rewards, torch.tensor([[0, 1]]))
+    loss.sum().backward()
+    assert loss.item() == pytest.approx(80.0)
+    assert rewards.grad.tolist() == [[-1.0, 1.0]]
+    tied = torch.tensor([[-50.0, -50.0, 30.0]], requires_grad=True)
+    loss = plackett_luce(tied, torch.tensor([[0, 0, 1]]))
+    loss.sum().backward()
+    # Both far behind: the probability is 2 a² (its two orders), with a = e^(−80).
+    assert loss.item() == pytest.approx(160 - math.log(2), rel=1e-4)
+    assert tied.grad[0].tolist() == pytest.approx([-1.0, -1.0, 2.0], abs=1e-3)
+
+
 @given(rewards_and_ranks)
 def test_reward_centring_is_its_definition(example):
     rewards, ranks = example

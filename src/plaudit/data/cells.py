@@ -57,6 +57,12 @@ def _read_message(message: Message, name: str) -> Message:
     # Arrow gives every message all keys that any of them has; those without a value are not said.
     message = {key: value for key, value in message.items() if value is not None}
     content = message["content"]
+    if isinstance(content, list):
+        # Content in parts is what services for text and pictures take; we read text.
+        if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
+            raise BadCellError(f"the {name} has a message with a part that is not text")
+        content = "".join(part["text"] for part in content)
+        message["content"] = content
     if len(message) == 2 and isinstance(content, str):
         _check_unicode(content, name)
         _check_unicode(message["role"], name)

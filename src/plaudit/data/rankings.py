@@ -17,6 +17,7 @@ PADDING = -100
 
 # A chat message as every chat template takes it: {"role": "user", "content": "…"}.
 Message = dict[str, Any]
+USER_TURN = {"role", "content"}
 # A prompt or a completion: plain text, or the messages of a dialogue.
 Text = str | list[Message]
 
@@ -59,8 +60,12 @@ class Ranking:
     @property
     def key(self) -> str:
         """What identifies the prompt when data are split: no two splits share a key."""
+        prompt = self.prompt
+        if not isinstance(prompt, str) and len(prompt) == 1 and set(prompt[0]) == USER_TURN:
+            # What a lone message of the user's says is the same prompt as the plain text.
+            prompt = prompt[0]["content"] if prompt[0]["role"] == "user" else prompt
         # A prompt may be empty where it was implicit; such rankings are told apart by completion.
-        return text_key(self.prompt) if self.prompt else "\0" + text_key(self.completions[0])
+        return text_key(prompt) if prompt else "\0" + text_key(self.completions[0])
 
 
 def text_key(text: Text) -> str:

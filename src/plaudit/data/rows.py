@@ -121,13 +121,15 @@ def _find(name: str, split: str | None, streaming: bool | None) -> list[Source]:
     if os.path.isdir(name):
         return _find_in_folder(name, split)
     if os.path.exists(name):
+        if not os.path.isfile(name):
+            raise PlauditError(f"{name}: is no regular file; data are read more than once")
         return [_file(name)]
     if glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
             raise PlauditError(f"{name}: no file matches; check the pattern and the folder")
         folders = [match for match in matches if os.path.isdir(match)]
-        files = [_file(match) for match in matches if match not in folders]
+        files = [_file(match) for match in matches if os.path.isfile(match)]
         return files or [one for folder in folders for one in _find_in_folder(folder, split)]
     looks_like_path = name.startswith((".", "/")) or kind_of(name) != (None, None)
     if not looks_like_path and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
@@ -424,6 +426,11 @@ def _json_list(name: str) -> Iterator[Row]:
             line += buffer.count("\n", start, at)
             if at < len(buffer):
                 if buffer[at] == "]":
+                    rest = buffer[at + 1 :]
+                    while rest:
+                        if rest.strip():
+                            raise _broken_list(name, line, "something follows the end of the list")
+                        rest = text.read(CHUNK)
                     return
                 if after_element:
                     if buffer[at] != ",":

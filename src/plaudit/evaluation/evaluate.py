@@ -122,8 +122,10 @@ def evaluate(
     rankings = list(data)
     if not rankings:
         raise PlauditError("there is no ranking to evaluate on")
+    model.warn_if_untrained()
     scored = model.score_all((ranking.prompt, ranking.completions) for ranking in rankings)
     rewards = list(progress(scored, what, total=len(rankings)))
+    model.report_truncation()
     evaluation = Evaluation(
         metrics.summarise(
             rewards,

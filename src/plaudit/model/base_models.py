@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
-
 from plaudit.errors import PlauditError
 
 Kind = Literal["decoder", "encoder"]
@@ -36,6 +34,10 @@ EMBEDDED = {
 }
 
 # Code that a model brings along is never run; without this, transformers asks on a terminal.
+TOKENIZER_FILES = {
+    *("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model"),
+    *("tokenizer.model", "sentencepiece.bpe.model", "tokenizer.tiktoken", "tekken.json"),
+}
 NO_CODE = {"trust_remote_code": False}
 
 
@@ -85,13 +87,23 @@ def load_tokenizer(source: Source) -> Any:
     """The base model's tokenizer, padding and truncating nothing by itself."""
     from transformers import AutoTokenizer
 
+    folder = Path(source.name)
+    if folder.is_dir() and not source.options:
+        # transformers would make an empty one of a kind that suits config.json.
+        names = {path.name for path in folder.iterdir()}
+        if not names & TOKENIZER_FILES:
+            raise PlauditError(f"base: {folder} has no tokenizer; copy its tokenizer.json there")
+
     with _loading(source):
         return AutoTokenizer.from_pretrained(source.name, **source.options, **NO_CODE)
 
 
-def load_weights(source: Source, auto_class: Any, *, trained: bool = False, **options: Any) -> Any:
-    """A model in float32, whatever the file holds; quantised GGUF files are unpacked.
+def load_weights(
+    source: Source, auto_class: Any, *, trained: bool = False, **options: Any
+) -> tuple[Any, set[str]]:
+    """A model in float32, whatever the file holds, and the names of weights the file lacks.
 
+    Quantised GGUF files are unpacked.
     A base model has no head yet, which is then drawn at random; a `trained` model must have all its
     weights, or `PlauditError` is raised. Weights are read from safetensors or GGUF, and from a
     pickled file only through PyTorch's `weights_only` reader, which runs no code: that is
@@ -122,7 +134,7 @@ def load_weights(source: Source, auto_class: Any, *, trained: bool = False, **op
                 delattr(model, attribute)
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
-    return model
+    return model, set(loaded["missing_keys"])
 
 
 def kind_of(config: Any, name: str) -> Kind:
@@ -141,16 +153,16 @@ def kind_of(config: Any, name: str) -> Kind:
     raise PlauditError(f"base: {name} ({config.model_type}) is neither a decoder nor an encoder")
 
 
-def position_limit(config: Any) -> int | None:
-    """How many tokens the base model's positions reach, None where nothing says."""
-    text = config.get_text_config()
+def position_limit(model: Any) -> int | None:
+    """How many tokens the model's positions reach, None where nothing says."""
+    text = model.config.get_text_config()
     limit = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
-    if limit is None or text.model_type not in _POSITIONS_FROM_PADDING:
-        return limit
-    return limit - text.pad_token_id - 1  # these count positions from the pad token's id on
-
-
-_POSITIONS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "longformer", "mpnet"}
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from the pad token's id on.
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            return module.num_embeddings - padding - 1
+    return limit
 
 
 @contextlib.contextmanager
@@ -184,7 +196,7 @@ def _loading(source: Source) -> Iterator[None]:
             yield
     except PlauditError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a damaged or foreign folder can fail anywhere
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         if Path(source.name).exists():
             advice = "is it a model folder with config.json, weights and tokenizer?"

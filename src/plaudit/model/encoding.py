@@ -2,8 +2,8 @@
 
 A decoder reads prompt and completion as one text: through the tokenizer's chat template where it
 has one, else joined by a separator. An encoder reads them as a pair of sentences, with the
-tokenizer's own special tokens. Rows are padded on the right. A decoder's row never ends in the pad
-token, so that transformers, which finds the last token by its id, pools where we pool by mask.
+tokenizer's own special tokens. Rows are padded on the right. A row whose last token is pooled never
+ends in the pad token: transformers finds that token by its id, and so pools where we do by mask.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,6 +35,7 @@ class Encoding:
     template: Literal["chat", "plain"]
     max_length: int
     separator: str = "\n\n"
+    pooling: str = "last"
 
     def encode(self, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
         """Rows of tokens for every completion of every ranking.
@@ -121,15 +122,13 @@ class Encoding:
             prompt, completion = row[len(head) : start], row[max(start, len(head)) :]
             # An ending says that the completion is whole. It cannot be the pad token: see above.
             ending: list[int] = []
-            if (
-                special
-                and tokenizer.eos_token_id not in (None, tokenizer.pad_token_id)
-                and row[-1:] != [tokenizer.eos_token_id]
-            ):
+            if special and tokenizer.eos_token_id not in (None, tokenizer.pad_token_id):
                 ending = [tokenizer.eos_token_id]
+                if completion[-1:] == ending:
+                    completion = completion[:-1]
             prompt, completion, cut = self._truncate(prompt, completion, len(head) + len(ending))
-            ids = head + prompt + completion + ending
-            while len(ids) > 1 and ids[-1] == tokenizer.pad_token_id:
+            ids = head + prompt + completion + (ending if not cut["completion_cut"] else [])
+            while self.pooling == "last" and len(ids) > 1 and ids[-1] == tokenizer.pad_token_id:
                 ids.pop()
             yield {"input_ids": ids or [tokenizer.pad_token_id], **cut}
 
@@ -174,6 +173,31 @@ class Encoding:
             return []
         # verbose=False: the tokenizer warns of texts beyond the model's length, which we truncate.
         return self.tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+
+
+def count_truncation(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
+    """Add to `counts` how many of some encoded completions were truncated, and where."""
+    for row in rows:
+        cuts = zip(row.get("prompt_cut", ()), row.get("completion_cut", ()), strict=True)
+        for prompt_cut, completion_cut in cuts:
+            for name, is_so in (
+                ("completions", True),
+                ("truncated", prompt_cut or completion_cut),
+                ("prompt_cut", prompt_cut),
+                ("completion_cut", completion_cut),
+            ):
+                counts[name] = counts.get(name, 0) + bool(is_so)
+
+
+def describe_truncation(counts: dict[str, int], max_length: int) -> str:
+    """One line that says what was truncated; empty where nothing was."""
+    if not counts.get("truncated"):
+        return ""
+    return (
+        f"{counts['truncated']:,} of {counts['completions']:,} completions are truncated to "
+        f"{max_length} tokens: {counts['prompt_cut']:,} lose the beginning of the prompt, "
+        f"{counts['completion_cut']:,} the end of the completion"
+    )
 
 
 def plain_text(text: Text) -> str:

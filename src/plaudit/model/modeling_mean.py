@@ -5,6 +5,7 @@ transformers has no class for this pooling, so a saved model carries this file a
 imports nothing but torch and transformers. plaudit itself never runs a folder's copy, but this one.
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -15,6 +16,12 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 def _base_class(config: Any) -> Any:
     return MODEL_MAPPING[type(config)]
+
+
+def without_pooler(config: Any) -> dict[str, bool]:
+    """What keeps a base model from making a pooler that the mean would leave unused."""
+    accepted = inspect.signature(_base_class(config).__init__).parameters
+    return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
 
 
 class MeanScoreForSequenceClassification(PreTrainedModel):
@@ -29,7 +36,7 @@ class MeanScoreForSequenceClassification(PreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels
-        self.model = AutoModel.from_config(config)
+        self.model = AutoModel.from_config(config, **without_pooler(config))
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         self.post_init()
 

@@ -32,9 +32,9 @@ def packed(folder: Path) -> dict[str, Any]:
         "config": json.loads((folder / CONFIG).read_text(encoding="utf-8")),
         "state_dict": {k: v.clone() for k, v in load_file(folder / WEIGHTS).items()},
         "tokenizer": {
-            file.name: file.read_bytes()
-            for file in sorted(folder.iterdir())
-            if file.name not in own
+            file.relative_to(folder).as_posix(): file.read_bytes()
+            for file in sorted(folder.rglob("*"))
+            if file.is_file() and file.name not in own
         },
     }
 
@@ -54,6 +54,7 @@ def unpacked(path: str | Path) -> Iterator[Path]:
             (folder / CONFIG).write_text(json.dumps(content["config"]), encoding="utf-8")
             save_file(content["state_dict"], folder / WEIGHTS, metadata={"format": "pt"})
             for file, data in content["tokenizer"].items():
+                (folder / file).parent.mkdir(exist_ok=True)
                 (folder / file).write_bytes(data)
         except (OSError, SafetensorError, TypeError, ValueError) as error:
             raise PlauditError(f"{path}: cannot be unpacked to {folder.parent}: {error}") from error
@@ -90,9 +91,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_file_name(name: Any) -> bool:
-    """Whether `name` is the bare name of a file on any system, and not one that we write."""
+    """Whether `name` is the bare name of a file on any system, and not one that we write.
+
+    Chat templates beyond the first are the only files that tokenizers keep in a folder.
+    """
+    if not isinstance(name, str):
+        return False
+    name = name.removeprefix("additional_chat_templates/")
     return (
-        isinstance(name, str)
-        and name not in ("", ".", "..", CONFIG, WEIGHTS)
+        name not in ("", ".", "..", CONFIG, WEIGHTS)
         and PureWindowsPath(name).name == name  # which knows both slashes
     )

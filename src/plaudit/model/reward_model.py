@@ -8,7 +8,7 @@ batches are cut to a budget of tokens. A completion's reward depends on its own 
 
 import importlib.resources
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -17,15 +17,23 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
+from transformers import AutoModel, AutoModelForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from plaudit.console import say
+from plaudit.data.cells import BadCellError, fit
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import writing_folder
 from plaudit.model import base_models, pt_file
-from plaudit.model.encoding import Encoding, collate, token_budget_batches
-from plaudit.model.modeling_mean import MeanScoreForSequenceClassification
+from plaudit.model.encoding import (
+    Encoding,
+    collate,
+    count_truncation,
+    describe_truncation,
+    token_budget_batches,
+)
+from plaudit.model.modeling_mean import MeanScoreForSequenceClassification, without_pooler
 
 Pooling = Literal["auto", "last", "cls", "mean"]
 Template = Literal["auto", "chat", "plain"]
@@ -54,6 +62,8 @@ class RewardModel:
     device: torch.device
     dtype: torch.dtype
     max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
+    new_head: bool = False  # drawn at random and not trained yet
+    truncation: dict[str, int] = field(default_factory=dict)  # of what was scored so far
 
     # ---- load ----
 
@@ -111,23 +121,25 @@ class RewardModel:
         config.pad_token_id = tokenizer.pad_token_id if known else None
         if hasattr(config, "classifier_pooling"):  # ModernBERT's head can pool in two ways
             config.classifier_pooling = "cls"
-        model = _load_model(source, config, pooling, stored, seed)
+        model, new_head = _load_model(source, config, pooling, stored, seed)
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             with base_models.quiet():
                 model.resize_token_embeddings(len(tokenizer))
         model.config.pad_token_id = tokenizer.pad_token_id
+        model.config.use_cache = False  # there is nothing to generate
         encoding = Encoding(
             tokenizer=tokenizer,
             kind=kind,
             template=_resolve_template(template, kind, tokenizer, stored.get("template")),
-            max_length=_resolve_max_length(max_length, config, tokenizer, stored),
+            max_length=_resolve_max_length(max_length, model, tokenizer, stored),
             separator=separator if separator is not None else stored.get("separator", "\n\n"),
+            pooling=pooling,
         )
         place = torch.device(best_device() if device == "auto" else device)
         model = _with_exact_head(model, kind, pooling).eval()
         if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
             model = model.to(place)
-        return cls(model, encoding, pooling, place, compute_dtype(dtype, place))
+        return cls(model, encoding, pooling, place, compute_dtype(dtype, place), new_head=new_head)
 
     # ---- score ----
 
@@ -145,7 +157,11 @@ class RewardModel:
         """
         if isinstance(completions, str):
             return self.score(prompt, [completions])[0]
-        return next(self.score_all([(prompt, completions)]))
+        try:
+            prompt, fitted = fit(prompt, list(completions))
+        except BadCellError as error:
+            raise PlauditError(f"score: {error}") from error
+        return next(self.score_all([(prompt, fitted)]))
 
     def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
         """Rewards for a stream of (prompt, completions), in order, with flat memory."""
@@ -155,9 +171,25 @@ class RewardModel:
             window.append((prompt, completions))
             waiting += max(len(completions), 1)
             if waiting >= WINDOW:
-                yield from self.rewards(self.encoding.encode_texts(window))
+                yield from self._score_window(window)
                 window, waiting = [], 0
-        yield from self.rewards(self.encoding.encode_texts(window))
+        yield from self._score_window(window)
+
+    def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
+        encoded = self.encoding.encode_texts(window)
+        count_truncation(encoded, self.truncation)
+        return self.rewards(encoded)
+
+    def warn_if_untrained(self) -> None:
+        """Say so when the head is new: its rewards are random numbers."""
+        if self.new_head:
+            say("this model has no trained reward head: its rewards are random; train it first")
+
+    def report_truncation(self) -> None:
+        """Say what was truncated since the last report, if anything was."""
+        if line := describe_truncation(self.truncation, self.encoding.max_length):
+            say(line)
+        self.truncation.clear()
 
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
         """Rewards of encoded prompts, K numbers for each, batched by length to the token budget."""
@@ -221,6 +253,8 @@ def save_model(model: Any, encoding: Encoding, pooling: Pooling, folder: Path) -
         with base_models.quiet():
             model.save_pretrained(folder)
             encoding.tokenizer.save_pretrained(folder)
+        for path in folder.rglob("*.safetensors"):  # which are made for their owner alone
+            path.chmod((folder / "config.json").stat().st_mode)
     except SafetensorError as error:  # what a full disk looks like from there
         raise OSError(str(error)) from error
 
@@ -283,9 +317,9 @@ def _resolve_template(asked: Template, kind: str, tokenizer: Any, stored: str | 
 
 
 def _resolve_max_length(
-    asked: int | None, config: Any, tokenizer: Any, stored: dict[str, Any]
+    asked: int | None, model: Any, tokenizer: Any, stored: dict[str, Any]
 ) -> int:
-    limits = [base_models.position_limit(config), getattr(tokenizer, "model_max_length", None)]
+    limits = [base_models.position_limit(model), getattr(tokenizer, "model_max_length", None)]
     limit = min((int(x) for x in limits if x and x < 1e9), default=None)
     if asked is None:
         return stored.get("max_length") or min(512, limit or 512)
@@ -311,33 +345,38 @@ def _load_model(
     pooling: Pooling,
     stored: dict[str, Any],
     seed: int,
-) -> Any:
-    set_seed(seed)
-    if pooling == "mean":
-        if stored:
-            return base_models.load_weights(
+) -> tuple[Any, bool]:
+    """The classifier, and whether its head is new; then it is drawn from `seed`."""
+    trained = bool(stored)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are the caller's
+        torch.manual_seed(seed)
+        if pooling == "mean" and trained:
+            model, _ = base_models.load_weights(
                 source, MeanScoreForSequenceClassification, trained=True, config=config
             )
-        backbone = base_models.load_weights(source, AutoModel)
-        # The embedding may have been resized since the configuration was read.
-        with base_models.quiet():
-            model = MeanScoreForSequenceClassification(config)
-        model.model = backbone
-        model.config = backbone.config
-        model.config.num_labels = 1
-        return model
-    # A GGUF file's configuration is read anew, together with how its weights are packed.
-    options = {"num_labels": 1} if "gguf_file" in source.options else {"config": config}
-    return base_models.load_weights(
-        source, AutoModelForSequenceClassification, trained=bool(stored), **options
-    )
+            return model, False
+        if pooling == "mean":
+            backbone, _ = base_models.load_weights(source, AutoModel, **without_pooler(config))
+            # The embedding may have been resized since the configuration was read.
+            with base_models.quiet():
+                model = MeanScoreForSequenceClassification(config)
+            model.model = backbone
+            model.config = backbone.config
+            model.config.num_labels = 1
+            return model, True
+        # A GGUF file's configuration is read anew, together with how its weights are packed.
+        options = {"num_labels": 1} if "gguf_file" in source.options else {"config": config}
+        model, missing = base_models.load_weights(
+            source, AutoModelForSequenceClassification, trained=trained, **options
+        )
+        return model, bool(missing)
 
 
 class _PooledByMask:
     """Mixed into a decoder's classifier: pools the last token by attention mask, not by token id.
 
-    The head sees only the pooled token. Inputs: `input_ids[N, L]`, `attention_mask[N, L]`, padded
-    on either side; output: `logits[N, 1]`.
+    The head sees only the pooled token. Inputs: `input_ids[N, L]`, `attention_mask[N, L]`; output:
+    `logits[N, 1]`. Rows are to be padded on the right: on the left, absolute positions would shift.
     """
 
     def forward(

@@ -4,9 +4,11 @@ Every loss is a pure function of padded tensors: `rewards[R, K]` in float32 and 
 `ranks[R, K]` (0 is best, equal ranks are ties, `PADDING` where a ranking has fewer than K
 completions). Padded rewards are ignored and get no gradient. A loss returns `[R]`; the trainer
 weights and averages. To add one: write the function, name it in `LOSSES`, test it against brute
-force in `tests/train/test_losses.py`.
+force in `tests/training/test_losses.py`.
 """
 
+import inspect
+import math
 from collections.abc import Callable
 
 import torch
@@ -101,34 +103,38 @@ def plackett_luce(rewards: Tensor, ranks: Tensor) -> Tensor:
     """
     present = ranks != PADDING
     levels = torch.arange(ranks.shape[1], device=ranks.device).view(1, -1, 1)  # [1, G, 1]
-    tied = (ranks.unsqueeze(1) == levels) & present.unsqueeze(1)  # [R, G, K]
+    drawn = (ranks.unsqueeze(1) == levels) & present.unsqueeze(1)  # [R, G, K]
     worse = (ranks.unsqueeze(1) > levels) & present.unsqueeze(1)
-    stage = tied.any(2) & worse.any(2)  # [R, G]: the last tie has nothing to be drawn ahead of
+    stage = drawn.any(2) & worse.any(2)  # [R, G]: the last tie has nothing to be drawn ahead of
+    # Constants stand where nothing is drawn, so that no infinity meets a zero gradient.
     lowest = torch.finfo(rewards.dtype).min / 4
     rest = rewards.unsqueeze(1).masked_fill(~worse, lowest).logsumexp(2, keepdim=True)
-    # Entries outside a tie are set to a constant before the logarithms, so that no infinity
-    # multiplies a zero gradient on the way back.
-    log_a = torch.where(tied & stage.unsqueeze(2), rewards.unsqueeze(1) - rest, 0.0)  # [R, G, K]
-    x = _NODES.to(rewards)
-    rung = _log1mexp(torch.exp((log_a.unsqueeze(3) + x).clamp(-60, 60)))  # [R, G, K, nodes]
-    rung = torch.where(tied.unsqueeze(3), rung, 0.0).sum(2)
-    log_probability = (x - x.exp() + rung).logsumexp(2) + _STEP_LOG
-    stages = stage.sum(1).clamp(min=1)
-    return -torch.where(stage, log_probability, 0.0).sum(1) / stages
+    log_a = torch.where(drawn & stage.unsqueeze(2), rewards.unsqueeze(1) - rest, 0.0)
+    # One completion alone: a / (1 + a). Ties are few, and the integral is taken for them alone.
+    log_probability = logsigmoid(log_a.sum(2))
+    tie = stage & (drawn.sum(2) > 1)
+    log_probability = log_probability.masked_scatter(tie, _log_all_before(log_a[tie], drawn[tie]))
+    return -torch.where(stage, log_probability, 0.0).sum(1) / stage.sum(1).clamp(min=1)
 
 
-_STEP = 0.25
-_STEP_LOG = torch.tensor(_STEP).log().item()
-_NODES = torch.arange(-45.0, 5.0 + _STEP, _STEP)
-
-
-def _log1mexp(y: Tensor) -> Tensor:
-    """log(1 − e^(−y)) for y > 0 without cancellation (Mächler 2012)."""
-    return torch.where(
+def _log_all_before(log_a: Tensor, tied: Tensor) -> Tensor:
+    """The logarithm of the integral above for `[S, K]` rates, of which those `tied` count."""
+    x = _NODES.to(log_a)
+    z = log_a.unsqueeze(2) + x  # [S, K, nodes]
+    # log(1 − e^(−y)) for y = e^z without cancellation (Mächler 2012); far out it is z, or nothing.
+    y = z.clamp(-20, 20).exp()
+    rung = torch.where(
         y < 0.693,
         torch.log(-torch.expm1(-y.clamp(max=0.7))),
         torch.log1p(-torch.exp(-y.clamp(min=0.6))),
     )
+    rung = torch.where(z < -20, z, rung)
+    rung = torch.where(tied.unsqueeze(2), rung, 0.0).sum(1)
+    return (x - x.exp() + rung).logsumexp(1) + math.log(_STEP)
+
+
+_STEP = 0.25
+_NODES = torch.arange(-45.0, 5.0 + _STEP, _STEP)
 
 
 def reward_centring(rewards: Tensor, ranks: Tensor) -> Tensor:
@@ -155,3 +161,12 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "bradley-terry": bradley_terry,
     "plackett-luce": plackett_luce,
 }
+
+
+def takes(loss: Callable[..., Tensor], option: str) -> bool:
+    """Whether a loss has an option, such as `margin` or `label_smoothing`.
+
+    >>> takes(bradley_terry, "margin"), takes(plackett_luce, "margin")
+    (True, False)
+    """
+    return option in inspect.signature(loss).parameters

@@ -7,10 +7,14 @@ and only the first one writes.
 """
 
 import functools
+import hashlib
+import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,12 +23,13 @@ from typing import Any
 import datasets
 import torch
 from accelerate import PartialState
+from torch import Tensor
 from transformers import EarlyStoppingCallback
 from trl import RewardConfig
 
 from plaudit import console
-from plaudit.config import Settings
-from plaudit.data.rankings import Ranking
+from plaudit.config import Settings, read_yaml
+from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
@@ -32,10 +37,10 @@ from plaudit.evaluation import plots
 from plaudit.evaluation.evaluate import Evaluation, evaluate
 from plaudit.files import write_json, write_jsonl, writing
 from plaudit.model.base_models import quiet
-from plaudit.model.encoding import Encoding
+from plaudit.model.encoding import Encoding, count_truncation, describe_truncation
 from plaudit.model.reward_model import RewardModel, best_device, compute_dtype
 from plaudit.training.card import model_card
-from plaudit.training.losses import LOSSES
+from plaudit.training.losses import LOSSES, takes
 from plaudit.training.trainer import (
     RankingTrainer,
     RunLog,
@@ -43,6 +48,11 @@ from plaudit.training.trainer import (
     quiet_callbacks,
     read_log,
 )
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 ENCODE_AT_ONCE = 256  # rankings; a tokenizer works in parallel over the rows of one call
 SHUFFLE_BUFFER = 1000  # rankings of a stream that are read ahead to be shuffled
@@ -97,66 +107,80 @@ def train(
     if data is not None:
         settings["data"] = [str(d) for d in data] if isinstance(data, list | tuple) else str(data)
     folder, chosen = open_run(output, config, resume, overwrite, settings)
-    say = console.say if processes().is_main_process else (lambda _: None)
     started = time.monotonic()
 
     rankings = load_rankings(chosen.data, **_reading(chosen))
+    if any(folder.resolve() in Path(file).resolve().parents for file in rankings.files):
+        raise PlauditError(f"{folder}: holds the data themselves; choose another output")
     parts = split(rankings, chosen)
-    say(_describe_data(rankings, parts))
+    _say(_describe_data(rankings, parts))
+    _check_weights_and_margins(parts.train, chosen)
 
     model = load_base(chosen)
-    say(_describe_model(model, chosen))
+    _say(_describe_model(model, chosen))
     counts: dict[str, int] = {}
     train_set: Any = (
-        encoded_stream(parts, model.encoding, chosen)
+        encoded_stream(parts, model.encoding, chosen, counts)
         if isinstance(parts.train, Rankings)
         else encoded(parts.train, model.encoding, "encoding", counts)
     )
-    if counts.get("truncated"):
-        say(_describe_truncation(counts, model.encoding))
+    if line := describe_truncation(counts, model.encoding.max_length):
+        _say(line)
 
     trainer = build_trainer(model, train_set, parts.validation, chosen, folder)
-    begin(folder, chosen, rankings, resume)
-    checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
-    if resume:
-        say(f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over")
-    with quiet():
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    model = trained_model(trainer, model, chosen)
+    with locked(folder):
+        begin(folder, chosen, rankings, resume)
+        checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
+        if resume:
+            _say(
+                f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
+            )
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        model = trained_model(trainer, model, chosen)
+        if rankings.streaming and processes().is_main_process:
+            _say("writing what the stream rejected")
+            rankings.write_rejected(folder / "rejected.jsonl")
 
-    metrics: dict[str, Any] = {
-        "data": {
-            "files": rankings.files,
-            "format": rankings.format,
-            "rankings": {
-                "train": None if rankings.streaming else len(list(parts.train)),
-                "validation": len(parts.validation),
-                "test": len(parts.test),
+        metrics: dict[str, Any] = {
+            "data": {
+                "files": rankings.files,
+                "format": rankings.format,
+                "rankings": {
+                    "train": None if rankings.streaming else len(list(parts.train)),
+                    "validation": len(parts.validation),
+                    "test": len(parts.test),
+                },
+                "rejected": dict(rankings.rejected_by_reason),
+                "truncated": counts,
             },
-            "rejected": dict(rankings.rejected_by_reason),
-            "truncated": counts,
-        },
-        "model": {"base": chosen.base, "pooling": model.pooling, "kind": model.encoding.kind},
-        "training": {
-            "steps": trainer.state.global_step,
-            "best_step": trainer.state.best_global_step,
-            "seconds": round(time.monotonic() - started, 1),
-            "loss": result.training_loss,
-            "device": str(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
-        },
-    }
-    test = validation = None
-    if processes().is_main_process:
-        if parts.validation:
-            validation = evaluate(model, parts.validation, what="scoring the validation prompts")
-            metrics["validation"] = validation.summary
-        if parts.test:
-            test = evaluate(model, parts.test, what="scoring the test prompts")
-            metrics["test"] = test.summary
-        _save(model, chosen, folder, metrics, test, validation)
-        say(f"saved to {folder}")
+            "model": {"base": chosen.base, "pooling": model.pooling, "kind": model.encoding.kind},
+            "training": {
+                "steps": trainer.state.global_step,
+                "best_step": trainer.state.best_global_step,
+                "seconds": round(time.monotonic() - started, 1),
+                "device": str(model.device),
+                "dtype": str(model.dtype).removeprefix("torch."),
+            },
+        }
+        test = validation = None
+        if processes().is_main_process:
+            if parts.validation:
+                validation = evaluate(
+                    model, parts.validation, what="scoring the validation prompts"
+                )
+                metrics["validation"] = validation.summary
+            if parts.test:
+                test = evaluate(model, parts.test, what="scoring the test prompts")
+                metrics["test"] = test.summary
+            _save(model, chosen, folder, metrics, test, validation)
+            _say(f"saved to {folder}")
     return Run(model, metrics, folder, test)
+
+
+def _say(message: str) -> None:
+    if processes().is_main_process:
+        console.say(message)
 
 
 def processes() -> PartialState:
@@ -187,8 +211,9 @@ def open_run(
         if (folder / "metrics.json").is_file():
             raise PlauditError(f"{folder}: this run is finished; --overwrite replaces it")
         chosen = Settings.build(stored)
-        asked = Settings.build(config, **{"data": chosen.data, **settings})
-        for name in {*settings, *(asked.model_fields_set if config else ())}:
+        given = {**(read_yaml(config) if config is not None else {}), **settings}
+        asked = Settings.build(**{"data": chosen.data, **given})
+        for name in given:
             if getattr(asked, name) != getattr(chosen, name):
                 raise PlauditError(
                     f"{name}: the run in {folder} has {getattr(chosen, name)!r}, not "
@@ -197,6 +222,8 @@ def open_run(
         return folder, chosen
     chosen = Settings.build(config, **settings)
     folder = Path(output) if output is not None else default_folder(chosen)
+    if "\n" in str(folder):
+        raise PlauditError(f"output: {str(folder)!r} has a line break in it; choose another name")
     if folder.exists() and not folder.is_dir():
         raise PlauditError(f"{folder}: is a file; the output is a folder")
     if (folder / "config.yaml").is_file():
@@ -213,17 +240,58 @@ def open_run(
 def begin(folder: Path, settings: Settings, rankings: Rankings, resume: bool) -> None:
     """Write what is known before the first step; only now does an overwritten run go.
 
-    A start that fails before this point, on bad data or settings, leaves nothing behind.
+    A start that fails before this point, on bad data or settings, leaves nothing behind. Of a
+    stream nothing is known yet: what it rejects is written at the end.
     """
     if processes().is_main_process:
+        fingerprint = _fingerprint(rankings)
+        data = folder / "checkpoints" / "data.json"
         if not resume:
             for name in RUN_FILES:
                 (folder / name).unlink(missing_ok=True)
             for name in RUN_FOLDERS:
                 shutil.rmtree(folder / name, ignore_errors=True)
             settings.save(folder / "config.yaml")
-        rankings.write_rejected(folder / "rejected.jsonl")
+            write_json(data, fingerprint)
+        elif data.is_file() and json.loads(data.read_text()) != fingerprint:
+            raise PlauditError(
+                f"{folder}: the data have changed since this run began; --overwrite starts it anew"
+            )
+        for leftover in folder.glob(".*"):  # of a kill while something was written
+            if leftover.name[1:].rsplit(".", 1)[0] in OF_A_RUN:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        if not rankings.streaming:
+            rankings.write_rejected(folder / "rejected.jsonl")
     processes().wait_for_everyone()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep the run folder to this process; the lock ends with the block, or with the process."""
+    if fcntl is None or not processes().is_main_process:  # Windows has no such locks
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise PlauditError(f"{folder}: another process is training into it") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _fingerprint(rankings: Rankings) -> dict[str, Any]:
+    """What tells whether data are the same: content, or of a stream the sizes of its files."""
+    if rankings.streaming:
+        return {"files": [[f, os.path.getsize(f)] for f in rankings.files if os.path.isfile(f)]}
+    digest = hashlib.blake2b(digest_size=16)
+    for ranking in rankings:
+        texts = [ranking.key, *map(text_key, ranking.completions), str(list(ranking.ranks))]
+        digest.update("\0".join(texts).encode("utf-8", "surrogatepass"))
+    return {"rankings": len(rankings), "content": digest.hexdigest()}
 
 
 RUN_FILES = ("metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl", "config.yaml")
@@ -304,7 +372,7 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
     else:
         rest = without_prompts_of(rankings, *given.values())
         if len(rest) < len(rankings):
-            console.say(
+            _say(
                 f"{len(rankings) - len(rest):,} rankings left out of the training data: their "
                 "prompts are among those to test or validate on"
             )
@@ -356,14 +424,16 @@ def encoded(
 
 
 def encoded_stream(
-    parts: Parts, encoding: Encoding, settings: Settings
+    parts: Parts, encoding: Encoding, settings: Settings, counts: dict[str, int]
 ) -> datasets.IterableDataset:
     """Tokens of the training rankings, encoded as they are read, shuffled within a buffer."""
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in parts.train if ranking.key not in parts.held_out)
         while window := list(islice(kept, ENCODE_AT_ONCE)):
-            yield from map(_row, encoding.encode(window))
+            encoded_rows = encoding.encode(window)
+            count_truncation(encoded_rows, counts)
+            yield from map(_row, encoded_rows)
 
     stream = datasets.IterableDataset.from_generator(rows)
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)
@@ -371,21 +441,6 @@ def encoded_stream(
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not name.endswith("_cut")}
-
-
-def count_truncation(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
-    """Add up how many completions were truncated, and where."""
-    for row in rows:
-        for prompt_cut, completion_cut in zip(
-            row["prompt_cut"], row["completion_cut"], strict=True
-        ):
-            counts["rows"] = counts.get("rows", 0) + 1
-            for name, cut in (
-                ("truncated", prompt_cut or completion_cut),
-                ("prompt_cut", prompt_cut),
-                ("completion_cut", completion_cut),
-            ):
-                counts[name] = counts.get(name, 0) + bool(cut)
 
 
 # ---- model and trainer ----
@@ -405,6 +460,16 @@ def load_base(settings: Settings) -> RewardModel:
     )
 
 
+def bound_loss(settings: Settings) -> Callable[..., Tensor]:
+    """The loss of the settings, with those of its options that settings give."""
+    loss = LOSSES[settings.loss]
+    if not settings.label_smoothing:
+        return loss
+    if not takes(loss, "label_smoothing"):
+        raise PlauditError(f"label_smoothing: the {settings.loss} loss has no such option")
+    return functools.partial(loss, label_smoothing=settings.label_smoothing)
+
+
 def build_trainer(
     model: RewardModel,
     train_set: Any,
@@ -413,9 +478,7 @@ def build_trainer(
     folder: Path,
 ) -> RankingTrainer:
     """Put model, data, loss and settings together; nothing is written yet."""
-    loss = LOSSES[settings.loss]
-    if settings.label_smoothing:
-        loss = functools.partial(loss, label_smoothing=settings.label_smoothing)
+    loss = bound_loss(settings)
     validation_set = None
     if validation:
         validation_set = encoded(validation, model.encoding, "encoding the validation prompts")
@@ -424,7 +487,7 @@ def build_trainer(
             arguments = training_arguments(settings, folder, bool(validation))
             trainer = RankingTrainer(
                 loss=loss,
-                use_margin=settings.loss == "bradley-terry",
+                use_margin=takes(loss, "margin"),
                 max_tokens_per_batch=settings.max_tokens_per_batch,
                 pad_token_id=model.encoding.tokenizer.pad_token_id,
                 model=model.model,
@@ -432,11 +495,19 @@ def build_trainer(
                 train_dataset=train_set,
                 eval_dataset=validation_set,
                 processing_class=model.encoding.tokenizer,
-                peft_config=_lora(settings),
+                peft_config=_lora(settings, model.model),
             )
-    except (ValueError, ImportError, RuntimeError) as error:
+            if trainer.is_deepspeed_enabled:
+                raise PlauditError("DeepSpeed steps once for every backward pass; use FSDP instead")
+            if not trainer.is_fsdp_enabled:
+                trainer.create_optimizer()  # where optim may turn out not to be installed
+    except (ValueError, TypeError, ImportError, RuntimeError, OSError, re.error) as error:
         # The libraries' own checks of what only they know: optim, report_to, LoRA's modules.
         raise PlauditError(" ".join(str(error).split())) from error
+    for name, module in model.model.named_modules():
+        # TRL switches dropout off after LoRA's own has been put in, which is asked for by itself.
+        if isinstance(module, torch.nn.Dropout) and "lora_dropout" in name:
+            module.p = settings.lora_dropout
     model.device = arguments.device
     model.dtype = torch.bfloat16 if arguments.bf16 else torch.float32
     quiet_callbacks(trainer)
@@ -479,12 +550,13 @@ def training_arguments(settings: Settings, folder: Path, validate: bool) -> Rewa
         **{name: getattr(settings, name) for name in same_names},
         center_rewards_coefficient=settings.center_rewards_coefficient or None,
         eval_strategy="steps" if validate else "no",
-        eval_steps=settings.eval_steps or settings.save_steps,
+        eval_steps=settings.save_steps,  # every checkpoint is measured, so the best one is kept
         save_strategy="steps",
         load_best_model_at_end=validate,
         metric_for_best_model=settings.metric_for_best_model if validate else None,
         greater_is_better=settings.metric_for_best_model == "pairwise_accuracy",
         restore_callback_states_from_checkpoint=True,
+        logging_nan_inf_filter=False,  # a loss that is not finite is an error, not left out
         max_length=None,  # truncation is ours, and nothing is filtered
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -494,7 +566,7 @@ def training_arguments(settings: Settings, folder: Path, validate: bool) -> Rewa
     )
 
 
-def _lora(settings: Settings) -> Any:
+def _lora(settings: Settings, model: Any) -> Any:
     if not settings.lora_r:
         return None
     from peft import LoraConfig, TaskType
@@ -505,7 +577,13 @@ def _lora(settings: Settings) -> Any:
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=modules[0] if modules == ["all-linear"] else modules,
-        task_type=TaskType.SEQ_CLS,  # keeps the head trainable, and saves it with the adapters
+        task_type=TaskType.SEQ_CLS,
+        # All that stands outside the backbone is new or made for another task: trained whole.
+        modules_to_save=[
+            name
+            for name, module in model.named_children()
+            if name != model.base_model_prefix and any(True for _ in module.parameters())
+        ],
     )
 
 
@@ -514,22 +592,35 @@ def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Setting
 
     Every process must call this; where weights are sharded it gathers them.
     """
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+    if trainer.is_fsdp_enabled:
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         model = load_base(settings)
         inner = model.model
         if settings.lora_r:
             from peft import get_peft_model
 
-            inner = get_peft_model(inner, _lora(settings))
+            inner = get_peft_model(inner, _lora(settings, inner))
         if weights:  # only the first process has them
             inner.load_state_dict(weights)
     else:
         inner = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if settings.lora_r:
         inner = inner.merge_and_unload()
-    model.model = inner.eval()
+    if processes().is_main_process:
+        model.model = inner.eval().to(trainer.args.device)
+        model.device = trainer.args.device
+    model.new_head = False
     return model
+
+
+def _check_weights_and_margins(train: Sequence[Ranking] | Rankings, settings: Settings) -> None:
+    if isinstance(train, Rankings):
+        return
+    if not any(ranking.weight > 0 for ranking in train):
+        raise PlauditError("weight: is 0 for every training ranking, so there is nothing to learn")
+    margins = sum(ranking.margin is not None for ranking in train)
+    if margins and not takes(LOSSES[settings.loss], "margin"):
+        _say(f"{margins:,} rankings have a margin, which {settings.loss} does not use")
 
 
 # ---- what is said ----
@@ -551,12 +642,4 @@ def _describe_model(model: RewardModel, settings: Settings) -> str:
     return (
         f"{settings.base}: {encoding.kind}, {count / 1e6:.1f} M parameters, pooling "
         f"{model.pooling}, {encoding.template} text, up to {encoding.max_length} tokens"
-    )
-
-
-def _describe_truncation(counts: dict[str, int], encoding: Encoding) -> str:
-    return (
-        f"{counts['truncated']:,} of {counts['rows']:,} completions are truncated to "
-        f"{encoding.max_length} tokens: {counts['prompt_cut']:,} lose the beginning of the prompt, "
-        f"{counts['completion_cut']:,} the end of the completion"
     )

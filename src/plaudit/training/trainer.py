@@ -9,6 +9,7 @@ appears whole or not at all. Assumes a dataset of rows as `Encoding.encode` make
 import contextlib
 import functools
 import json
+import math
 import os
 import shutil
 import time
@@ -20,7 +21,14 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import EvalPrediction, Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 from trl import RewardConfig, RewardTrainer
@@ -77,27 +85,33 @@ class RankingTrainer(RewardTrainer):
 
     # ---- a step ----
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Forward and backward of one step's rankings, one forward pass after another.
+    # `compute_loss` divides by the weight of all that a step sees, accumulated batches included.
+    loss_is_scaled_for_ga = True
 
-        `inputs` is the list of batches that `divide` makes.
-        Each pass's loss is its share of the weighted mean over the rankings of the step, so that
-        how a step is divided does not change its gradient. Processes exchange gradients once, on
-        the last pass.
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+        """The weight of a step's rankings, the mean over processes, as gradients are averaged."""
+        weight = sum(part["weight"].sum().item() for batch in batch_samples for part in batch)
+        total = self.accelerator.reduce(torch.tensor(float(weight), device=device), "mean")
+        return total if total > 0 else torch.ones_like(total)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward of one batch of rankings, one forward pass after another.
+
+        `inputs` is the list of batches that `divide` makes. Each pass's loss is its share of the
+        weighted mean over the rankings of the step, so that how a step is divided does not change
+        its gradient. Processes exchange gradients once, on the last pass.
         """
-        total = self._total_weight(inputs)
-        # Gradients are averaged over processes, whose rankings need not weigh the same.
-        total = self.accelerator.reduce(total, "mean")
         loss = torch.zeros((), device=self.args.device)
         for number, batch in enumerate(inputs, start=1):
             last = number == len(inputs)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss += super().training_step(model, {**batch, "total_weight": total})
+                loss += super().training_step(model, batch, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise PlauditError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}: training has "
+                "diverged; lower learning_rate, or look for extreme margins or weights in the data"
+            )
         return loss
-
-    def _total_weight(self, inputs: list[Batch]) -> Tensor:
-        total: float = sum(batch["weight"].sum().item() for batch in inputs)
-        return torch.tensor(float(total) or 1.0, device=self.args.device)
 
     def compute_loss(
         self,
@@ -113,7 +127,7 @@ class RankingTrainer(RewardTrainer):
         losses = self.ranking_loss(rewards, ranks, **options)
         if self.args.center_rewards_coefficient:
             losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
-        loss = (losses * inputs["weight"]).sum() / inputs["total_weight"]
+        loss = (losses * inputs["weight"]).sum() / num_items_in_batch
         if model.training:
             self._observe(rewards.detach(), ranks)
         return (loss, {"rewards": rewards}) if return_outputs else loss
@@ -124,7 +138,7 @@ class RankingTrainer(RewardTrainer):
         correct = (margins > 0).sum() + 0.5 * (margins == 0).sum()
         seen = rewards[present]
         step = [correct, margins.sum(), better.sum(), seen.sum(), (seen**2).sum(), present.sum()]
-        self._step_sums += torch.stack([x.double() for x in step]).cpu()
+        self._step_sums += torch.stack([x.float() for x in step]).cpu()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add accuracy, margin and the rewards' mean and spread since the last log, over all
@@ -145,6 +159,18 @@ class RankingTrainer(RewardTrainer):
         count = getattr(self.model, "floating_point_ops", None)
         return sum(count(model_inputs(batch)) for batch in inputs) if count else 0
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing when the checkpoint that is resumed from was the last one."""
+        stopped = any(
+            isinstance(callback, EarlyStoppingCallback)
+            and callback.early_stopping_patience_counter >= callback.early_stopping_patience
+            for callback in self.callback_handler.callbacks
+        )
+        if self.state.global_step >= self.state.max_steps or stopped:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
     # ---- validation ----
 
     def prediction_step(
@@ -156,7 +182,7 @@ class RankingTrainer(RewardTrainer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, rewards `[R, K]` and ranks `[R, K]` of a batch, `PADDING` beyond a ranking's K."""
         inputs = self._prepare_inputs(inputs)
-        total = self._total_weight(inputs)
+        total = self._get_num_items_in_batch([inputs], self.args.device)
         width = max(batch["ranks"].shape[1] for batch in inputs)
         loss = torch.zeros((), device=self.args.device)
         rewards, ranks = [], []
@@ -164,8 +190,7 @@ class RankingTrainer(RewardTrainer):
         order = torch.cat([batch["position"] for batch in inputs]).argsort()
         with torch.no_grad(), self.compute_loss_context_manager():
             for batch in inputs:
-                share = {**batch, "total_weight": total}
-                part, outputs = self.compute_loss(model, share, return_outputs=True)
+                part, outputs = self.compute_loss(model, batch, True, total)
                 loss += part
                 rewards.append(_widen(outputs["rewards"], width))
                 ranks.append(_widen(batch["ranks"], width))
@@ -189,9 +214,7 @@ class RankingTrainer(RewardTrainer):
             finally:
                 self.args.output_dir, self.args.save_total_limit = str(run), limit
             self.accelerator.wait_for_everyone()
-            if self.state.best_global_step:
-                best = f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
-                self.state.best_model_checkpoint = str(run / best)
+            self.state.best_model_checkpoint = self._best_checkpoint()
             if self.accelerator.is_main_process:
                 self.state.save_to_json(str(staging / name / "trainer_state.json"))
                 _remove(run / name)
@@ -205,6 +228,20 @@ class RankingTrainer(RewardTrainer):
                 f"{run / name}: the checkpoint cannot be written: {error}; the last whole "
                 "checkpoint is kept, `--resume` continues from it"
             ) from error
+
+    def _best_checkpoint(self) -> str | None:
+        # Found anew every time: the run may have been moved since the path was stored.
+        if not self.state.best_global_step:
+            return None
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+        return os.path.join(str(self.args.output_dir), name)
+
+    def _load_best_model(self) -> None:
+        """Load the best checkpoint; without it the run must not end as if it had been."""
+        self.state.best_model_checkpoint = best = self._best_checkpoint()
+        if best is None or not os.path.isdir(best):
+            raise PlauditError(f"{best}: the best checkpoint is gone; start the run anew")
+        super()._load_best_model()
 
     def _remove_old_checkpoints(self, run: Path) -> None:
         checkpoints = sort_checkpoints(str(run))
@@ -231,7 +268,7 @@ def divide(encoded: Sequence[dict[str, Any]], max_tokens: int, pad: int) -> list
 
 
 def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Pairwise accuracy, log loss and mean margin of the validation rankings."""
+    """Pairwise accuracy and log loss of the validation rankings."""
     rewards, ranks = [], []
     for row, order in zip(prediction.predictions, prediction.label_ids, strict=True):
         present = order != PADDING
@@ -261,7 +298,13 @@ def last_checkpoint(folder: Path) -> Path | None:
     for leftover in [*folder.glob(".saving"), *folder.glob(".removing-*")]:
         shutil.rmtree(leftover, ignore_errors=True)
     checkpoints = sort_checkpoints(str(folder)) if folder.is_dir() else []
-    return Path(checkpoints[-1]) if checkpoints else None
+    for checkpoint in map(Path, reversed(checkpoints)):
+        names = {path.name for path in checkpoint.iterdir()}
+        whole = "trainer_state.json" in names and any(n.startswith("rng_state") for n in names)
+        if whole and any(name.startswith(("optimizer", "pytorch_model_fsdp")) for name in names):
+            return checkpoint
+        say(f"{checkpoint}: is not whole; left out")
+    return None
 
 
 class RunLog(TrainerCallback):
@@ -285,7 +328,8 @@ class RunLog(TrainerCallback):
         """
         self.started, self.first_step = time.monotonic(), state.global_step
         write_jsonl(
-            self.path, [row for row in read_log(self.path) if row["step"] <= state.global_step]
+            self.path,
+            [row for row in read_log(self.path) if row.get("step", 0) <= state.global_step],
         )
         if state.is_world_process_zero and interactive():
             from tqdm import tqdm
@@ -308,9 +352,12 @@ class RunLog(TrainerCallback):
         **_: Any,
     ) -> None:
         """Append the line; show it."""
-        if not state.is_world_process_zero or not logs:
+        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
-        row = {"step": state.global_step, **logs}
+        # A gradient norm may overflow without harm, but JSON has no word for that.
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v
+                  for k, v in logs.items()}  # fmt: skip
+        row = {"step": state.global_step, **finite}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         line = self._line(state, logs)
