@@ -74,7 +74,7 @@ class Settings(BaseModel):
     )
     pooling: Literal["auto", "last", "cls", "mean"] = Field(
         "auto",
-        description="how token states become one reward; auto: last for decoders, cls for encoders",
+        description="how token states become one reward; auto: last for decoders, for encoders cls or as pretrained",
     )
     template: Literal["auto", "chat", "plain"] = Field(
         "auto",
@@ -116,7 +116,7 @@ class Settings(BaseModel):
     )
 
     # -- optimisation --
-    learning_rate: Annotated[float, Field(gt=0)] = Field(5e-5, description="peak learning rate")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-4, description="peak learning rate")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         "linear", description="shape of the learning rate"
     )

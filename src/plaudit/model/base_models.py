@@ -7,6 +7,7 @@ index and load without a network. Everything else goes through transformers' own
 import contextlib
 import functools
 import importlib.util
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -151,6 +152,23 @@ def kind_of(config: Any, name: str) -> Kind:
     if config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "decoder"
     raise PlauditError(f"base: {name} ({config.model_type}) is neither a decoder nor an encoder")
+
+
+def pretrained_pooling(source: Source) -> Literal["mean"] | None:
+    """`mean` where an encoder was pretrained to be pooled so, as sentence-transformers notes it."""
+    from transformers.utils import cached_file
+
+    with _loading(source):
+        path = cached_file(
+            source.name,
+            "1_Pooling/config.json",
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    if path is None:
+        return None
+    noted = json.loads(Path(path).read_text(encoding="utf-8"))
+    return "mean" if noted.get("pooling_mode_mean_tokens") else None
 
 
 def position_limit(model: Any) -> int | None:

@@ -86,7 +86,8 @@ class RewardModel:
             name: a run folder, a model folder, a `.pt` file that plaudit exported, a hub name, or
                 `embedded:minilm` / `embedded:smollm2`.
             pooling: `last` (decoders), `cls` (encoders) or `mean` of the tokens' scores; `auto`
-                takes what the model was trained with, else the first that fits.
+                takes what the model was trained with, else `last` for decoders and for encoders
+                `cls`, or `mean` where sentence-transformers notes that they were pretrained so.
             template: `chat`, `plain`, or `auto`: chat where the tokenizer has a template.
             max_length: tokens of a row; None takes what the model was trained with, else 512 or
                 what the model's positions reach.
@@ -113,6 +114,8 @@ class RewardModel:
         stored = getattr(config, CONFIG_KEY, None) or {}
         kind = base_models.kind_of(config, str(name))
         tokenizer = base_models.load_tokenizer(source)
+        if pooling == "auto" and not stored and kind == "encoder":
+            pooling = base_models.pretrained_pooling(source) or pooling
         pooling = _resolve_pooling(pooling, kind, stored.get("pooling"))
         _set_pad_token(tokenizer)
         config.num_labels = 1
