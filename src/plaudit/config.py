@@ -74,7 +74,7 @@ class Settings(BaseModel):
     )
     pooling: Literal["auto", "last", "cls", "mean"] = Field(
         "auto",
-        description="how token states become one reward; auto: last for decoders, for encoders cls or as pretrained",
+        description="auto: last for decoders; for encoders cls, or as they were pretrained",
     )
     template: Literal["auto", "chat", "plain"] = Field(
         "auto",

@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from plaudit import PlauditError, RewardModel, evaluate, train
+from plaudit.data.rankings import Ranking
 from plaudit.data.readers import load_rankings
+from plaudit.training.run import locked
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -216,6 +218,54 @@ def test_killed_and_resumed_reaches_the_same_weights_bit_for_bit(ranked, base, t
     assert logs[0] == logs[1]
 
 
+def test_resuming_after_the_last_checkpoint_trains_no_further(ranked, base, tmp_path):
+    folder = tmp_path / "run"
+    chosen = options(base, max_steps=6, lr_scheduler_type="constant", validation_fraction=0)
+    train(ranked, output=folder, **chosen)
+    before = load_file(folder / "model" / "model.safetensors")
+    (folder / "metrics.json").unlink()
+    again = train(output=folder, resume=True)
+    after = load_file(folder / "model" / "model.safetensors")
+    assert again.metrics["training"]["steps"] == 6
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_best_checkpoint_is_kept_even_when_the_run_has_moved(ranked, base, tmp_path):
+    noisy = options(base, max_steps=12, learning_rate=0.05, lr_scheduler_type="constant")
+    train(ranked, output=tmp_path / "a", **noisy)
+    log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").open()]
+    losses = {row["step"]: row["eval_log_loss"] for row in log if "eval_log_loss" in row}
+    best = min(losses, key=losses.get)
+    assert best < 12  # else this test says nothing
+    (tmp_path / "a" / "metrics.json").unlink()
+    (tmp_path / "a").rename(tmp_path / "b")
+    run = train(output=tmp_path / "b", resume=True)
+    assert run.metrics["training"]["best_step"] == best
+    assert run.metrics["validation"]["log_loss"]["value"] == pytest.approx(losses[best], abs=1e-5)
+
+
+def test_other_data_do_not_continue_a_run(ranked, base, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text(ranked.read_text())
+    train(data, output=tmp_path / "run", **options(base, max_steps=2))
+    (tmp_path / "run" / "metrics.json").unlink()
+    data.write_text("\n".join(ranked.read_text().splitlines()[:91]) + "\n")
+    with pytest.raises(PlauditError, match="the data have changed since this run began"):
+        train(output=tmp_path / "run", resume=True)
+
+
+def test_a_diverged_run_is_no_success(ranked, base, tmp_path):
+    chosen = options(base, max_steps=6, learning_rate=1e30, validation_fraction=0, test_fraction=0)
+    with pytest.raises(PlauditError, match="diverged; lower learning_rate"):
+        train(ranked, output=tmp_path / "run", **chosen)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_two_runs_do_not_share_a_folder(ranked, base, tmp_path):
+    with locked(tmp_path / "run"), pytest.raises(PlauditError, match="another process"):
+        train(ranked, output=tmp_path / "run", **options(base, max_steps=2))
+
+
 def test_two_processes_give_the_losses_of_one(ranked, base, tmp_path):
     def run(folder, launcher, **more):
         arguments = command(ranked, folder, base, "llama", max_steps=3, save_steps=3, **more)[3:]
@@ -272,8 +322,16 @@ def test_a_stream_trains_and_holds_prompts_out(ranked, base, tmp_path):
     )
     assert run.metrics["data"]["rankings"]["test"] > 0
     assert run.metrics["training"]["steps"] == 20
+    # As many were encoded as are left, however often: none of the prompts held out.
+    held_out = sum(run.metrics["data"]["rankings"][name] for name in ("validation", "test"))
+    assert run.metrics["data"]["truncated"]["completions"] % (3 * (40 - held_out)) == 0
     with pytest.raises(PlauditError, match="max_steps: is needed when data are streamed"):
         train(ranked, output=tmp_path / "b", streaming=True, **options(base, max_steps=-1))
+
+
+def test_a_prompt_is_the_same_as_text_and_as_a_message():
+    message = [{"role": "user", "content": "Hi"}]
+    assert Ranking("Hi", ["a", "b"], [0, 1]).key == Ranking(message, ["a", "b"], [0, 1]).key
 
 
 def test_own_test_data_leave_their_prompts_out_of_training(ranked, base, tmp_path):

@@ -119,7 +119,10 @@ def test_how_a_step_is_divided_does_not_change_it(bases, tmp_path):
 
 
 def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):
-    data = rankings(16, sizes=(3,))
+    data = [
+        Ranking(**{**vars_of(r), "weight": float(n % 5)})
+        for n, r in enumerate(rankings(16, sizes=(3, 2)))
+    ]
     one = trained(bases["llama"], tmp_path / "a", data, per_device_train_batch_size=8, max_steps=2)
     two = trained(
         bases["llama"],

