@@ -48,6 +48,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("plaudit")
     if name not in _HOME:
         raise AttributeError(f"module 'plaudit' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

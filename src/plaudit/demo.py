@@ -18,9 +18,8 @@ from plaudit.training.run import train
 
 BASE = "embedded:minilm"
 POLICY = "embedded:smollm2"
-# Answers of the bundled data are short; two passes over them are enough for the faults that
-# language shows, and the rest does not come with more.
-SETTINGS: dict[str, Any] = {"max_length": 160}
+# Answers of the bundled data are short, and what is off-topic takes a third pass to see.
+SETTINGS: dict[str, Any] = {"max_length": 160, "num_train_epochs": 3}
 PROMPTS = 6  # of the test prompts that the policy answers
 COMPLETIONS = 4
 
@@ -42,6 +41,7 @@ class Demo:
                 str(self.test),
                 "",
                 f"== What {POLICY} answers, best reward first",
+                "(neither it nor the reward model can check a sum: see the accuracy on wrong sums)",
                 "",
                 str(self.comparison),
                 "",

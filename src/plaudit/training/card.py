@@ -21,13 +21,13 @@ base_model: {{ settings.base }}
 
 It gives a completion of a prompt one number, the reward. Only differences for one prompt mean
 something: σ(r_a − r_b) is the probability that a is preferred to b. Trained by
-[plaudit](https://pypi.org/project/plaudit/) with the {{ settings.loss }} loss on rankings.
+plaudit {{ version }} with the {{ settings.loss }} loss on rankings.
 
 ## What it reached
 
 {% for name, part in parts.items() -%}
-On {{ part.counts.prompts }} {{ name }} prompts, {{ part.counts.pairs }} pairs
-{%- if name == "validation" %} (they chose the checkpoint, so the figures flatter){% endif %}:
+On {{ part.counts.prompts }} {{ name }} prompts, {{ "{:,}".format(part.counts.pairs) }} pairs
+{%- if name == "validation" %} (they chose the checkpoint, which flatters the figures){% endif %}:
 
 | | value | 95 % interval, bootstrap over prompts |
 | --- | --- | --- |
@@ -55,10 +55,23 @@ RewardModel.load("this/folder").score("a prompt", ["a completion", "another"])
 
 {% if metrics.model.pooling == "mean" -%}
 Or `AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)`, whose own
-small modelling file averages the tokens' scores.
+small modelling file averages the tokens' scores;
 {%- else -%}
-Or `AutoModelForSequenceClassification.from_pretrained(folder)`, as any classifier with one label.
-{%- endif %} Rows are at most {{ max_length }} tokens.
+Or `AutoModelForSequenceClassification.from_pretrained(folder)`, as any classifier with one label;
+{%- endif %} rows are padded on the right, at most {{ encoding.max_length }} tokens, and laid out so:
+
+```python
+{% if encoding.kind == "encoder" -%}
+tokenizer(prompt, completion)
+{%- elif encoding.template == "chat" -%}
+tokenizer.apply_chat_template([
+    {"role": "user", "content": prompt}, {"role": "assistant", "content": completion},
+])
+{%- else -%}
+tokenizer(prompt + {{ encoding.separator.__repr__() }} + completion
+{%- if ending %} + tokenizer.eos_token{% endif %})
+{%- endif %}
+```
 
 ## Settings
 
@@ -67,19 +80,23 @@ Or `AutoModelForSequenceClassification.from_pretrained(folder)`, as any classifi
 """
 
 
-def model_card(settings: Settings, metrics: dict[str, Any], max_length: int) -> str:
+def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> str:
     """The text of the saved model's `README.md`, from the run's settings and `metrics.json`."""
     import yaml
+
+    from plaudit import __version__
 
     sources = settings.data if isinstance(settings.data, list) else [settings.data]
     environment = Environment(autoescape=False, keep_trailing_newline=True)  # Markdown, not a page
     return environment.from_string(_TEMPLATE).render(
         settings=settings,
+        version=__version__,
         hub_base="/" in settings.base and not settings.base.startswith((".", "/", "~")),
         metrics=metrics,
         parts={name: metrics[name] for name in ("test", "validation") if name in metrics},
         names=[source.rstrip("/").split("/")[-1] for source in sources],
-        max_length=max_length,
+        encoding=encoding,
+        ending=encoding.tokenizer.eos_token_id not in (None, encoding.tokenizer.pad_token_id),
         yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
         figures=_figures,
     )

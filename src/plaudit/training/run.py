@@ -316,7 +316,7 @@ def _save(
 ) -> None:
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:
-        file.write(model_card(settings, metrics, model.encoding.max_length))
+        file.write(model_card(settings, metrics, model.encoding))
     write_jsonl(
         folder / "predictions.jsonl",
         (
