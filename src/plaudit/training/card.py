@@ -58,7 +58,7 @@ Or `AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code
 small modelling file averages the tokens' scores;
 {%- else -%}
 Or `AutoModelForSequenceClassification.from_pretrained(folder)`, as any classifier with one label;
-{%- endif %} rows are padded on the right, at most {{ encoding.max_length }} tokens, and laid out so:
+{%- endif %} rows have at most {{ encoding.max_length }} tokens, are padded on the right, and read:
 
 ```python
 {% if encoding.kind == "encoder" -%}
