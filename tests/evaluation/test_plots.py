@@ -39,7 +39,7 @@ def training_log(steps=120):
         yield {"step": step, "loss": 0.7 - step / 400 + rng.normal() / 20, "accuracy": rng.random()}
         if step % 20 == 0:
             loss = 0.6 + abs(step - 80) / 1000
-            yield {"step": step, "eval_loss": loss, "eval_pairwise_accuracy": 1.3 - loss}
+            yield {"step": step, "eval_log_loss": loss, "eval_pairwise_accuracy": 1.3 - loss}
 
 
 def test_training_curves(tmp_path):
@@ -57,7 +57,7 @@ def test_training_curves(tmp_path):
         ([], "Nothing was logged yet"),
         ([{"step": 5, "loss": 0.7, "accuracy": 0.5}], "Training loss went from 0.700 to 0.700"),
         ([{"step": 5, "loss": 0.7}, {"step": 6, "loss": 0.5}], "went from 0.700 to 0.500"),
-        ([{"step": 5, "eval_loss": 0.6}], "Validation loss is lowest, 0.600, at step 5"),
+        ([{"step": 5, "eval_log_loss": 0.6}], "Validation loss is lowest, 0.600, at step 5"),
         ([{"step": 5, "loss": float("nan")}], "Nothing was logged yet"),
         ([{"step": i, "loss": 0.5, "accuracy": 1.0} for i in range(80)], "from 0.500 to 0.500"),
     ],

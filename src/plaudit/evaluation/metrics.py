@@ -379,6 +379,8 @@ def verdict(summary: dict[str, Any]) -> str:
         found = f"The model orders completions the wrong way round: {share} {accuracy.interval()}"
     elif accuracy.low <= 0.5:
         found = f"The model cannot be told from a coin toss: {share} {accuracy.interval()}"
+        if above.high < 0:
+            found += f", and is {points} worse than preferring the longer completion"
     elif above.low > 0:
         found = f"The model beats preferring the longer completion by {points} ({between})"
     elif above.high < 0:

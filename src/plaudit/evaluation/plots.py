@@ -64,17 +64,17 @@ def training_curves(
     """Loss and pairwise accuracy over training steps, for training and for validation.
 
     `log` holds the rows of `log.jsonl`: {"step", "loss", "accuracy"} for training and {"step",
-    "eval_loss", "eval_pairwise_accuracy"} for validation; other keys are ignored. Training is drawn
+    "eval_log_loss", "eval_pairwise_accuracy"} for validation; other keys are ignored. Training is drawn
     light, with a moving average over it when there are many points. `best_step` marks the
     checkpoint that was kept. Returns `path`; raises `PlauditError` when it cannot be written.
 
-    >>> training_curves([{"step": 10, "eval_loss": 0.69}], "training.png")  # doctest: +SKIP
+    >>> training_curves([{"step": 10, "eval_log_loss": 0.69}], "training.png")  # doctest: +SKIP
     PosixPath('training.png')
     """
     heading, detail = _training_heading(log, best_step)
     with _picture(path, 3.6, heading, detail, columns=2) as (left, right):
         for axes, label, train, valid in (
-            (left, "loss (nats per pair)", "loss", "eval_loss"),
+            (left, "log loss (nats)", "loss", "eval_log_loss"),
             (right, "pairwise accuracy", "accuracy", "eval_pairwise_accuracy"),
         ):
             steps, values = _series(log, train)
@@ -407,7 +407,7 @@ def _picture(
 
 
 def _training_heading(log: Sequence[Mapping[str, Any]], best: int | None) -> tuple[str, str]:
-    steps, losses = _series(log, "eval_loss")
+    steps, losses = _series(log, "eval_log_loss")
     accuracy = dict(zip(*_series(log, "eval_pairwise_accuracy"), strict=True))
     if len(losses):
         lowest = int(np.argmin(losses))
@@ -421,7 +421,7 @@ def _training_heading(log: Sequence[Mapping[str, Any]], best: int | None) -> tup
         else:
             heading = "Nothing was logged yet"
     detail = f"{_number(len(_series(log, 'loss')[0]), 'training row')}, " + _number(
-        len(_series(log, "eval_loss")[0]), "evaluation"
+        len(_series(log, "eval_log_loss")[0]), "evaluation"
     )
     if best is not None:
         detail += f"; the checkpoint of step {best:,} was kept"

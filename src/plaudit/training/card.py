@@ -5,7 +5,7 @@ from typing import Any
 from jinja2 import Environment
 
 from plaudit.config import Settings
-from plaudit.evaluation.metrics import Figure
+from plaudit.evaluation.metrics import Figure, verdict
 
 _TEMPLATE = """\
 ---
@@ -34,6 +34,8 @@ On {{ part.counts.prompts }} {{ name }} prompts, {{ "{:,}".format(part.counts.pa
 {% for label, figure in figures(part) -%}
 | {{ label }} | {{ "%.3f" | format(figure.value) }} | {{ figure.interval() }} |
 {% endfor %}
+{{ verdict(part) }}
+
 {% endfor -%}
 {% if not parts -%}
 Nothing was held out, so nothing is known of its quality.
@@ -99,6 +101,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         ending=encoding.tokenizer.eos_token_id not in (None, encoding.tokenizer.pad_token_id),
         yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
         figures=_figures,
+        verdict=verdict,
     )
 
 
