@@ -255,3 +255,19 @@ def test_where_there_is_no_prompt_that_is_said(tmp_path):
     ):
         with pytest.raises(PlauditError, match=said):
             read_prompts(tmp_path / name)
+
+
+def test_rows_of_several_kinds_in_one_file(tmp_path, model):
+    rows = [
+        {"prompt": "p", "completions": ["a", "b"]},
+        {"prompt": "p", "completion": "a"},
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"prompt": "p"},
+    ]
+    data = write_rows(tmp_path / "a.jsonl", rows)
+    assert score_file(model, data, tmp_path / "out.jsonl") == 3
+    many, one, pair = read_rows(tmp_path / "out.jsonl")
+    assert many["rewards"] == pytest.approx(model.score("p", ["a", "b"]), abs=1e-5)
+    assert one["reward"] == pytest.approx(many["rewards"][0], abs=1e-5)
+    assert pair["reward_rejected"] == pytest.approx(many["rewards"][1], abs=1e-5)
+    assert len(read_rows(tmp_path / "rejected.jsonl")) == 1

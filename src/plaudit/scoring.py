@@ -222,14 +222,20 @@ def _texts(
     for name in ADDED:
         if name in values:  # only where rows name their own columns, and this one late
             raise BadCellError(f"the row has a {name} already")
-    if "chosen" in found and "rejected" in found:
+
+    def has(*names: str) -> bool:
+        # A file may hold rows of several kinds: what a row has decides, where any kind fits.
+        return all(name in found and cell(name) is not None for name in names)
+
+    pairs = "chosen" in found and "rejected" in found
+    if has("chosen", "rejected") or (pairs and not has("completions") and not has("completion")):
         chosen, rejected = (read_text(cell(k), k, all_text) for k in ("chosen", "rejected"))
         if "prompt" not in found:
             prompt, chosen, rejected = implicit_prompt(chosen, rejected)
             return "pair", prompt, [chosen, rejected]
         return "pair", *fit(read_text(cell("prompt"), "prompt", all_text), [chosen, rejected])
     prompt = read_text(cell("prompt"), "prompt", all_text)
-    if "completions" in found:
+    if has("completions") or "completion" not in found:
         given = read_list(cell("completions"), "completions", all_text)
         if not given:
             raise BadCellError("the completions are missing")

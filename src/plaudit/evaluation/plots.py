@@ -64,8 +64,8 @@ def training_curves(
     """Loss and pairwise accuracy over training steps, for training and for validation.
 
     `log` holds the rows of `log.jsonl`: {"step", "loss", "accuracy"} for training and {"step",
-    "eval_log_loss", "eval_pairwise_accuracy"} for validation; other keys are ignored. Training is drawn
-    light, with a moving average over it when there are many points. `best_step` marks the
+    "eval_log_loss", "eval_pairwise_accuracy"} for validation; other keys are ignored. Training is
+    drawn light, with a moving average over it when there are many points. `best_step` marks the
     checkpoint that was kept. Returns `path`; raises `PlauditError` when it cannot be written.
 
     >>> training_curves([{"step": 10, "eval_log_loss": 0.69}], "training.png")  # doctest: +SKIP

@@ -109,6 +109,10 @@ class RewardModel:
                 )  # fmt: skip
         if (path / "model" / "config.json").is_file():
             path = path / "model"
+        elif (path / "config.yaml").is_file():
+            raise PlauditError(
+                f"{path}: this run is not finished; plaudit train -o {path} --resume continues it"
+            )
         source = base_models.locate(str(path) if path.exists() else str(name))
         config = base_models.load_config(source)
         stored = getattr(config, CONFIG_KEY, None) or {}
