@@ -1,5 +1,6 @@
 """The model card: what the model was trained on, with which settings, and what it reached."""
 
+from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment
@@ -86,13 +87,11 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
     """The text of the saved model's `README.md`, from the run's settings and `metrics.json`."""
     import yaml
 
-    from plaudit import __version__
-
     sources = settings.data if isinstance(settings.data, list) else [settings.data]
     environment = Environment(autoescape=False, keep_trailing_newline=True)  # Markdown, not a page
     return environment.from_string(_TEMPLATE).render(
         settings=settings,
-        version=__version__,
+        version=version("plaudit"),
         hub_base="/" in settings.base and not settings.base.startswith((".", "/", "~")),
         metrics=metrics,
         parts={name: metrics[name] for name in ("test", "validation") if name in metrics},
