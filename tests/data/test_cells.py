@@ -161,3 +161,12 @@ def test_implicit_prompt_of_messages_is_that_of_trl():
 def test_characters_of_messages_are_those_of_their_text():
     parts = [{"type": "text", "text": "abc"}, {"type": "image", "url": "x"}]
     assert characters([user("ab"), {"role": "user", "content": parts}]) == 5
+
+
+def test_content_in_parts_is_read_as_its_text():
+    text = {"type": "text", "text": "Hi "}
+    message = {"role": "user", "content": [text, {"type": "text", "text": "you"}]}
+    assert read_text([message], "prompt") == [{"role": "user", "content": "Hi you"}]
+    picture = {"role": "user", "content": [text, {"type": "image", "url": "a.png"}]}
+    with pytest.raises(BadCellError, match="a part that is not text"):
+        read_text([picture], "prompt")

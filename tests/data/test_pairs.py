@@ -117,7 +117,7 @@ def test_implicit_prompts_read_back_the_same(tmp_path, suffix, kind):
 
 def test_messages_with_more_in_them_keep_it_in_json(tmp_path):
     turn = {"role": "assistant", "content": "a", "name": "Ann"}
-    parts = {"role": "assistant", "content": [{"type": "text", "text": "b"}]}
+    parts = {"role": "assistant", "content": "b", "tool_calls": [{"name": "sum"}]}
     some = Rankings.from_list([Ranking([message("user", "p")], [[turn], [parts]], [0, 1])])
     for suffix in ("jsonl", "csv"):
         write_pairs(some, tmp_path / f"a.{suffix}")
