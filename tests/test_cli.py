@@ -84,7 +84,7 @@ def test_every_setting_has_a_flag_with_its_default(run):
     for name, field in Settings.model_fields.items():
         assert name == "data" or f"--{name.replace('_', '-')} " in words.replace(",", " ")
         assert name == "data" or " ".join(field.description.split()[:2]) in words
-    assert "peak learning rate (5e-05)" in words
+    assert "peak learning rate (0.0001)" in words
     assert "--pooling {auto,last,cls,mean}" in words
     assert "(PydanticUndefined)" not in out
 
@@ -197,7 +197,8 @@ def test_pairs(run, here):
     assert run("pairs", "ranked.csv", "-o", "again.csv")[0] == 0
     assert run("pairs", "ranked.csv", "-o", "pairs.csv", "--overwrite")[0] == 0
     assert sorted(os.listdir(here)) == [
-        "again.csv", "pairs.csv", "ranked.csv", "rejected-2.jsonl", "rejected.jsonl",
+        "again.csv", "pairs.csv", "ranked.csv",
+        "rejected-2.jsonl", "rejected-3.jsonl", "rejected.jsonl",
     ]  # fmt: skip
 
 
