@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -291,17 +292,21 @@ def test_a_reader_that_goes_away_is_no_error(here, model_folder):
 
 
 def test_an_interruption_leaves_one_line_and_no_file(here):
-    """Interrupted while it waits for rows from a pipe that never ends."""
-    os.mkfifo("endless.jsonl")
-    process = start("inspect", "endless.jsonl", "--streaming", "--rejected", "r.jsonl")
-    with open("endless.jsonl", "w") as pipe:  # returns once plaudit reads
-        pipe.write('{"prompt": "p"')
-        pipe.flush()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+    """Interrupted in the middle of work that would take many minutes."""
+    process = start("sample", "-o", "s", "-n", 3_000_000)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err == "plaudit: interrupted\n"
-    assert sorted(os.listdir(here)) == ["endless.jsonl", "ranked.csv"]
+    assert not (here / "s").exists()
+
+
+def test_data_that_can_be_read_only_once_are_refused(here):
+    os.mkfifo("pipe.jsonl")
+    code, _, err = run("inspect", "pipe.jsonl")
+    assert code == 1
+    assert "is no regular file" in err
 
 
 def test_the_installed_command_is_this_one():
