@@ -302,7 +302,7 @@ def test_an_interruption_leaves_one_line_and_no_file(here):
     assert not (here / "s").exists()
 
 
-def test_data_that_can_be_read_only_once_are_refused(here):
+def test_data_that_can_be_read_only_once_are_refused(here, run):
     os.mkfifo("pipe.jsonl")
     code, _, err = run("inspect", "pipe.jsonl")
     assert code == 1
