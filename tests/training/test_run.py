@@ -231,12 +231,18 @@ def test_resuming_after_the_last_checkpoint_trains_no_further(ranked, base, tmp_
 
 
 def test_the_best_checkpoint_is_kept_even_when_the_run_has_moved(ranked, base, tmp_path):
-    noisy = options(base, max_steps=12, learning_rate=0.05, lr_scheduler_type="constant")
-    train(ranked, output=tmp_path / "a", **noisy)
+    opposite = tmp_path / "opposite.csv"  # the better it learns, the worse it does on this
+    rows = [
+        f"Which one is {n}?,{'dog ' * 3}{n},1\nWhich one is {n}?,{'fox ' * 3}{n},2"
+        for n in "uvwxyz"
+    ]
+    opposite.write_text("\n".join(["prompt,answer,rank", *rows]) + "\n")
+    chosen = options(base, max_steps=12, learning_rate=5e-3, lr_scheduler_type="constant")
+    train(ranked, output=tmp_path / "a", validation_data=str(opposite), **chosen)
     log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").open()]
     losses = {row["step"]: row["eval_log_loss"] for row in log if "eval_log_loss" in row}
     best = min(losses, key=losses.get)
-    assert best < 12  # else this test says nothing
+    assert losses[best] < losses[12] - 0.1  # else this test says nothing
     (tmp_path / "a" / "metrics.json").unlink()
     (tmp_path / "a").rename(tmp_path / "b")
     run = train(output=tmp_path / "b", resume=True)
