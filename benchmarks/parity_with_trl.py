@@ -19,7 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import RewardConfig, RewardTrainer
 
 from plaudit import RewardModel, Settings, load_rankings
-from plaudit.model.encoding import collate
+from plaudit.model.batches import Padded
 from plaudit.training.run import build_trainer, encoded
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -93,7 +93,7 @@ def with_trl(model: RewardModel) -> tuple[list[float], float]:
             for name in ("chosen", "rejected")
             for example in examples
         ]
-        return collate(sides, model.encoding.tokenizer.pad_token_id)
+        return Padded(model.encoding.tokenizer.pad_token_id).collate(sides, range(len(sides)))
 
     config = RewardConfig(
         output_dir=str(folder / "trl"),

@@ -91,6 +91,10 @@ class Settings(BaseModel):
         "auto",
         description="what matrix products run in; auto: bfloat16 if the machine has units for it",
     )
+    layout: Literal["auto", "flat", "padded"] = Field(
+        "auto",
+        description="of tokens in a batch; auto: flat, each unique one once, if the model allows",
+    )
     lora_r: Annotated[int, Field(ge=0)] = Field(
         0, description="rank of LoRA adapters; 0 trains all weights"
     )
@@ -142,7 +146,7 @@ class Settings(BaseModel):
     gradient_accumulation_steps: Count = Field(1, description="batches gathered into one step")
     max_tokens_per_batch: Count = Field(
         8192,
-        description="tokens of one forward pass, with padding; a larger step is divided, exactly",
+        description="tokens of a forward pass, padding included; a larger step is divided, exactly",
     )
     # Below 2^32, since that is what numpy takes.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(

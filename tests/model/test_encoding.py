@@ -3,20 +3,16 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tiny
-from plaudit.data.rankings import PADDING, Ranking
+from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import (
     PROMPT_SHARE,
     Encoding,
-    collate,
-    per_ranking,
     plain_text,
-    token_budget_batches,
 )
 
 WORDS = ["dog", "lazy", "four", "reward", "Ünï", "🙂👍🏽", "2+2", "×", "日本", "answer.", "is"]
@@ -32,7 +28,7 @@ def row_of(encoding, prompt, completion):
     """The first row of one prompt with one completion: its tokens, types and cuts."""
     encoded = encoding.encode_texts([(prompt, [completion])])[0]
     assert encoded["length"] == len(encoded["input_ids"][0])
-    return {name: rows[0] for name, rows in encoded.items() if name != "length"}
+    return {name: rows[0] for name, rows in encoded.items() if name not in ("length", "shared")}
 
 
 @pytest.fixture(scope="module")
@@ -262,63 +258,3 @@ def test_encoding_many_rankings_is_encoding_each(encoding, name):
 
 def test_a_prompt_without_completions_has_no_rows(encoding):
     assert encoding("gpt2").encode_texts([("p", []), ("p", ["a"])])[0]["length"] == 0
-
-
-# ---- batches ----
-
-
-@given(
-    rankings=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 8)), max_size=40),
-    budget=st.integers(1, 400),
-)
-def test_batches_are_a_partition_within_the_budget(rankings, budget):
-    lengths, sizes = [r[0] for r in rankings], [r[1] for r in rankings]
-    batches = token_budget_batches(lengths, sizes, budget)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(rankings)))
-    for batch in batches:
-        padded = sum(sizes[i] for i in batch) * max(lengths[i] for i in batch)
-        assert padded <= budget or len(batch) == 1
-    ordered = [lengths[index] for batch in batches for index in batch]
-    assert ordered == sorted(lengths, reverse=True)
-
-
-def test_collate_pads_on_the_right_and_keeps_the_order():
-    first = {
-        "input_ids": [[5, 6, 7], [8]],
-        "token_type_ids": [[0, 1, 1], [0]],
-        "ranks": [0, 1],
-        "margin": 0.5,
-        "weight": 1.0,
-    }
-    second = {
-        "input_ids": [[9, 9]] * 3,
-        "token_type_ids": [[0, 1]] * 3,
-        "ranks": [2, 1, 0],
-        "margin": 0.0,
-        "weight": 3.0,
-    }
-    batch = collate([first, second], pad_token_id=4)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 4, 4], *[[9, 9, 4]] * 3]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], *[[1, 1, 0]] * 3]
-    assert batch["token_type_ids"].tolist() == [[0, 1, 1], [0, 0, 0], *[[0, 1, 0]] * 3]
-    assert batch["ranks"].tolist() == [[0, 1, PADDING], [2, 1, 0]]
-    assert batch["margin"].tolist() == [0.5, 0.0]
-    assert batch["weight"].tolist() == [1.0, 3.0]
-
-
-def test_collate_of_unranked_texts_has_only_tokens(encoding):
-    encoded = encoding("gpt2").encode_texts([("p", ["a", "the lazy dog"])])
-    assert set(collate(encoded, 0)) == {"input_ids", "attention_mask"}
-
-
-@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6))
-def test_per_ranking_lays_rewards_out_in_order(sizes):
-    rewards = torch.arange(1.0, sum(sizes) + 1)
-    ranks = torch.full((len(sizes), max(sizes)), PADDING)
-    for row, size in enumerate(sizes):
-        ranks[row, :size] = torch.arange(size)
-    laid = per_ranking(rewards, ranks)
-    left = iter(rewards.tolist())
-    for row, size in enumerate(sizes):
-        assert laid[row, :size].tolist() == [next(left) for _ in range(size)]
-        assert laid[row, size:].eq(0).all()

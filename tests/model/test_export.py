@@ -15,7 +15,7 @@ from torch import nn
 import tiny
 from plaudit.errors import PlauditError
 from plaudit.model import export as exporting
-from plaudit.model.encoding import collate
+from plaudit.model.batches import Padded, model_inputs
 from plaudit.model.export import export
 from plaudit.model.pt_file import unpacked
 from plaudit.model.reward_model import RewardModel
@@ -190,7 +190,9 @@ def run_onnx(path, model, prompts):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    batch = collate(model.encoding.encode_texts(prompts), model.encoding.tokenizer.pad_token_id)
+    rows = model.encoding.encode_texts(prompts)
+    padded = Padded(model.encoding.tokenizer.pad_token_id)
+    batch = model_inputs(padded.collate(rows, range(len(rows))))
     (rewards,) = session.run(["reward"], {name: t.numpy() for name, t in batch.items()})
     assert rewards.dtype == np.float32
     assert rewards.shape == (len(batch["input_ids"]),)

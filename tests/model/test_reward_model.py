@@ -15,8 +15,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 import tiny
 from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
-from plaudit.model.encoding import collate
-from plaudit.model.reward_model import RewardModel, model_inputs
+from plaudit.model.batches import Padded, model_inputs
+from plaudit.model.reward_model import RewardModel
 
 ALL = [(name, pooling) for name in tiny.DECODERS for pooling in ("last", "mean")]
 ALL += [(name, pooling) for name in tiny.ENCODERS for pooling in ("cls", "mean")]
@@ -46,7 +46,9 @@ def rewards_alone(model, some):
     for prompt, completions in some:
         for completion in completions:
             encoded = model.encoding.encode_texts([(prompt, [completion])])
-            rows = model_inputs(collate(encoded, model.encoding.tokenizer.pad_token_id))
+            rows = model_inputs(
+                Padded(model.encoding.tokenizer.pad_token_id).divide(encoded, 10**6)[0]
+            )
             assert rows["attention_mask"].all()
             with torch.no_grad():
                 rewards.append(model.model(**rows).logits.item())

@@ -11,11 +11,11 @@ from transformers import TrainerState
 from trl import RewardConfig, RewardTrainer
 
 from plaudit.config import Settings
-from plaudit.data.rankings import PADDING, Ranking
+from plaudit.data.rankings import Ranking
 from plaudit.model.reward_model import RewardModel
 from plaudit.training.losses import bradley_terry, plackett_luce
 from plaudit.training.run import build_trainer, encoded
-from plaudit.training.trainer import RunLog, divide, last_checkpoint, read_log
+from plaudit.training.trainer import RunLog, last_checkpoint, read_log
 
 TEXT = "fox dog answer reward better worse two plus four user talk lazy quick"
 WORDS = TEXT.split()
@@ -196,19 +196,6 @@ def test_checkpoints_appear_whole_and_old_ones_go(bases, tmp_path):
     (folder / ".removing-checkpoint-4").mkdir()
     assert last_checkpoint(folder) == folder / "checkpoint-6"
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-5", "checkpoint-6"]
-
-
-def test_batches_hold_every_ranking_once():
-    rows = [
-        {"input_ids": [[1] * n] * k, "ranks": list(range(k)), "length": n}
-        | {"margin": 0.0, "weight": float(n)}
-        for n, k in [(3, 2), (9, 4), (5, 3), (9, 2)]
-    ]
-    batches = divide(rows, max_tokens=40, pad=0)
-    assert sorted(float(w) for b in batches for w in b["weight"]) == [3, 5, 9, 9]
-    for batch in batches:
-        assert batch["input_ids"].numel() <= 40
-        assert (batch["ranks"] != PADDING).sum() == len(batch["input_ids"])
 
 
 def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path: Path):

@@ -175,12 +175,17 @@ def position_limit(model: Any) -> int | None:
     """How many tokens the model's positions reach, None where nothing says."""
     text = model.config.get_text_config()
     limit = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    return limit - first_position(model) if limit else None
+
+
+def first_position(model: Any) -> int:
+    """The position of a row's first token: 0, but RoBERTa and its kin count from the pad token's
+    id on."""
     for name, module in model.named_modules():
-        # RoBERTa and its kin count positions from the pad token's id on.
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None:
-            return module.num_embeddings - padding - 1
-    return limit
+            return int(padding) + 1
+    return 0
 
 
 @contextlib.contextmanager

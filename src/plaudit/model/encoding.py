@@ -1,20 +1,18 @@
-"""From rankings to tokens, and from tokens to padded batches of a bounded size.
+"""From rankings to tokens: how prompts and completions become rows.
 
 A decoder reads prompt and completion as one text: through the tokenizer's chat template where it
 has one, else joined by a separator. An encoder reads them as a pair of sentences, with the
-tokenizer's own special tokens. Rows are padded on the right. A row whose last token is pooled never
-ends in the pad token: transformers finds that token by its id, and so pools where we do by mask.
+tokenizer's own special tokens. A row whose last token is pooled never ends in the pad token:
+transformers finds that token by its id, and so pools where we do by mask.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from jinja2 import TemplateError
-from torch import Tensor
 
-from plaudit.data.rankings import PADDING, Message, Ranking, Text
+from plaudit.data.rankings import Message, Ranking, Text
 from plaudit.errors import PlauditError
 
 # What a truncated row keeps for the prompt when the completion alone fills it.
@@ -42,7 +40,9 @@ class Encoding:
 
         Returns one dict for each ranking: `input_ids` (K lists of int), `token_type_ids` where the
         tokenizer makes them, `ranks`, `margin`, `weight`, `length` (of the longest row, in tokens),
-        and how much truncation cut, in tokens: `prompt_cut`, `completion_cut` (K ints each).
+        `shared` (how many tokens all its rows begin with and can be computed once: none for an
+        encoder, in which they see what follows), and how much truncation cut, in tokens:
+        `prompt_cut`, `completion_cut` (K ints each).
         """
         rows = self._rows([(r.prompt, list(r.completions)) for r in rankings])
         return [
@@ -79,7 +79,11 @@ class Encoding:
             ranking: dict[str, Any] = {
                 name: [row[name] for row in mine] for name in (mine[0] if mine else ())
             }
-            ranking["length"] = max((len(row["input_ids"]) for row in mine), default=0)
+            ids = [row["input_ids"] for row in mine]
+            ranking["length"] = max(map(len, ids), default=0)
+            ranking["shared"] = (
+                _common_prefix(min(ids), max(ids)) if self.kind == "decoder" and ids else 0
+            )
             encoded.append(ranking)
         return encoded
 
@@ -256,73 +260,3 @@ def _frame(tokenizer: Any) -> _Frame:
         types=(types[words[0]], types[words[-1]]) if types is not None else None,
         first_sentence_end=sum(types[p] == types[words[0]] for p in gap) if types else 0,
     )
-
-
-# ---- batches ----
-
-
-def token_budget_batches(
-    lengths: Sequence[int], sizes: Sequence[int], max_tokens: int
-) -> list[list[int]]:
-    """Divide rankings among batches of at most `max_tokens` padded tokens, alike in length.
-
-    `lengths[r]` is the longest row of ranking r and `sizes[r]` its K; a batch of rankings costs
-    (number of rows) × (longest row) tokens. A ranking is never divided: one that is larger than the
-    budget makes a batch of its own. Returns lists of indices, longest first.
-
-    >>> token_budget_batches([10, 2, 2], [2, 2, 2], 20)
-    [[0], [1, 2]]
-    """
-    batches: list[list[int]] = []
-    batch: list[int] = []
-    rows = longest = 0
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (rows + sizes[index]) * longest > max_tokens:
-            batches.append(batch)
-            batch, rows = [], 0
-        if not batch:
-            longest = max(lengths[index], 1)
-        batch.append(index)
-        rows += sizes[index]
-    return [*batches, batch] if batch else batches
-
-
-def collate(encoded: Sequence[dict[str, Any]], pad_token_id: int) -> dict[str, Tensor]:
-    """Pad the rows of some rankings into one batch.
-
-    Returns `input_ids[N, L]`, `attention_mask[N, L]` and, where the rows have them,
-    `token_type_ids[N, L]`, N counting the completions of all R rankings in order; and, where the
-    rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's own K), `margin[R]` and
-    `weight[R]`.
-    """
-    rows = [row for ranking in encoded for row in ranking["input_ids"]]
-    batch: dict[str, Tensor] = {}
-    if "ranks" in encoded[0]:
-        # First: whoever asks for the size of this batch wants its number of rankings.
-        batch["ranks"] = _pad([ranking["ranks"] for ranking in encoded], PADDING)
-        for name in ("margin", "weight"):
-            batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
-    batch["input_ids"] = _pad(rows, pad_token_id)
-    batch["attention_mask"] = _pad([[1] * len(row) for row in rows], 0)
-    if encoded[0].get("token_type_ids") is not None:
-        batch["token_type_ids"] = _pad([row for r in encoded for row in r["token_type_ids"]], 0)
-    return batch
-
-
-def _pad(rows: Iterable[Sequence[int]], value: int) -> Tensor:
-    rows = list(rows)
-    padded = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
-    for index, row in enumerate(rows):
-        padded[index, : len(row)] = torch.as_tensor(row, dtype=torch.long)
-    return padded
-
-
-def per_ranking(rewards: Tensor, ranks: Tensor) -> Tensor:
-    """Lay rewards `[N]` of consecutive completions out as `[R, K]`, 0 where there is none.
-
-    >>> per_ranking(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[0, 1], [0, PADDING]]))
-    tensor([[1., 2.],
-            [3., 0.]])
-    """
-    laid = torch.zeros(ranks.shape, dtype=rewards.dtype, device=rewards.device)
-    return laid.masked_scatter(ranks != PADDING, rewards)

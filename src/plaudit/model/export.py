@@ -24,7 +24,8 @@ from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.files import writing
 from plaudit.model import pt_file
-from plaudit.model.reward_model import RewardModel, model_inputs, save_model, stored_settings
+from plaudit.model.batches import model_inputs
+from plaudit.model.reward_model import RewardModel, save_model, stored_settings
 
 EXAMPLE_SHAPE = (3, 9)  # rows, tokens
 # Other numbers of rows, and other lengths, as far as the model reads.

@@ -1,9 +1,9 @@
 """The reward model: a base model, a pooling and a head, with the way its texts are encoded.
 
 The main road is `RewardModel.load` → `score` → `save`. Inside it is transformers' own sequence
-classifier with one label, so that the saved folder is a standard one. What we add: a decoder's
-last token is found by attention mask, the head runs in float32 whatever the rest runs in, and
-batches are cut to a budget of tokens. A completion's reward depends on its own tokens alone.
+classifier with one label, so that the saved folder is a standard one; `classifier` says what is
+ours about it. Batches are cut to a budget of tokens. A completion's reward depends on its own
+tokens alone, whatever else is in its batch.
 """
 
 import importlib.resources
@@ -15,10 +15,8 @@ from typing import Any, Literal, overload
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from plaudit.console import say
 from plaudit.data.cells import BadCellError, fit
@@ -26,18 +24,15 @@ from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import writing_folder
 from plaudit.model import base_models, pt_file
-from plaudit.model.encoding import (
-    Encoding,
-    collate,
-    count_truncation,
-    describe_truncation,
-    token_budget_batches,
-)
+from plaudit.model.batches import Flat, Layout, Padded, model_inputs
+from plaudit.model.classifier import exact, why_not_flat
+from plaudit.model.encoding import Encoding, count_truncation, describe_truncation
 from plaudit.model.modeling_mean import MeanScoreForSequenceClassification, without_pooler
 
 Pooling = Literal["auto", "last", "cls", "mean"]
 Template = Literal["auto", "chat", "plain"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+LayoutName = Literal["auto", "flat", "padded"]
 
 # Tokens of one forward pass, padding included; small enough for a laptop, large enough to be fast.
 MAX_TOKENS_PER_BATCH = 8192
@@ -61,6 +56,7 @@ class RewardModel:
     pooling: Pooling
     device: torch.device
     dtype: torch.dtype
+    layout: Layout
     max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
     new_head: bool = False  # drawn at random and not trained yet
     truncation: dict[str, int] = field(default_factory=dict)  # of what was scored so far
@@ -77,6 +73,7 @@ class RewardModel:
         max_length: int | None = None,
         separator: str | None = None,
         dtype: Dtype = "auto",
+        layout: LayoutName = "auto",
         device: str = "auto",
         seed: int = 0,
     ) -> "RewardModel":
@@ -94,6 +91,8 @@ class RewardModel:
             separator: what stands between prompt and completion in a plain decoder's row.
             dtype: what matrix products run in. `auto` is bfloat16 where the machine has units for
                 it, else float32. Rewards agree within 1e-5 at any batching in float32.
+            layout: of tokens in a batch. `flat` has each unique token once and no padding, with
+                the same rewards; `auto` takes it where the base model's attention allows it.
             device: `auto`, or a torch device.
             seed: of a new head's weights.
 
@@ -105,7 +104,7 @@ class RewardModel:
             with pt_file.unpacked(path) as folder:
                 return cls.load(
                     folder, pooling=pooling, template=template, max_length=max_length,
-                    separator=separator, dtype=dtype, device=device,
+                    separator=separator, dtype=dtype, layout=layout, device=device,
                 )  # fmt: skip
         if (path / "model" / "config.json").is_file():
             path = path / "model"
@@ -143,10 +142,13 @@ class RewardModel:
             pooling=pooling,
         )
         place = torch.device(best_device() if device == "auto" else device)
-        model = _with_exact_head(model, kind, pooling).eval()
+        model = exact(model, kind, pooling).eval()
         if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
             model = model.to(place)
-        return cls(model, encoding, pooling, place, compute_dtype(dtype, place), new_head=new_head)
+        return cls(
+            model, encoding, pooling, place, compute_dtype(dtype, place),
+            _choose_layout(layout, model, encoding), new_head=new_head,
+        )  # fmt: skip
 
     # ---- score ----
 
@@ -199,25 +201,25 @@ class RewardModel:
         self.truncation.clear()
 
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
-        """Rewards of encoded prompts, K numbers for each, batched by length to the token budget."""
+        """Rewards of encoded prompts, K numbers for each, batched to the token budget."""
         results: list[list[float]] = [[] for _ in encoded]
         scorable = [index for index, row in enumerate(encoded) if row["length"]]
-        batches = token_budget_batches(
-            [encoded[i]["length"] for i in scorable],
-            [len(encoded[i]["input_ids"]) for i in scorable],
-            self.max_tokens_per_batch,
-        )
+        if not scorable:
+            return results
+        batches = self.layout.divide([encoded[i] for i in scorable], self.max_tokens_per_batch)
         for batch in batches:
-            indices = [scorable[i] for i in batch]
-            rows = collate([encoded[i] for i in indices], self.encoding.tokenizer.pad_token_id)
-            rewards = iter(self._forward(rows).tolist())
-            for index in indices:
+            rewards = iter(self._forward(batch).tolist())
+            for position in batch["position"].tolist():
+                index = scorable[position]
                 results[index] = list(islice(rewards, len(encoded[index]["input_ids"])))
         return results
 
     @torch.inference_mode()
-    def _forward(self, batch: dict[str, Tensor]) -> Tensor:
-        inputs = {name: value.to(self.device) for name, value in model_inputs(batch).items()}
+    def _forward(self, batch: dict[str, Any]) -> Tensor:
+        inputs = {
+            name: value.to(self.device) if isinstance(value, Tensor) else value
+            for name, value in model_inputs(batch).items()
+        }
         self.model.eval()
         low = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype if low else torch.bfloat16, enabled=low):
@@ -234,12 +236,6 @@ class RewardModel:
         """
         with writing_folder(folder) as partial:
             save_model(self.model, self.encoding, self.pooling, partial)
-
-
-def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What of a collated batch goes into the model."""
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    return {name: batch[name] for name in names if name in batch}
 
 
 def save_model(model: Any, encoding: Encoding, pooling: Pooling, folder: Path) -> None:
@@ -337,6 +333,16 @@ def _resolve_max_length(
     return asked
 
 
+def _choose_layout(asked: LayoutName, model: Any, encoding: Encoding) -> Layout:
+    first_position = base_models.first_position(model)
+    reason = why_not_flat(model, encoding.kind, first_position) if asked != "padded" else ""
+    if asked == "flat" and reason:
+        raise PlauditError(f"layout: flat does not suit this model: {reason}; choose auto")
+    if asked == "padded" or reason:
+        return Padded(encoding.tokenizer.pad_token_id, reason)
+    return Flat(first_position)
+
+
 def _set_pad_token(tokenizer: Any) -> None:
     """The tokenizer's own pad token, else EOS, else a new one."""
     tokenizer.padding_side = "right"
@@ -377,49 +383,3 @@ def _load_model(
             source, AutoModelForSequenceClassification, trained=trained, **options
         )
         return model, bool(missing)
-
-
-class _PooledByMask:
-    """Mixed into a decoder's classifier: pools the last token by attention mask, not by token id.
-
-    The head sees only the pooled token. Inputs: `input_ids[N, L]`, `attention_mask[N, L]`; output:
-    `logits[N, 1]`. Rows are to be padded on the right: on the left, absolute positions would shift.
-    """
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
-    ) -> SequenceClassifierOutput:
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        kwargs["use_cache"] = False
-        # mypy cannot know that the other base is a transformers classifier
-        hidden = self.base_model(  # type: ignore[attr-defined]
-            input_ids, attention_mask=attention_mask, **kwargs
-        ).last_hidden_state
-        last = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
-        pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
-        return SequenceClassifierOutput(logits=self.score(pooled))  # type: ignore[attr-defined]
-
-
-class _Float32Linear(nn.Linear):
-    """A head that computes in float32 under autocast too: bfloat16 has too few digits."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        with torch.autocast(input.device.type, enabled=False):
-            bias = self.bias.float() if self.bias is not None else None
-            return linear(input.float(), self.weight.float(), bias)
-
-
-def _with_exact_head(model: Any, kind: str, pooling: Pooling) -> Any:
-    """Change the classes of the loaded objects, so that parameters and names stay the same."""
-    if pooling == "last":
-        if not hasattr(model, "score"):
-            raise PlauditError(
-                f"base: {type(model).__name__} has no `score` head to pool the last token for; "
-                "choose pooling mean"
-            )
-        own = type(model)
-        model.__class__ = type(own.__name__, (_PooledByMask, own), {"__module__": own.__module__})
-    heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
-    heads[-1].__class__ = _Float32Linear
-    return model

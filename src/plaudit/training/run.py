@@ -455,6 +455,7 @@ def load_base(settings: Settings) -> RewardModel:
         max_length=settings.max_length,
         separator=settings.separator,
         dtype=settings.dtype,
+        layout=settings.layout,
         device="cpu",  # the trainer moves it where its process runs
         seed=settings.seed,
     )
@@ -488,8 +489,8 @@ def build_trainer(
             trainer = RankingTrainer(
                 loss=loss,
                 use_margin=takes(loss, "margin"),
+                layout=model.layout,
                 max_tokens_per_batch=settings.max_tokens_per_batch,
-                pad_token_id=model.encoding.tokenizer.pad_token_id,
                 model=model.model,
                 args=arguments,
                 train_dataset=train_set,
@@ -641,5 +642,6 @@ def _describe_model(model: RewardModel, settings: Settings) -> str:
     count = sum(p.numel() for p in model.model.parameters())
     return (
         f"{settings.base}: {encoding.kind}, {count / 1e6:.1f} M parameters, pooling "
-        f"{model.pooling}, {encoding.template} text, up to {encoding.max_length} tokens"
+        f"{model.pooling}, {encoding.template} text, up to {encoding.max_length} tokens, "
+        f"{model.layout.describe()}"
     )

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,11 +38,8 @@ from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.files import write_jsonl
-from plaudit.model.encoding import collate, per_ranking, token_budget_batches
-from plaudit.model.reward_model import model_inputs
+from plaudit.model.batches import Batch, Layout, model_inputs, per_ranking
 from plaudit.training.losses import ordered_pairs, reward_centring
-
-Batch = dict[str, Tensor]
 
 
 class RankingTrainer(RewardTrainer):
@@ -52,8 +49,8 @@ class RankingTrainer(RewardTrainer):
         loss: one of `losses.LOSSES`, its options already bound; takes rewards `[R, K]`, ranks
             `[R, K]` and, with `use_margin`, `margin[R]`; returns `[R]`.
         use_margin: whether the loss takes the data's margins.
-        max_tokens_per_batch: of one forward pass, padding included.
-        pad_token_id: what rows are padded with.
+        layout: what divides a step's rankings into the batches of its forward passes.
+        max_tokens_per_batch: of one forward pass.
         **options: `RewardTrainer`'s own.
     """
 
@@ -64,14 +61,14 @@ class RankingTrainer(RewardTrainer):
         *,
         loss: Callable[..., Tensor],
         use_margin: bool,
+        layout: Layout,
         max_tokens_per_batch: int,
-        pad_token_id: int,
         **options: Any,
     ) -> None:
         self.ranking_loss = loss
         self.use_margin = use_margin
         self._step_sums = torch.zeros(6, dtype=torch.float64)
-        collator = functools.partial(divide, max_tokens=max_tokens_per_batch, pad=pad_token_id)
+        collator = functools.partial(layout.divide, max_tokens=max_tokens_per_batch)
         # A batch is a list of forward passes, not the dict that transformers' types expect.
         super().__init__(
             data_collator=cast(Any, collator), compute_metrics=validation_metrics, **options
@@ -97,9 +94,9 @@ class RankingTrainer(RewardTrainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one batch of rankings, one forward pass after another.
 
-        `inputs` is the list of batches that `divide` makes. Each pass's loss is its share of the
-        weighted mean over the rankings of the step, so that how a step is divided does not change
-        its gradient. Processes exchange gradients once, on the last pass.
+        `inputs` is the list of batches that `Layout.divide` makes. Each pass's loss is its share of
+        the weighted mean over the rankings of the step, so that how a step is divided does not
+        change its gradient. Processes exchange gradients once, on the last pass.
         """
         loss = torch.zeros((), device=self.args.device)
         for number, batch in enumerate(inputs, start=1):
@@ -251,20 +248,6 @@ class RankingTrainer(RewardTrainer):
             if excess > 0 and checkpoint not in keep:
                 _remove(Path(checkpoint))
                 excess -= 1
-
-
-def divide(encoded: Sequence[dict[str, Any]], max_tokens: int, pad: int) -> list[Batch]:
-    """Cut a step's rankings into collated batches of at most `max_tokens` padded tokens each.
-
-    `position[R]` of a batch says where its rankings stood in `encoded`.
-    """
-    parts = token_budget_batches(
-        [row["length"] for row in encoded], [len(row["ranks"]) for row in encoded], max_tokens
-    )
-    batches = [collate([encoded[index] for index in part], pad) for part in parts]
-    for batch, part in zip(batches, parts, strict=True):
-        batch["position"] = torch.tensor(part)
-    return batches
 
 
 def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:

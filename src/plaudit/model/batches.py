@@ -1,0 +1,217 @@
+"""From rows of tokens to batches of a bounded size, in one of two layouts.
+
+`Padded` lays every completion in a row of its own, padded on the right, rows alike in length
+together. `Flat` lays the tokens of all rankings in one row without padding, and those that the
+completions of a ranking begin with only once; `attention` then sees to it that each completion
+attends to its own tokens alone. Rewards and gradients are the same on both. Rankings are never
+divided: their loss needs all their rewards.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from plaudit.data.rankings import PADDING
+from plaudit.model.attention import Segments
+
+Batch = dict[str, Any]
+Encoded = Sequence[dict[str, Any]]
+
+
+class Layout(Protocol):
+    """How encoded rankings become batches."""
+
+    def describe(self) -> str:
+        """A few words for the log."""
+        ...
+
+    def divide(self, encoded: Encoded, max_tokens: int) -> list[Batch]:
+        """Batches of at most `max_tokens` tokens each, but for rankings that alone are larger.
+
+        A batch holds what `model_inputs` picks out; `position[R]`, where its R rankings stood in
+        `encoded`; and, where the rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's
+        own K), `margin[R]` and `weight[R]`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Padded:
+    """One row for each completion, padded on the right to the longest of its batch.
+
+    A batch has `input_ids[N, L]`, `attention_mask[N, L]` and, where the rows have them,
+    `token_type_ids[N, L]`; N counts the completions of all its rankings, in order.
+    """
+
+    pad_token_id: int
+    reason: str = ""  # why it is not flat, where somebody wants to know
+
+    def describe(self) -> str:
+        """See `Layout`."""
+        return "padded layout" + (f": {self.reason}" if self.reason else "")
+
+    def divide(self, encoded: Encoded, max_tokens: int) -> list[Batch]:
+        """See `Layout`; padding counts as tokens."""
+        parts = token_budget_batches(
+            [ranking["length"] for ranking in encoded],
+            [len(ranking["input_ids"]) for ranking in encoded],
+            max_tokens,
+        )
+        return [self.collate([encoded[i] for i in part], part) for part in parts]
+
+    def collate(self, encoded: Encoded, position: Sequence[int]) -> Batch:
+        """One batch of these rankings."""
+        rows = [row for ranking in encoded for row in ranking["input_ids"]]
+        batch = _of_rankings(encoded, position)
+        batch["input_ids"] = _pad(rows, self.pad_token_id)
+        batch["attention_mask"] = _pad([[1] * len(row) for row in rows], 0)
+        if encoded[0].get("token_type_ids") is not None:
+            batch["token_type_ids"] = _pad([row for r in encoded for row in r["token_type_ids"]], 0)
+        return batch
+
+
+@dataclass(frozen=True)
+class Flat:
+    """All tokens in one row, each unique one once.
+
+    A batch has `input_ids[1, T]`, `position_ids[1, T]`, where the rows have them
+    `token_type_ids[1, T]`, and `segments`: for each ranking first the tokens that all its rows
+    begin with, then what each completion has of its own.
+    """
+
+    first_position: int  # RoBERTa and its kin do not count from 0
+
+    def describe(self) -> str:
+        """See `Layout`."""
+        return "flat layout"
+
+    def divide(self, encoded: Encoded, max_tokens: int) -> list[Batch]:
+        """See `Layout`; batches are about equal in size, so that none is a small remainder."""
+        parts = balanced_batches([unique_tokens(ranking) for ranking in encoded], max_tokens)
+        return [self.collate([encoded[i] for i in part], part) for part in parts]
+
+    def collate(self, encoded: Encoded, position: Sequence[int]) -> Batch:
+        """One batch of these rankings."""
+        batch = _of_rankings(encoded, position)
+        segments = Segments(
+            [(r["shared"], [len(row) - r["shared"] for row in r["input_ids"]]) for r in encoded]
+        )
+        batch["input_ids"] = _lay_flat(encoded, "input_ids")
+        batch["position_ids"] = segments.positions(self.first_position).unsqueeze(0)
+        if encoded[0].get("token_type_ids") is not None:
+            batch["token_type_ids"] = _lay_flat(encoded, "token_type_ids")
+        batch["segments"] = segments
+        return batch
+
+
+def model_inputs(batch: Batch) -> Batch:
+    """What of a batch goes into the model."""
+    names = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segments")
+    return {name: batch[name] for name in names if name in batch}
+
+
+def unique_tokens(ranking: dict[str, Any]) -> int:
+    """How many tokens of an encoded ranking are laid flat.
+
+    >>> unique_tokens({"shared": 2, "input_ids": [[5, 6, 7], [5, 6, 8, 9]]})
+    5
+    """
+    rows = ranking["input_ids"]
+    return sum(map(len, rows)) - ranking["shared"] * (len(rows) - 1)
+
+
+def token_budget_batches(
+    lengths: Sequence[int], sizes: Sequence[int], max_tokens: int
+) -> list[list[int]]:
+    """Divide rankings among batches of at most `max_tokens` padded tokens, alike in length.
+
+    `lengths[r]` is the longest row of ranking r and `sizes[r]` its K; a batch of rankings costs
+    (number of rows) × (longest row) tokens. A ranking is never divided: one that is larger than the
+    budget makes a batch of its own. Returns lists of indices, longest first.
+
+    >>> token_budget_batches([10, 2, 2], [2, 2, 2], 20)
+    [[0], [1, 2]]
+    """
+    batches: list[list[int]] = []
+    batch: list[int] = []
+    rows = longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (rows + sizes[index]) * longest > max_tokens:
+            batches.append(batch)
+            batch, rows = [], 0
+        if not batch:
+            longest = max(lengths[index], 1)
+        batch.append(index)
+        rows += sizes[index]
+    return [*batches, batch] if batch else batches
+
+
+def balanced_batches(tokens: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Divide rankings of so many tokens among few batches of at most `max_tokens`, alike in size.
+
+    The largest ranking goes first, each to the batch that has the fewest tokens so far (Graham's
+    rule); a ranking larger than the budget makes a batch of its own. Returns lists of indices, each
+    in order.
+
+    >>> balanced_batches([9, 4, 4, 3, 3], 10)
+    [[0], [1, 3], [2, 4]]
+    """
+    count = max(math.ceil(sum(tokens) / max_tokens), 1)
+    while True:
+        batches: list[list[int]] = [[] for _ in range(min(count, len(tokens)))]
+        sums = [0] * len(batches)
+        for index in sorted(range(len(tokens)), key=lambda i: (-tokens[i], i)):
+            lightest = min(range(len(sums)), key=sums.__getitem__)
+            batches[lightest].append(index)
+            sums[lightest] += tokens[index]
+        fits = all(
+            total <= max_tokens or len(batch) == 1
+            for total, batch in zip(sums, batches, strict=True)
+        )
+        if fits:
+            return [sorted(batch) for batch in batches]
+        count += 1
+
+
+def _of_rankings(encoded: Encoded, position: Sequence[int]) -> Batch:
+    batch: Batch = {}
+    if "ranks" in encoded[0]:
+        # First: whoever asks for the size of this batch wants its number of rankings.
+        batch["ranks"] = _pad([ranking["ranks"] for ranking in encoded], PADDING)
+        for name in ("margin", "weight"):
+            batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
+    batch["position"] = torch.tensor(position)
+    return batch
+
+
+def _lay_flat(encoded: Encoded, name: str) -> Tensor:
+    tokens: list[int] = []
+    for ranking in encoded:
+        rows, shared = ranking[name], ranking["shared"]
+        tokens += rows[0][:shared]
+        for row in rows:
+            tokens += row[shared:]
+    return torch.tensor([tokens])
+
+
+def _pad(rows: Iterable[Sequence[int]], value: int) -> Tensor:
+    rows = list(rows)
+    padded = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+    return padded
+
+
+def per_ranking(rewards: Tensor, ranks: Tensor) -> Tensor:
+    """Lay rewards `[N]` of consecutive completions out as `[R, K]`, 0 where there is none.
+
+    >>> per_ranking(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[0, 1], [0, PADDING]]))
+    tensor([[1., 2.],
+            [3., 0.]])
+    """
+    laid = torch.zeros(ranks.shape, dtype=rewards.dtype, device=rewards.device)
+    return laid.masked_scatter(ranks != PADDING, rewards)

@@ -1,0 +1,189 @@
+"""The classifier's forward pass: pooled by position, a head in float32, on either layout of tokens.
+
+`exact` changes the classes of a loaded transformers classifier, so that its parameters and names
+stay as they are. What changes: a decoder's last token is found by attention mask and not by token
+id; the head computes in float32 whatever the rest computes in; and a batch may be laid flat
+(`batches.Flat`), for which the attention is `attention.flat_attention`.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from plaudit.errors import PlauditError
+from plaudit.model import attention
+from plaudit.model.attention import Segments
+from plaudit.model.batches import Flat, Padded, model_inputs
+
+# transformers makes no mask of its own when it is given one of four dimensions.
+NO_MASK = torch.zeros(1, 1, 1, 1)
+
+
+class _Flat:
+    """Mixed into a classifier: its hidden states of a batch that is laid flat."""
+
+    def _hidden_flat(self, input_ids: Tensor, segments: Segments, **inputs: Any) -> Tensor:
+        """`[T, H]` of `input_ids[1, T]`."""
+        # mypy cannot know that the other base is a transformers classifier
+        return self.base_model(  # type: ignore[attr-defined]
+            input_ids, attention_mask=NO_MASK.to(input_ids.device), segments=segments, **inputs
+        ).last_hidden_state[0]
+
+
+class _LastToken(_Flat):
+    """Mixed into a decoder's classifier: the head sees the last token of each row.
+
+    Inputs: `input_ids[N, L]` and `attention_mask[N, L]`, padded on the right (on the left, absolute
+    positions would shift), or what `batches.Flat` makes; output: `logits[N, 1]`.
+    """
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        segments: Segments | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        kwargs["use_cache"] = False
+        if segments is not None:
+            rows = segments.rows().to(input_ids.device)
+            hidden = self._hidden_flat(input_ids, segments, **kwargs)
+            pooled = hidden.index_select(0, rows.max(dim=1).values)
+        else:
+            if attention_mask is None:
+                attention_mask = torch.ones_like(input_ids)
+            hidden = self.base_model(  # type: ignore[attr-defined]
+                input_ids, attention_mask=attention_mask, **kwargs
+            ).last_hidden_state
+            last = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
+            pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return SequenceClassifierOutput(logits=self.score(pooled))  # type: ignore[attr-defined]
+
+
+class _MeanOfScores(_Flat):
+    """Mixed into `MeanScoreForSequenceClassification`: the same on a flat batch."""
+
+    def forward(
+        self, input_ids: Tensor, segments: Segments | None = None, **kwargs: Any
+    ) -> SequenceClassifierOutput:
+        if segments is None:
+            return super().forward(input_ids, **kwargs)  # type: ignore[misc]
+        rows = segments.rows().to(input_ids.device)
+        hidden = self._hidden_flat(input_ids, segments, **kwargs)
+        scores = self.score(hidden)[:, 0].float()  # type: ignore[attr-defined]
+        mask = rows >= 0
+        total = (scores[rows.clamp(min=0)] * mask).sum(1)
+        return SequenceClassifierOutput(logits=(total / mask.sum(1)).unsqueeze(1))
+
+
+class _FirstToken:
+    """Mixed into an encoder's classifier, whose own head pools the first token of each row."""
+
+    def forward(
+        self, input_ids: Tensor, segments: Segments | None = None, **kwargs: Any
+    ) -> SequenceClassifierOutput:
+        if segments is not None:
+            kwargs |= {"segments": segments, "attention_mask": NO_MASK.to(input_ids.device)}
+        return super().forward(input_ids, **kwargs)  # type: ignore[misc]
+
+
+def _keep_first_tokens(module: Any, _: Any, kwargs: dict[str, Any], output: Any) -> Any:
+    """Forward hook: hidden states `[1, T, H]` of a flat batch become `[N, 1, H]`, a row for each
+    completion with its first token alone, which is all that a head with pooling `cls` looks at."""
+    if kwargs.get("segments") is not None:
+        hidden = output.last_hidden_state
+        first = kwargs["segments"].rows()[:, 0].to(hidden.device)
+        output.last_hidden_state = hidden[0].index_select(0, first).unsqueeze(1)
+    return output
+
+
+class _Float32Linear(nn.Linear):
+    """A head that computes in float32 under autocast too: bfloat16 has too few digits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            bias = self.bias.float() if self.bias is not None else None
+            return linear(input.float(), self.weight.float(), bias)
+
+
+def exact(model: Any, kind: str, pooling: str) -> Any:
+    """Change the classes of a loaded classifier such that it pools and scores as is said above.
+
+    Raises:
+        PlauditError: when the model has no head that could pool the last token.
+    """
+    if pooling == "last" and not hasattr(model, "score"):
+        raise PlauditError(
+            f"base: {type(model).__name__} has no `score` head to pool the last token for; "
+            "choose pooling mean"
+        )
+    mixin = {"last": _LastToken, "mean": _MeanOfScores, "cls": _FirstToken}[pooling]
+    own = type(model)
+    model.__class__ = type(own.__name__, (mixin, own), {"__module__": own.__module__})
+    heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
+    heads[-1].__class__ = _Float32Linear
+    if pooling == "cls":
+        # BERT pools within its base model, on what comes out of this part of it.
+        base = model.base_model
+        pools_itself = getattr(base, "pooler", None) is not None and hasattr(base, "encoder")
+        last = base.encoder if pools_itself else base
+        last.register_forward_hook(_keep_first_tokens, with_kwargs=True)
+    return model
+
+
+def why_not_flat(model: Any, kind: str, first_position: int) -> str:
+    """Why this model cannot run on the flat layout; empty, its attention set for it, if it can.
+
+    To be behind transformers' attention interface is not enough: a base model may mix tokens by
+    other means, or find positions by itself. So a small batch is compared on both layouts.
+    """
+    base = model.base_model
+    if not base._can_set_attn_implementation():
+        return f"{type(base).__name__} does not use transformers' attention interface"
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    if not kinds <= {"full_attention", "sliding_attention"}:
+        return f"{type(base).__name__} has layers of {', '.join(sorted(kinds))}"
+    before = model.config._attn_implementation
+    model.set_attn_implementation(attention.NAME)
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return ""  # its weights come later; another process, which has them, compares
+    try:
+        difference = _flat_against_padded(model, kind, first_position)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        difference, reason = float("inf"), f"{type(base).__name__} cannot run on it ({reason})"
+    else:
+        reason = f"the rewards of {type(base).__name__} differ on it by {difference:.1g}"
+    if difference < 1e-4:
+        return ""
+    model.set_attn_implementation(before)
+    return reason
+
+
+def _flat_against_padded(model: Any, kind: str, first_position: int) -> float:
+    """The largest difference of the rewards of two small rankings between the layouts, relative to
+    the rewards where those are above 1."""
+    pad = model.config.pad_token_id
+    words = [token for token in range(64) if token != pad]
+    encoded = [
+        {"input_ids": [words[:3] + words[a:b] for a, b in own], "shared": 3, "length": 12}
+        for own in ([(10, 12), (20, 29), (30, 31)], [(40, 44), (50, 50)])
+    ]
+    for ranking in encoded:
+        ranking["shared"] = 3 if kind == "decoder" else 0
+    device = next(model.parameters()).device
+    rewards = []
+    for layout in (Padded(pad), Flat(first_position)):
+        (batch,) = layout.divide(encoded, 1000)
+        inputs = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in model_inputs(batch).items()
+        }
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            rewards.append(model(**inputs).logits[:, 0].float())
+    padded, flat = rewards
+    difference = ((flat - padded).abs() / padded.abs().clamp(min=1)).max().item()
+    return difference if difference == difference else float("inf")
