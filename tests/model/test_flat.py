@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import tiny
 from plaudit import PlauditError, RewardModel
 from plaudit.data.rankings import Ranking
+from plaudit.model import attention
 from plaudit.model.batches import Flat, Padded, model_inputs, per_ranking
 from plaudit.training.losses import bradley_terry
 
@@ -67,6 +68,17 @@ def rewards_and_gradients(model, rankings):
     return laid[batch["position"].argsort()].detach(), gradients
 
 
+def assert_same(ours, our_gradients, theirs, their_gradients):
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert our_gradients.keys() == their_gradients.keys()
+    largest = max(g.abs().max() for g in their_gradients.values())
+    for parameter, gradient in their_gradients.items():
+        difference = (our_gradients[parameter] - gradient).abs().max()
+        # A gradient that is zero but for rounding is measured against the others; all of them are
+        # where rows are equal.
+        assert difference <= 1e-4 * max(gradient.abs().max(), 1e-2 * largest, 1e-2), parameter
+
+
 @pytest.mark.parametrize(("name", "pooling"), MODELS)
 @settings(max_examples=15)
 @given(data=st.data())
@@ -77,13 +89,7 @@ def test_rewards_and_gradients_are_those_of_padded_rows(name, pooling, data, bot
     rankings = data.draw(encoded(name in tiny.DECODERS))
     ours, our_gradients = rewards_and_gradients(flat, rankings)
     theirs, their_gradients = rewards_and_gradients(padded, rankings)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    assert our_gradients.keys() == their_gradients.keys()
-    largest = max(g.abs().max() for g in their_gradients.values())
-    for parameter, gradient in their_gradients.items():
-        difference = (our_gradients[parameter] - gradient).abs().max()
-        # A gradient that is zero but for rounding is measured against the others.
-        assert difference <= 1e-4 * max(gradient.abs().max(), 1e-2 * largest), parameter
+    assert_same(ours, our_gradients, theirs, their_gradients)
 
 
 @pytest.mark.parametrize("name", ["modernbert", "mistral"])
@@ -115,7 +121,6 @@ def test_a_model_with_its_own_attention_is_padded_and_says_why(base):
 
 def test_a_model_that_would_differ_is_padded(base, monkeypatch):
     """Attention that overlooks the segments: what an architecture of its own ways amounts to."""
-    from plaudit.model import attention
 
     def all_see_all(module, query, key, value, mask, *, segments=None, **options):
         return real(module, query, key, value, mask, **options)
@@ -138,3 +143,36 @@ def test_every_unique_token_is_computed_once(name, both):
         assert row["shared"] > 3
         tokens -= 2 * row["shared"]
     assert batch["input_ids"].shape == (1, tokens)
+
+
+@pytest.mark.parametrize(("name", "pooling"), [("llama", "last"), ("modernbert", "mean")])
+@settings(max_examples=10)
+@given(data=st.data())
+def test_attention_in_blocks_is_attention_by_parts(name, pooling, data, both):
+    """What a GPU runs, through the same interface. On a CPU it has no backward pass, so gradients
+    are compared for the same blocks under PyTorch's SDPA."""
+    flat, _ = both(name, pooling)
+    rankings = data.draw(encoded(name in tiny.DECODERS))
+    by_parts = flat.rewards(rankings)
+    expected, gradients = rewards_and_gradients(flat, rankings)
+
+    def in_blocks(*inputs, dropout, **options):
+        assert dropout == 0
+        return attention.attend_in_blocks(*inputs, **options)
+
+    def under_a_mask(query, key, value, segments, *, causal, window, scale, dropout):
+        total = query.shape[2]
+        sees = segments.block_mask(causal, window, query.device).mask_mod
+        places = torch.arange(total)
+        mask = sees(None, None, places[:, None], places[None])
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, mask, scale=scale, enable_gqa=True
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "attend_by_parts", in_blocks)
+        for ours, theirs in zip(flat.rewards(rankings), by_parts, strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-5)
+        patch.setattr(attention, "attend_by_parts", under_a_mask)
+        rewards, its_gradients = rewards_and_gradients(flat, rankings)
+    assert_same(rewards, its_gradients, expected, gradients)

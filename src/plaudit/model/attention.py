@@ -7,6 +7,7 @@ a row; the shared ones attend among themselves, once. Nothing else in a transfor
 this is all that the flat layout needs. Without `segments` it is transformers' own SDPA.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -51,6 +54,35 @@ class Segments:
             parts.append(torch.arange(shared))
             parts += [torch.arange(shared, shared + length) for length in own]
         return torch.cat(parts) + first
+
+    def block_mask(self, causal: bool, window: int | None, device: torch.device) -> Any:
+        """Which tokens see which, as FlexAttention wants it; made once for all layers."""
+        if (causal, window, device) not in self._masks:
+            ranking, part, number = [], [], 0
+            for index, (shared, own) in enumerate(self.rankings):
+                ranking += [index] * (shared + sum(own))
+                part += [-1] * shared  # what is shared is part of every row of its ranking
+                for length in own:
+                    part += [number] * length
+                    number += 1
+            of_ranking, of_part = (torch.tensor(x, device=device) for x in (ranking, part))
+            positions = self.positions().to(device)
+
+            def sees(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
+                same_row = (of_ranking[query] == of_ranking[key]) & (
+                    (of_part[query] == of_part[key]) | (of_part[key] == -1)
+                )
+                return same_row & _sees(positions[query], positions[key], causal, window)
+
+            total = len(part)
+            self._masks[causal, window, device] = create_block_mask(
+                sees, None, None, total, total, device=str(device)
+            )
+        return self._masks[causal, window, device]
+
+    @cached_property
+    def _masks(self) -> dict[tuple[bool, int | None, torch.device], Any]:
+        return {}
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -102,58 +134,95 @@ def flat_attention(
         if options.get(name) is not None:
             raise NotImplementedError(f"attention with {name}")
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-    queries = query[0].split(segments.lengths, dim=1)
-    keys = key[0].split(segments.lengths, dim=1)
-    values = value[0].split(segments.lengths, dim=1)
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    in_blocks = query.device.type == "cuda" and not dropout
+    attend = attend_in_blocks if in_blocks else functools.partial(attend_by_parts, dropout=dropout)
+    output = attend(
+        query, key, value, segments, causal=causal, window=sliding_window, scale=scaling
+    )
+    return output.transpose(1, 2), None
 
-    def attend(part: int, k: Tensor, v: Tensor) -> Tensor:
-        mask = _mask(queries[part].shape[1], k.shape[1], causal, sliding_window, k.device)
-        return _attend(queries[part], k, v, mask, scale, dropout)
 
+def attend_by_parts(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: Segments,
+    *,
+    causal: bool,
+    window: int | None,
+    scale: float | None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """One call of PyTorch's SDPA for each completion, and for the tokens that a ranking shares.
+
+    No product is computed in vain, and the backward pass of `split` and `cat` is `cat` and `split`,
+    never a scatter. Many small calls suit a CPU. Shapes are those of `flat_attention`; returns
+    `[1, H, T, D]`.
+    """
+    queries, keys, values = (x.split(segments.lengths, dim=2) for x in (query, key, value))
     outputs, part = [], 0
     for shared, own in segments.rankings:
-        prefix, part = part, part + 1
-        if shared:
-            outputs.append(attend(prefix, keys[prefix], values[prefix]))
-        for length in own:
+        prefix = part
+        for number, length in enumerate((shared, *own)):
             if length:
                 k, v = keys[part], values[part]
-                if shared:
-                    k, v = torch.cat([keys[prefix], k], 1), torch.cat([values[prefix], v], 1)
-                outputs.append(attend(part, k, v))
+                if number and shared:
+                    k, v = torch.cat([keys[prefix], k], 2), torch.cat([values[prefix], v], 2)
+                mask = _mask(length, k.shape[2], causal, window, k.device)
+                outputs.append(
+                    scaled_dot_product_attention(
+                        queries[part], k, v, mask, dropout, scale=scale,
+                        enable_gqa=query.shape[1] != key.shape[1],
+                    )
+                )  # fmt: skip
             part += 1
-    return torch.cat(outputs, dim=1).transpose(0, 1).unsqueeze(0), None
-
-
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, dropout: float
-) -> Tensor:
-    """Attention of `q[H, S, D]` to `k[H_kv, L, D]`, heads of a group together; `[H, S, D]`."""
-    heads, length, width = q.shape
-    groups = heads // k.shape[0]
-    q = q.reshape(k.shape[0], groups * length, width)
-    scores = torch.matmul(q * scale, k.transpose(1, 2))
-    if mask is not None:
-        scores = scores.view(-1, length, k.shape[1]) + mask
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
-    weights = torch.nn.functional.dropout(weights, dropout).view(k.shape[0], groups * length, -1)
-    return torch.matmul(weights, v).view(heads, length, v.shape[-1])
+    return torch.cat(outputs, dim=2)
 
 
 def _mask(
     queries: int, keys: int, causal: bool, window: int | None, device: torch.device
 ) -> Tensor | None:
-    """`[S, L]` to add to the scores; the queries are the last of the keys' positions."""
+    """`[S, L]`, true where a token is seen; the queries are the last of the keys' positions."""
     if not causal and (window is None or window >= keys):
         return None
-    ahead = torch.arange(keys, device=device) - torch.arange(
-        keys - queries, keys, device=device
-    ).unsqueeze(1)
-    hidden = ahead > 0 if causal else torch.zeros_like(ahead, dtype=torch.bool)
-    if window is not None:
-        hidden = hidden | (ahead.abs() >= window)
-    return torch.zeros(queries, keys, device=device).masked_fill(hidden, float("-inf"))
+    positions = torch.arange(keys, device=device)
+    return _sees(positions[keys - queries :, None], positions, causal, window)
+
+
+def _sees(query: Tensor, key: Tensor, causal: bool, window: int | None) -> Tensor:
+    """Whether a token at one position of a row sees the token at another."""
+    seen = key <= query if causal else torch.ones_like(key <= query)
+    return seen if window is None else seen & ((query - key).abs() < window)
+
+
+def attend_in_blocks(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: Segments,
+    *,
+    causal: bool,
+    window: int | None,
+    scale: float | None,
+) -> Tensor:
+    """All completions in one call of FlexAttention, which leaves out blocks where nothing is seen.
+
+    For a GPU, where it is compiled to one kernel (Dong et al. 2024, arXiv:2412.05496). On a CPU it
+    computes every product, which is slow but good for a test. Shapes are those of `flat_attention`;
+    returns `[1, H, T, D]`.
+    """
+    mask = segments.block_mask(causal, window, query.device)
+    flex = compiled_flex() if query.device.type == "cuda" else flex_attention
+    return flex(
+        query, key, value, block_mask=mask, scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )  # fmt: skip
+
+
+@functools.cache
+def compiled_flex() -> Any:
+    """FlexAttention as a kernel; compiled once for all lengths."""
+    return torch.compile(flex_attention, dynamic=True)
 
 
 AttentionInterface.register(NAME, flat_attention)
