@@ -103,6 +103,16 @@ class Settings(BaseModel):
     lora_target_modules: str | list[str] | None = Field(
         None, description="modules that LoRA adapts; by default peft's choice for the base model"
     )
+    freeze_layers: Annotated[int, Field(ge=-1)] = Field(
+        0,
+        description="train without the embeddings and so many of the lowest layers; -1: head alone",
+    )
+    features_cache: str | None = Field(
+        None, description="folder for what frozen layers give; by default in the user's cache"
+    )
+    features_cache_gb: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="gigabytes that this folder may take; 0 computes it anew each time"
+    )
     gradient_checkpointing: bool = Field(False, description="trade speed for memory")
 
     # -- loss --
@@ -145,7 +155,7 @@ class Settings(BaseModel):
     )
     gradient_accumulation_steps: Count = Field(1, description="batches gathered into one step")
     max_tokens_per_batch: Count = Field(
-        8192,
+        4096,
         description="tokens of a forward pass, padding included; a larger step is divided, exactly",
     )
     # Below 2^32, since that is what numpy takes.
@@ -188,6 +198,10 @@ class Settings(BaseModel):
             raise ValueError("validation_fraction and test_fraction leave nothing to train on")
         if self.max_steps == 0:
             raise ValueError("max_steps: 0 trains nothing; take 1 or more, or -1 to go by epochs")
+        if self.freeze_layers == -1 and self.lora_r:
+            raise ValueError(
+                "freeze_layers: -1 leaves LoRA nothing to adapt; set lora_r 0, or freeze fewer"
+            )
         return self
 
     @classmethod

@@ -22,6 +22,7 @@ from plaudit.data.readers import columns_of
 from plaudit.data.rows import Row, Source, find_sources, place
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite, rejected_beside, writing
+from plaudit.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from plaudit.model.reward_model import Dtype, RewardModel
@@ -75,6 +76,7 @@ def score_file(
 
         model = RewardModel.load(model, dtype=dtype)
     model.warn_if_untrained()
+    keep_freed_memory()
 
     scored = rejected = 0
     with _output(output) as file, ExitStack() as rejects:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from plaudit.data.rankings import PADDING
 from plaudit.model.attention import Segments
@@ -71,6 +72,9 @@ class Padded:
         batch["attention_mask"] = _pad([[1] * len(row) for row in rows], 0)
         if encoded[0].get("token_type_ids") is not None:
             batch["token_type_ids"] = _pad([row for r in encoded for row in r["token_type_ids"]], 0)
+        if "features" in encoded[0]:
+            features = torch.cat([ranking["features"] for ranking in encoded])
+            batch["features"] = pad_sequence(features.split(list(map(len, rows))), batch_first=True)
         return batch
 
 
@@ -104,13 +108,38 @@ class Flat:
         batch["position_ids"] = segments.positions(self.first_position).unsqueeze(0)
         if encoded[0].get("token_type_ids") is not None:
             batch["token_type_ids"] = _lay_flat(encoded, "token_type_ids")
+        if "features" in encoded[0]:
+            batch["features"] = torch.cat([r["features"] for r in encoded]).unsqueeze(0)
         batch["segments"] = segments
         return batch
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """Completions of which nothing is left to compute but the head: a row of one vector for each.
+
+    A batch has `features[N, 1, H]`, and `input_ids[N, 1]` that stand for the tokens but are none.
+    """
+
+    def describe(self) -> str:
+        """See `Layout`."""
+        return "pooled"
+
+    def divide(self, encoded: Encoded, max_tokens: int) -> list[Batch]:
+        """See `Layout`; all is one batch, since a completion is less than a token's work."""
+        batch = _of_rankings(encoded, range(len(encoded)))
+        features = torch.cat([ranking["features"] for ranking in encoded]).unsqueeze(1)
+        batch["input_ids"] = torch.zeros(features.shape[:2], dtype=torch.long)
+        batch["features"] = features
+        return [batch]
+
+
 def model_inputs(batch: Batch) -> Batch:
     """What of a batch goes into the model."""
-    names = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "segments")
+    names = (
+        *("input_ids", "attention_mask", "token_type_ids", "position_ids", "segments"),
+        "features",  # what frozen layers gave: see `freezing`
+    )
     return {name: batch[name] for name in names if name in batch}
 
 

@@ -67,10 +67,14 @@ class _MeanOfScores(_Flat):
     """Mixed into `MeanScoreForSequenceClassification`: the same on a flat batch."""
 
     def forward(
-        self, input_ids: Tensor, segments: Segments | None = None, **kwargs: Any
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        segments: Segments | None = None,
+        **kwargs: Any,
     ) -> SequenceClassifierOutput:
         if segments is None:
-            return super().forward(input_ids, **kwargs)  # type: ignore[misc]
+            return super().forward(input_ids, attention_mask, **kwargs)  # type: ignore[misc]
         rows = segments.rows().to(input_ids.device)
         hidden = self._hidden_flat(input_ids, segments, **kwargs)
         scores = self.score(hidden)[:, 0].float()  # type: ignore[attr-defined]
@@ -126,12 +130,16 @@ def exact(model: Any, kind: str, pooling: str) -> Any:
     heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
     heads[-1].__class__ = _Float32Linear
     if pooling == "cls":
-        # BERT pools within its base model, on what comes out of this part of it.
-        base = model.base_model
-        pools_itself = getattr(base, "pooler", None) is not None and hasattr(base, "encoder")
-        last = base.encoder if pools_itself else base
-        last.register_forward_hook(_keep_first_tokens, with_kwargs=True)
+        trunk(model).register_forward_hook(_keep_first_tokens, with_kwargs=True)
     return model
+
+
+def trunk(model: Any) -> Any:
+    """What gives the hidden states that are pooled: the base model, or what BERT has in it before
+    its own pooler."""
+    base = model.base_model
+    pools_itself = getattr(base, "pooler", None) is not None and hasattr(base, "encoder")
+    return base.encoder if pools_itself else base
 
 
 def why_not_flat(model: Any, kind: str, first_position: int) -> str:
@@ -167,13 +175,7 @@ def _flat_against_padded(model: Any, kind: str, first_position: int) -> float:
     """The largest difference of the rewards of two small rankings between the layouts, relative to
     the rewards where those are above 1."""
     pad = model.config.pad_token_id
-    words = [token for token in range(64) if token != pad]
-    encoded = [
-        {"input_ids": [words[:3] + words[a:b] for a, b in own], "shared": 3, "length": 12}
-        for own in ([(10, 12), (20, 29), (30, 31)], [(40, 44), (50, 50)])
-    ]
-    for ranking in encoded:
-        ranking["shared"] = 3 if kind == "decoder" else 0
+    encoded = small_rankings(kind, pad)
     device = next(model.parameters()).device
     rewards = []
     for layout in (Padded(pad), Flat(first_position)):
@@ -187,3 +189,13 @@ def _flat_against_padded(model: Any, kind: str, first_position: int) -> float:
     padded, flat = rewards
     difference = ((flat - padded).abs() / padded.abs().clamp(min=1)).max().item()
     return difference if difference == difference else float("inf")
+
+
+def small_rankings(kind: str, pad: int) -> list[dict[str, Any]]:
+    """Two encoded rankings of a few tokens, to try a model on."""
+    words = [token for token in range(64) if token != pad]
+    return [
+        {"input_ids": [words[:3] + words[a:b] for a, b in own], "length": 12}
+        | {"shared": 3 if kind == "decoder" else 0}
+        for own in ([(10, 12), (20, 29), (30, 31)], [(40, 44), (50, 50)])
+    ]

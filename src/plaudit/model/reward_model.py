@@ -35,7 +35,7 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 LayoutName = Literal["auto", "flat", "padded"]
 
 # Tokens of one forward pass, padding included; small enough for a laptop, large enough to be fast.
-MAX_TOKENS_PER_BATCH = 8192
+MAX_TOKENS_PER_BATCH = 4096
 # Completions read ahead while scoring a stream, to find rows alike in length.
 WINDOW = 128
 # Where config.json keeps what plaudit needs beyond transformers' own fields.

@@ -36,8 +36,10 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation import plots
 from plaudit.evaluation.evaluate import Evaluation, evaluate
 from plaudit.files import write_json, write_jsonl, writing
+from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding, count_truncation, describe_truncation
+from plaudit.model.freezing import Frozen, freeze
 from plaudit.model.reward_model import RewardModel, best_device, compute_dtype
 from plaudit.training.card import model_card
 from plaudit.training.losses import LOSSES, takes
@@ -135,6 +137,7 @@ def train(
             _say(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
             )
+        frozen = run_frozen_layers(trainer, chosen)
         with quiet():
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         model = trained_model(trainer, model, chosen)
@@ -161,8 +164,11 @@ def train(
                 "seconds": round(time.monotonic() - started, 1),
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
+                **({"frozen": frozen.report()} if frozen else {}),
             },
         }
+        if frozen:
+            frozen.close()
         test = validation = None
         if processes().is_main_process:
             if parts.validation:
@@ -479,27 +485,31 @@ def build_trainer(
     folder: Path,
 ) -> RankingTrainer:
     """Put model, data, loss and settings together; nothing is written yet."""
+    keep_freed_memory()
     loss = bound_loss(settings)
     validation_set = None
     if validation:
         validation_set = encoded(validation, model.encoding, "encoding the validation prompts")
+    frozen = freeze(model, settings.freeze_layers) if settings.freeze_layers else None
     try:
         with quiet():
             arguments = training_arguments(settings, folder, bool(validation))
             trainer = RankingTrainer(
                 loss=loss,
                 use_margin=takes(loss, "margin"),
-                layout=model.layout,
+                layout=frozen or model.layout,
                 max_tokens_per_batch=settings.max_tokens_per_batch,
                 model=model.model,
                 args=arguments,
                 train_dataset=train_set,
                 eval_dataset=validation_set,
                 processing_class=model.encoding.tokenizer,
-                peft_config=_lora(settings, model.model),
+                peft_config=_lora(settings, model.model, frozen),
             )
             if trainer.is_deepspeed_enabled:
                 raise PlauditError("DeepSpeed steps once for every backward pass; use FSDP instead")
+            if trainer.is_fsdp_enabled and settings.freeze_layers:
+                raise PlauditError("freeze_layers: does not go with FSDP; choose LoRA instead")
             if not trainer.is_fsdp_enabled:
                 trainer.create_optimizer()  # where optim may turn out not to be installed
     except (ValueError, TypeError, ImportError, RuntimeError, OSError, re.error) as error:
@@ -511,12 +521,35 @@ def build_trainer(
             module.p = settings.lora_dropout
     model.device = arguments.device
     model.dtype = torch.bfloat16 if arguments.bf16 else torch.float32
+    if frozen is not None:
+        _say(frozen.describe())
+        frozen.keep(settings.features_cache, settings.features_cache_gb)
     quiet_callbacks(trainer)
     if processes().is_main_process:
         trainer.add_callback(RunLog(folder / "log.jsonl"))
     if settings.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
     return trainer
+
+
+def run_frozen_layers(trainer: RankingTrainer, settings: Settings) -> Frozen | None:
+    """Compute once what frozen layers give for every ranking that is at hand before training.
+
+    Returns None where none are frozen. Each of several processes computes its share; for a stream
+    the layers run when a ranking is first read.
+    """
+    frozen = trainer.layout
+    if not isinstance(frozen, Frozen):
+        return None
+    here = processes()
+    for rows in (trainer.train_dataset, trainer.eval_dataset):
+        if isinstance(rows, datasets.Dataset):
+            share = range(here.process_index, len(rows), here.num_processes)
+            shown = console.progress(share, "running the frozen layers")
+            frozen.fill((rows[i] for i in shown), settings.max_tokens_per_batch)
+    here.wait_for_everyone()
+    _say(frozen.describe_cache())
+    return frozen
 
 
 def training_arguments(settings: Settings, folder: Path, validate: bool) -> RewardConfig:
@@ -567,7 +600,7 @@ def training_arguments(settings: Settings, folder: Path, validate: bool) -> Rewa
     )
 
 
-def _lora(settings: Settings, model: Any) -> Any:
+def _lora(settings: Settings, model: Any, frozen: Frozen | None = None) -> Any:
     if not settings.lora_r:
         return None
     from peft import LoraConfig, TaskType
@@ -578,6 +611,7 @@ def _lora(settings: Settings, model: Any) -> Any:
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=modules[0] if modules == ["all-linear"] else modules,
+        exclude_modules=frozen.pattern() if frozen else None,
         task_type=TaskType.SEQ_CLS,
         # All that stands outside the backbone is new or made for another task: trained whole.
         modules_to_save=[

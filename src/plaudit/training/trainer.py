@@ -67,6 +67,7 @@ class RankingTrainer(RewardTrainer):
     ) -> None:
         self.ranking_loss = loss
         self.use_margin = use_margin
+        self.layout = layout
         self._step_sums = torch.zeros(6, dtype=torch.float64)
         collator = functools.partial(layout.divide, max_tokens=max_tokens_per_batch)
         # A batch is a list of forward passes, not the dict that transformers' types expect.

@@ -1,0 +1,21 @@
+"""Keep freed memory in the process, where the C library is glibc.
+
+glibc maps a large block anew for every large tensor and gives it back when it is freed, so a CPU
+spends a part of every step on page faults (5 % of a step of SmolLM2-135M with 7,000 tokens).
+Elsewhere nothing changes.
+"""
+
+import ctypes
+import platform
+
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+
+
+def keep_freed_memory() -> None:
+    """Have glibc reuse freed blocks of up to 1 GiB, for the rest of the process's life."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,0 +1,419 @@
+"""Frozen layers: the lower part of a model, not trained, whose outputs are computed once and kept.
+
+What leaves the last frozen layer are a ranking's *features*. They depend on its tokens alone, so
+training takes them from a `FeatureCache` and runs only what lies above. With the whole base model
+frozen they are what the head looks at: one vector for each completion. Rewards and gradients are
+those of running everything. No architecture has code of its own here: for the time of a call,
+frozen modules are exchanged for stand-ins that answer with the features.
+"""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+
+from plaudit.errors import PlauditError
+from plaudit.model.batches import Batch, Encoded, Flat, Layout, Pooled, model_inputs, unique_tokens
+from plaudit.model.classifier import small_rankings, trunk
+from plaudit.model.feature_cache import FeatureCache, default_folder
+from plaudit.model.reward_model import RewardModel
+
+FILL_AT_ONCE = 256  # rankings among which batches of rows alike in length are looked for
+# What of a configuration changes no hidden state.
+ONLY_NAMES = ("_name_or_path", "architectures", "auto_map", "dtype", "plaudit")
+
+
+def freeze(model: RewardModel, layers: int) -> "Frozen":
+    """Train `model` from now on without the embeddings and this many of its lowest layers.
+
+    Args:
+        model: whose parameters change to `requires_grad` False where they are frozen, and whose
+            forward pass takes `features` from now on.
+        layers: 1 or more, or −1 for the whole base model. BERT's pooler, the layer between the
+            first token and the head, counts as part of the head, as it does in other encoders.
+
+    Raises:
+        PlauditError: when the model has fewer layers, or does not hand hidden states, and nothing
+            else that is trained, from each layer to the next.
+
+    >>> frozen = freeze(RewardModel.load("embedded:minilm"), 4)            # doctest: +SKIP
+    >>> frozen.describe()                                                  # doctest: +SKIP
+    'frozen: the embeddings and 4 of 6 layers, 19.0 of 22.6 M parameters'
+    """
+    inner, base = model.model, type(model.model.base_model).__name__
+    if any(parameter.is_meta for parameter in inner.parameters()):
+        raise PlauditError("freeze_layers: does not go with FSDP; choose LoRA instead")
+    layout: Layout
+    if layers == -1:
+        modules, said, layout = [_name_of(inner, trunk(inner))], "all but the head", Pooled()
+    else:
+        names = _layers(inner)
+        if layers > len(names):
+            raise PlauditError(
+                f"freeze_layers: {layers} is more than the {len(names)} layers of {base}; -1 "
+                "freezes the whole base model"
+            )
+        said = f"the embeddings and {layers} of {len(names)} layers"
+        modules, layout = names[:layers], model.layout
+    try:
+        frozen = Frozen(model, modules, said, layout)
+        difference = frozen.difference()
+        reason = f"its rewards from kept features differ by {difference:.1g}"
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        difference, reason = float("inf"), " ".join(str(error).split())[:100]
+    if not difference <= 1e-4:  # nor is NaN
+        raise PlauditError(
+            f"freeze_layers: {layers} does not suit {base} ({reason}); choose 0 or -1"
+        )
+    return frozen
+
+
+class Frozen:
+    """The frozen part of a reward model; `freeze` makes it.
+
+    It is the `Layout` to train with: its batches are those of the model's own layout, with the
+    `features` that leave the last frozen layer, `[1, T, H]` flat and `[N, L, H]` padded; or, with
+    the whole base model frozen, those of `Pooled`.
+    """
+
+    def __init__(
+        self, model: RewardModel, modules: Sequence[str], said: str, layout: Layout
+    ) -> None:
+        self.model = model
+        self.modules = modules  # names of the frozen ones, from bottom to top
+        self.layout = layout  # of the batches to train on
+        self.said = said
+        self.cache: FeatureCache | None = None
+        self.full = False  # something did not fit into the cache
+        self.found = self.computed = 0  # rankings, before training and in all
+        self.seconds = 0.0  # of computing
+        self.inner = inner = model.model
+        (batch,) = model.layout.divide(_small_rankings(model), 10**6)
+        with torch.enable_grad():
+            output = self._run(batch)
+        self._as_output = _made_like(output)
+        # Whatever has a part in the features, such as positions that all layers share, must stay.
+        frozen = {id(parameter) for parameter in _parameters_behind(_hidden(output))}
+        frozen |= {id(p) for name in modules for p in inner.get_submodule(name).parameters()}
+        self.parameters = {name: p for name, p in inner.named_parameters() if id(p) in frozen}
+        for parameter in self.parameters.values():
+            parameter.requires_grad_(False)
+        own = type(inner)
+        inner.__class__ = type(own.__name__, (_TakesFeatures, own), {"__module__": own.__module__})
+        inner.given = self.given
+
+    def describe(self) -> str:
+        """What is frozen, for the log."""
+        count = sum(parameter.numel() for parameter in self.parameters.values())
+        total = sum(parameter.numel() for parameter in self.inner.parameters())
+        return f"frozen: {self.said}, {count / 1e6:.1f} of {total / 1e6:.1f} M parameters"
+
+    def describe_cache(self) -> str:
+        """What was computed and found, for the log."""
+        if self.cache is None:
+            return "features_cache_gb is 0: frozen layers run anew each time"
+        said = (
+            f"frozen layers ran for {self.computed:,} rankings in {self.seconds:.1f} s, "
+            f"{self.found:,} were found; {self.cache.size() / 1e6:,.1f} MB in {self.cache.root}"
+        )
+        if self.full:
+            said += "; features_cache_gb leaves no room for more, the others run anew each time"
+        return said
+
+    def report(self) -> dict[str, Any]:
+        """The same for `metrics.json`; `computed` counts what was run anew each time, too."""
+        return {
+            "what": self.said,
+            "parameters": sum(parameter.numel() for parameter in self.parameters.values()),
+            "found": self.found,
+            "computed": self.computed,
+            "seconds": round(self.seconds, 1),
+            "cache_bytes": self.cache.size() if self.cache is not None else 0,
+        }
+
+    def pattern(self) -> str:
+        """A regular expression for the names of all modules within the frozen ones."""
+        return f"({'|'.join(map(re.escape, self.modules))})\\..*"
+
+    def close(self) -> None:
+        """Leave the cache to others. The model runs whole without `features`, as it always did."""
+        if self.cache is not None:
+            self.cache.close()
+            self.cache = None
+
+    # ---- features ----
+
+    def keep(self, folder: str | Path | None, gigabytes: float) -> None:
+        """Keep features on disk from now on: in `folder`, of which None is the user's own cache,
+        and no more than this in all; 0 keeps nothing.
+
+        Raises:
+            PlauditError: when the folder cannot be written.
+        """
+        if gigabytes:
+            folder = folder if folder is not None else default_folder()
+            self.cache = FeatureCache(folder, self._key(), gigabytes * 1e9)
+        self.computed, self.seconds = 0, 0.0  # without what `freeze` tried
+
+    def fill(self, rankings: Iterable[dict[str, Any]], max_tokens: int) -> None:
+        """Compute and keep the features of encoded rankings, as far as there is room for them."""
+        rows = iter(rankings)
+        while window := list(islice(rows, FILL_AT_ONCE)):
+            if self.cache is None or self.full:
+                return
+            missing = [row for row in window if _name(row) not in self.cache]
+            self.found += len(window) - len(missing)
+            for _ in self._compute(missing, max_tokens):
+                if self.full:
+                    return
+
+    def divide(self, encoded: Encoded, max_tokens: int) -> list[Batch]:
+        """See `Layout`; features that are not kept are computed."""
+        cached = self.cache.get if self.cache is not None else lambda _: None
+        features = [cached(_name(row)) for row in encoded]
+        missing = [index for index, feature in enumerate(features) if feature is None]
+        for places, computed in self._compute([encoded[i] for i in missing], max_tokens):
+            for place, feature in zip(places, computed, strict=True):
+                features[missing[place]] = feature
+        rows = [dict(r, features=f) for r, f in zip(encoded, features, strict=True)]
+        return self.layout.divide(rows, max_tokens)
+
+    def _compute(
+        self, encoded: Encoded, max_tokens: int
+    ) -> Iterator[tuple[list[int], list[Tensor]]]:
+        """Run the frozen part, one batch after another, and keep what fits.
+
+        Yields which of `encoded` were in a batch, and the features of each: `[tokens, H]` in the
+        order in which its layout has them, or `[K, H]`.
+        """
+        if not encoded:
+            return
+        for batch in self.model.layout.divide(encoded, max_tokens):
+            started = time.monotonic()
+            with self._computing():
+                hidden = _hidden(self._run(batch))
+            places = batch["position"].tolist()
+            features = [f.cpu() for f in self._per_ranking(hidden, batch, encoded)]
+            if self.cache is not None and not self.full:
+                named = {_name(encoded[i]): f for i, f in zip(places, features, strict=True)}
+                self.full = not self.cache.put(named)
+            self.computed += len(places)
+            self.seconds += time.monotonic() - started
+            yield places, features
+
+    def _per_ranking(self, hidden: Tensor, batch: Batch, encoded: Encoded) -> Sequence[Tensor]:
+        rankings = [encoded[place] for place in batch["position"].tolist()]
+        if isinstance(self.layout, Pooled):
+            pooled = _pool(hidden, batch, self.model.pooling)
+            return pooled.split([len(ranking["input_ids"]) for ranking in rankings])
+        if isinstance(self.layout, Flat):
+            return hidden[0].split([unique_tokens(ranking) for ranking in rankings])
+        present = batch["attention_mask"].bool().to(hidden.device)
+        return hidden[present].split([sum(map(len, r["input_ids"])) for r in rankings])
+
+    def _key(self) -> str:
+        """A digest of all that decides features, but for the tokens."""
+        digest = hashlib.blake2b(digest_size=16)
+        config = {k: v for k, v in self.inner.config.to_dict().items() if k not in ONLY_NAMES}
+        config["transformers_version"] = transformers.__version__
+        pooling = self.model.pooling if isinstance(self.layout, Pooled) else None
+        layout = type(self.model.layout).__name__
+        about = [config, layout, pooling, len(self.modules), str(self.model.dtype)]
+        digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+        for name, parameter in sorted(self.parameters.items()):
+            digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
+            digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    # ---- stand-ins ----
+
+    def _run(self, batch: Batch) -> Any:
+        """What the last frozen module gives for a batch, without dropout; no more is run."""
+        inner, name = self.inner, self.modules[-1]
+        last = inner.get_submodule(name)
+
+        def stop(*args: Any, **kwargs: Any) -> Any:
+            raise _Reached(last(*args, **kwargs))
+
+        training = inner.training
+        inner.eval()
+        try:
+            with _exchanged(inner, {name: _StandIn(last, stop)}):
+                inner(**self._inputs(batch))
+        except _Reached as reached:
+            return reached.output
+        finally:
+            inner.train(training)
+        raise RuntimeError(f"{name} is no part of its forward pass")
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """No gradients, and matrix products in the model's own precision."""
+        low = self.model.dtype != torch.float32
+        dtype = self.model.dtype if low else torch.bfloat16
+        with torch.no_grad(), torch.autocast(self.model.device.type, dtype, enabled=low):
+            yield
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        return {
+            key: value.to(self.model.device) if isinstance(value, Tensor) else value
+            for key, value in model_inputs(batch).items()
+        }
+
+    @contextmanager
+    def given(self, features: Tensor) -> Iterator[None]:
+        """Within the block the model computes no frozen module, but takes these features."""
+
+        def answer(*_: Any, **__: Any) -> Any:
+            return self._as_output(features)
+
+        real = {name: self.inner.get_submodule(name) for name in self.modules}
+        with _exchanged(self.inner, {name: _StandIn(r, answer) for name, r in real.items()}):
+            yield
+
+    def difference(self) -> float:
+        """Of the rewards of small rankings from features to those of the whole model, at most,
+        relative to the rewards where those are above 1."""
+        encoded = _small_rankings(self.model)
+        rewards = []
+        for layout in (self.model.layout, self):
+            (batch,) = layout.divide(encoded, 10**6)
+            with self._computing():
+                rewards.append(self.inner(**self._inputs(batch)).logits[:, 0].float())
+        whole, ours = rewards
+        return ((ours - whole).abs() / whole.abs().clamp(min=1)).max().item()
+
+
+class _TakesFeatures:
+    """Mixed into a classifier: `features` in its inputs stand for the frozen modules' work."""
+
+    given: Callable[[Tensor], Any]
+
+    def forward(self, input_ids: Tensor, features: Tensor | None = None, **inputs: Any) -> Any:
+        if features is None:
+            return super().forward(input_ids, **inputs)  # type: ignore[misc]
+        with self.given(features):
+            return super().forward(input_ids, **inputs)  # type: ignore[misc]
+
+
+class _StandIn(nn.Module):
+    """Stands where `real` stood, and answers for it."""
+
+    def __init__(self, real: nn.Module, answer: Callable[..., Any]) -> None:
+        super().__init__()
+        self.__dict__["real"] = real  # past nn.Module, since it is no part of this one
+        self.answer = answer
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.answer(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["real"], name)  # models ask their layers for this and that
+
+
+class _Reached(Exception):  # noqa: N818  it is no error
+    """Carries what the last frozen module gave out of the forward pass."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+@contextmanager
+def _exchanged(model: nn.Module, stand_ins: dict[str, nn.Module]) -> Iterator[None]:
+    real = {name: model.get_submodule(name) for name in stand_ins}
+    try:
+        for name, module in stand_ins.items():
+            model.set_submodule(name, module)
+        yield
+    finally:
+        for name, module in real.items():
+            model.set_submodule(name, module)
+
+
+def _hidden(output: Any) -> Tensor:
+    """The hidden states in what a module gives, alone or before others."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def _made_like(output: Any) -> Callable[[Tensor], Any]:
+    """What makes hidden states into such an output; of what comes with them nothing is left."""
+    if isinstance(output, Tensor):
+        return lambda hidden: hidden
+    if isinstance(output, tuple):
+        others = (None,) * (len(output) - 1)
+        return lambda hidden: (hidden, *others)
+    made = type(output)
+    return lambda hidden: made(last_hidden_state=hidden)
+
+
+def _pool(hidden: Tensor, batch: Batch, pooling: str) -> Tensor:
+    """`[N, H]`, what the head looks at of each completion; the mean in float32."""
+    if pooling == "cls":
+        return hidden[:, 0]  # of a flat batch, too: see `classifier`
+    if "segments" in batch:
+        places = batch["segments"].rows().to(hidden.device)
+        present, rows = places >= 0, hidden[0][places.clamp(min=0)]
+    else:
+        present, rows = batch["attention_mask"].bool().to(hidden.device), hidden
+    if pooling == "last":
+        return rows[torch.arange(len(rows), device=rows.device), present.sum(1) - 1]
+    present = present.unsqueeze(2)
+    return (rows.float() * present).sum(1) / present.sum(1)
+
+
+def _parameters_behind(output: Tensor) -> Iterator[Tensor]:
+    """The parameters that `output` was computed from, found in the graph that autograd keeps."""
+    seen, waiting = set(), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            if hasattr(node, "variable"):
+                yield node.variable
+            waiting += [before for before, _ in node.next_functions]
+
+
+def _layers(model: Any) -> list[str]:
+    """The names of the base model's layers, from bottom to top."""
+    base, count = model.base_model, model.config.get_text_config().num_hidden_layers
+    lists = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
+    outer = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
+    if len(outer) != 1:
+        raise PlauditError(
+            f"freeze_layers: {type(base).__name__} has no one list of its {count} layers; choose "
+            "0 or -1"
+        )
+    return [f"{outer[0]}.{number}" for number in range(count)]
+
+
+def _name_of(model: nn.Module, wanted: nn.Module) -> str:
+    return next(name for name, module in model.named_modules() if module is wanted)
+
+
+def _small_rankings(model: RewardModel) -> list[dict[str, Any]]:
+    return small_rankings(model.encoding.kind, model.encoding.tokenizer.pad_token_id)
+
+
+def _name(row: dict[str, Any]) -> bytes:
+    """A digest of an encoded ranking's tokens, as the cache names it."""
+    digest = hashlib.blake2b(digest_size=16)
+    rows = row["input_ids"]
+    digest.update(np.array([row["shared"], *map(len, rows)], dtype=np.int64).tobytes())
+    for ids in [*rows, *(row.get("token_type_ids") or [])]:
+        digest.update(np.array(ids, dtype=np.int32).tobytes())
+    return digest.digest()
