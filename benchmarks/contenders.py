@@ -383,8 +383,14 @@ class Trl:
     def compare(self, reference: Path, folder: Path) -> tuple[float, float]:
         """Largest relative differences of rewards and gradients, as this contender trains."""
         pairs = datasets.Dataset.from_list(self.pairs(self.case.short))
+        # Batches of equal size, so that their mean is the mean over all pairs.
+        size = math.gcd(len(pairs), self.batch_size)
         trainer = self.new_trainer(
-            pairs, folder, per_device_train_batch_size=len(pairs), max_grad_norm=0
+            pairs,
+            folder,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=len(pairs) // size,
+            max_grad_norm=0,
         )
         model: Any = trainer.model
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=trainer.args.bf16):
