@@ -46,6 +46,7 @@ from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from plaudit import Ranking, RewardModel, Settings, load_rankings
+from plaudit.memory import keep_freed_memory
 from plaudit.model.encoding import Encoding, plain_text
 from plaudit.model.reward_model import compute_dtype
 from plaudit.training.run import build_trainer, encoded, load_base
@@ -273,7 +274,7 @@ class Plaudit:
 
     def __init__(self, case: Case, dtype: str, layout: str | None = None, **settings: Any) -> None:
         self.case, self.dtype, self.layout = case, dtype, layout
-        if layout is not None and "layout" in Settings.model_fields:
+        if layout is not None:
             settings["layout"] = layout
         self.settings = {"data": "-", "base": case.start, "dtype": dtype, **settings}
         self.trainer: Any = None
@@ -310,11 +311,14 @@ class Trl:
     """TRL's `RewardTrainer` on the pairs that the rankings make: with its defaults, or `tuned`.
 
     Tuned means: no gradient checkpointing, the faster precision, pairs sorted by length and read in
-    sequence, a batch size that was tried. Its model is transformers' own classifier.
+    sequence, a batch size that was tried, and an allocator that keeps freed memory, as plaudit's
+    does. Its model is transformers' own classifier.
     """
 
     def __init__(self, case: Case, tuned: bool = False, batch_size: int = 8, **config: Any) -> None:
         self.case, self.tuned, self.config = case, tuned, config
+        if tuned:
+            keep_freed_memory()
         self.batch_size = batch_size
         self.trainer: Any = None
 

@@ -1,15 +1,17 @@
 """Whole optimiser steps of plaudit and of TRL: how fast, how much memory, how exact.
 
-From tokens in memory to updated weights, collation included. Contenders train one after another on
-the same rankings from the same model, round by round; TRL trains on all pairs that the rankings
-make, in as many of its steps as that takes. Every round has other rankings, and the first one is
-not counted: there compilers compile, and the tuned TRL tries its batch sizes.
+From tokens in memory to updated weights, collation included. plaudit and a contender train in turn
+on the same rankings from the same model, round by round, then plaudit and the next contender; TRL
+trains on all pairs that the rankings make, in as many of its steps as that takes. Every round has
+other rankings, and the first one is not counted: there the tuned TRL tries its batch sizes.
 
     python benchmarks/train_speed.py RANKED.csv [--case ranked-decoder] [--json FILE]
 """
 
+import itertools
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,14 +33,19 @@ from contenders import (
     spread,
 )
 
-from plaudit import Settings
+from plaudit import Ranking
 
-CONTENDERS = ("plaudit", "plaudit padded", "trl tuned", "trl default")
+PEERS = ("plaudit padded", "trl tuned", "trl default")
 
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0], list(BASES))
-    parser.add_argument("--contender", action="append", choices=CONTENDERS, help="may be repeated")
+    parser.add_argument(
+        "--contender",
+        action="append",
+        choices=PEERS,
+        help="plaudit against this one only; may be repeated",
+    )
     parser.add_argument("--trl-batch-sizes", default="4,8,16", help="pairs, tried by `trl tuned`")
     options = parser.parse_args()
     quiet_libraries()
@@ -46,8 +53,6 @@ def main() -> None:
     result = {"machine": machine(dtype, options.threads), "cases": {}}
     print(*(f"{key} {value}" for key, value in result["machine"].items()), sep=", ")
     print("`trl default` computes under bfloat16 autocast, as its defaults say, whatever the dtype")
-    if "layout" not in Settings.model_fields:
-        print("plaudit has one layout, the padded one")
     for name in options.case or BASES:
         with tempfile.TemporaryDirectory() as folder:
             result["cases"][name] = race(name, Path(folder), dtype, options)
@@ -63,45 +68,26 @@ def race(name: str, folder: Path, dtype: str, options: Any) -> dict[str, Any]:
     per_step = len(case.rounds[0])
     print(f"\n{name}: {per_step} rankings a step, {median(tokens[1:]):,.0f} unique tokens")
 
-    racers = {}
-    for contender in options.contender or CONTENDERS:
-        sizes = [int(size) for size in options.trl_batch_sizes.split(",")]
-        racers[contender] = warmed_up(contender, case, dtype, folder, sizes, options.threads)
-    seconds: dict[str, list[float]] = {contender: [] for contender in racers}
-    for rankings in case.rounds[1:]:
-        for contender, racer in racers.items():
-            racer.remote("prepare", rankings, racer.folder)
-            seconds[contender].append(racer.remote("train"))
-            print(f"  {contender}: {seconds[contender][-1]:.2f} s", flush=True)
-    peaks = {contender: racer.remote("peak_memory") for contender, racer in racers.items()}
-
     reference = Remote(options.threads, Reference, case)
     reference("save", folder / "reference.pt")
     reference.stop()
-    rows = {}
-    for contender, racer in racers.items():
-        check = folder / f"{contender} compared"
-        check.mkdir()
-        rewards, gradients = racer.remote("compare", folder / "reference.pt", check)
-        racer.remote.stop()
-        rows[contender] = {
-            "seconds": seconds[contender],
-            "optimiser_steps": racer.steps,
-            "rankings_per_second": median(per_step / s for s in seconds[contender]),
-            "unique_tokens_per_second": median(
-                t / s for t, s in zip(tokens[1:], seconds[contender], strict=True)
-            ),
-            "peak_memory_gib": peaks[contender],
-            "memory_before_first_step_gib": racer.memory_before,
-            "first_train_seconds": racer.first_seconds,
-            "batch_size": racer.batch_size,
-            "batch_sizes_tried": racer.tried,
-            "relative_difference_of_rewards": rewards,
-            "relative_difference_of_gradients": gradients,
-        }
-        if "plaudit" in racers:
-            ratios = [t / p for t, p in zip(seconds[contender], seconds["plaudit"], strict=True)]
-            rows[contender] |= {"plaudit_is_times_faster": spread(ratios)}
+    sizes = [int(size) for size in options.trl_batch_sizes.split(",")]
+    plaudit = Racer(case, folder / "plaudit", options.threads, Plaudit, dtype=dtype)
+    ours: list[float] = []
+    rows = {"plaudit": {}}
+    for contender in options.contender or PEERS:
+        # Two at a time, since all together would not fit into the memory of a small machine.
+        peer = warmed_up(contender, case, dtype, folder, sizes, options.threads)
+        duel = []
+        for rankings in case.rounds[1:]:
+            duel.append((plaudit.run(rankings), peer.run(rankings)))
+            print(f"  plaudit {duel[-1][0]:.2f} s, {contender} {duel[-1][1]:.2f} s")
+        ours += [mine for mine, _ in duel]
+        rows[contender] = peer.report([theirs for _, theirs in duel], per_step, tokens[1:])
+        rows[contender] |= {"plaudit_is_times_faster": spread([t / m for m, t in duel])}
+        rows[contender] |= peer.compared(folder / "reference.pt")
+    rows["plaudit"] = plaudit.report(ours, per_step, tokens[1:])
+    rows["plaudit"] |= plaudit.compared(folder / "reference.pt")
     print_table(rows)
     return {"rankings_per_step": per_step, "unique_tokens": tokens[1:], "contenders": rows}
 
@@ -119,15 +105,44 @@ class Racer:
         self.memory_before = self.remote("peak_memory")
         self.first_seconds = self.remote("train")
 
+    def run(self, rankings: Sequence[Ranking]) -> float:
+        """Seconds of training on these rankings."""
+        self.remote("prepare", rankings, self.folder)
+        return self.remote("train")
+
+    def report(self, seconds: list[float], per_step: int, tokens: list[int]) -> dict[str, Any]:
+        """What the timed rounds say, every round of `tokens` having been run as often."""
+        rounds = zip(seconds, itertools.cycle(tokens), strict=False)
+        return {
+            "seconds": seconds,
+            "optimiser_steps": self.steps,
+            "rankings_per_second": median(per_step / s for s in seconds),
+            "unique_tokens_per_second": median(t / s for s, t in rounds),
+            "peak_memory_gib": self.remote("peak_memory"),
+            "memory_before_first_step_gib": self.memory_before,
+            "first_train_seconds": self.first_seconds,
+            "batch_size": self.batch_size,
+            "batch_sizes_tried": self.tried,
+        }
+
+    def compared(self, reference: Path) -> dict[str, float]:
+        """How exact it is; then it ends."""
+        check = self.folder / "compared"
+        check.mkdir()
+        rewards, gradients = self.remote("compare", reference, check)
+        self.remote.stop()
+        return {
+            "relative_difference_of_rewards": rewards,
+            "relative_difference_of_gradients": gradients,
+        }
+
 
 def warmed_up(
     contender: str, case: Case, dtype: str, folder: Path, sizes: list[int], threads: int | None
 ) -> Racer:
     """The contender after the first round; of the tuned TRL the one with the best batch size."""
     place = folder / contender
-    if contender == "plaudit":
-        racer = Racer(case, place, threads, Plaudit, dtype=dtype)
-    elif contender == "plaudit padded":
+    if contender == "plaudit padded":
         racer = Racer(case, place, threads, Plaudit, dtype=dtype, layout="padded")
     elif contender == "trl default":
         racer = Racer(case, place, threads, Trl, batch_size=8)
