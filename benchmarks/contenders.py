@@ -317,8 +317,6 @@ class Trl:
 
     def __init__(self, case: Case, tuned: bool = False, batch_size: int = 8, **config: Any) -> None:
         self.case, self.tuned, self.config = case, tuned, config
-        if tuned:
-            keep_freed_memory()
         self.batch_size = batch_size
         self.trainer: Any = None
 
@@ -352,6 +350,8 @@ class Trl:
 
     def new_trainer(self, data: Any, folder: Path, **config: Any) -> RewardTrainer:
         """TRL's trainer on the case's start."""
+        if self.tuned:
+            keep_freed_memory()
         tuned = {"gradient_checkpointing": False, "train_sampling_strategy": "sequential"}
         types = "chosen_types" in data.column_names
         tokenizer = self.case.encoding.tokenizer

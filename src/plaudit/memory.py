@@ -17,5 +17,6 @@ def keep_freed_memory() -> None:
     """Have glibc reuse freed blocks of up to 1 GiB, for the rest of the process's life."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        # Older versions take no more than 32 MiB, and answer 0.
+        if libc.mallopt(M_MMAP_THRESHOLD, 2**30) or libc.mallopt(M_MMAP_THRESHOLD, 2**25):
+            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -92,6 +92,21 @@ def test_rewards_and_gradients_are_those_of_padded_rows(name, pooling, data, bot
     assert_same(ours, our_gradients, theirs, their_gradients)
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bert"])
+def test_gradient_checkpointing_changes_nothing(name, base):
+    rows = [[9, 8, 7, 6], [9, 8, 5], [9, 8, 4, 3, 2, 11]]
+    ranking = {"input_ids": rows, "shared": 0 if name == "bert" else 2, "length": 6}
+    ranking |= {"ranks": [0, 1, 2], "margin": 0.0, "weight": 1.0}
+    model = RewardModel.load(base(name), dtype="float32", layout="flat")
+    expected, gradients = rewards_and_gradients(model, [ranking])
+    model.model.gradient_checkpointing_enable()
+    for module in model.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model.model.train()  # transformers checkpoints in training mode only
+    assert_same(*rewards_and_gradients(model, [ranking]), expected, gradients)
+
+
 @pytest.mark.parametrize("name", ["modernbert", "mistral"])
 def test_a_sliding_window_is_seen(name, base, tmp_path):
     """Rows longer than the window, or it would not matter."""

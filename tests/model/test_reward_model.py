@@ -55,6 +55,24 @@ def rewards_alone(model, some):
     return rewards
 
 
+@pytest.mark.parametrize("name", ["llama", "bert", "deberta-v2"])
+def test_more_completions_than_fit_into_a_batch_are_scored_in_parts(name, reward_model):
+    model = reward_model(name)
+    prompts = [("What is two plus two?", ["It is four" + "!" * n for n in range(20)]), ("A", ["B"])]
+    whole = list(model.score_all(prompts))
+    parts = replace(model, max_tokens_per_batch=60)
+    for ours, theirs in zip(parts.score_all(prompts), whole, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_completions_of_one_prompt_need_not_come_together(reward_model):
+    model = reward_model("llama")
+    asked = [("A", ["one"]), ("B", ["two", "three"]), ("A", ["four", "one"]), ("A", [])]
+    alone = [[model.score(prompt, text) for text in texts] for prompt, texts in asked]
+    for ours, theirs in zip(model.score_all(asked), alone, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
 def flat(rewards):
     return [reward for of_prompt in rewards for reward in of_prompt]
 

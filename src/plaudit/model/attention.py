@@ -3,8 +3,9 @@
 A model behind transformers' attention interface hands queries, keys and values `[1, H, T, D]` of
 all tokens to `flat_attention`, together with the `segments` that its own forward was given. Every
 completion attends to the tokens it shares with its siblings and to its own, as if it stood alone in
-a row; the shared ones attend among themselves, once. Nothing else in a transformer mixes tokens, so
-this is all that the flat layout needs. Without `segments` it is transformers' own SDPA.
+a row; the shared ones attend among themselves, once. This is all that the flat layout needs of a
+model in which nothing but attention mixes tokens; `classifier.try_flat` finds out whether it is
+one. Without `segments` it is transformers' own SDPA.
 """
 
 import functools
@@ -75,7 +76,9 @@ class Segments:
                 return same_row & _sees(positions[query], positions[key], causal, window)
 
             total = len(part)
-            self._masks[causal, window, device] = create_block_mask(
+            # Uncompiled it would fill T² bytes on the way to the blocks.
+            create = compiled(create_block_mask) if device.type == "cuda" else create_block_mask
+            self._masks[causal, window, device] = create(
                 sees, None, None, total, total, device=str(device)
             )
         return self._masks[causal, window, device]
@@ -155,10 +158,12 @@ def attend_by_parts(
 ) -> Tensor:
     """One call of PyTorch's SDPA for each completion, and for the tokens that a ranking shares.
 
-    No product is computed in vain, and the backward pass of `split` and `cat` is `cat` and `split`,
-    never a scatter. Many small calls suit a CPU. Shapes are those of `flat_attention`; returns
-    `[1, H, T, D]`.
+    The backward pass of `split` and `cat` is `cat` and `split`, never a scatter. Many small calls
+    suit a CPU. Shapes are those of `flat_attention`; returns `[1, H, T, D]`.
     """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:  # not every device's SDPA knows grouped heads together with a mask
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
     queries, keys, values = (x.split(segments.lengths, dim=2) for x in (query, key, value))
     outputs, part = [], 0
     for shared, own in segments.rankings:
@@ -168,25 +173,27 @@ def attend_by_parts(
                 k, v = keys[part], values[part]
                 if number and shared:
                     k, v = torch.cat([keys[prefix], k], 2), torch.cat([values[prefix], v], 2)
-                mask = _mask(length, k.shape[2], causal, window, k.device)
+                seen = _seen(length, k.shape[2], causal, window, k.device)
                 outputs.append(
                     scaled_dot_product_attention(
-                        queries[part], k, v, mask, dropout, scale=scale,
-                        enable_gqa=query.shape[1] != key.shape[1],
+                        queries[part], k, v, dropout_p=dropout, scale=scale, **seen
                     )
-                )  # fmt: skip
+                )
             part += 1
     return torch.cat(outputs, dim=2)
 
 
-def _mask(
+def _seen(
     queries: int, keys: int, causal: bool, window: int | None, device: torch.device
-) -> Tensor | None:
-    """`[S, L]`, true where a token is seen; the queries are the last of the keys' positions."""
-    if not causal and (window is None or window >= keys):
-        return None
+) -> dict[str, Any]:
+    """What tells SDPA which keys are seen; the queries are the last of the keys' positions."""
+    if window is None or window >= keys:
+        if not causal:
+            return {}
+        if queries == keys:
+            return {"is_causal": True}
     positions = torch.arange(keys, device=device)
-    return _sees(positions[keys - queries :, None], positions, causal, window)
+    return {"attn_mask": _sees(positions[keys - queries :, None], positions, causal, window)}
 
 
 def _sees(query: Tensor, key: Tensor, causal: bool, window: int | None) -> Tensor:
@@ -208,11 +215,13 @@ def attend_in_blocks(
     """All completions in one call of FlexAttention, which leaves out blocks where nothing is seen.
 
     For a GPU, where it is compiled to one kernel (Dong et al. 2024, arXiv:2412.05496). On a CPU it
-    computes every product, which is slow but good for a test. Shapes are those of `flat_attention`;
-    returns `[1, H, T, D]`.
+    computes every product, forward only, which is slow but good for a test. Shapes are those of
+    `flat_attention`; returns `[1, H, T, D]`.
     """
+    # Under autocast, rotated queries and keys come in float32 and values do not.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     mask = segments.block_mask(causal, window, query.device)
-    flex = compiled_flex() if query.device.type == "cuda" else flex_attention
+    flex = compiled(flex_attention) if query.device.type == "cuda" else flex_attention
     return flex(
         query, key, value, block_mask=mask, scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
@@ -220,9 +229,9 @@ def attend_in_blocks(
 
 
 @functools.cache
-def compiled_flex() -> Any:
-    """FlexAttention as a kernel; compiled once for all lengths."""
-    return torch.compile(flex_attention, dynamic=True)
+def compiled(function: Any) -> Any:
+    """A function as a kernel; compiled once for all lengths."""
+    return torch.compile(function, dynamic=True)
 
 
 AttentionInterface.register(NAME, flat_attention)

@@ -134,13 +134,19 @@ class Pooled:
         return [batch]
 
 
-def model_inputs(batch: Batch) -> Batch:
-    """What of a batch goes into the model."""
+def model_inputs(batch: Batch, device: torch.device | None = None) -> Batch:
+    """What of a batch goes into the model, its tensors on `device` if one is given."""
     names = (
         *("input_ids", "attention_mask", "token_type_ids", "position_ids", "segments"),
         "features",  # what frozen layers gave: see `freezing`
     )
-    return {name: batch[name] for name in names if name in batch}
+    inputs = {name: batch[name] for name in names if name in batch}
+    if device is None:
+        return inputs
+    return {
+        name: value.to(device) if isinstance(value, Tensor) else value
+        for name, value in inputs.items()
+    }
 
 
 def unique_tokens(ranking: dict[str, Any]) -> int:

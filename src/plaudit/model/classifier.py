@@ -22,7 +22,7 @@ from plaudit.model.batches import Flat, Padded, model_inputs
 NO_MASK = torch.zeros(1, 1, 1, 1)
 
 
-class _Flat:
+class _HiddenFlat:
     """Mixed into a classifier: its hidden states of a batch that is laid flat."""
 
     def _hidden_flat(self, input_ids: Tensor, segments: Segments, **inputs: Any) -> Tensor:
@@ -33,7 +33,7 @@ class _Flat:
         ).last_hidden_state[0]
 
 
-class _LastToken(_Flat):
+class _LastToken(_HiddenFlat):
     """Mixed into a decoder's classifier: the head sees the last token of each row.
 
     Inputs: `input_ids[N, L]` and `attention_mask[N, L]`, padded on the right (on the left, absolute
@@ -63,7 +63,7 @@ class _LastToken(_Flat):
         return SequenceClassifierOutput(logits=self.score(pooled))  # type: ignore[attr-defined]
 
 
-class _MeanOfScores(_Flat):
+class _MeanOfScores(_HiddenFlat):
     """Mixed into `MeanScoreForSequenceClassification`: the same on a flat batch."""
 
     def forward(
@@ -142,8 +142,8 @@ def trunk(model: Any) -> Any:
     return base.encoder if pools_itself else base
 
 
-def why_not_flat(model: Any, kind: str, first_position: int) -> str:
-    """Why this model cannot run on the flat layout; empty, its attention set for it, if it can.
+def try_flat(model: Any, kind: str, first_position: int, max_length: int) -> str:
+    """Set the model's attention for the flat layout, or return why it cannot run on it.
 
     To be behind transformers' attention interface is not enough: a base model may mix tokens by
     other means, or find positions by itself. So a small batch is compared on both layouts.
@@ -159,8 +159,8 @@ def why_not_flat(model: Any, kind: str, first_position: int) -> str:
     if any(parameter.is_meta for parameter in model.parameters()):
         return ""  # its weights come later; another process, which has them, compares
     try:
-        difference = _flat_against_padded(model, kind, first_position)
-    except (NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        difference = _flat_against_padded(model, kind, first_position, max_length)
+    except Exception as error:  # what an architecture of its own ways may raise is anything
         reason = " ".join(str(error).split())[:100]
         difference, reason = float("inf"), f"{type(base).__name__} cannot run on it ({reason})"
     else:
@@ -171,21 +171,24 @@ def why_not_flat(model: Any, kind: str, first_position: int) -> str:
     return reason
 
 
-def _flat_against_padded(model: Any, kind: str, first_position: int) -> float:
-    """The largest difference of the rewards of two small rankings between the layouts, relative to
+def _flat_against_padded(model: Any, kind: str, first_position: int, max_length: int) -> float:
+    """The largest difference of the rewards of some small rankings between the layouts, relative to
     the rewards where those are above 1."""
     pad = model.config.pad_token_id
     encoded = small_rankings(kind, pad)
+    config = model.config.get_text_config()
+    windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
+    # A window shows only in a row that is longer.
+    longest = min(max([window for window in windows if window] or [0]) + 8, max_length)
+    words = encoded[0]["input_ids"][0]
+    row = (words * (longest // len(words) + 1))[:longest]
+    encoded.append({"input_ids": [row, row[1:]], "shared": 0, "length": longest})
     device = next(model.parameters()).device
     rewards = []
     for layout in (Padded(pad), Flat(first_position)):
-        (batch,) = layout.divide(encoded, 1000)
-        inputs = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in model_inputs(batch).items()
-        }
+        batch = layout.collate(encoded, range(len(encoded)))
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            rewards.append(model(**inputs).logits[:, 0].float())
+            rewards.append(model(**model_inputs(batch, device)).logits[:, 0].float())
     padded, flat = rewards
     difference = ((flat - padded).abs() / padded.abs().clamp(min=1)).max().item()
     return difference if difference == difference else float("inf")

@@ -20,12 +20,12 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from plaudit.console import say
 from plaudit.data.cells import BadCellError, fit
-from plaudit.data.rankings import Text
+from plaudit.data.rankings import Text, text_key
 from plaudit.errors import PlauditError
 from plaudit.files import writing_folder
 from plaudit.model import base_models, pt_file
 from plaudit.model.batches import Flat, Layout, Padded, model_inputs
-from plaudit.model.classifier import exact, why_not_flat
+from plaudit.model.classifier import exact, try_flat
 from plaudit.model.encoding import Encoding, count_truncation, describe_truncation
 from plaudit.model.modeling_mean import MeanScoreForSequenceClassification, without_pooler
 
@@ -185,9 +185,14 @@ class RewardModel:
         yield from self._score_window(window)
 
     def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
-        encoded = self.encoding.encode_texts(window)
+        # Completions of one prompt go together, in however many parts they came.
+        together: dict[str, tuple[Text, list[Text]]] = {}
+        for prompt, completions in window:
+            together.setdefault(text_key(prompt), (prompt, []))[1].extend(completions)
+        encoded = self.encoding.encode_texts(list(together.values()))
         count_truncation(encoded, self.truncation)
-        return self.rewards(encoded)
+        rewards = {key: iter(row) for key, row in zip(together, self.rewards(encoded), strict=True)}
+        return [list(islice(rewards[text_key(p)], len(completions))) for p, completions in window]
 
     def warn_if_untrained(self) -> None:
         """Say so when the head is new: its rewards are random numbers."""
@@ -202,24 +207,26 @@ class RewardModel:
 
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
         """Rewards of encoded prompts, K numbers for each, batched to the token budget."""
-        results: list[list[float]] = [[] for _ in encoded]
-        scorable = [index for index, row in enumerate(encoded) if row["length"]]
-        if not scorable:
+        results: list[list[float]] = [[0.0] * len(row.get("input_ids", ())) for row in encoded]
+        pieces = [
+            (index, start, piece)
+            for index, row in enumerate(encoded)
+            for start, piece in _pieces(row, self.max_tokens_per_batch)
+        ]
+        if not pieces:
             return results
-        batches = self.layout.divide([encoded[i] for i in scorable], self.max_tokens_per_batch)
+        batches = self.layout.divide([piece for *_, piece in pieces], self.max_tokens_per_batch)
         for batch in batches:
             rewards = iter(self._forward(batch).tolist())
             for position in batch["position"].tolist():
-                index = scorable[position]
-                results[index] = list(islice(rewards, len(encoded[index]["input_ids"])))
+                index, start, piece = pieces[position]
+                size = len(piece["input_ids"])
+                results[index][start : start + size] = islice(rewards, size)
         return results
 
     @torch.inference_mode()
     def _forward(self, batch: dict[str, Any]) -> Tensor:
-        inputs = {
-            name: value.to(self.device) if isinstance(value, Tensor) else value
-            for name, value in model_inputs(batch).items()
-        }
+        inputs = model_inputs(batch, self.device)
         self.model.eval()
         low = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype if low else torch.bfloat16, enabled=low):
@@ -236,6 +243,19 @@ class RewardModel:
         """
         with writing_folder(folder) as partial:
             save_model(self.model, self.encoding, self.pooling, partial)
+
+
+def _pieces(row: dict[str, Any], max_tokens: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """An encoded prompt in parts of so many completions as fit into a batch, each with the place of
+    its first one. To be scored, unlike to be trained on, completions need not be together."""
+    size = max(max_tokens // max(row["length"], 1), 1)
+    for start in range(0, len(row.get("input_ids", ())), size):
+        some = {
+            name: row[name][start : start + size]
+            for name in ("input_ids", "token_type_ids")
+            if name in row
+        }
+        yield start, some | {"length": row["length"], "shared": row["shared"]}
 
 
 def save_model(model: Any, encoding: Encoding, pooling: Pooling, folder: Path) -> None:
@@ -335,7 +355,9 @@ def _resolve_max_length(
 
 def _choose_layout(asked: LayoutName, model: Any, encoding: Encoding) -> Layout:
     first_position = base_models.first_position(model)
-    reason = why_not_flat(model, encoding.kind, first_position) if asked != "padded" else ""
+    reason = ""
+    if asked != "padded":
+        reason = try_flat(model, encoding.kind, first_position, encoding.max_length)
     if asked == "flat" and reason:
         raise PlauditError(f"layout: flat does not suit this model: {reason}; choose auto")
     if asked == "padded" or reason:

@@ -453,7 +453,11 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_base(settings: Settings) -> RewardModel:
-    """The base model under a new head."""
+    """The base model under a new head, where this process will train it.
+
+    There the layout is tried, too. Only FSDP wants a model that is still on the CPU.
+    """
+    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
     return RewardModel.load(
         settings.base,
         pooling=settings.pooling,
@@ -462,7 +466,7 @@ def load_base(settings: Settings) -> RewardModel:
         separator=settings.separator,
         dtype=settings.dtype,
         layout=settings.layout,
-        device="cpu",  # the trainer moves it where its process runs
+        device="cpu" if fsdp else str(processes().device),
         seed=settings.seed,
     )
 
@@ -595,6 +599,8 @@ def training_arguments(settings: Settings, folder: Path, validate: bool) -> Rewa
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=best_device() == "cpu",
+        # Each process reads its own share of a stream: batches are no tensors to be sent around.
+        accelerator_config={"dispatch_batches": False},
         bf16=dtype == torch.bfloat16,
         disable_tqdm=True,
     )
