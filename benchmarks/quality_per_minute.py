@@ -189,7 +189,11 @@ def main() -> None:
     if ours is None:
         print(f"plaudit did not reach it in its {curves['plaudit'][-1][0] / 60:.2f} min")
     else:
-        print(f"plaudit reached it at {ours / 60:.2f} min: 1/{theirs / ours:.1f} of TRL's time")
+        print(
+            f"plaudit reached it at {ours / 60:.2f} min: 1/{theirs / ours:.1f} of TRL's time,",
+            end=" ",
+        )
+        print(f"1/{their_first / ours:.1f} of the time when TRL's curve was there first")
     draw(curves, final, options.plot)
     if options.json:
         result = {

@@ -1,5 +1,6 @@
 """Features come back as they were put, whoever else writes, whenever somebody is killed."""
 
+import os
 import subprocess
 import sys
 import time
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plaudit import PlauditError
-from plaudit.model.feature_cache import FeatureCache, default_folder
+from plaudit.model.feature_cache import RECORD, FeatureCache, default_folder
 
+R = RECORD.itemsize
 A, B, C = "a" * 32, "b" * 32, "c" * 32
 
 
@@ -56,7 +58,7 @@ def test_what_is_put_first_is_read_by_all(tmp_path_factory, batches):
     assert FeatureCache(folder, B, 10**6).get(name(0)) is None
 
 
-@pytest.mark.parametrize("lost", [0, 1, 31, 32])
+@pytest.mark.parametrize("lost", [0, 1, R - 1, R])
 @pytest.mark.parametrize("garbage", [0, 7, 1000])
 def test_a_kill_costs_no_more_than_what_was_being_written(tmp_path, lost, garbage):
     """Data come before their record, so a kill leaves data without one, or a part of a record."""
@@ -64,7 +66,7 @@ def test_a_kill_costs_no_more_than_what_was_being_written(tmp_path, lost, garbag
     cache.put({name(1): feature(1)})
     cache.put({name(2): feature(2)})
     with open(tmp_path / A / "index", "r+b") as file:
-        file.truncate(2 * 32 - lost)
+        file.truncate(2 * R - lost)
     with open(tmp_path / A / "data", "ab") as file:
         file.write(b"\xff" * garbage)
     again = FeatureCache(tmp_path, A, 10**6)
@@ -76,13 +78,66 @@ def test_a_kill_costs_no_more_than_what_was_being_written(tmp_path, lost, garbag
             assert torch.equal(reader.get(name(number)), feature(number))
 
 
-def test_data_that_somebody_cut_are_computed_anew(tmp_path):
+SPOILERS = {
+    "cut": lambda data: os.truncate(data, feature(1).nbytes + 5),
+    "emptied": lambda data: os.truncate(data, 0),
+    "deleted": lambda data: data.unlink(),
+    "garbled": lambda data: data.write_bytes(data.read_bytes()[:-1] + b"?"),
+    "zeroed": lambda data: data.write_bytes(bytes(data.stat().st_size)),
+}
+
+
+@pytest.mark.parametrize("reopened", [True, False])
+@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
+def test_of_spoilt_data_nothing_wrong_is_read(tmp_path, spoil, reopened):
     cache = FeatureCache(tmp_path, A, 10**6)
-    cache.put({name(1): feature(1), name(2): feature(2)})
-    with open(tmp_path / A / "data", "r+b") as file:
-        file.truncate(feature(1).nbytes + 5)
-    assert torch.equal(cache.get(name(1)), feature(1))
-    assert cache.get(name(2)) is None
+    cache.put({name(n): feature(n) for n in (1, 2)})
+    spoil(tmp_path / A / "data")
+    if reopened:
+        cache = FeatureCache(tmp_path, A, 10**6)
+    cache.put({name(n): feature(n) for n in (3, 4)})
+    for number in (1, 2, 3, 4):
+        read = cache.get(name(number))
+        assert read is None or torch.equal(read, feature(number))
+    cache.put({name(n): feature(n) for n in (1, 2, 3, 4)})
+    for reader in (cache, FeatureCache(tmp_path, A, 10**6)):
+        read = [reader.get(name(n)) for n in (1, 2, 3, 4)]
+        if reopened or spoil is not SPOILERS["deleted"]:  # whoever has it open writes on unseen
+            assert all(torch.equal(r, feature(n)) for n, r in enumerate(read, start=1))
+        assert all(r is None or torch.equal(r, feature(n)) for n, r in enumerate(read, start=1))
+    assert (tmp_path / A / "index").stat().st_size == 4 * R
+
+
+@given(place=st.integers(0, 2 * R - 1), byte=st.integers(0, 255))
+def test_a_spoilt_index_loses_features_and_garbles_none(tmp_path_factory, place, byte):
+    folder = tmp_path_factory.mktemp("cache")
+    FeatureCache(folder, A, 10**6).put({name(n): feature(n) for n in (1, 2)})
+    with open(folder / A / "index", "r+b") as file:
+        file.seek(place)
+        file.write(bytes([byte]))
+    cache = FeatureCache(folder, A, 10**6)
+    for number in (1, 2):
+        read = cache.get(name(number))
+        assert read is None or torch.equal(read, feature(number))
+    cache.put({name(n): feature(n) for n in (1, 2)})
+    assert all(torch.equal(cache.get(name(n)), feature(n)) for n in (1, 2))
+
+
+def test_a_full_disk_loses_nothing_of_what_was_kept(tmp_path):
+    """The system's bound on the size of a file stands for a disk that has no more room."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    cache = FeatureCache(tmp_path, A, 10**6)
+    cache.put({name(1): feature(1)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * feature(1).nbytes, before[1]))
+    try:
+        with pytest.raises(PlauditError, match=r"features_cache: .* cannot be written: File too"):
+            cache.put({name(n): feature(n) for n in range(2, 9)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert cache.size() == feature(1).nbytes + R
+    assert cache.put({name(2): feature(2)})
+    assert all(torch.equal(cache.get(name(n)), feature(n)) for n in (1, 2))
 
 
 WRITER = """
@@ -108,7 +163,7 @@ def test_two_processes_write_at_once(tmp_path):
     cache = FeatureCache(tmp_path, A, 10**7)
     assert len(cache) == 240
     assert all(torch.equal(cache.get(name(n)), feature(n)) for n in range(240))
-    assert cache.size() == 240 * (feature(0).nbytes + 32)  # nothing twice
+    assert cache.size() == 240 * (feature(0).nbytes + R)  # nothing twice
 
 
 def test_killed_while_writing(tmp_path):
@@ -147,6 +202,22 @@ def test_a_key_in_use_stays_and_the_bound_holds(tmp_path):
     assert all(torch.equal(used.get(name(n)), feature(n)) for n in range(5))
 
 
+def test_what_others_put_there_stays(tmp_path):
+    """Whatever its name looks like."""
+    theirs = [tmp_path / B / "thesis.txt", tmp_path / ("D" * 32) / "data", tmp_path / "notes"]
+    for file in theirs:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("of years" * 100)
+    linked = tmp_path.with_name(f"{tmp_path.name}-linked")
+    linked.mkdir()
+    (linked / "data").write_text("of years" * 100)
+    (tmp_path / C).symlink_to(linked)
+    cache = FeatureCache(tmp_path, A, 400)
+    assert cache.put({name(n): feature(n) for n in range(3)})  # it counts only what is its own
+    assert not cache.put({name(3): feature(3)})
+    assert all(file.read_text() for file in [*theirs, linked / "data"])
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PlauditError, match=r"features_cache: .*file cannot be written"):
@@ -158,4 +229,9 @@ def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):
     assert default_folder() == tmp_path / "plaudit" / "features"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_folder() == tmp_path / ".cache" / "plaudit" / "features"
+    assert default_folder().expanduser() == tmp_path / ".cache" / "plaudit" / "features"
+
+
+def test_without_a_home_folder_it_says_so(tmp_path):
+    with pytest.raises(PlauditError, match="features_cache: ~nobody-of-this-name/x is in no home"):
+        FeatureCache("~nobody-of-this-name/x", A, 1000)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -73,6 +74,22 @@ def rewards_and_gradients(model, layout, rankings, max_tokens):
             rewards[place] = part
     gradients = {n: p.grad for n, p in model.model.named_parameters() if p.grad is not None}
     return torch.cat(rewards), gradients
+
+
+def assert_refused(model, layers, said):
+    """And the model is left as it was."""
+
+    def state():
+        modes = [module.training for module in model.model.modules()]
+        return type(model.model), modes, [p.requires_grad for p in model.model.parameters()]
+
+    model.model.train()
+    next(model.model.parameters()).requires_grad_(False)
+    before = state()
+    with pytest.raises(PlauditError, match=f"freeze_layers: {said}"):
+        freeze(model, layers)
+    assert state() == before
+    assert not hasattr(model.model, "given")
 
 
 @pytest.mark.parametrize("layers", [1, -1])
@@ -234,6 +251,7 @@ def test_lora_trains_alike_on_both_layouts(ranked, base, tmp_path, name, pooling
         ("bert", {"freeze_layers": 3}, "freeze_layers: 3 is more than the 2 layers of BertModel"),
         ("bert", {"freeze_layers": -2}, "freeze_layers: -2 is not a whole number, -1 or more"),
         ("bert", {"freeze_layers": -1, "lora_r": 4}, "-1 leaves LoRA nothing to adapt"),
+        ("llama", {"freeze_layers": 2, "lora_r": 4}, "2 leaves LoRA nothing to adapt"),
         ("bert", {"features_cache": "/dev/null"}, "features_cache: /dev/null cannot be written"),
     ],
 )
@@ -250,5 +268,65 @@ def test_layers_that_share_more_than_hidden_states_are_refused(base):
     inner.embed_tokens.register_forward_hook(lambda *_: aside.clear())
     inner.layers[0].register_forward_hook(lambda *_: aside.update(factor=2))
     inner.norm.register_forward_hook(lambda _, __, output: output * aside.get("factor", 1))
-    with pytest.raises(PlauditError, match=r"freeze_layers: 1 does not suit LlamaModel"):
-        freeze(model, 1)
+    assert_refused(model, 1, r"1 does not suit LlamaModel .*; choose 0 or -1$")
+
+
+@pytest.mark.parametrize("layers", [0, -2])
+def test_no_number_of_layers_is_refused(base, layers):
+    assert_refused(load(base("llama")), layers, f"{layers} freezes nothing; choose 1 or more")
+
+
+def test_a_whole_base_model_that_does_not_suit_is_not_recommended_again(base):
+    model = load(base("llama"))
+    model.model.model.norm.register_forward_hook(lambda *_: torch.rand(()))  # no hidden states
+    assert_refused(model, -1, r"-1 does not suit LlamaModel .*; choose 0$")
+
+
+def key_of(model, tmp_path):
+    frozen = freeze(model, 1)
+    frozen.keep(tmp_path, 1)
+    return frozen.cache.folder.name
+
+
+def test_features_are_those_of_all_weights_and_buffers_below(base, tmp_path):
+    plain, again, frozen, other, turned, above = (load(base("llama")) for _ in range(6))
+    for model in (frozen, other):  # as somebody may have frozen them before
+        model.model.model.embed_tokens.requires_grad_(False)
+    other.model.model.embed_tokens.weight.data += 1
+    turned.model.model.rotary_emb.inv_freq *= 2
+    above.model.model.layers[1].mlp.up_proj.weight.data += 1
+    key = key_of(plain, tmp_path)
+    assert key_of(again, tmp_path) == key_of(frozen, tmp_path) == key_of(above, tmp_path) == key
+    assert len({key_of(other, tmp_path), key_of(turned, tmp_path), key}) == 3
+
+
+def test_training_goes_on_when_the_cache_can_no_longer_be_written(base, tmp_path, capsys):
+    model = load(base("llama"))
+    frozen = freeze(model, 1)
+    rankings = model.encoding.encode(RANKINGS)
+    expected, _ = rewards_and_gradients(model, frozen, rankings, 60)
+    frozen.keep(tmp_path / "features", 1)
+    shutil.rmtree(tmp_path / "features")
+    (tmp_path / "features").write_text("")
+    for _ in range(2):
+        rewards, _ = rewards_and_gradients(model, frozen, rankings, 60)
+        assert torch.allclose(rewards, expected, atol=1e-6)
+    said = capsys.readouterr().err
+    assert said.count(f"{tmp_path / 'features'} cannot be written") == 1
+    assert "this run goes on" in said
+
+
+def test_resuming_may_keep_features_elsewhere(ranked, base, tmp_path):
+    train(ranked, output=tmp_path / "run", **options(base("bert"), tmp_path))
+    (tmp_path / "run" / "metrics.json").unlink()
+    more = {"features_cache": str(tmp_path / "elsewhere"), "features_cache_gb": 2}
+    train(output=tmp_path / "run", resume=True, **more)
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+def test_the_report_is_of_all_processes(base):
+    frozen = freeze(load(base("bert")), -1)
+    frozen.found, frozen.computed, frozen.seconds = 3, 4, 1.5
+    other = torch.tensor([[10.0, 20.0, 7.0]])
+    report = frozen.report(lambda mine: torch.cat([mine, other]))
+    assert (report["found"], report["computed"], report["seconds"]) == (13, 24, 7.0)

@@ -3,12 +3,14 @@
 One folder holds them for all models, in a subfolder for each key: the key stands for everything
 that decides a feature besides the ranking's tokens. A subfolder has `data`, which only grows, and
 `index`, a record for each ranking, written after its data. So a kill at any moment costs what was
-being written and nothing else. Several processes may use the folder at once. What was used longest
-ago goes first when room is needed; what somebody uses right now never goes.
+being written and nothing else, and a record whose checksum does not fit counts for nothing. Several
+processes may use the folder at once. What was used longest ago goes first when room is needed; what
+somebody uses right now never goes, nor does anything that is not of this making.
 """
 
 import os
-import shutil
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +27,23 @@ try:
 except ImportError:  # Windows: one process at a time
     fcntl = None  # type: ignore[assignment]
 
-# The name is a digest of what the feature belongs to; `start` counts bytes.
+# The name is a digest of what the feature belongs to; `start` counts bytes; the checksum is of all
+# that is before it in the record, and of the data.
 RECORD = np.dtype(
-    [("name", "V16"), ("start", "<i8"), ("rows", "<i4"), ("width", "<u2"), ("dtype", "<u2")]
+    [
+        *(("name", "V16"), ("start", "<i8")),
+        *(("rows", "<i4"), ("width", "<u2"), ("dtype", "<u2")),
+        ("checksum", "<u4"),
+    ]
 )
+FILES = ("index", "data")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def default_folder() -> Path:
-    """`plaudit/features` where the user's caches are."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plaudit" / "features"
+    """`plaudit/features` where the user's caches are; `~` stands for the home folder."""
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(caches) / "plaudit" / "features"
 
 
 class FeatureCache:
@@ -46,7 +55,7 @@ class FeatureCache:
         max_bytes: that all keys together may take.
 
     Raises:
-        PlauditError: when the folder cannot be written.
+        PlauditError: when the folder cannot be written, or its `~` means nothing here.
 
     >>> import tempfile
     >>> cache = FeatureCache(tempfile.mkdtemp(), "0" * 32, max_bytes=10**6)
@@ -57,7 +66,13 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | Path, key: str, max_bytes: float) -> None:
-        self.root = Path(folder).expanduser()
+        try:
+            self.root = Path(folder).expanduser()
+        except RuntimeError as error:
+            raise PlauditError(
+                f"features_cache: {folder} is in no home folder that is known; give one without ~, "
+                "or features_cache_gb 0 to keep nothing"
+            ) from error
         self.folder = self.root / key
         self.max_bytes = max_bytes
         self._places: dict[bytes, Any] = {}
@@ -89,15 +104,22 @@ class FeatureCache:
         self._index.close()
 
     def get(self, name: bytes) -> Tensor | None:
-        """`[rows, width]`, read anew from disk; None where there is none."""
+        """`[rows, width]`, read anew from disk; None where there is none, or no whole one."""
         if name not in self:
             return None
-        _, start, rows, width, dtype = self._places[name]
-        feature = torch.empty(rows, width, dtype=DTYPES[dtype])
+        record = self._places[name]
+        feature = torch.empty(*_shape(record), dtype=DTYPES[record["dtype"]])
         buffer = feature.view(torch.uint8).numpy()
-        # Not a memory map: reading one beyond what another program left of the file is fatal.
-        self._data.seek(start)
-        return feature if self._data.readinto(buffer) == buffer.nbytes else None  # type: ignore[attr-defined]
+        try:
+            # Not a memory map: reading one beyond what another program left of the file is fatal.
+            self._data.seek(record["start"])
+            length = self._data.readinto(buffer)  # type: ignore[attr-defined]
+        except OSError:
+            length = 0
+        if length == buffer.nbytes and _checksum(record, buffer) == record["checksum"]:
+            return feature
+        del self._places[name]  # so that it may be put anew
+        return None
 
     def put(self, features: Mapping[bytes, Tensor]) -> bool:
         """Keep features `[rows, width]` by their names, of 16 bytes each.
@@ -108,54 +130,75 @@ class FeatureCache:
             PlauditError: when they cannot be written, as on a full disk.
         """
         blocks = {
-            name: feature.detach().cpu().contiguous().view(torch.uint8).numpy()
+            name: feature.detach().cpu().contiguous().view(torch.uint8).numpy().reshape(-1)
             for name, feature in features.items()
         }
         with self._locked():
             self._refresh()
+            self._clean_index()
             new = {name: block for name, block in blocks.items() if name not in self._places}
-            # A kill may have left something behind the last whole record.
-            end = max((int(p["start"]) + _size(p) for p in self._places.values()), default=0)
-            self._data.truncate(end)
-            self._index.truncate(self._read * RECORD.itemsize)
             room = self._room_for(sum(block.nbytes + RECORD.itemsize for block in new.values()))
-            records = []
-            for name, block in new.items():
-                room -= block.nbytes + RECORD.itemsize
-                if room < 0:
-                    break
-                rows, width = features[name].shape
-                records.append((name, end, rows, width, DTYPES.index(features[name].dtype)))
-                _append(self._data, block.data.cast("B"))
-                end += block.nbytes
-            os.fsync(self._data.fileno())  # a power cut must not keep the record without its data
-            _append(self._index, memoryview(np.array(records, RECORD).tobytes()))
+            begin = end = os.fstat(self._data.fileno()).st_size
+            records = b""
+            try:
+                for name, block in new.items():
+                    room -= block.nbytes + RECORD.itemsize
+                    if room < 0:
+                        break
+                    dtype = DTYPES.index(features[name].dtype)
+                    record = np.array((name, end, *features[name].shape, dtype, 0), RECORD)
+                    record["checksum"] = _checksum(record, block)
+                    records += record.tobytes()
+                    _append(self._data, block.data)
+                    end += block.nbytes
+                # A power cut must not keep the record without its data.
+                os.fsync(self._data.fileno())
+                _append(self._index, memoryview(records))
+            except OSError:
+                self._data.truncate(begin)
+                raise
             self._refresh()
-        return len(records) == len(new)
+        return len(records) == len(new) * RECORD.itemsize
 
     def _refresh(self) -> None:
         """Read the records that came to the index since it was last read."""
         count = os.fstat(self._index.fileno()).st_size // RECORD.itemsize
-        if count <= self._read:
+        if count == self._read:
             return
+        if count < self._read:  # another process has cleaned it
+            self._places, self._read = {}, 0
         self._index.seek(self._read * RECORD.itemsize)
         raw = self._index.read((count - self._read) * RECORD.itemsize)
-        records = np.frombuffer(raw, RECORD)
-        self._places.update({record["name"].tobytes(): record for record in records})
-        self._read = count
+        records = np.frombuffer(raw, RECORD, len(raw) // RECORD.itemsize)
+        self._read += len(records)
+        length = os.fstat(self._data.fileno()).st_size
+        for record in records:
+            sound = record["dtype"] < len(DTYPES) and record["start"] >= 0 <= record["rows"]
+            if sound and int(record["start"]) + _size(record) <= length:
+                self._places[record["name"].tobytes()] = record
+
+    def _clean_index(self) -> None:
+        """Take out of the index what a kill left of a record, and records that are no good."""
+        if len(self._places) == self._read:
+            self._index.truncate(self._read * RECORD.itemsize)
+            return
+        self._index.truncate(0)
+        good = b"".join(record.tobytes() for record in self._places.values())
+        _append(self._index, memoryview(good))
+        self._read = len(self._places)
 
     def _room_for(self, needed: int) -> float:
         """How many bytes fit, other keys having gone as far as so many are needed."""
-        sizes = {
+        others = {
             folder: sum(path.stat().st_size for path in folder.iterdir())
             for folder in self.root.iterdir()
-            if folder.is_dir() and len(folder.name) == 32
+            if folder.name != self.folder.name and _is_of_a_key(folder)
         }
-        for folder in sorted(sizes, key=_last_used):
-            short = sum(sizes.values()) + needed > self.max_bytes
-            if short and folder != self.folder and _evict(folder):
-                del sizes[folder]
-        return self.max_bytes - sum(sizes.values())
+        for folder in sorted(others, key=_last_used):
+            short = self.size() + sum(others.values()) + needed > self.max_bytes
+            if short and _evict(folder):
+                del others[folder]
+        return self.max_bytes - self.size() - sum(others.values())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -183,9 +226,26 @@ def _append(file: IO[bytes], block: memoryview) -> None:
         block = block[file.write(block) :]
 
 
-def _size(place: Any) -> int:
+def _shape(record: Any) -> tuple[int, int]:
+    return int(record["rows"]), int(record["width"])
+
+
+def _size(record: Any) -> int:
     """Bytes of a feature."""
-    return int(place["rows"]) * int(place["width"]) * DTYPES[place["dtype"]].itemsize
+    rows, width = _shape(record)
+    return rows * width * DTYPES[record["dtype"]].itemsize
+
+
+def _checksum(record: Any, block: np.ndarray) -> int:
+    own = RECORD["checksum"].itemsize
+    return zlib.crc32(block.data, zlib.crc32(record.tobytes()[:-own]))
+
+
+def _is_of_a_key(folder: Path) -> bool:
+    """Whether a `FeatureCache` made it, and nobody put anything else there."""
+    if not re.fullmatch("[0-9a-f]{32}", folder.name) or folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(path.name in FILES and path.is_file() for path in folder.iterdir())
 
 
 def _last_used(folder: Path) -> float:
@@ -194,12 +254,15 @@ def _last_used(folder: Path) -> float:
 
 
 def _evict(folder: Path) -> bool:
-    """Delete a key, unless a process has it open."""
-    if fcntl is not None and (folder / "index").exists():
-        with open(folder / "index", "rb") as index:
-            try:
-                fcntl.flock(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return False
-    shutil.rmtree(folder, ignore_errors=True)
+    """Delete a key, unless a process has it open or it is not this user's to delete."""
+    index = folder / "index"
+    try:
+        if fcntl is not None and index.exists():
+            with open(index, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError:
+        return False
     return True

@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Batch, Encoded, Flat, Layout, Pooled, model_inputs, unique_tokens
 from plaudit.model.classifier import small_rankings, trunk
-from plaudit.model.feature_cache import FeatureCache, default_folder
+from plaudit.model.feature_cache import RECORD, FeatureCache, default_folder
 from plaudit.model.reward_model import RewardModel
 
 FILL_AT_ONCE = 256  # rankings among which batches of rows alike in length are looked for
@@ -33,7 +34,7 @@ FILL_AT_ONCE = 256  # rankings among which batches of rows alike in length are l
 ONLY_NAMES = ("_name_or_path", "architectures", "auto_map", "dtype", "plaudit")
 
 
-def freeze(model: RewardModel, layers: int) -> "Frozen":
+def freeze(model: RewardModel, layers: int) -> "FrozenLayout":
     """Train `model` from now on without the embeddings and this many of its lowest layers.
 
     Args:
@@ -42,116 +43,198 @@ def freeze(model: RewardModel, layers: int) -> "Frozen":
         layers: 1 or more, or −1 for the whole base model. BERT's pooler, the layer between the
             first token and the head, counts as part of the head, as it does in other encoders.
 
+    Returns the layout to train with.
+
     Raises:
         PlauditError: when the model has fewer layers, or does not hand hidden states, and nothing
-            else that is trained, from each layer to the next.
+            else that is trained, from each layer to the next. The model is then as it was.
 
     >>> frozen = freeze(RewardModel.load("embedded:minilm"), 4)            # doctest: +SKIP
     >>> frozen.describe()                                                  # doctest: +SKIP
     'frozen: the embeddings and 4 of 6 layers, 19.0 of 22.6 M parameters'
     """
     inner, base = model.model, type(model.model.base_model).__name__
-    if any(parameter.is_meta for parameter in inner.parameters()):
-        raise PlauditError("freeze_layers: does not go with FSDP; choose LoRA instead")
-    layout: Layout
-    if layers == -1:
-        modules, said, layout = [_name_of(inner, trunk(inner))], "all but the head", Pooled()
-    else:
-        names = _layers(inner)
-        if layers > len(names):
-            raise PlauditError(
-                f"freeze_layers: {layers} is more than the {len(names)} layers of {base}; -1 "
-                "freezes the whole base model"
-            )
-        said = f"the embeddings and {layers} of {len(names)} layers"
-        modules, layout = names[:layers], model.layout
+    if layers < -1 or layers == 0:
+        raise PlauditError(f"freeze_layers: {layers} freezes nothing; choose 1 or more, or -1")
+    names = [_name_of(inner, trunk(inner))] if layers == -1 else _layers(inner)
+    if layers > len(names):
+        raise PlauditError(
+            f"freeze_layers: {layers} is more than the {len(names)} layers of {base}; -1 "
+            "freezes the whole base model"
+        )
     try:
-        frozen = Frozen(model, modules, said, layout)
+        modules = FrozenModules(model, names, layers)
+        frozen = FrozenLayout(modules, model.layout if layers != -1 else Pooled())
         difference = frozen.difference()
         reason = f"its rewards from kept features differ by {difference:.1g}"
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         difference, reason = float("inf"), " ".join(str(error).split())[:100]
     if not difference <= 1e-4:  # nor is NaN
+        instead = "0" if layers == -1 else "0 or -1"
         raise PlauditError(
-            f"freeze_layers: {layers} does not suit {base} ({reason}); choose 0 or -1"
+            f"freeze_layers: {layers} does not suit {base} ({reason}); choose {instead}"
         )
+    modules.install()
     return frozen
 
 
-class Frozen:
-    """The frozen part of a reward model; `freeze` makes it.
+class FrozenModules:
+    """The frozen part of a reward model: what belongs to it, and how to run it or leave it out.
 
-    It is the `Layout` to train with: its batches are those of the model's own layout, with the
-    `features` that leave the last frozen layer, `[1, T, H]` flat and `[N, L, H]` padded; or, with
-    the whole base model frozen, those of `Pooled`.
+    Args:
+        model: is not changed before `install`.
+        names: of the modules that can be frozen, from bottom to top.
+        layers: how many of them are, or −1 where the only one is all of the base model.
     """
 
-    def __init__(
-        self, model: RewardModel, modules: Sequence[str], said: str, layout: Layout
-    ) -> None:
+    def __init__(self, model: RewardModel, names: Sequence[str], layers: int) -> None:
         self.model = model
-        self.modules = modules  # names of the frozen ones, from bottom to top
-        self.layout = layout  # of the batches to train on
-        self.said = said
-        self.cache: FeatureCache | None = None
-        self.full = False  # something did not fit into the cache
-        self.found = self.computed = 0  # rankings, before training and in all
-        self.seconds = 0.0  # of computing
-        self.inner = inner = model.model
+        self.inner = model.model
+        self.names = names if layers == -1 else names[:layers]
+        self.whole = len(self.names) == len(names)
+        self.what = (
+            "all but the head"
+            if layers == -1
+            else f"the embeddings and {layers} of {len(names)} layers"
+        )
         (batch,) = model.layout.divide(_small_rankings(model), 10**6)
-        with torch.enable_grad():
-            output = self._run(batch)
+        with _all_trained(self.inner):
+            output = self._output(batch)
         self._as_output = _made_like(output)
         # Whatever has a part in the features, such as positions that all layers share, must stay.
         frozen = {id(parameter) for parameter in _parameters_behind(_hidden(output))}
-        frozen |= {id(p) for name in modules for p in inner.get_submodule(name).parameters()}
-        self.parameters = {name: p for name, p in inner.named_parameters() if id(p) in frozen}
+        for name in self.names:
+            frozen |= {id(parameter) for parameter in self.inner.get_submodule(name).parameters()}
+        self.parameters = {n: p for n, p in self.inner.named_parameters() if id(p) in frozen}
+
+    def install(self) -> None:
+        """Freeze the parameters, and let the model's forward pass take `features`."""
         for parameter in self.parameters.values():
             parameter.requires_grad_(False)
-        own = type(inner)
-        inner.__class__ = type(own.__name__, (_TakesFeatures, own), {"__module__": own.__module__})
-        inner.given = self.given
+        own = type(self.inner)
+        name = own.__name__
+        self.inner.__class__ = type(name, (_TakesFeatures, own), {"__module__": own.__module__})
+        self.inner.given = self.given
 
-    def describe(self) -> str:
-        """What is frozen, for the log."""
-        count = sum(parameter.numel() for parameter in self.parameters.values())
-        total = sum(parameter.numel() for parameter in self.inner.parameters())
-        return f"frozen: {self.said}, {count / 1e6:.1f} of {total / 1e6:.1f} M parameters"
-
-    def describe_cache(self) -> str:
-        """What was computed and found, for the log."""
-        if self.cache is None:
-            return "features_cache_gb is 0: frozen layers run anew each time"
-        said = (
-            f"frozen layers ran for {self.computed:,} rankings in {self.seconds:.1f} s, "
-            f"{self.found:,} were found; {self.cache.size() / 1e6:,.1f} MB in {self.cache.root}"
-        )
-        if self.full:
-            said += "; features_cache_gb leaves no room for more, the others run anew each time"
-        return said
-
-    def report(self) -> dict[str, Any]:
-        """The same for `metrics.json`; `computed` counts what was run anew each time, too."""
-        return {
-            "what": self.said,
-            "parameters": sum(parameter.numel() for parameter in self.parameters.values()),
-            "found": self.found,
-            "computed": self.computed,
-            "seconds": round(self.seconds, 1),
-            "cache_bytes": self.cache.size() if self.cache is not None else 0,
-        }
+    def size(self) -> int:
+        """How many parameters are frozen."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
 
     def pattern(self) -> str:
         """A regular expression for the names of all modules within the frozen ones."""
-        return f"({'|'.join(map(re.escape, self.modules))})\\..*"
+        return f"({'|'.join(map(re.escape, self.names))})\\..*"
+
+    def fingerprint(self) -> bytes:
+        """Of all in the model that decides the features."""
+        digest = hashlib.blake2b(digest_size=16)
+        config = {k: v for k, v in self.inner.config.to_dict().items() if k not in ONLY_NAMES}
+        config["transformers_version"] = transformers.__version__
+        about = [config, len(self.names), str(self.model.dtype)]
+        digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+        # Which buffers have a part in the features nobody knows; training changes none of them.
+        for name, tensor in sorted([*self.parameters.items(), *self.inner.named_buffers()]):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            flat = tensor.detach().cpu().reshape(-1).contiguous()
+            digest.update(flat.view(torch.uint8).numpy())
+        return digest.digest()
+
+    def run(self, batch: Batch) -> Tensor:
+        """The hidden states that leave the last frozen module, without gradients or dropout."""
+        with self.computing():
+            return _hidden(self._output(batch))
+
+    def _output(self, batch: Batch) -> Any:
+        """What the last frozen module gives for a batch; no more is run."""
+        name = self.names[-1]
+        last = self.inner.get_submodule(name)
+
+        def stop(*args: Any, **kwargs: Any) -> Any:
+            raise _Reached(last(*args, **kwargs))
+
+        try:
+            with _evaluating(self.inner), _exchanged(self.inner, {name: _StandIn(last, stop)}):
+                self.inner(**model_inputs(batch, self.model.device))
+        except _Reached as reached:
+            return reached.output
+        raise RuntimeError(f"{name} is no part of its forward pass")
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """No gradients, and matrix products in the model's own precision."""
+        low = self.model.dtype != torch.float32
+        dtype = self.model.dtype if low else torch.bfloat16
+        with torch.no_grad(), torch.autocast(self.model.device.type, dtype, enabled=low):
+            yield
+
+    @contextmanager
+    def given(self, features: Tensor) -> Iterator[None]:
+        """Within the block the model computes no frozen module, but takes these features."""
+
+        def answer(*_: Any, **__: Any) -> Any:
+            return self._as_output(features)
+
+        real = {name: self.inner.get_submodule(name) for name in self.names}
+        with _exchanged(self.inner, {name: _StandIn(r, answer) for name, r in real.items()}):
+            yield
+
+
+class FrozenLayout:
+    """The `Layout` to train a model with frozen modules on; `freeze` makes it.
+
+    Its batches are those of the model's own layout, with the `features` that leave the last frozen
+    layer, `[1, T, H]` flat and `[N, L, H]` padded; or, with the whole base model frozen, those of
+    `Pooled`.
+    """
+
+    def __init__(self, modules: FrozenModules, layout: Layout) -> None:
+        self.modules = modules
+        self.model = modules.model
+        self.layout = layout  # of the batches to train on
+        self.cache: FeatureCache | None = None
+        self.stopped = ""  # why nothing more is put into the cache
+        self.found = self.computed = 0  # rankings, before training and in all
+        self.seconds = 0.0  # of computing
+
+    def describe(self) -> str:
+        """What is frozen, for the log."""
+        total = sum(parameter.numel() for parameter in self.model.model.parameters())
+        share = f"{self.modules.size() / 1e6:.1f} of {total / 1e6:.1f} M parameters"
+        return f"frozen: {self.modules.what}, {share}"
+
+    def report(self, gather: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """What is frozen, and was found and computed, for `metrics.json`.
+
+        Args:
+            gather: collects the rows `[P, 3]` of P processes, all of which must call this.
+        """
+        mine = [[self.found, self.computed, self.seconds]]
+        every = gather(torch.tensor(mine, device=self.model.device))
+        found, computed, _ = every.sum(0).tolist()
+        return {
+            "what": self.modules.what,
+            "parameters": self.modules.size(),
+            "found": round(found),
+            "computed": round(computed),  # what was run anew each time counts each time
+            "seconds": round(every[:, 2].max().item(), 1),
+            "cache_bytes": self.cache.size() if self.cache is not None else 0,
+        }
+
+    def describe_cache(self, gather: Callable[[Tensor], Tensor]) -> str:
+        """The same for the log."""
+        report = self.report(gather)
+        if self.cache is None:
+            return "features_cache_gb is 0: frozen layers run anew each time"
+        return (
+            f"frozen layers ran for {report['computed']:,} rankings in {report['seconds']} s, "
+            f"{report['found']:,} were found; {report['cache_bytes'] / 1e6:,.1f} MB in "
+            f"{self.cache.folder}"
+        )
 
     def close(self) -> None:
         """Leave the cache to others. The model runs whole without `features`, as it always did."""
         if self.cache is not None:
             self.cache.close()
             self.cache = None
-
-    # ---- features ----
 
     def keep(self, folder: str | Path | None, gigabytes: float) -> None:
         """Keep features on disk from now on: in `folder`, of which None is the user's own cache,
@@ -169,12 +252,12 @@ class Frozen:
         """Compute and keep the features of encoded rankings, as far as there is room for them."""
         rows = iter(rankings)
         while window := list(islice(rows, FILL_AT_ONCE)):
-            if self.cache is None or self.full:
+            if self.cache is None or self.stopped:
                 return
             missing = [row for row in window if _name(row) not in self.cache]
             self.found += len(window) - len(missing)
             for _ in self._compute(missing, max_tokens):
-                if self.full:
+                if self.stopped:
                     return
 
     def divide(self, encoded: Encoded, max_tokens: int) -> list[Batch]:
@@ -188,6 +271,21 @@ class Frozen:
         rows = [dict(r, features=f) for r, f in zip(encoded, features, strict=True)]
         return self.layout.divide(rows, max_tokens)
 
+    def difference(self) -> float:
+        """Of the rewards of small rankings from features to those of the whole model, at most,
+        relative to the rewards where those are above 1."""
+        encoded = _small_rankings(self.model)
+        rewards = []
+        for layout in (self.model.layout, self):
+            (batch,) = layout.divide(encoded, 10**6)
+            inputs = model_inputs(batch, self.model.device)
+            with _evaluating(self.model.model), self.modules.computing(), ExitStack() as given:
+                if "features" in inputs:
+                    given.enter_context(self.modules.given(inputs.pop("features")))
+                rewards.append(self.model.model(**inputs).logits[:, 0].float())
+        whole, ours = rewards
+        return ((ours - whole).abs() / whole.abs().clamp(min=1)).max().item()
+
     def _compute(
         self, encoded: Encoded, max_tokens: int
     ) -> Iterator[tuple[list[int], list[Tensor]]]:
@@ -200,16 +298,30 @@ class Frozen:
             return
         for batch in self.model.layout.divide(encoded, max_tokens):
             started = time.monotonic()
-            with self._computing():
-                hidden = _hidden(self._run(batch))
+            hidden = self.modules.run(batch)
             places = batch["position"].tolist()
             features = [f.cpu() for f in self._per_ranking(hidden, batch, encoded)]
-            if self.cache is not None and not self.full:
-                named = {_name(encoded[i]): f for i, f in zip(places, features, strict=True)}
-                self.full = not self.cache.put(named)
+            self._put({_name(encoded[i]): f for i, f in zip(places, features, strict=True)})
             self.computed += len(places)
             self.seconds += time.monotonic() - started
             yield places, features
+
+    def _put(self, features: dict[bytes, Tensor]) -> None:
+        """Into the cache, until it takes no more: training goes on without, and says so once."""
+        if self.cache is None or self.stopped:
+            return
+        try:
+            if not self.cache.put(features):
+                self.stopped = (
+                    "features_cache_gb leaves no room for more: raise it, or delete what no run "
+                    f"needs in {self.cache.root}"
+                )
+        except PlauditError as error:
+            self.stopped = str(error)
+        if self.stopped:
+            say(
+                f"{self.stopped}; this run goes on, the frozen layers run anew for what is not kept"
+            )
 
     def _per_ranking(self, hidden: Tensor, batch: Batch, encoded: Encoded) -> Sequence[Tensor]:
         rankings = [encoded[place] for place in batch["position"].tolist()]
@@ -222,76 +334,11 @@ class Frozen:
         return hidden[present].split([sum(map(len, r["input_ids"])) for r in rankings])
 
     def _key(self) -> str:
-        """A digest of all that decides features, but for the tokens."""
-        digest = hashlib.blake2b(digest_size=16)
-        config = {k: v for k, v in self.inner.config.to_dict().items() if k not in ONLY_NAMES}
-        config["transformers_version"] = transformers.__version__
+        """A digest of all that decides features, but for the tokens, and of how they are kept."""
         pooling = self.model.pooling if isinstance(self.layout, Pooled) else None
-        layout = type(self.model.layout).__name__
-        about = [config, layout, pooling, len(self.modules), str(self.model.dtype)]
-        digest.update(json.dumps(about, sort_keys=True, default=str).encode())
-        for name, parameter in sorted(self.parameters.items()):
-            digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
-            digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        about = f"{RECORD.descr} {type(self.model.layout).__name__} {pooling}"
+        digest = hashlib.blake2b(self.modules.fingerprint() + about.encode(), digest_size=16)
         return digest.hexdigest()
-
-    # ---- stand-ins ----
-
-    def _run(self, batch: Batch) -> Any:
-        """What the last frozen module gives for a batch, without dropout; no more is run."""
-        inner, name = self.inner, self.modules[-1]
-        last = inner.get_submodule(name)
-
-        def stop(*args: Any, **kwargs: Any) -> Any:
-            raise _Reached(last(*args, **kwargs))
-
-        training = inner.training
-        inner.eval()
-        try:
-            with _exchanged(inner, {name: _StandIn(last, stop)}):
-                inner(**self._inputs(batch))
-        except _Reached as reached:
-            return reached.output
-        finally:
-            inner.train(training)
-        raise RuntimeError(f"{name} is no part of its forward pass")
-
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """No gradients, and matrix products in the model's own precision."""
-        low = self.model.dtype != torch.float32
-        dtype = self.model.dtype if low else torch.bfloat16
-        with torch.no_grad(), torch.autocast(self.model.device.type, dtype, enabled=low):
-            yield
-
-    def _inputs(self, batch: Batch) -> dict[str, Any]:
-        return {
-            key: value.to(self.model.device) if isinstance(value, Tensor) else value
-            for key, value in model_inputs(batch).items()
-        }
-
-    @contextmanager
-    def given(self, features: Tensor) -> Iterator[None]:
-        """Within the block the model computes no frozen module, but takes these features."""
-
-        def answer(*_: Any, **__: Any) -> Any:
-            return self._as_output(features)
-
-        real = {name: self.inner.get_submodule(name) for name in self.modules}
-        with _exchanged(self.inner, {name: _StandIn(r, answer) for name, r in real.items()}):
-            yield
-
-    def difference(self) -> float:
-        """Of the rewards of small rankings from features to those of the whole model, at most,
-        relative to the rewards where those are above 1."""
-        encoded = _small_rankings(self.model)
-        rewards = []
-        for layout in (self.model.layout, self):
-            (batch,) = layout.divide(encoded, 10**6)
-            with self._computing():
-                rewards.append(self.inner(**self._inputs(batch)).logits[:, 0].float())
-        whole, ours = rewards
-        return ((ours - whole).abs() / whole.abs().clamp(min=1)).max().item()
 
 
 class _TakesFeatures:
@@ -327,6 +374,32 @@ class _Reached(Exception):  # noqa: N818  it is no error
     def __init__(self, output: Any) -> None:
         super().__init__()
         self.output = output
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout; then every module is in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _all_trained(model: nn.Module) -> Iterator[None]:
+    """Gradients for all parameters, those too that somebody has frozen already."""
+    asked = {p: p.requires_grad for p in model.parameters() if p.is_floating_point()}
+    try:
+        for parameter in asked:
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, wanted in asked.items():
+            parameter.requires_grad_(wanted)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ from plaudit.files import write_json, write_jsonl, writing
 from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding, count_truncation, describe_truncation
-from plaudit.model.freezing import Frozen, freeze
+from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.reward_model import RewardModel, best_device, compute_dtype
 from plaudit.training.card import model_card
 from plaudit.training.losses import LOSSES, takes
@@ -164,7 +164,7 @@ def train(
                 "seconds": round(time.monotonic() - started, 1),
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
-                **({"frozen": frozen.report()} if frozen else {}),
+                **({"frozen": frozen.report(trainer.accelerator.gather)} if frozen else {}),
             },
         }
         if frozen:
@@ -216,8 +216,10 @@ def open_run(
             raise PlauditError(f"{folder}: there is no run to resume here (no config.yaml)")
         if (folder / "metrics.json").is_file():
             raise PlauditError(f"{folder}: this run is finished; --overwrite replaces it")
-        chosen = Settings.build(stored)
         given = {**(read_yaml(config) if config is not None else {}), **settings}
+        # Where features are kept changes no result, and a full disk may have stopped the run.
+        free = {name: given[name] for name in given if name.startswith("features_cache")}
+        chosen = Settings.build(stored, **free)
         asked = Settings.build(**{"data": chosen.data, **given})
         for name in given:
             if getattr(asked, name) != getattr(chosen, name):
@@ -457,7 +459,6 @@ def load_base(settings: Settings) -> RewardModel:
 
     There the layout is tried, too. Only FSDP wants a model that is still on the CPU.
     """
-    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
     return RewardModel.load(
         settings.base,
         pooling=settings.pooling,
@@ -466,9 +467,13 @@ def load_base(settings: Settings) -> RewardModel:
         separator=settings.separator,
         dtype=settings.dtype,
         layout=settings.layout,
-        device="cpu" if fsdp else str(processes().device),
+        device="cpu" if _fsdp() else str(processes().device),
         seed=settings.seed,
     )
+
+
+def _fsdp() -> bool:
+    return os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
 
 
 def bound_loss(settings: Settings) -> Callable[..., Tensor]:
@@ -488,13 +493,13 @@ def build_trainer(
     settings: Settings,
     folder: Path,
 ) -> RankingTrainer:
-    """Put model, data, loss and settings together; nothing is written yet."""
+    """Put model, data, loss and settings together; the run's folder is not touched yet."""
     keep_freed_memory()
     loss = bound_loss(settings)
     validation_set = None
     if validation:
         validation_set = encoded(validation, model.encoding, "encoding the validation prompts")
-    frozen = freeze(model, settings.freeze_layers) if settings.freeze_layers else None
+    frozen = _freeze(model, settings) if settings.freeze_layers else None
     try:
         with quiet():
             arguments = training_arguments(settings, folder, bool(validation))
@@ -512,8 +517,6 @@ def build_trainer(
             )
             if trainer.is_deepspeed_enabled:
                 raise PlauditError("DeepSpeed steps once for every backward pass; use FSDP instead")
-            if trainer.is_fsdp_enabled and settings.freeze_layers:
-                raise PlauditError("freeze_layers: does not go with FSDP; choose LoRA instead")
             if not trainer.is_fsdp_enabled:
                 trainer.create_optimizer()  # where optim may turn out not to be installed
     except (ValueError, TypeError, ImportError, RuntimeError, OSError, re.error) as error:
@@ -536,14 +539,26 @@ def build_trainer(
     return trainer
 
 
-def run_frozen_layers(trainer: RankingTrainer, settings: Settings) -> Frozen | None:
+def _freeze(model: RewardModel, settings: Settings) -> FrozenLayout:
+    if _fsdp():
+        raise PlauditError("freeze_layers: does not go with FSDP; choose LoRA instead")
+    frozen = freeze(model, settings.freeze_layers)
+    if frozen.modules.whole and settings.lora_r:
+        raise PlauditError(
+            f"freeze_layers: {settings.freeze_layers} leaves LoRA nothing to adapt; set lora_r 0, "
+            "or freeze fewer"
+        )
+    return frozen
+
+
+def run_frozen_layers(trainer: RankingTrainer, settings: Settings) -> FrozenLayout | None:
     """Compute once what frozen layers give for every ranking that is at hand before training.
 
     Returns None where none are frozen. Each of several processes computes its share; for a stream
     the layers run when a ranking is first read.
     """
     frozen = trainer.layout
-    if not isinstance(frozen, Frozen):
+    if not isinstance(frozen, FrozenLayout):
         return None
     here = processes()
     for rows in (trainer.train_dataset, trainer.eval_dataset):
@@ -552,7 +567,7 @@ def run_frozen_layers(trainer: RankingTrainer, settings: Settings) -> Frozen | N
             shown = console.progress(share, "running the frozen layers")
             frozen.fill((rows[i] for i in shown), settings.max_tokens_per_batch)
     here.wait_for_everyone()
-    _say(frozen.describe_cache())
+    _say(frozen.describe_cache(trainer.accelerator.gather))
     return frozen
 
 
@@ -606,7 +621,7 @@ def training_arguments(settings: Settings, folder: Path, validate: bool) -> Rewa
     )
 
 
-def _lora(settings: Settings, model: Any, frozen: Frozen | None = None) -> Any:
+def _lora(settings: Settings, model: Any, frozen: FrozenLayout | None = None) -> Any:
     if not settings.lora_r:
         return None
     from peft import LoraConfig, TaskType
@@ -617,7 +632,7 @@ def _lora(settings: Settings, model: Any, frozen: Frozen | None = None) -> Any:
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=modules[0] if modules == ["all-linear"] else modules,
-        exclude_modules=frozen.pattern() if frozen else None,
+        exclude_modules=frozen.modules.pattern() if frozen else None,
         task_type=TaskType.SEQ_CLS,
         # All that stands outside the backbone is new or made for another task: trained whole.
         modules_to_save=[
