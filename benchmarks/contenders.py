@@ -283,8 +283,8 @@ class Plaudit:
     def prepare(self, rankings: Sequence[Ranking], folder: Path, **settings: Any) -> int:
         """Tokenise and set up, untimed; returns the number of optimiser steps."""
         if self.trainer is None:
-            batch = {"per_device_train_batch_size": len(rankings), "num_train_epochs": 1}
-            chosen = Settings.build(**self.settings | batch | settings)
+            whole = {"per_device_train_batch_size": len(rankings), "num_train_epochs": 1}
+            chosen = Settings.build(**whole | self.settings | settings)
             self.model = load_base(chosen)
             train_set = encoded(rankings, self.model.encoding, "encoding")
             self.trainer = build_trainer(self.model, train_set, [], chosen, folder)

@@ -95,8 +95,7 @@ class Learner:
         """Train on every ranking `epochs` times."""
         curved = Curved(self.case, held_out, evaluations)
         if isinstance(self.contender, Plaudit):
-            options = {"per_device_train_batch_size": 8, "num_train_epochs": epochs, "seed": seed}
-            self.contender.prepare(train, folder, **options)
+            self.contender.prepare(train, folder, num_train_epochs=epochs, seed=seed)
         else:
             pairs, drawn = self.contender.pairs(train), random.Random(seed)
             ordered = [
@@ -134,7 +133,8 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=12)
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="both have this default")
     parser.add_argument("--trl-learning-rate", type=float, help="by default the same")
-    parser.add_argument("--trl-batch-size", type=int, default=8, help="pairs")
+    parser.add_argument("--trl-batch-size", type=int, default=8, help="pairs of a step")
+    parser.add_argument("--plaudit-batch-size", type=int, default=8, help="rankings of a step")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -168,7 +168,13 @@ def main() -> None:
             seed=options.seed,
             **shared,
         )
-        plaudit = Plaudit(case, dtype, learning_rate=options.learning_rate, **shared)
+        plaudit = Plaudit(
+            case,
+            dtype,
+            learning_rate=options.learning_rate,
+            per_device_train_batch_size=options.plaudit_batch_size,
+            **shared,
+        )
         for contender, trains in (("plaudit", plaudit), ("TRL tuned", trl)):
             print(contender, flush=True)
             place = folder / contender

@@ -191,3 +191,15 @@ def test_the_tokenizer_comes_whole(base):
     tokenizer = load_tokenizer(Source(str(base("qwen2"))))
     assert tokenizer.chat_template == tiny.CHAT_TEMPLATE
     assert tokenizer.decode(tokenizer("Ünï 🙂")["input_ids"]) == "Ünï 🙂"
+
+
+def test_positions_that_change_with_the_batch_are_not_reached():
+    """Phi-3's long models: one long row makes every row of its batch read other positions."""
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": [1.0] * 4}
+    rope |= {"long_factor": [4.0] * 4, "original_max_position_embeddings": 64}
+    config = AutoConfig.for_model(
+        "phi3", vocab_size=90, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=128,
+        original_max_position_embeddings=64, rope_parameters=rope, pad_token_id=0,
+    )  # fmt: skip
+    assert position_limit(AutoModel.from_config(config)) == 64

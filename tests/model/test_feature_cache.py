@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plaudit import PlauditError
-from plaudit.model.feature_cache import RECORD, FeatureCache, default_folder
+from plaudit.model.feature_cache import DATA, INDEX, RECORD, FeatureCache, default_folder
 
 R = RECORD.itemsize
 A, B, C = "a" * 32, "b" * 32, "c" * 32
@@ -65,9 +65,9 @@ def test_a_kill_costs_no_more_than_what_was_being_written(tmp_path, lost, garbag
     cache = FeatureCache(tmp_path, A, 10**6)
     cache.put({name(1): feature(1)})
     cache.put({name(2): feature(2)})
-    with open(tmp_path / A / "index", "r+b") as file:
+    with open(tmp_path / A / INDEX, "r+b") as file:
         file.truncate(2 * R - lost)
-    with open(tmp_path / A / "data", "ab") as file:
+    with open(tmp_path / A / DATA, "ab") as file:
         file.write(b"\xff" * garbage)
     again = FeatureCache(tmp_path, A, 10**6)
     assert torch.equal(again.get(name(1)), feature(1))
@@ -92,7 +92,7 @@ SPOILERS = {
 def test_of_spoilt_data_nothing_wrong_is_read(tmp_path, spoil, reopened):
     cache = FeatureCache(tmp_path, A, 10**6)
     cache.put({name(n): feature(n) for n in (1, 2)})
-    spoil(tmp_path / A / "data")
+    spoil(tmp_path / A / DATA)
     if reopened:
         cache = FeatureCache(tmp_path, A, 10**6)
     cache.put({name(n): feature(n) for n in (3, 4)})
@@ -105,14 +105,14 @@ def test_of_spoilt_data_nothing_wrong_is_read(tmp_path, spoil, reopened):
         if reopened or spoil is not SPOILERS["deleted"]:  # whoever has it open writes on unseen
             assert all(torch.equal(r, feature(n)) for n, r in enumerate(read, start=1))
         assert all(r is None or torch.equal(r, feature(n)) for n, r in enumerate(read, start=1))
-    assert (tmp_path / A / "index").stat().st_size == 4 * R
+    assert (tmp_path / A / INDEX).stat().st_size == 4 * R
 
 
 @given(place=st.integers(0, 2 * R - 1), byte=st.integers(0, 255))
 def test_a_spoilt_index_loses_features_and_garbles_none(tmp_path_factory, place, byte):
     folder = tmp_path_factory.mktemp("cache")
     FeatureCache(folder, A, 10**6).put({name(n): feature(n) for n in (1, 2)})
-    with open(folder / A / "index", "r+b") as file:
+    with open(folder / A / INDEX, "r+b") as file:
         file.seek(place)
         file.write(bytes([byte]))
     cache = FeatureCache(folder, A, 10**6)
@@ -204,18 +204,18 @@ def test_a_key_in_use_stays_and_the_bound_holds(tmp_path):
 
 def test_what_others_put_there_stays(tmp_path):
     """Whatever its name looks like."""
-    theirs = [tmp_path / B / "thesis.txt", tmp_path / ("D" * 32) / "data", tmp_path / "notes"]
+    theirs = [tmp_path / B / "thesis.txt", tmp_path / ("d" * 32) / "data", tmp_path / "notes"]
     for file in theirs:
         file.parent.mkdir(exist_ok=True)
         file.write_text("of years" * 100)
     linked = tmp_path.with_name(f"{tmp_path.name}-linked")
     linked.mkdir()
-    (linked / "data").write_text("of years" * 100)
+    (linked / DATA).write_text("of years" * 100)
     (tmp_path / C).symlink_to(linked)
     cache = FeatureCache(tmp_path, A, 400)
     assert cache.put({name(n): feature(n) for n in range(3)})  # it counts only what is its own
     assert not cache.put({name(3): feature(3)})
-    assert all(file.read_text() for file in [*theirs, linked / "data"])
+    assert all(file.read_text() for file in [*theirs, linked / DATA])
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):

@@ -175,6 +175,12 @@ def position_limit(model: Any) -> int | None:
     """How many tokens the model's positions reach, None where nothing says."""
     text = model.config.get_text_config()
     limit = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    # Beyond this, a model of that kind reads a whole batch differently for one long row in it.
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        limit = rope.get("original_max_position_embeddings") or getattr(
+            text, "original_max_position_embeddings", limit
+        )
     return limit - first_position(model) if limit else None
 
 

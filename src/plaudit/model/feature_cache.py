@@ -36,7 +36,8 @@ RECORD = np.dtype(
         ("checksum", "<u4"),
     ]
 )
-FILES = ("index", "data")
+# Names that nobody else gives: folders are known, and deleted, by them.
+INDEX, DATA = "plaudit-features.index", "plaudit-features.data"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -79,11 +80,11 @@ class FeatureCache:
         self._read = 0  # records of the index that `_places` has
         with self._locked():
             self.folder.mkdir(exist_ok=True)
-            self._index = _open(self.folder / "index")
-            self._data = _open(self.folder / "data")
+            self._index = _open(self.folder / INDEX)
+            self._data = _open(self.folder / DATA)
             if fcntl is not None:
                 fcntl.flock(self._index, fcntl.LOCK_SH)  # in use: see `_evict`
-            os.utime(self.folder / "index")
+            os.utime(self.folder / INDEX)
             self._refresh()
 
     def __contains__(self, name: bytes) -> bool:
@@ -245,22 +246,24 @@ def _is_of_a_key(folder: Path) -> bool:
     """Whether a `FeatureCache` made it, and nobody put anything else there."""
     if not re.fullmatch("[0-9a-f]{32}", folder.name) or folder.is_symlink() or not folder.is_dir():
         return False
-    return all(path.name in FILES and path.is_file() for path in folder.iterdir())
+    files = list(folder.iterdir())
+    ours = all(path.name in (INDEX, DATA) and path.is_file() for path in files)
+    return bool(files) and ours
 
 
 def _last_used(folder: Path) -> float:
-    index = folder / "index"
+    index = folder / INDEX
     return index.stat().st_mtime if index.exists() else 0.0
 
 
 def _evict(folder: Path) -> bool:
     """Delete a key, unless a process has it open or it is not this user's to delete."""
-    index = folder / "index"
+    index = folder / INDEX
     try:
         if fcntl is not None and index.exists():
             with open(index, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for name in FILES:
+        for name in (INDEX, DATA):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
     except OSError:

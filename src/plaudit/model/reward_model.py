@@ -38,6 +38,8 @@ LayoutName = Literal["auto", "flat", "padded"]
 MAX_TOKENS_PER_BATCH = 4096
 # Completions read ahead while scoring a stream, to find rows alike in length.
 WINDOW = 128
+# What `classifier_pooling` calls the first token, where a model's configuration has it.
+FIRST_TOKEN = {"modernbert": "cls", "eurobert": "bos"}
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
 
@@ -125,8 +127,8 @@ class RewardModel:
         # A pad token that is new has no embedding before the model is loaded and resized.
         known = tokenizer.pad_token_id < config.get_text_config().vocab_size
         config.pad_token_id = tokenizer.pad_token_id if known else None
-        if hasattr(config, "classifier_pooling"):  # ModernBERT's head can pool in two ways
-            config.classifier_pooling = "cls"
+        if config.model_type in FIRST_TOKEN:  # whose heads can pool in several ways
+            config.classifier_pooling = FIRST_TOKEN[config.model_type]
         model, new_head = _load_model(source, config, pooling, stored, seed)
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
             with base_models.quiet():
