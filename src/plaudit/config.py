@@ -107,7 +107,7 @@ class Settings(BaseModel):
         0,
         description="train without the embeddings and so many of the lowest layers; -1: head alone",
     )
-    features_cache: Annotated[str, Field(min_length=1)] | None = Field(
+    features_cache: str | None = Field(
         None, description="folder for what frozen layers give; by default in the user's cache"
     )
     features_cache_gb: Annotated[float, Field(ge=0)] = Field(
