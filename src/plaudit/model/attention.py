@@ -77,8 +77,7 @@ class Segments:
 
             total = len(part)
             # Uncompiled it would fill T² bytes on the way to the blocks.
-            create = compiled(create_block_mask) if device.type == "cuda" else create_block_mask
-            self._masks[causal, window, device] = create(
+            self._masks[causal, window, device] = on_device(create_block_mask, device.type)(
                 sees, None, None, total, total, device=str(device)
             )
         return self._masks[causal, window, device]
@@ -221,17 +220,16 @@ def attend_in_blocks(
     # Under autocast, rotated queries and keys come in float32 and values do not.
     query, key = query.to(value.dtype), key.to(value.dtype)
     mask = segments.block_mask(causal, window, query.device)
-    flex = compiled(flex_attention) if query.device.type == "cuda" else flex_attention
-    return flex(
+    return on_device(flex_attention, query.device.type)(
         query, key, value, block_mask=mask, scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )  # fmt: skip
 
 
 @functools.cache
-def compiled(function: Any) -> Any:
-    """A function as a kernel; compiled once for all lengths."""
-    return torch.compile(function, dynamic=True)
+def on_device(function: Any, device: str) -> Any:
+    """The function, on a GPU as a kernel that is compiled once for all lengths."""
+    return torch.compile(function, dynamic=True) if device == "cuda" else function
 
 
 AttentionInterface.register(NAME, flat_attention)

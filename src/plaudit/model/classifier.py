@@ -113,7 +113,7 @@ class _Float32Linear(nn.Linear):
             return linear(input.float(), self.weight.float(), bias)
 
 
-def exact(model: Any, kind: str, pooling: str) -> Any:
+def exact(model: Any, pooling: str) -> Any:
     """Change the classes of a loaded classifier such that it pools and scores as is said above.
 
     Raises:
@@ -172,8 +172,7 @@ def try_flat(model: Any, kind: str, first_position: int, max_length: int) -> str
 
 
 def _flat_against_padded(model: Any, kind: str, first_position: int, max_length: int) -> float:
-    """The largest difference of the rewards of some small rankings between the layouts, relative to
-    the rewards where those are above 1."""
+    """`reward_difference` of some small rankings between the layouts."""
     pad = model.config.pad_token_id
     encoded = small_rankings(kind, pad)
     config = model.config.get_text_config()
@@ -190,8 +189,13 @@ def _flat_against_padded(model: Any, kind: str, first_position: int, max_length:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             rewards.append(model(**model_inputs(batch, device)).logits[:, 0].float())
     padded, flat = rewards
-    difference = ((flat - padded).abs() / padded.abs().clamp(min=1)).max().item()
-    return difference if difference == difference else float("inf")
+    return reward_difference(flat, padded)
+
+
+def reward_difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference, relative to `theirs` where those are above 1; infinite for NaN."""
+    difference = (ours - theirs).abs() / theirs.abs().clamp(min=1)
+    return difference.nan_to_num(nan=float("inf")).max().item()
 
 
 def small_rankings(kind: str, pad: int) -> list[dict[str, Any]]:

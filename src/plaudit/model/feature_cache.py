@@ -1,8 +1,8 @@
 """Features on disk: what frozen layers gave for rankings, shared by runs, bounded, safe to kill.
 
 One folder holds them for all models, in a subfolder for each key: the key stands for everything
-that decides a feature besides the ranking's tokens. A subfolder has `data`, which only grows, and
-`index`, a record for each ranking, written after its data. So a kill at any moment costs what was
+that decides a feature besides the ranking's tokens. A subfolder has `DATA`, which only grows, and
+`INDEX`, a record for each ranking, written after its data. So a kill at any moment costs what was
 being written and nothing else, and a record whose checksum does not fit counts for nothing. Several
 processes may use the folder at once. What was used longest ago goes first when room is needed; what
 somebody uses right now never goes, nor does anything that is not of this making.

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Batch, Encoded, Flat, Layout, Pooled, model_inputs, unique_tokens
-from plaudit.model.classifier import small_rankings, trunk
+from plaudit.model.classifier import reward_difference, small_rankings, trunk
 from plaudit.model.feature_cache import RECORD, FeatureCache, default_folder
 from plaudit.model.reward_model import RewardModel
 
@@ -69,7 +69,7 @@ def freeze(model: RewardModel, layers: int) -> "FrozenLayout":
         reason = f"its rewards from kept features differ by {difference:.1g}"
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         difference, reason = float("inf"), " ".join(str(error).split())[:100]
-    if not difference <= 1e-4:  # nor is NaN
+    if difference > 1e-4:
         instead = "0" if layers == -1 else "0 or -1"
         raise PlauditError(
             f"freeze_layers: {layers} does not suit {base} ({reason}); choose {instead}"
@@ -140,7 +140,7 @@ class FrozenModules:
 
     def run(self, batch: Batch) -> Tensor:
         """The hidden states that leave the last frozen module, without gradients or dropout."""
-        with self.computing():
+        with torch.no_grad(), self.model.autocast():
             return _hidden(self._output(batch))
 
     def _output(self, batch: Batch) -> Any:
@@ -157,14 +157,6 @@ class FrozenModules:
         except _Reached as reached:
             return reached.output
         raise RuntimeError(f"{name} is no part of its forward pass")
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """No gradients, and matrix products in the model's own precision."""
-        low = self.model.dtype != torch.float32
-        dtype = self.model.dtype if low else torch.bfloat16
-        with torch.no_grad(), torch.autocast(self.model.device.type, dtype, enabled=low):
-            yield
 
     @contextmanager
     def given(self, features: Tensor) -> Iterator[None]:
@@ -237,15 +229,14 @@ class FrozenLayout:
             self.cache = None
 
     def keep(self, folder: str | Path | None, gigabytes: float) -> None:
-        """Keep features on disk from now on: in `folder`, of which None is the user's own cache,
+        """Keep features on disk from now on: in `folder`, by default the user's own cache,
         and no more than this in all; 0 keeps nothing.
 
         Raises:
             PlauditError: when the folder cannot be written.
         """
         if gigabytes:
-            folder = folder if folder is not None else default_folder()
-            self.cache = FeatureCache(folder, self._key(), gigabytes * 1e9)
+            self.cache = FeatureCache(folder or default_folder(), self._key(), gigabytes * 1e9)
         self.computed, self.seconds = 0, 0.0  # without what `freeze` tried
 
     def fill(self, rankings: Iterable[dict[str, Any]], max_tokens: int) -> None:
@@ -272,19 +263,21 @@ class FrozenLayout:
         return self.layout.divide(rows, max_tokens)
 
     def difference(self) -> float:
-        """Of the rewards of small rankings from features to those of the whole model, at most,
-        relative to the rewards where those are above 1."""
+        """`reward_difference` of small rankings' rewards from features to the whole model's."""
         encoded = _small_rankings(self.model)
         rewards = []
         for layout in (self.model.layout, self):
             (batch,) = layout.divide(encoded, 10**6)
             inputs = model_inputs(batch, self.model.device)
-            with _evaluating(self.model.model), self.modules.computing(), ExitStack() as given:
+            with ExitStack() as stack:
+                stack.enter_context(_evaluating(self.model.model))
+                stack.enter_context(torch.no_grad())
+                stack.enter_context(self.model.autocast())
                 if "features" in inputs:
-                    given.enter_context(self.modules.given(inputs.pop("features")))
+                    stack.enter_context(self.modules.given(inputs.pop("features")))
                 rewards.append(self.model.model(**inputs).logits[:, 0].float())
         whole, ours = rewards
-        return ((ours - whole).abs() / whole.abs().clamp(min=1)).max().item()
+        return reward_difference(ours, whole)
 
     def _compute(
         self, encoded: Encoded, max_tokens: int

@@ -144,7 +144,7 @@ class RewardModel:
             pooling=pooling,
         )
         place = torch.device(best_device() if device == "auto" else device)
-        model = exact(model, kind, pooling).eval()
+        model = exact(model, pooling).eval()
         if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
             model = model.to(place)
         return cls(
@@ -228,11 +228,15 @@ class RewardModel:
 
     @torch.inference_mode()
     def _forward(self, batch: dict[str, Any]) -> Tensor:
-        inputs = model_inputs(batch, self.device)
         self.model.eval()
+        with self.autocast():
+            return self.model(**model_inputs(batch, self.device)).logits[:, 0].float().cpu()
+
+    def autocast(self) -> torch.autocast:
+        """Within it matrix products run in the model's own precision."""
         low = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype if low else torch.bfloat16, enabled=low):
-            return self.model(**inputs).logits[:, 0].float().cpu()
+        dtype = self.dtype if low else torch.bfloat16  # there is none to name for what is off
+        return torch.autocast(self.device.type, dtype, enabled=low)
 
     # ---- save ----
 

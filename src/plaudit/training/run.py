@@ -530,7 +530,7 @@ def build_trainer(
     model.dtype = torch.bfloat16 if arguments.bf16 else torch.float32
     if frozen is not None:
         _say(frozen.describe())
-        frozen.keep(settings.features_cache or None, settings.features_cache_gb)
+        frozen.keep(settings.features_cache, settings.features_cache_gb)
     quiet_callbacks(trainer)
     if processes().is_main_process:
         trainer.add_callback(RunLog(folder / "log.jsonl"))
