@@ -47,6 +47,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from plaudit import Ranking, RewardModel, Settings, load_rankings
 from plaudit.memory import keep_freed_memory
+from plaudit.model.batches import unique_tokens
 from plaudit.model.encoding import Encoding, plain_text
 from plaudit.model.reward_model import compute_dtype
 from plaudit.training.run import build_trainer, encoded, load_base
@@ -69,12 +70,7 @@ class Case:
 
     def unique_tokens(self, rankings: Sequence[Ranking]) -> int:
         """What no layout can leave out: a decoder's shared prefix counts once."""
-        share = self.encoding.kind == "decoder"
-        total = 0
-        for row in self.encoding.encode(rankings):
-            ids = row["input_ids"]
-            total += sum(map(len, ids)) - share * (len(ids) - 1) * common_prefix(ids)
-        return total
+        return sum(map(unique_tokens, self.encoding.encode(rankings)))
 
 
 def make_case(
@@ -140,8 +136,8 @@ def prefix_pairs(
     shares: list[float] = []
     for ranking in rankings:
         # Room for three times as much context.
-        rows = encoding.encode([ranking])[0]["input_ids"]
-        own = [len(ids) - common_prefix(rows) for ids in rows]
+        row = encoding.encode([ranking])[0]
+        own = [len(ids) - row["shared"] for ids in row["input_ids"]]
         better_worse = [
             pair for pair in ranking.pairs() if all(own[i] < MAX_LENGTH / 4 for i in pair)
         ]
@@ -153,8 +149,7 @@ def prefix_pairs(
         for turn in drawn.sample(turns, min(len(turns), 40)):
             longer = replace(pair, prompt=turn + pair.prompt)
             row = encoding.encode([longer])[0]
-            prefix = common_prefix(row["input_ids"])
-            longer_share = mean(prefix / len(ids) for ids in row["input_ids"])
+            longer_share = mean(row["shared"] / len(ids) for ids in row["input_ids"])
             if turn[0] != prompt[0] and not any(row["prompt_cut"]) and longer_share < 0.78:
                 pair, share = longer, longer_share
             if share > 0.72:
@@ -166,14 +161,6 @@ def prefix_pairs(
     if shares:
         print(f"prefix-pairs: the shared prefix is {mean(shares):.3f} of a row on average")
     return pairs
-
-
-def common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens all rows begin with."""
-    return next(
-        (i for i, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1),
-        min(map(len, rows)),
-    )
 
 
 # Real sizes with random weights: speed does not depend on what the weights are.

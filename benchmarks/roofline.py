@@ -26,7 +26,6 @@ from contenders import (
     Remote,
     arguments,
     classifier,
-    common_prefix,
     machine,
     make_case,
     quiet_libraries,
@@ -82,9 +81,8 @@ class Measurement:
         width = heads * (getattr(self.config, "head_dim", None) or self.config.hidden_size // heads)
         scores = 0
         for row in self.case.encoding.encode(rankings):
-            ids = row["input_ids"]
-            prefix = common_prefix(ids) if self.case.encoding.kind == "decoder" else 0
-            scores += prefix**2 + sum((len(row) - prefix) * len(row) for row in ids)
+            shared = row["shared"]
+            scores += shared**2 + sum((len(ids) - shared) * len(ids) for ids in row["input_ids"])
         return 6.0 * 2 * width * scores * self.config.num_hidden_layers
 
 
