@@ -8,6 +8,7 @@ that model, head and tokens are the same for all. A contender lives in a process
 
 import argparse
 import contextlib
+import json
 import math
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import random
 import re
 import resource
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -232,6 +234,27 @@ BASES: dict[str, str | Callable[[Path, Iterable[str]], None]] = {
     "ranked-gpt2": gpt2_small,
     "ranked-deberta": deberta_v3_small,
 }
+
+
+def run_cases(
+    measure: Callable[..., dict[str, Any]], names: Iterable[str], options: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """What `measure(name, folder, dtype, options)` gives for every case asked for, by name.
+
+    Says the machine first; with `--json` everything so far is written after each case.
+    """
+    dtype = resolve(options.dtype)
+    about = machine(dtype, options.threads)
+    print(*(f"{key} {value}" for key, value in about.items()), sep=", ")
+    cases: dict[str, dict[str, Any]] = {}
+    for name in options.case or names:
+        with tempfile.TemporaryDirectory() as folder:
+            cases[name] = measure(name, Path(folder), dtype, options)
+        if options.json:
+            text = json.dumps({"machine": about, "cases": cases}, indent=2)
+            Path(options.json).write_text(text + "\n")
+    return cases
+
 
 # ---- contenders ----
 

@@ -8,8 +8,6 @@ Attention's own products, norms, activations, the loss and the optimiser are not
     python benchmarks/roofline.py RANKED.csv [--case ranked-decoder] [--json FILE]
 """
 
-import json
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,10 +24,9 @@ from contenders import (
     Remote,
     arguments,
     classifier,
-    machine,
     make_case,
     quiet_libraries,
-    resolve,
+    run_cases,
     show,
     spread,
 )
@@ -128,14 +125,8 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0], list(BASES))
     options = parser.parse_args()
     quiet_libraries()
-    dtype = resolve(options.dtype)
-    result = {"machine": machine(dtype, options.threads), "cases": {}}
-    print(*(f"{key} {value}" for key, value in result["machine"].items()), sep=", ")
     rows = []
-    for name in options.case or BASES:
-        with tempfile.TemporaryDirectory() as folder:
-            measured = measure(name, Path(folder), dtype, options)
-        result["cases"][name] = measured
+    for name, measured in run_cases(measure, BASES, options).items():
         rows.append(
             (
                 name,
@@ -147,8 +138,6 @@ def main() -> None:
                 f"{median(measured['attention_flop_per_linear_flop']):.2f}",
             )
         )
-        if options.json:
-            Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
     show(
         ("", "unique tokens", "GFLOP/s", "bound s", "step s", "bound / step", "attention / linear"),
         rows,

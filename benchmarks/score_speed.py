@@ -7,8 +7,6 @@ truncated are left out: truncation is plaudit's own, and rewards could not be co
     python benchmarks/score_speed.py RANKED.csv [--case ranked-decoder] [--json FILE]
 """
 
-import json
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +20,9 @@ from contenders import (
     Remote,
     arguments,
     classifier,
-    machine,
     make_case,
     quiet_libraries,
-    resolve,
+    run_cases,
     show,
     spread,
 )
@@ -122,14 +119,7 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0], list(CASES), rankings=8)
     options = parser.parse_args()
     quiet_libraries()
-    dtype = resolve(options.dtype)
-    result = {"machine": machine(dtype, options.threads), "cases": {}}
-    print(*(f"{key} {value}" for key, value in result["machine"].items()), sep=", ")
-    for name in options.case or CASES:
-        with tempfile.TemporaryDirectory() as folder:
-            result["cases"][name] = race(name, Path(folder), dtype, options)
-        if options.json:
-            Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
+    run_cases(race, CASES, options)
 
 
 def race(name: str, folder: Path, dtype: str, options: Any) -> dict[str, Any]:

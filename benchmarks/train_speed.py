@@ -9,8 +9,6 @@ other rankings, and the first one is not counted: there the tuned TRL tries its 
 """
 
 import itertools
-import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -25,10 +23,9 @@ from contenders import (
     RemoteError,
     Trl,
     arguments,
-    machine,
     make_case,
     quiet_libraries,
-    resolve,
+    run_cases,
     show,
     spread,
 )
@@ -49,15 +46,8 @@ def main() -> None:
     parser.add_argument("--trl-batch-sizes", default="4,8,16", help="pairs, tried by `trl tuned`")
     options = parser.parse_args()
     quiet_libraries()
-    dtype = resolve(options.dtype)
-    result = {"machine": machine(dtype, options.threads), "cases": {}}
-    print(*(f"{key} {value}" for key, value in result["machine"].items()), sep=", ")
     print("`trl default` computes under bfloat16 autocast, as its defaults say, whatever the dtype")
-    for name in options.case or BASES:
-        with tempfile.TemporaryDirectory() as folder:
-            result["cases"][name] = race(name, Path(folder), dtype, options)
-        if options.json:
-            Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
+    run_cases(race, BASES, options)
 
 
 def race(name: str, folder: Path, dtype: str, options: Any) -> dict[str, Any]:
