@@ -59,6 +59,30 @@ class Encoding:
         """`encode` for prompts whose completions have no ranks yet."""
         return self._rows([(prompt, list(completions)) for prompt, completions in prompts])
 
+    def encode_rendered(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """`encode_texts` for rows that another program laid out: each text is a whole row.
+
+        A decoder reads it as it stands, special tokens in it being what they say; an encoder reads
+        it as a single sentence. Where it is too long, its beginning is cut.
+        """
+        encoded = []
+        for ids in self._tokenize(list(texts), self.template == "plain"):
+            row = ids[-self.max_length :]
+            while (
+                self.pooling == "last" and len(row) > 1 and row[-1] == self.tokenizer.pad_token_id
+            ):
+                row.pop()
+            encoded.append(
+                {
+                    "input_ids": [row or [self.tokenizer.pad_token_id]],
+                    "prompt_cut": [len(ids) - len(row)],
+                    "completion_cut": [0],
+                    "length": len(row),
+                    "shared": 0,
+                }
+            )
+        return encoded
+
     def _rows(self, prompts: list[tuple[Text, list[Text]]]) -> list[dict[str, Any]]:
         render = self._render_pair if self.kind == "encoder" else self._render_joined
         firsts: list[str] = []

@@ -184,13 +184,24 @@ class RewardModel:
                 window, waiting = [], 0
         yield from self._score_window(window)
 
+    def encode(self, prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[dict[str, Any]]:
+        """Rows of tokens of (prompt, completions), which `rewards` takes; counts truncation."""
+        encoded = self.encoding.encode_texts(prompts)
+        count_truncation(encoded, self.truncation)
+        return encoded
+
+    def encode_rendered(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """`encode` for texts that another program laid out, prompt and completion in one."""
+        encoded = self.encoding.encode_rendered(texts)
+        count_truncation(encoded, self.truncation)
+        return encoded
+
     def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
         # Completions of one prompt go together, in however many parts they came.
         together: dict[str, tuple[Text, list[Text]]] = {}
         for prompt, completions in window:
             together.setdefault(text_key(prompt), (prompt, []))[1].extend(completions)
-        encoded = self.encoding.encode_texts(list(together.values()))
-        count_truncation(encoded, self.truncation)
+        encoded = self.encode(list(together.values()))
         rewards = {key: iter(row) for key, row in zip(together, self.rewards(encoded), strict=True)}
         return [list(islice(rewards[text_key(p)], len(completions))) for p, completions in window]
 
