@@ -258,3 +258,116 @@ def test_encoding_many_rankings_is_encoding_each(encoding, name):
 
 def test_a_prompt_without_completions_has_no_rows(encoding):
     assert encoding("gpt2").encode_texts([("p", []), ("p", ["a"])])[0]["length"] == 0
+
+
+# ---- rows that another program laid out ----
+
+LLAMA_2 = (  # BOS, alternating turns, text trimmed, a space before the ending
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] "
+    "{{ m['content'] | trim }} [/INST]"
+    "{% else %} {{ m['content'] | trim }} {{ eos_token }}{% endif %}{% endfor %}"
+)
+HEADERS = (  # as Llama 3: no end of line after a turn
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n\n{{ m['content'] | trim }}"
+    "<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n\n{% endif %}"
+)
+NO_MARKS = (  # as Vicuna: no special token at all
+    "{% for m in messages %}{{ m['role'] | upper }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT: {% endif %}"
+)
+TEMPLATES = {
+    "chatml": tiny.CHAT_TEMPLATE,
+    "llama 2": LLAMA_2,
+    "headers": HEADERS,
+    "vicuna": NO_MARKS,
+}
+
+
+@pytest.fixture(scope="module", params=TEMPLATES)
+def chatting(request):
+    tokenizer = tiny.byte_bpe(bos="<s>", eos="</s>", pad="<|endoftext|>", chat=True)
+    tokenizer.chat_template = TEMPLATES[request.param]
+    return Encoding(tokenizer, "decoder", "chat", max_length=10_000)
+
+
+@pytest.mark.parametrize("cut", [None, 30])
+@pytest.mark.parametrize("ending", ["", "</s>", "<|im_end|>", "<|im_end|><|endoftext|>", "as is"])
+def test_a_rendered_dialogue_is_the_row_of_training(chatting, ending, cut):
+    chatting = replace(chatting, max_length=cut or chatting.max_length)
+    dialogue = [{"role": "user", "content": "What is two plus two?"}]
+    expected = row_of(chatting, dialogue, "Two plus two is four.")
+    render = chatting.tokenizer.apply_chat_template
+    text = render(dialogue, tokenize=False, add_generation_prompt=True) + "Two plus two is four."
+    if "trim" in chatting.tokenizer.chat_template and "[INST]" in text:
+        text = text.replace("[/INST]Two", "[/INST] Two")  # what the policy itself begins with
+    if ending == "as is":  # what a client that renders the whole dialogue sends
+        answer = {"role": "assistant", "content": "Two plus two is four."}
+        text = render([*dialogue, answer], tokenize=False)
+    for variant in (text + ending * (ending != "as is"), text.removeprefix("<s>")):
+        [row] = chatting.encode_rendered([variant])
+        assert row["input_ids"] == [expected["input_ids"]]
+        assert row["prompt_cut"] == [expected["prompt_cut"]]
+
+
+@given(asked=words, said=texts)
+def test_any_words_survive_in_a_rendered_dialogue(encoding, asked, said):
+    encoding = encoding("qwen2")
+    text = f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n{said}"
+    for whole in (text, text + "<|im_end|>", text + "<|im_end|>\n<|endoftext|>"):
+        [row] = encoding.encode_rendered([whole])
+        assert row["input_ids"][0] == row_of(encoding, asked, said)["input_ids"]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "bert", "roberta", "deberta-v2"])
+@given(asked=words, said=words, ending=st.sampled_from(["", "</s>", "<|endoftext|>", "<|im_end|>"]))
+def test_with_the_prompt_known_a_text_is_taken_apart(encoding, name, asked, said, ending):
+    encoding = encoding(name, 40)
+    [row] = encoding.encode_rendered([asked + said + ending], [asked])
+    assert row == encoding.encode_texts([(asked, [said])])[0]
+
+
+def test_a_prompt_that_is_not_laid_out_becomes_a_dialogue(encoding):
+    encoding = encoding("qwen2")
+    [row] = encoding.encode_rendered(["What is 2+2?4<|im_end|>"], ["What is 2+2?"])
+    assert row == encoding.encode_texts([("What is 2+2?", ["4"])])[0]
+    rendered = "<|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n"
+    [row] = encoding.encode_rendered([rendered + "4<|im_end|>"], [rendered])
+    assert row["input_ids"] == encoding.encode_texts([("What is 2+2?", ["4"])])[0]["input_ids"]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "an ending", "bert", "roberta"])
+def test_without_the_prompt_a_text_is_one_row_with_the_tokenizers_own_frame(encoding, name):
+    encoding = with_an_ending(10_000) if name == "an ending" else encoding(name)
+    tokenizer = encoding.tokenizer
+    bos = tokenizer.bos_token or ""
+    plain = tokenizer("four is four", add_special_tokens=False)["input_ids"]
+    framed = tokenizer("four is four")["input_ids"]
+    if name == "an ending":
+        framed = [*framed, tokenizer.eos_token_id]
+    for text in ("four is four", f"{bos}four is four", f"four is four{tokenizer.eos_token or ''}"):
+        [row] = encoding.encode_rendered([text])
+        assert row["input_ids"] == [framed]
+    short = replace(encoding, max_length=len(framed) - 2)
+    [row] = short.encode_rendered(["four is four"])
+    start = framed.index(plain[0])
+    assert row["input_ids"] == [framed[:start] + framed[start + 2 :]]
+    assert row["prompt_cut"] == [2]
+    assert ("token_type_ids" in row) == (name == "bert")
+
+
+@pytest.mark.parametrize("name", ["qwen2", "llama", "gpt2"])
+def test_rendered_texts_get_the_rewards_of_the_dialogue(reward_model, name):
+    model = reward_model(name)
+    prompts = ["What is two plus two?", "Is a reward four? Yes or no?"]
+    answers = ["Two plus two is four.", "No 🙂", ""]
+    for prompt in prompts:
+        expected = model.score(prompt, answers)
+        if name == "qwen2":
+            before = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+            texts = [f"{before}{answer}<|im_end|><|endoftext|>" for answer in answers]
+            encoded = model.encode_rendered(texts)
+        else:
+            texts = [f"{prompt}\n\n{answer}" for answer in answers]
+            encoded = model.encode_rendered(texts)
+        found = [reward for [reward] in model.rewards(encoded)]
+        assert found == pytest.approx(expected, abs=1e-5)

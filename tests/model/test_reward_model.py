@@ -16,6 +16,7 @@ import tiny
 from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Padded, model_inputs
+from plaudit.model.normalisation import Normalisation
 from plaudit.model.reward_model import RewardModel
 
 ALL = [(name, pooling) for name in tiny.DECODERS for pooling in ("last", "mean")]
@@ -228,6 +229,72 @@ def test_the_seed_draws_the_head(base):
         return model.score("p", "a")
 
     assert score(1) == score(1) != score(2)
+
+
+# ---- length penalty ----
+
+
+def completion_tokens(model, prompt, completion):
+    """What the length of a completion is, by the tokenizer alone."""
+    tokenizer = model.encoding.tokenizer
+    if model.encoding.template == "chat":
+        asked = [{"role": "user", "content": prompt}]
+        said = [*asked, {"role": "assistant", "content": completion}]
+        before, whole = (
+            tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True),
+            tokenizer.apply_chat_template(said, tokenize=False),
+        )
+        return len(tokenizer(whole)["input_ids"]) - len(tokenizer(before)["input_ids"])
+    return len(tokenizer(completion, add_special_tokens=False)["input_ids"])
+
+
+@every_model
+def test_a_length_penalty_is_for_each_token_of_the_completion(reward_model, name, pooling):
+    model = reward_model(name, pooling)
+    prompt, texts = "What is two plus two?", ["four", "Two plus two is four.", "is that so? yes"]
+    penalised = replace(model, length_penalty=0.25)
+    lengths = [completion_tokens(model, prompt, text) for text in texts]
+    assert len(set(lengths)) > 1
+    expected = [
+        reward - 0.25 * length
+        for reward, length in zip(model.score(prompt, texts), lengths, strict=True)
+    ]
+    assert penalised.score(prompt, texts) == pytest.approx(expected, abs=1e-5)
+    normal = replace(penalised, normalisation=Normalisation(0.5, 2.0, 8, []))
+    expected = [
+        (reward - 0.5) / 2 - 0.25 * length
+        for reward, length in zip(model.score(prompt, texts), lengths, strict=True)
+    ]
+    assert normal.score(prompt, texts) == pytest.approx(expected, abs=1e-5)
+
+
+def test_only_what_is_read_of_a_completion_counts(reward_model):
+    model = reward_model("bert")
+    room = model.encoding.max_length - 3  # [CLS], [SEP], [SEP]
+    penalised = replace(model, length_penalty=0.5)
+    text = "talk " * 500
+    assert model.score("", text) - penalised.score("", text) == pytest.approx(0.5 * room, abs=1e-4)
+
+
+def test_the_ending_that_is_also_the_pad_token_costs_nothing(reward_model):
+    penalised = replace(reward_model("gpt2"), length_penalty=0.5)
+    same = ["four", "four<|endoftext|>"]
+    first, second = penalised.score("What?", same)
+    assert first == pytest.approx(second, abs=1e-5)
+
+
+def test_a_length_penalty_needs_the_completion_apart(reward_model):
+    penalised = replace(reward_model("bert"), length_penalty=0.5)
+    with raised("length_penalty: a text holds prompt and completion in one"):
+        penalised.encode_rendered(["What is two? four"])
+    (row,) = penalised.encode_rendered(["What is two? four"], ["What is two?"])
+    assert penalised.rewards([row])[0] == pytest.approx([penalised.score("What is two?", " four")])
+
+
+@pytest.mark.parametrize("penalty", [-0.1, float("nan"), float("inf")])
+def test_a_length_penalty_is_a_number_of_0_or_more(base, penalty):
+    with raised(f"length_penalty: {penalty} is not a number of 0 or more"):
+        RewardModel.load(base("bert"), length_penalty=penalty)
 
 
 # ---- save and load ----

@@ -13,7 +13,7 @@ import numpy as np
 
 from plaudit.console import progress
 from plaudit.data.cells import characters
-from plaudit.data.rankings import Ranking, text_key
+from plaudit.data.rankings import Ranking, Text, text_key
 from plaudit.errors import PlauditError
 from plaudit.evaluation.style import change_whitespace, count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import format_summary, summarise
@@ -21,7 +21,7 @@ from plaudit.files import write_json, write_jsonl
 
 if TYPE_CHECKING:
     from plaudit.evaluation.comparison import ModelComparison
-    from plaudit.model.reward_model import RewardModel
+    from plaudit.model.scorer import Scorer
 
 
 # Of what `Evaluation.write` writes, the files that not every evaluation has.
@@ -108,7 +108,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: "RewardModel | str | Path",
+    model: "Scorer | str | Path",
     data: "str | Path | Iterable[Ranking]",
     *,
     output: str | Path | None = None,
@@ -122,7 +122,7 @@ def evaluate(
     """Score every completion of `data` and sum up how well the rewards agree with the ranks.
 
     Args:
-        model: a reward model, or what `RewardModel.load` takes.
+        model: a reward model, an ensemble, or what `RewardModel.load` takes.
         data: rankings, or what `load_rankings` takes; `reading` are its other arguments.
         output: a folder for `metrics.json`, `predictions.jsonl`, `report.html` and `plots/`.
         baselines: name → rewards of another model for the same rankings, K numbers each, to stand
@@ -169,20 +169,24 @@ def evaluate(
 
 
 def rewards_of(
-    model: "RewardModel", rankings: Sequence[Ranking], what: str = "scoring"
+    model: "Scorer", rankings: Sequence[Ranking], what: str = "scoring"
 ) -> list[list[float]]:
     """The reward of every completion, K numbers for each ranking; says what had to be cut.
 
     Equal completions of a ranking are scored once, so that their rewards are equal to the last bit.
-    `what` is what the progress bar calls it.
+    They are in the unit in which σ(r_a − r_b) is a probability, whether or not the model normalises
+    its rewards. `what` is what the progress bar calls it.
 
     >>> rewards_of(model, [Ranking("2+2?", ["4", "5"], [0, 1])])  # doctest: +SKIP
     [[1.25, -0.5]]
     """
     distinct = [{text_key(text): text for text in ranking.completions} for ranking in rankings]
-    scored = model.score_all(
-        (ranking.prompt, list(texts.values()))
-        for ranking, texts in zip(rankings, distinct, strict=True)
+    scored = _as_log_odds(
+        model,
+        (
+            (ranking.prompt, list(texts.values()))
+            for ranking, texts in zip(rankings, distinct, strict=True)
+        ),
     )
     rewards = []
     for ranking, texts, found in zip(
@@ -192,6 +196,14 @@ def rewards_of(
         rewards.append([reward[text_key(text)] for text in ranking.completions])
     model.report_truncation()
     return rewards
+
+
+def _as_log_odds(
+    model: "Scorer", prompts: Iterable[tuple[Text, Sequence[Text]]]
+) -> Iterator[list[float]]:
+    """Rewards whose differences are log odds: as the model gives them, times its scale."""
+    for rewards in model.score_all(prompts):
+        yield [model.scale * reward for reward in rewards]
 
 
 def prediction_rows(
@@ -250,7 +262,7 @@ def measure(
 
 
 def _scored_again(
-    model: "RewardModel", rankings: list[Ranking], number: int, seed: int
+    model: "Scorer", rankings: list[Ranking], number: int, seed: int
 ) -> list[list[float] | None] | None:
     """Rewards of so many rankings with other whitespace, None in the place of the others."""
     ordered = [index for index, ranking in enumerate(rankings) if len(set(ranking.ranks)) > 1]
@@ -262,7 +274,7 @@ def _scored_again(
         (rankings[i].prompt, [change_whitespace(text, rng) for text in rankings[i].completions])
         for i in drawn
     ]
-    scored = progress(model.score_all(changed), "scoring with other whitespace", len(drawn))
+    scored = progress(_as_log_odds(model, changed), "scoring with other whitespace", len(drawn))
     again = dict(zip(drawn, scored, strict=True))
     model.truncation.clear()  # of the same texts, and reported before
     return [again.get(index) for index in range(len(rankings))]

@@ -6,8 +6,10 @@ tokenizer's own special tokens. A row whose last token is pooled never ends in t
 transformers finds that token by its id, and so pools where we do by mask.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from jinja2 import TemplateError
@@ -17,6 +19,8 @@ from plaudit.errors import PlauditError
 
 # What a truncated row keeps for the prompt when the completion alone fills it.
 PROMPT_SHARE = 0.25
+# How the tokens look with which a policy of another family ends what it writes.
+POLICY_ENDING = r"<\|[^\s<>|]+\|>|</s>"
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,9 @@ class Encoding:
         Returns one dict for each ranking: `input_ids` (K lists of int), `token_type_ids` where the
         tokenizer makes them, `ranks`, `margin`, `weight`, `length` (of the longest row, in tokens),
         `shared` (how many tokens all its rows begin with and can be computed once: none for an
-        encoder, in which they see what follows), and how much truncation cut, in tokens:
-        `prompt_cut`, `completion_cut` (K ints each).
+        encoder, in which they see what follows), and, K ints each, in tokens: how much truncation
+        cut, `prompt_cut` and `completion_cut`, and what is left of the completion,
+        `completion_tokens`, without the special tokens around it but for those of a chat template.
         """
         rows = self._rows([(r.prompt, list(r.completions)) for r in rankings])
         return [
@@ -59,28 +64,29 @@ class Encoding:
         """`encode` for prompts whose completions have no ranks yet."""
         return self._rows([(prompt, list(completions)) for prompt, completions in prompts])
 
-    def encode_rendered(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+    def encode_rendered(
+        self, texts: Sequence[str], prompts: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
         """`encode_texts` for rows that another program laid out: each text is a whole row.
 
-        A decoder reads it as it stands, special tokens in it being what they say; an encoder reads
-        it as a single sentence. Where it is too long, its beginning is cut.
+        Args:
+            texts: prompt and completion in one, special tokens in them being what they say.
+            prompts: what each text begins with, where the other program tells (OpenRLHF does). Then
+                text and prompt are taken apart and encoded as in training, with the separator or as
+                a pair; but not where the prompt ends as the chat template opens a turn, for then it
+                is laid out already, nor where the text does not begin with it.
+
+        A text that stays whole is read as it stands by a decoder, and as one sentence by an
+        encoder. Begun and ended it is as rows of training are, by what the chat template writes
+        around a dialogue, else by the tokenizer's own tokens: special tokens at its end (the
+        policy's end of text, padding) go first. Where it is too long, its beginning is cut.
+        It has no `completion_tokens`: where the completion begins is not known.
         """
         encoded = []
-        for ids in self._tokenize(list(texts), self.template == "plain"):
-            row = ids[-self.max_length :]
-            while (
-                self.pooling == "last" and len(row) > 1 and row[-1] == self.tokenizer.pad_token_id
-            ):
-                row.pop()
-            encoded.append(
-                {
-                    "input_ids": [row or [self.tokenizer.pad_token_id]],
-                    "prompt_cut": [len(ids) - len(row)],
-                    "completion_cut": [0],
-                    "length": len(row),
-                    "shared": 0,
-                }
-            )
+        known = [None] * len(texts) if prompts is None else prompts
+        for text, prompt in zip(texts, known, strict=True):
+            parts = self._take_apart(text, prompt) if prompt is not None else None
+            encoded.append(self.encode_texts([parts])[0] if parts else self._whole_row(text))
         return encoded
 
     def _rows(self, prompts: list[tuple[Text, list[Text]]]) -> list[dict[str, Any]]:
@@ -148,17 +154,83 @@ class Encoding:
             start = _common_prefix(before[first], row)
             head = row[:1] if row and row[0] == tokenizer.bos_token_id else []
             prompt, completion = row[len(head) : start], row[max(start, len(head)) :]
-            # An ending says that the completion is whole. It cannot be the pad token: see above.
-            ending: list[int] = []
-            if special and tokenizer.eos_token_id not in (None, tokenizer.pad_token_id):
-                ending = [tokenizer.eos_token_id]
-                if completion[-1:] == ending:
-                    completion = completion[:-1]
+            ending = self._plain_ending() if special else []
+            if ending and completion[-1:] == ending:
+                completion = completion[:-1]
             prompt, completion, cut = self._truncate(prompt, completion, len(head) + len(ending))
             ids = head + prompt + completion + (ending if not cut["completion_cut"] else [])
             while self.pooling == "last" and len(ids) > 1 and ids[-1] == tokenizer.pad_token_id:
                 ids.pop()
-            yield {"input_ids": ids or [tokenizer.pad_token_id], **cut}
+                completion = completion[:-1]
+            ids = ids or [tokenizer.pad_token_id]
+            yield {"input_ids": ids, "completion_tokens": len(completion), **cut}
+
+    def _plain_ending(self) -> list[int]:
+        # An ending says that the completion is whole. It cannot be the pad token: see above.
+        eos = self.tokenizer.eos_token_id
+        return [] if eos in (None, self.tokenizer.pad_token_id) else [eos]
+
+    # ---- rows that another program laid out ----
+
+    def _take_apart(self, text: str, prompt: str) -> tuple[str, list[str]] | None:
+        bos = self.tokenizer.bos_token or ""
+        text, prompt = text.removeprefix(bos), prompt.removeprefix(bos)
+        if not text.startswith(prompt):
+            return None
+        if self.template == "chat" and prompt.rstrip().endswith(self._chat_frame.opening):
+            return None
+        return prompt, [self._without_ending(text[len(prompt) :])]
+
+    def _whole_row(self, text: str) -> dict[str, Any]:
+        tokenizer = self.tokenizer
+        text = self._without_ending(text).removeprefix(tokenizer.bos_token or "")
+        ending: list[int] = []
+        if self.template == "chat":
+            text = self._chat_frame.around(text)
+            body = self._tokenize([text], False)[0]
+            length = int(body[:1] == [tokenizer.bos_token_id])
+            head, body = body[:length], body[length:]
+        else:
+            body = self._tokenize([text], False)[0]
+            head, ending = _single_frame(tokenizer)
+            ending = self._plain_ending() if self.kind == "decoder" else ending
+        kept, _, cut = self._truncate(body, [], len(head) + len(ending))
+        ids = head + kept + ending
+        while self.pooling == "last" and len(ids) > 1 and ids[-1] == tokenizer.pad_token_id:
+            ids.pop()
+        ids = ids or [tokenizer.pad_token_id]
+        row: dict[str, Any] = {"input_ids": [ids], "length": len(ids), "shared": 0}
+        row |= {name: [count] for name, count in cut.items()}
+        if self.kind == "encoder" and "token_type_ids" in tokenizer("a"):
+            row["token_type_ids"] = [[0] * len(ids)]
+        return row
+
+    def _without_ending(self, text: str) -> str:
+        return self._ending.sub("", text)
+
+    @cached_property
+    def _ending(self) -> re.Pattern[str]:
+        """Special tokens at the end of a text, and what white space is between and after them."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        ours = {str(token) for token in added if token.special}
+        ours |= set(self.tokenizer.all_special_tokens)
+        longest_first = sorted(ours, key=len, reverse=True)
+        either = "|".join([*map(re.escape, longest_first), POLICY_ENDING])
+        return re.compile(rf"(?:(?:{either})\s*)+\Z")
+
+    @cached_property
+    def _chat_frame(self) -> "_ChatFrame":
+        asked: list[Message] = [{"role": "user", "content": "PROBE"}]
+        whole = self._chat([*asked, {"role": "assistant", "content": "REPLY\n\t"}])
+        after = whole[whole.rindex("REPLY") + len("REPLY") :]
+        bos = self.tokenizer.bos_token
+        opened = self._chat(asked, add_generation_prompt=True)
+        return _ChatFrame(
+            before=bos if bos and whole.startswith(bos) else "",
+            opening=opened[opened.rindex("PROBE") + len("PROBE") :].strip(),
+            after=after.removeprefix("\n\t"),
+            trims=not after.startswith("\n\t"),
+        )
 
     # ---- encoders: a pair of sentences ----
 
@@ -172,7 +244,7 @@ class Encoding:
         for first, completion in zip(firsts, self._tokenize(seconds, False), strict=True):
             prompt, completion, cut = self._truncate(tokens[first], completion, frame.size)
             ids = [*frame.before, *prompt, *frame.between, *completion, *frame.after]
-            row: dict[str, Any] = {"input_ids": ids}
+            row: dict[str, Any] = {"input_ids": ids, "completion_tokens": len(completion)}
             if frame.types is not None:
                 split = len(frame.before) + len(prompt) + frame.first_sentence_end
                 row["token_type_ids"] = [frame.types[0]] * split
@@ -255,6 +327,22 @@ def _common_prefix(a: list[int], b: list[int]) -> int:
 
 
 @dataclass(frozen=True)
+class _ChatFrame:
+    """What a chat template writes around a dialogue, found by rendering one."""
+
+    before: str  # BOS, or nothing
+    opening: str  # from the user's words to where the assistant's begin
+    after: str  # what follows an assistant's words
+    trims: bool  # whether white space at their end goes
+
+    def around(self, text: str) -> str:
+        """The text of a dialogue begun and ended as the template does it."""
+        if not self.after.strip():  # no special token, which would be off the text by now
+            text = text.removesuffix(self.after)
+        return self.before + (text.rstrip() if self.trims else text) + self.after
+
+
+@dataclass(frozen=True)
 class _Frame:
     """The special tokens that a tokenizer puts around a pair of sentences."""
 
@@ -284,3 +372,11 @@ def _frame(tokenizer: Any) -> _Frame:
         types=(types[words[0]], types[words[-1]]) if types is not None else None,
         first_sentence_end=sum(types[p] == types[words[0]] for p in gap) if types else 0,
     )
+
+
+def _single_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens that a tokenizer puts before and after a single text."""
+    probe = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = probe["input_ids"], probe["special_tokens_mask"]
+    words = [position for position, flag in enumerate(special) if not flag]
+    return ids[: words[0]], ids[words[-1] + 1 :]

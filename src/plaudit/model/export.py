@@ -42,7 +42,8 @@ def export(model: RewardModel, path: str | Path, format: Literal["pt", "onnx"]) 
         path: the file; what stands there is replaced.
         format: `pt`, for `RewardModel.load` and `torch.load`; or `onnx`: inputs `input_ids[N, L]`,
             `attention_mask[N, L]` and, where the base model takes them, `token_type_ids[N, L]`, all
-            int64 with N and L free and rows padded on the right; output `reward[N]`, float32.
+            int64 with N and L free and rows padded on the right; output `reward[N]`, float32, not
+            normalised: how to do that is in the file's metadata, under `plaudit`.
 
     Raises:
         PlauditError: when the file cannot be written; for `onnx`, when the extra is not installed,
@@ -56,7 +57,9 @@ def export(model: RewardModel, path: str | Path, format: Literal["pt", "onnx"]) 
         raise PlauditError(f"{path}: is a folder; give the name of a file")
     if format == "pt":
         with writing(path) as file, tempfile.TemporaryDirectory() as folder:
-            save_model(model.model, model.encoding, model.pooling, Path(folder))
+            save_model(
+                model.model, model.encoding, model.pooling, Path(folder), model.normalisation
+            )
             torch.save(pt_file.packed(Path(folder)), file.buffer)
     elif format == "onnx":
         graph = _onnx(model, path)
@@ -103,7 +106,7 @@ def _onnx(model: RewardModel, path: Path) -> bytes:
                 verbose=False,
             )
             assert program is not None
-            settings = stored_settings(model.encoding, model.pooling)
+            settings = stored_settings(model.encoding, model.pooling, model.normalisation)
             program.model.metadata_props["plaudit"] = json.dumps(settings)
             content = program.model_proto.SerializeToString()
     except Exception as error:  # the exporter has no exception of its own for what it cannot do

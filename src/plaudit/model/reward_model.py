@@ -7,27 +7,31 @@ tokens alone, whatever else is in its batch.
 """
 
 import importlib.resources
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from plaudit.console import say
-from plaudit.data.cells import BadCellError, fit
-from plaudit.data.rankings import Text, text_key
+from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, writing_folder
 from plaudit.model import base_models, pt_file
-from plaudit.model.batches import Flat, Layout, Padded, model_inputs
+from plaudit.model.batches import Flat, Layout, Padded, model_inputs, unique_tokens
 from plaudit.model.classifier import exact, try_flat
-from plaudit.model.encoding import Encoding, count_truncation, describe_truncation
+from plaudit.model.encoding import Encoding, count_truncation
 from plaudit.model.modeling_mean import MeanScoreForSequenceClassification, without_pooler
+from plaudit.model.normalisation import Normalisation
+from plaudit.model.scorer import Scorer
+
+if TYPE_CHECKING:
+    from plaudit.model.ensemble import Combine, Ensemble
 
 Pooling = Literal["auto", "last", "cls", "mean"]
 Template = Literal["auto", "chat", "plain"]
@@ -36,16 +40,29 @@ LayoutName = Literal["auto", "flat", "padded"]
 
 # Tokens of one forward pass, padding included; small enough for a laptop, large enough to be fast.
 MAX_TOKENS_PER_BATCH = 4096
-# Completions read ahead while scoring a stream, to find rows alike in length.
-WINDOW = 128
 # What `classifier_pooling` calls the first token, where a model's configuration has it.
 FIRST_TOKEN = {"modernbert": "cls", "eurobert": "bos"}
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
 
 
+class Loading(TypedDict, total=False):
+    """What `RewardModel.load` takes beside names; it says what each means."""
+
+    pooling: Pooling
+    template: Template
+    max_length: int | None
+    separator: str | None
+    dtype: Dtype
+    layout: LayoutName
+    device: str
+    seed: int
+    normalised: bool
+    length_penalty: float
+
+
 @dataclass
-class RewardModel:
+class RewardModel(Scorer):
     """A scalar reward for a completion of a prompt.
 
     >>> model = RewardModel.load("runs/finance/model")           # doctest: +SKIP
@@ -62,28 +79,35 @@ class RewardModel:
     max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
     new_head: bool = False  # drawn at random and not trained yet
     truncation: dict[str, int] = field(default_factory=dict)  # of what was scored so far
+    normalisation: Normalisation | None = None
+    length_penalty: float = 0.0  # of each token of the completion
 
     # ---- load ----
 
+    @overload
+    @classmethod
+    def load(  # type: ignore[overload-overlap]
+        cls, name: str | Path, **options: Unpack[Loading]
+    ) -> "RewardModel": ...
+    @overload
     @classmethod
     def load(
         cls,
-        name: str | Path,
+        name: Sequence[str | Path],
         *,
-        pooling: Pooling = "auto",
-        template: Template = "auto",
-        max_length: int | None = None,
-        separator: str | None = None,
-        dtype: Dtype = "auto",
-        layout: LayoutName = "auto",
-        device: str = "auto",
-        seed: int = 0,
-    ) -> "RewardModel":
+        combine: "Combine" = "mean",
+        spread: float = 1.0,
+        **options: Unpack[Loading],
+    ) -> "Ensemble": ...
+
+    @classmethod
+    def load(cls, name: Any, **options: Any) -> Any:
         """Load a trained reward model, or a base model under a new head drawn from `seed`.
 
         Args:
             name: a run folder, a model folder, a `.pt` file that plaudit exported, a hub name, or
-                `embedded:minilm` / `embedded:smollm2`.
+                `embedded:minilm` / `embedded:smollm2`. Several names give an `Ensemble`, which
+                says what `combine` and `spread` do.
             pooling: `last` (decoders), `cls` (encoders) or `mean` of the tokens' scores; `auto`
                 takes what the model was trained with, else `last` for decoders and for encoders
                 `cls`, or `mean` where sentence-transformers notes that they were pretrained so.
@@ -97,92 +121,37 @@ class RewardModel:
                 the same rewards; `auto` takes it where the base model's attention allows it.
             device: `auto`, or a torch device.
             seed: of a new head's weights.
+            normalised: whether to normalise rewards where the model says how (`normalise`); False
+                gives them as the model was trained to give them.
+            length_penalty: subtracted from the reward, normalised where it is, for each token of
+                the completion: 0 or more. Counted are the tokens that the model reads of it, after
+                truncation, without the special tokens that end a row; in a chat template all that
+                follows the prompt and the beginning of the turn, so its ending too.
 
         Raises:
             PlauditError: when there is no such model, or a setting does not fit it.
         """
-        path = Path(name)
-        if path.suffix == ".pt" and path.is_file():
-            with pt_file.unpacked(path) as folder:
-                return cls.load(
-                    folder, pooling=pooling, template=template, max_length=max_length,
-                    separator=separator, dtype=dtype, layout=layout, device=device,
-                )  # fmt: skip
-        if (path / "model" / "config.json").is_file():
-            path = path / "model"
-        elif (path / "config.yaml").is_file():
-            raise PlauditError(_why_no_model(path))
-        source = base_models.locate(str(path) if path.exists() else str(name))
-        config = base_models.load_config(source)
-        stored = getattr(config, CONFIG_KEY, None) or {}
-        kind = base_models.kind_of(config, str(name))
-        tokenizer = base_models.load_tokenizer(source)
-        if pooling == "auto" and not stored and kind == "encoder":
-            pooling = base_models.pretrained_pooling(source) or pooling
-        pooling = _resolve_pooling(pooling, kind, stored.get("pooling"))
-        _set_pad_token(tokenizer)
-        config.num_labels = 1
-        # A pad token that is new has no embedding before the model is loaded and resized.
-        known = tokenizer.pad_token_id < config.get_text_config().vocab_size
-        config.pad_token_id = tokenizer.pad_token_id if known else None
-        if config.model_type in FIRST_TOKEN:  # whose heads can pool in several ways
-            config.classifier_pooling = FIRST_TOKEN[config.model_type]
-        model, new_head = _load_model(source, config, pooling, stored, seed)
-        if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-            with base_models.quiet():
-                model.resize_token_embeddings(len(tokenizer))
-        model.config.pad_token_id = tokenizer.pad_token_id
-        model.config.use_cache = False  # there is nothing to generate
-        encoding = Encoding(
-            tokenizer=tokenizer,
-            kind=kind,
-            template=_resolve_template(template, kind, tokenizer, stored.get("template")),
-            max_length=_resolve_max_length(max_length, model, tokenizer, stored),
-            separator=separator if separator is not None else stored.get("separator", "\n\n"),
-            pooling=pooling,
-        )
-        place = torch.device(best_device() if device == "auto" else device)
-        model = exact(model, pooling).eval()
-        if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
-            model = model.to(place)
-        return cls(
-            model, encoding, pooling, place, compute_dtype(dtype, place),
-            _choose_layout(layout, model, encoding), new_head=new_head,
-        )  # fmt: skip
+        if isinstance(name, str | Path):
+            return _load(cls, name, **options)
+        from plaudit.model.ensemble import Ensemble
+
+        how = {key: options.pop(key) for key in ("combine", "spread") if key in options}
+        return Ensemble([_load(cls, each, **options) for each in name], **how)
 
     # ---- score ----
 
-    @overload
-    def score(self, prompt: Text, completions: str) -> float: ...  # type: ignore[overload-overlap]
-    @overload
-    def score(self, prompt: Text, completions: Sequence[Text]) -> list[float]: ...
+    @property
+    def scale(self) -> float:
+        """1.0, or the standard deviation that normalised rewards were divided by.
 
-    def score(self, prompt: Text, completions: str | Sequence[Text]) -> float | list[float]:
-        """The reward of each completion of `prompt`; a number for one string, a list for a list.
-
-        A completion is a string or the messages of a turn. Rewards have no unit and no fixed zero:
-        only their differences for one prompt mean something, σ(r_a − r_b) being the probability
-        that a is preferred to b.
+        A length penalty counts: the probability is then of what the penalised rewards prefer.
         """
-        if isinstance(completions, str):
-            return self.score(prompt, [completions])[0]
-        try:
-            prompt, fitted = fit(prompt, list(completions))
-        except BadCellError as error:
-            raise PlauditError(f"score: {error}") from error
-        return next(self.score_all([(prompt, fitted)]))
+        return self.normalisation.std if self.normalisation else 1.0
 
-    def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
-        """Rewards for a stream of (prompt, completions), in order, with flat memory."""
-        window: list[tuple[Text, Sequence[Text]]] = []
-        waiting = 0
-        for prompt, completions in prompts:
-            window.append((prompt, completions))
-            waiting += max(len(completions), 1)
-            if waiting >= WINDOW:
-                yield from self._score_window(window)
-                window, waiting = [], 0
-        yield from self._score_window(window)
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest row that is not truncated."""
+        return self.encoding.max_length
 
     def encode(self, prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[dict[str, Any]]:
         """Rows of tokens of (prompt, completions), which `rewards` takes; counts truncation."""
@@ -190,34 +159,45 @@ class RewardModel:
         count_truncation(encoded, self.truncation)
         return encoded
 
-    def encode_rendered(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """`encode` for texts that another program laid out, prompt and completion in one."""
-        encoded = self.encoding.encode_rendered(texts)
+    def encode_rendered(
+        self, texts: Sequence[str], prompts: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """`encode` for texts that another program laid out, prompt and completion in one.
+
+        `prompts` are what the texts begin with, where that is known. Raises `PlauditError` where
+        there is a length penalty and a completion's length remains unknown.
+        """
+        encoded = self.encoding.encode_rendered(texts, prompts)
+        if self.length_penalty and not all("completion_tokens" in row for row in encoded):
+            raise PlauditError(
+                "length_penalty: a text holds prompt and completion in one, so nobody knows how "
+                "long the completion is; give them apart, or load the model without a penalty"
+            )
         count_truncation(encoded, self.truncation)
         return encoded
 
-    def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
-        # Completions of one prompt go together, in however many parts they came.
-        together: dict[str, tuple[Text, list[Text]]] = {}
-        for prompt, completions in window:
-            together.setdefault(text_key(prompt), (prompt, []))[1].extend(completions)
-        encoded = self.encode(list(together.values()))
-        rewards = {key: iter(row) for key, row in zip(together, self.rewards(encoded), strict=True)}
-        return [list(islice(rewards[text_key(p)], len(completions))) for p, completions in window]
-
-    def warn_if_untrained(self) -> None:
-        """Say so when the head is new: its rewards are random numbers."""
-        if self.new_head:
-            say("this model has no trained reward head: its rewards are random; train it first")
-
-    def report_truncation(self) -> None:
-        """Say what was truncated since the last report, if anything was."""
-        if line := describe_truncation(self.truncation, self.encoding.max_length):
-            say(line)
-        self.truncation.clear()
+    def tokens(self, row: dict[str, Any]) -> int:
+        """How many tokens a row of `encode` costs: unique ones of a prompt and its completions."""
+        return unique_tokens(row) if "input_ids" in row else 0
 
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
-        """Rewards of encoded prompts, K numbers for each, batched to the token budget."""
+        """Rewards of encoded prompts, K numbers for each, batched to the token budget.
+
+        They are normalised, and less the length penalty, where there is either.
+        """
+        rewards = self._raw_rewards(encoded)
+        if normalisation := self.normalisation:
+            rewards = [[normalisation.apply(r) for r in of_prompt] for of_prompt in rewards]
+        if penalty := self.length_penalty:
+            rewards = [
+                [r - penalty * n for r, n in zip(of_prompt, row["completion_tokens"], strict=True)]
+                if of_prompt
+                else of_prompt
+                for of_prompt, row in zip(rewards, encoded, strict=True)
+            ]
+        return rewards
+
+    def _raw_rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
         results: list[list[float]] = [[0.0] * len(row.get("input_ids", ())) for row in encoded]
         pieces = [
             (index, start, piece)
@@ -254,10 +234,10 @@ class RewardModel:
 
         With pooling `last` or `cls`, `AutoModelForSequenceClassification.from_pretrained(folder)`
         gives the same rewards; with `mean` it does so with `trust_remote_code=True`. A folder that
-        already stands there is replaced.
+        already stands there is replaced. Normalisation is stored, and only plaudit applies it.
         """
         with writing_folder(folder) as partial:
-            save_model(self.model, self.encoding, self.pooling, partial)
+            save_model(self.model, self.encoding, self.pooling, partial, self.normalisation)
 
 
 def _pieces(row: dict[str, Any], max_tokens: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -273,9 +253,15 @@ def _pieces(row: dict[str, Any], max_tokens: int) -> Iterator[tuple[int, dict[st
         yield start, some | {"length": row["length"], "shared": row["shared"]}
 
 
-def save_model(model: Any, encoding: Encoding, pooling: Pooling, folder: Path) -> None:
+def save_model(
+    model: Any,
+    encoding: Encoding,
+    pooling: Pooling,
+    folder: Path,
+    normalisation: Normalisation | None = None,
+) -> None:
     """Write model and tokenizer into an existing folder."""
-    setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling))
+    setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling, normalisation))
     model.config.architectures = [type(model).__name__]
     if pooling == "mean":
         module = "modeling_mean"
@@ -297,14 +283,17 @@ def save_model(model: Any, encoding: Encoding, pooling: Pooling, folder: Path) -
         raise OSError(str(error)) from error
 
 
-def stored_settings(encoding: Encoding, pooling: Pooling) -> dict[str, Any]:
+def stored_settings(
+    encoding: Encoding, pooling: Pooling, normalisation: Normalisation | None = None
+) -> dict[str, Any]:
     """What `config.json` keeps, so that a loaded model encodes as it did in training."""
-    return {
+    settings = {
         "pooling": pooling,
         "template": encoding.template,
         "max_length": encoding.max_length,
         "separator": encoding.separator,
     }
+    return settings | ({"normalisation": asdict(normalisation)} if normalisation else {})
 
 
 def best_device() -> str:
@@ -329,6 +318,79 @@ def compute_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 
 
 # ---- the parts of loading ----
+
+
+def _load(
+    cls: type[RewardModel],
+    name: str | Path,
+    *,
+    pooling: Pooling = "auto",
+    template: Template = "auto",
+    max_length: int | None = None,
+    separator: str | None = None,
+    dtype: Dtype = "auto",
+    layout: LayoutName = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    normalised: bool = True,
+    length_penalty: float = 0.0,
+) -> RewardModel:
+    """One model; see `RewardModel.load`."""
+    if not (length_penalty >= 0 and math.isfinite(length_penalty)):
+        raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
+    path = Path(name)
+    if path.suffix == ".pt" and path.is_file():
+        with pt_file.unpacked(path) as folder:
+            return cls.load(
+                folder, pooling=pooling, template=template, max_length=max_length,
+                separator=separator, dtype=dtype, layout=layout, device=device,
+                normalised=normalised, length_penalty=length_penalty,
+            )  # fmt: skip
+    if (path / "model" / "config.json").is_file():
+        path = path / "model"
+    elif (path / "config.yaml").is_file():
+        raise PlauditError(_why_no_model(path))
+    source = base_models.locate(str(path) if path.exists() else str(name))
+    config = base_models.load_config(source)
+    stored = getattr(config, CONFIG_KEY, None) or {}
+    # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
+    kept = stored.pop("normalisation", None)
+    normalisation = Normalisation.read(kept, str(name)) if normalised else None
+    kind = base_models.kind_of(config, str(name))
+    tokenizer = base_models.load_tokenizer(source)
+    if pooling == "auto" and not stored and kind == "encoder":
+        pooling = base_models.pretrained_pooling(source) or pooling
+    pooling = _resolve_pooling(pooling, kind, stored.get("pooling"))
+    _set_pad_token(tokenizer)
+    config.num_labels = 1
+    # A pad token that is new has no embedding before the model is loaded and resized.
+    known = tokenizer.pad_token_id < config.get_text_config().vocab_size
+    config.pad_token_id = tokenizer.pad_token_id if known else None
+    if config.model_type in FIRST_TOKEN:  # whose heads can pool in several ways
+        config.classifier_pooling = FIRST_TOKEN[config.model_type]
+    model, new_head = _load_model(source, config, pooling, stored, seed)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        with base_models.quiet():
+            model.resize_token_embeddings(len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.use_cache = False  # there is nothing to generate
+    encoding = Encoding(
+        tokenizer=tokenizer,
+        kind=kind,
+        template=_resolve_template(template, kind, tokenizer, stored.get("template")),
+        max_length=_resolve_max_length(max_length, model, tokenizer, stored),
+        separator=separator if separator is not None else stored.get("separator", "\n\n"),
+        pooling=pooling,
+    )
+    place = torch.device(best_device() if device == "auto" else device)
+    model = exact(model, pooling).eval()
+    if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
+        model = model.to(place)
+    return cls(
+        model, encoding, pooling, place, compute_dtype(dtype, place),
+        _choose_layout(layout, model, encoding), new_head=new_head,
+        normalisation=normalisation, length_penalty=length_penalty,
+    )  # fmt: skip
 
 
 def _resolve_pooling(asked: Pooling, kind: base_models.Kind, stored: Pooling | None) -> Pooling:

@@ -47,6 +47,7 @@ def load_base(settings: Settings) -> RewardModel:
         layout=settings.layout,
         device="cpu" if sharded() else str(processes().device),
         seed=settings.seed,
+        normalised=False,  # what is trained further gives other rewards
     )
 
 

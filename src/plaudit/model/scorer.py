@@ -1,0 +1,122 @@
+"""A scorer gives completions rewards: what one reward model and an ensemble of several share.
+
+Whoever scores (files, the service, best-of-n, evaluation) takes a `Scorer` and need not know which
+it is. Texts become rows of tokens in `encode`, rows become rewards in `rewards`; the two may run in
+threads of their own, as long as only one thread calls `rewards`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, overload
+
+import torch
+
+from plaudit.console import say
+from plaudit.data.cells import BadCellError, fit
+from plaudit.data.rankings import Text, text_key
+from plaudit.errors import PlauditError
+from plaudit.model.encoding import describe_truncation
+
+# Completions read ahead while scoring a stream, to find rows alike in length.
+WINDOW = 128
+
+
+class Scorer(ABC):
+    """What gives a completion of a prompt its reward.
+
+    `truncation` counts what was truncated since the last report; `new_head` says that a head was
+    drawn at random and not trained yet.
+    """
+
+    truncation: dict[str, int]
+    new_head: bool
+    device: torch.device
+
+    # ---- what a scorer must know ----
+
+    @property
+    @abstractmethod
+    def scale(self) -> float:
+        """σ(scale · (r_a − r_b)) is the probability that a is preferred to b."""
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """Tokens of the longest row that is not truncated."""
+
+    @abstractmethod
+    def encode(self, prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[dict[str, Any]]:
+        """Rows of tokens of (prompt, completions), which `rewards` takes; counts truncation."""
+
+    @abstractmethod
+    def encode_rendered(
+        self, texts: Sequence[str], prompts: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """`encode` for texts that another program laid out, prompt and completion in one.
+
+        `prompts` are what the texts begin with, where that is known. Raises `PlauditError` where
+        there is a length penalty and a completion's length remains unknown.
+        """
+
+    @abstractmethod
+    def tokens(self, row: dict[str, Any]) -> int:
+        """How many tokens a row of `encode` costs: unique ones of a prompt and its completions."""
+
+    @abstractmethod
+    def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
+        """Rewards of encoded prompts, K numbers for each, batched to the token budget."""
+
+    # ---- what every scorer does ----
+
+    @overload
+    def score(self, prompt: Text, completions: str) -> float: ...  # type: ignore[overload-overlap]
+    @overload
+    def score(self, prompt: Text, completions: Sequence[Text]) -> list[float]: ...
+
+    def score(self, prompt: Text, completions: str | Sequence[Text]) -> float | list[float]:
+        """The reward of each completion of `prompt`; a number for one string, a list for a list.
+
+        A completion is a string or the messages of a turn. Rewards have no unit and no fixed zero:
+        only their differences for one prompt mean something, σ(scale · (r_a − r_b)) being the
+        probability that a is preferred to b.
+        """
+        if isinstance(completions, str):
+            return self.score(prompt, [completions])[0]
+        try:
+            prompt, fitted = fit(prompt, list(completions))
+        except BadCellError as error:
+            raise PlauditError(f"score: {error}") from error
+        return next(self.score_all([(prompt, fitted)]))
+
+    def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
+        """Rewards for a stream of (prompt, completions), in order, with flat memory."""
+        window: list[tuple[Text, Sequence[Text]]] = []
+        waiting = 0
+        for prompt, completions in prompts:
+            window.append((prompt, completions))
+            waiting += max(len(completions), 1)
+            if waiting >= WINDOW:
+                yield from self._score_window(window)
+                window, waiting = [], 0
+        yield from self._score_window(window)
+
+    def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
+        # Completions of one prompt go together, in however many parts they came.
+        together: dict[str, tuple[Text, list[Text]]] = {}
+        for prompt, completions in window:
+            together.setdefault(text_key(prompt), (prompt, []))[1].extend(completions)
+        encoded = self.encode(list(together.values()))
+        rewards = {key: iter(row) for key, row in zip(together, self.rewards(encoded), strict=True)}
+        return [list(islice(rewards[text_key(p)], len(completions))) for p, completions in window]
+
+    def warn_if_untrained(self) -> None:
+        """Say so when the head is new: its rewards are random numbers."""
+        if self.new_head:
+            say("this model has no trained reward head: its rewards are random; train it first")
+
+    def report_truncation(self) -> None:
+        """Say what was truncated since the last report, if anything was."""
+        if line := describe_truncation(self.truncation, self.max_length):
+            say(line)
+        self.truncation.clear()
