@@ -1,18 +1,29 @@
 """Scoring a file: every row comes out as it went in, in order, with the rewards of its texts."""
 
+import contextlib
 import csv
 import gzip
 import json
+import multiprocessing
 import os
+import random
+import signal
+import subprocess
+import sys
+import time
 import tracemalloc
+from datetime import UTC, datetime
+from itertools import islice
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 import zstandard
 
-from plaudit import scoring
+from plaudit import scoring, workers
 from plaudit.errors import PlauditError
-from plaudit.scoring import read_prompts, score_file
+from plaudit.scoring import score_file
 
 CHAT = [{"role": "user", "content": "Hi"}]
 YES = [{"role": "assistant", "content": "Yes?"}]
@@ -85,9 +96,6 @@ def test_all_kinds_of_files_give_the_same_rewards(tmp_path, model):
         writer = csv.DictWriter(file, ["prompt", "completion"])
         writer.writeheader()
         writer.writerows(rows)
-    import pyarrow
-    import pyarrow.parquet
-
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     expected = [
         row | {"reward": close(model.score(row["prompt"], row["completion"]))} for row in rows
@@ -165,7 +173,7 @@ def test_what_would_be_lost_is_refused_before_any_work(tmp_path):
     for source, output, said in (
         (data, data, "is the input"),
         (data, scored, "already exists"),
-        (data, tmp_path / "out.csv", r"written as JSON lines; name it \.jsonl"),
+        (data, tmp_path / "out.csv", r"no kind of file that is written here; name it \.jsonl"),
         (scored, tmp_path / "out.jsonl", "has a column reward already"),
         (tmp_path / "none.jsonl", tmp_path / "out.jsonl", "no such file"),
         (data, tmp_path / "out.jsonl", "cannot be loaded"),
@@ -219,44 +227,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path, model):
     assert peak(4 * scoring.ROWS_AT_ONCE) < 1.5 * once
 
 
-# ---- prompts ----
-
-
-def test_prompts_of_a_text_file(tmp_path):
-    file = tmp_path / "prompts.txt"
-    file.write_text("\ufeffa b\r\n\n  c \na b\nd\n", encoding="utf-8")
-    assert read_prompts(file) == ["a b", "c", "d"]
-    assert read_prompts(file, 2) == ["a b", "c"]
-
-
-def test_prompts_of_data_are_distinct_and_in_order(tmp_path, capsys):
-    rows = [{"question": q} for q in ("b", "a", "b", "", CHAT, CHAT, None, [{"role": "x"}], "c")]
-    data = write_rows(tmp_path / "a.jsonl", rows)
-    assert read_prompts(data) == ["b", "a", CHAT, "c"]
-    err = capsys.readouterr().err
-    assert f"{data}:4: the prompt is blank: left out" in err
-    assert "3 rows without a prompt left out" in err
-    assert read_prompts(data, 3) == ["b", "a", CHAT]
-    with open(tmp_path / "a.csv", "w", newline="") as file:
-        csv.writer(file).writerows([["ask"], ["x"], [json.dumps(CHAT)]])
-    assert read_prompts(tmp_path / "a.csv", columns={"prompt": "ask"}) == ["x", CHAT]
-
-
-def test_where_there_is_no_prompt_that_is_said(tmp_path):
-    (tmp_path / "empty.txt").write_text("\n \n")
-    (tmp_path / "latin1.txt").write_bytes("café".encode("latin1"))
-    write_rows(tmp_path / "other.jsonl", [{"ask": "x"}])
-    for name, said in (
-        ("empty.txt", "there is no prompt in it"),
-        ("latin1.txt", "is not UTF-8"),
-        ("none.txt", "cannot be read: No such file"),
-        ("none.csv", "no such file"),
-        ("other.jsonl", "no column for the prompt; found: ask"),
-    ):
-        with pytest.raises(PlauditError, match=said):
-            read_prompts(tmp_path / name)
-
-
 def test_rows_of_several_kinds_in_one_file(tmp_path, model):
     rows = [
         {"prompt": "p", "completions": ["a", "b"]},
@@ -271,3 +241,215 @@ def test_rows_of_several_kinds_in_one_file(tmp_path, model):
     assert one["reward"] == pytest.approx(many["rewards"][0], abs=1e-5)
     assert pair["reward_rejected"] == pytest.approx(many["rewards"][1], abs=1e-5)
     assert len(read_rows(tmp_path / "rejected.jsonl")) == 1
+
+
+def test_kinds_of_rows_that_come_late(tmp_path, model):
+    rows = [
+        *SINGLE[:300],
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"question": "p", "answers": ["a", "b"]},
+        {"prompt": "p", "other": 1},
+    ]
+    data = write_rows(tmp_path / "a.jsonl", rows)
+    assert score_file(model, data, tmp_path / "out.jsonl") == 302
+    pair, many = read_rows(tmp_path / "out.jsonl")[300:]
+    assert [pair["reward_chosen"], pair["reward_rejected"]] == close(model.score("p", ["a", "b"]))
+    assert many["rewards"] == close(model.score("p", ["a", "b"]))
+    (rejected,) = read_rows(tmp_path / "rejected.jsonl")
+    assert rejected["reason"] == "the completion is missing"
+
+
+# ---- to Parquet, in parts, in processes ----
+
+
+def to_parquet(path, columns, **options):
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, **options)
+    return path
+
+
+def test_parquet_stays_what_it_is(tmp_path, model):
+    days = [datetime(2024, 2, day, tzinfo=UTC) for day in (27, 28, 29)]
+    columns = {
+        "prompt": pyarrow.array(["p", "q", "q"]).dictionary_encode(),
+        "chosen": ["a", "b", ""],
+        "rejected": ["b", "c", "c"],
+        "when": pyarrow.array(days, pyarrow.timestamp("us", "UTC")),
+        "score": pyarrow.array([1, 2, 3], pyarrow.int8()),
+    }
+    data = to_parquet(tmp_path / "a.parquet", columns)
+    assert score_file(model, data, tmp_path / "out.parquet") == 2
+    out = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    rewards = out.select(["reward_chosen", "reward_rejected"])
+    assert out.drop_columns(rewards.column_names).equals(pyarrow.table(columns).slice(0, 2))
+    assert [*rewards.to_pylist()[0].values()] == close(model.score("p", ["a", "b"]))
+    assert rewards.schema.types == [pyarrow.float64()] * 2
+    assert read_rows(tmp_path / "rejected.jsonl")[0]["row"]["when"] == "2024-02-29 00:00:00+00:00"
+    # From JSON lines types are found, and JSON lines of Parquet have what JSON has.
+    lines = write_rows(tmp_path / "b.jsonl", SINGLE[:3])
+    score_file(model, lines, tmp_path / "b.parquet")
+    assert pyarrow.parquet.read_schema(tmp_path / "b.parquet").types == [
+        *[pyarrow.string()] * 2,
+        pyarrow.int64(),
+        pyarrow.float64(),
+    ]
+    score_file(model, data, tmp_path / "a.jsonl")
+    assert read_rows(tmp_path / "a.jsonl")[0]["when"] == "2024-02-27 00:00:00+00:00"
+    other = to_parquet(tmp_path / "c.parquet", columns | {"score": ["one", "two", "three"]})
+    with pytest.raises(
+        PlauditError, match=r"c\.parquet: its columns are of other types than those"
+    ):
+        score_file(model, [data, other], tmp_path / "both.parquet")
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+def test_an_interrupted_output_is_resumed_to_the_same_bytes(tmp_path, model, name, monkeypatch):
+    rows = [*SINGLE, {"prompt": "p"}, {"prompt": "p", "completions": ["a", "b"] * 300}]
+    data = write_rows(tmp_path / "a.jsonl", [*rows, *SINGLE])
+    once = tmp_path / "once"
+    assert score_file(model, data, once / name) == 1201
+    again = tmp_path / "again"
+    scored, left = model.rewards, 0
+
+    def interrupted(encoded):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return scored(encoded)
+
+    monkeypatch.setattr(model, "rewards", interrupted)
+    for windows in (1, 0, 2, 1):
+        left = windows
+        with pytest.raises(KeyboardInterrupt):
+            score_file(model, data, again / name, resume=True)
+        with pytest.raises(PlauditError, match=r"is unfinished, .* --resume goes on with it"):
+            score_file(model, data, again / name)
+    left = 100
+    assert score_file(model, data, again / name, resume=True) == 1201
+    for file in (name, "rejected.jsonl"):
+        assert (again / file).read_bytes() == (once / file).read_bytes()
+    assert sorted(os.listdir(again)) == sorted([name, "rejected.jsonl"])
+    with pytest.raises(PlauditError, match="there is nothing to resume"):
+        score_file(model, data, again / name, resume=True)
+
+
+def test_a_resumed_output_is_made_of_the_same_data_with_the_same_model(
+    tmp_path, reward_model, monkeypatch
+):
+    data = write_rows(tmp_path / "a.jsonl", SINGLE)
+    model, output = reward_model("qwen2"), tmp_path / "out.jsonl"
+    with monkeypatch.context() as patch:
+        windows = scoring.score_windows
+        patch.setattr(scoring, "score_windows", lambda *given: islice(windows(*given), 1))
+        patch.setattr(model, "report_truncation", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            score_file(model, data, output)
+    with pytest.raises(PlauditError, match=r'out\.jsonl: was begun with weights "'):
+        score_file(reward_model("llama"), data, output, resume=True)
+    with pytest.raises(
+        PlauditError, match=r'was begun with columns \{\}, not \{"prompt": "prompt"\}'
+    ):
+        score_file(model, data, output, resume=True, columns={"prompt": "prompt"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "length_penalty", 0.5)
+        with pytest.raises(PlauditError, match=r"was begun with length_penalty 0\.0, not 0\.5"):
+            score_file(model, data, output, resume=True)
+    write_rows(data, SINGLE[:-1])
+    with pytest.raises(PlauditError, match=r'was begun with data \[\["a\.jsonl", '):
+        score_file(model, data, output, resume=True)
+    with pytest.raises(PlauditError, match="--resume needs the file"):
+        score_file(model, data, resume=True)
+
+
+def test_several_processes_give_the_same_rewards_in_the_same_order(tmp_path, base, capfd):
+    rows = [*SINGLE, {"prompt": "p"}, {"prompt": "p", "chosen": "a", "rejected": "b " * 200}]
+    data = write_rows(tmp_path / "a.jsonl", rows)
+    options = {"dtype": "float32", "device": "cpu"}
+    score_file(base("qwen2"), data, tmp_path / "one.jsonl", **options)
+    alone = capfd.readouterr().err.splitlines()
+    assert score_file(base("qwen2"), data, tmp_path / "two.jsonl", processes=2, **options) == 601
+    assert (tmp_path / "two.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+    rejected = [(tmp_path / f"rejected{n}.jsonl").read_bytes() for n in ("", "-2")]
+    assert rejected[0] == rejected[1]
+    said = [line.replace("rejected-2", "rejected") for line in capfd.readouterr().err.splitlines()]
+    assert [line for line in said if line != "scoring in 2 processes"] == alone
+    assert any("1 of 602 completions are truncated" in line for line in said)
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_dies_is_an_error_and_what_is_done_stays(tmp_path, base):
+    data = write_rows(tmp_path / "a.jsonl", SINGLE * 4)
+    options = {"dtype": "float32", "device": "cpu"}
+    once = tmp_path / "once.jsonl"
+    score_file(base("bert"), data, once, **options)
+    joined = workers._joined
+
+    def killing(window, answers):
+        if window[0].row.values["id"] > 500:
+            multiprocessing.active_children()[0].kill()
+        return joined(window, answers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_joined", killing)
+        with pytest.raises(PlauditError, match=r"a scoring process \(on cpu\) died: SIGKILL"):
+            score_file(base("bert"), data, tmp_path / "out.jsonl", processes=2, **options)
+    # On so many threads as one of the two had.
+    assert score_file(base("bert"), data, tmp_path / "out.jsonl", resume=True, **options) == 2400
+    assert (tmp_path / "out.jsonl").read_bytes() == once.read_bytes()
+
+
+def test_what_other_processes_cannot_do_is_said(tmp_path, model):
+    data = write_rows(tmp_path / "a.jsonl", SINGLE[:2])
+    for options, said in (
+        ({"processes": 2}, "load the model themselves: give its name"),
+        ({"engine": "ray"}, "load the model themselves: give its name"),
+        ({"processes": 0}, "processes: 0 is not a number of 1 or more"),
+        ({"engine": "spark"}, "engine: there is no spark; choose one of local, ray"),
+    ):
+        with pytest.raises(PlauditError, match=said):
+            score_file(model, data, tmp_path / "out.jsonl", **options)
+    assert os.listdir(tmp_path) == ["a.jsonl"]
+
+
+# How often each is killed; a number in the environment is for both.
+KILLS = {"out.jsonl": 2, "out.parquet": 1}
+SCORE = """
+import sys
+from plaudit.scoring import score_file
+score_file(*sys.argv[1:4], resume=True, dtype="float32", device="cpu")
+"""
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_kill_at_any_moment_changes_no_byte(tmp_path, base, name):
+    model = os.environ.get("PLAUDIT_KILLS_MODEL", str(base("bert")))
+    data = tmp_path / "a.parquet"
+    rows = [row | {"id": n, "text": "ü𝄞"} for n, row in enumerate(SINGLE * 10)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), data)
+    once, again = tmp_path / "once", tmp_path / "again"
+    options = {"dtype": "float32", "device": "cpu"}
+    started = time.monotonic()
+    score_file(model, data, once / name, **options)
+    took = time.monotonic() - started
+    chance = random.Random(name)
+    kills = int(os.environ.get("PLAUDIT_KILLS", KILLS[name]))
+    begun = []
+    for _ in range(kills):
+        command = [sys.executable, "-c", SCORE, model, data, again / name]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        state = again / f"{name}.partial" / "state.jsonl"
+        before = state.read_bytes() if state.exists() else b""
+        # Most of the time goes by before a row is scored, and then there is nothing to lose.
+        while process.poll() is None and not (state.exists() and state.read_bytes() != before):
+            time.sleep(0.01)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0, min(took, 2 * took / kills)))
+        process.kill()
+        begun.append(process.communicate()[1])
+        if process.returncode == 0:
+            break
+    assert process.returncode == -signal.SIGKILL or len(begun) > 1, begun
+    if not (again / name).exists():
+        score_file(model, data, again / name, resume=True, **options)
+    assert (again / name).read_bytes() == (once / name).read_bytes()
+    assert os.listdir(again) == [name]

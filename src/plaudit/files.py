@@ -16,6 +16,11 @@ from typing import Any, TextIO
 
 from plaudit.errors import PlauditError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[TextIO]:
@@ -148,6 +153,28 @@ def read_json(path: str | Path) -> Any:
         raise PlauditError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise PlauditError(f"{path}: is damaged: {error}; it is not as plaudit wrote it") from error
+
+
+@contextmanager
+def locked(folder: Path, doing: str = "writing", wait: bool = False) -> Iterator[None]:
+    """Make the folder and keep it to this process; the lock ends with the block or the process.
+
+    Where another process has it, that is an error that says what it is `doing`, or with `wait`
+    waited for. Windows has no such locks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            raise PlauditError(f"{folder}: another process is {doing} into it") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _names(path: str | Path) -> tuple[Path, Path]:

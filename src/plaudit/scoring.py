@@ -1,272 +1,366 @@
 """Give every completion of a file its reward: any size, streamed, order kept, nothing lost.
 
-A row is one prompt with what is to be scored: a completion, a list of completions, or chosen and
-rejected. It comes out as it went in, with `reward`, `rewards`, or `reward_chosen` and
-`reward_rejected` added. Rows that cannot be scored go to `rejected.jsonl` beside the output, or in
-the current folder where the output is stdout.
+What a row may hold, and how it comes out, is said in `data.tasks`. Rows that cannot be scored go to
+`rejected.jsonl` beside the output, or in the current folder where the output is stdout. An output
+file survives a kill at any moment (see `resumable`). Rows are scored in windows, whose bounds
+depend on nothing but the rows: in what company a row is scored decides how its reward is rounded.
 """
 
-import json
-import math
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 
 from plaudit.console import progress, say
-from plaudit.data.cells import BadCellError, fit, implicit_prompt, read_list, read_text, shown
-from plaudit.data.rankings import Rejected, Text
-from plaudit.data.readers import columns_of
-from plaudit.data.rows import Row, Source, find_sources, place
+from plaudit.data.cells import shown
+from plaudit.data.rankings import Rejected, Text, text_key
+from plaudit.data.rows import Source, find_sources, kind_of, place
+from plaudit.data.tasks import REWARDS_OF, Task, Tasks
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite, rejected_beside, writing
 from plaudit.memory import keep_freed_memory
+from plaudit.prompts import read_prompts as read_prompts
+from plaudit.resumable import check_output, resumable
+from plaudit.row_files import json_lines
 
 if TYPE_CHECKING:
-    from plaudit.model.reward_model import Dtype, RewardModel
+    import pyarrow
 
+    from plaudit.model.reward_model import Dtype
+    from plaudit.model.scorer import Scorer
+
+EngineName = Literal["local", "ray"]
+# A window ends with the row that makes it this large: enough to find rows alike in length.
 ROWS_AT_ONCE = 256
-ADDED = ("reward", "rewards", "reward_chosen", "reward_rejected")
+COMPLETIONS_AT_ONCE = 512
+
+Window = list[Task | Rejected]
+Outcome = dict[str, Any] | Rejected  # a row with its rewards, or why it has none
+
+
+class Engine(Protocol):
+    """Where and how rows are scored."""
+
+    facts: dict[str, Any]  # that decide what comes out, as plain JSON
+
+    def outcomes(self, sources: Sequence[Tasks], done: int) -> Iterator[list[Outcome]]:
+        """What becomes of the rows after the first `done`, in order, a window at a time."""
+        ...
+
+    def report(self) -> None:
+        """Say what there is to say once all is scored."""
+        ...
 
 
 def score_file(
-    model: "RewardModel | str | Path",
+    model: "Scorer | str | Path | Sequence[str | Path]",
     data: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     *,
     columns: Mapping[str, str] | None = None,
     strict: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     dtype: "Dtype" = "auto",
+    processes: int | None = None,
+    engine: EngineName = "local",
+    **loading: Any,
 ) -> int:
-    """Score the rows of `data` into the JSONL file `output` (stdout without one).
+    """Score the rows of `data` into the file `output`, or to stdout as JSON lines.
 
     Args:
-        model: a reward model, or what `RewardModel.load` takes together with `dtype`.
+        model: a scorer, or what `RewardModel.load` takes: a name or several.
         data: files, folders, globs or a data set on the hub.
-        output: a `.jsonl` file, which appears when it is whole.
+        output: a `.jsonl` file, also with `.gz` or `.zst`, or a `.parquet` file, which appears when
+            it is whole. Until then what is done is in `OUTPUT.partial`.
         columns: our name of a column → the one in the data, where it is not recognised.
         strict: stop at the first row that cannot be scored.
-        overwrite: replace `output`, and the `rejected.jsonl` beside it if there are rejected rows.
-            Without it rejected rows go to `rejected-2.jsonl` where the name is taken.
+        overwrite: replace `output`. Rejected rows of another one never are: they go to
+            `rejected-2.jsonl` where the name is taken.
+        resume: go on with an `output` that was interrupted; begin it where it was not begun.
+        dtype: as `RewardModel.load` takes it.
+        processes: each with the model on a device of its own, or on its share of the CPU's cores.
+            None: one for each CUDA device, else 1. With `ray`, how many actors.
+        engine: `ray` reads and scores on a Ray cluster (see `ray_scoring`).
+        loading: what else `RewardModel.load` takes: `combine`, `length_penalty`, `device` …
 
     Returns:
-        The number of rows scored.
+        The number of rows scored, of a resumed output in all.
 
     Raises:
         PlauditError: when the data cannot be read, when no row could be scored or, with `strict`,
             one could not, when a column of the data is called as one that is added, when a reward
-            is not a finite number, or when the output would replace something.
+            is not a finite number, when the output would replace something or cannot be written,
+            or is resumed with another model or other data; when a process dies.
 
     >>> score_file("runs/finance", "answers.csv", "scored.jsonl")  # doctest: +SKIP
     4200
     """
     sources = find_sources(data, None, True)
-    names = [source.name for source in sources]
     if output is not None:
-        if Path(output).suffix not in (".jsonl", ".ndjson"):
-            raise PlauditError(f"{output}: rewards are written as JSON lines; name it .jsonl")
-        refuse_to_overwrite(output, overwrite, inputs=names)
-    rejected_to = rejected_beside(output)
-    found = [_what_to_score(source, columns or {}) for source in sources]
-    if isinstance(model, str | Path):
-        from plaudit.model.reward_model import RewardModel
+        check_output(output, resume, overwrite)
+        refuse_to_overwrite(output, True, inputs=[source.name for source in sources])
+    elif resume:
+        raise PlauditError("--resume needs the file that was begun: -o FILE")
+    tasks = [Tasks(source, columns or {}) for source in sources]
+    schema = _arrow_schema(output, tasks)
+    with _engine(engine, model, processes, {"dtype": dtype} | loading) as scoring:
+        facts: dict[str, Any] = {
+            "data": [_stated(source) for source in sources],
+            "columns": dict(columns or {}),
+            "engine": engine,
+            "windows": [ROWS_AT_ONCE, COMPLETIONS_AT_ONCE],
+        }
+        with _sink(output, facts | scoring.facts, resume, overwrite, schema) as out:
+            finished = scoring.outcomes(tasks, out.done)
+            rows: list[dict[str, Any]] = []
+            rejected: list[dict[str, Any]] = []
+            done = out.done
+            for outcome, ends_window in progress(_one_by_one(finished), "scoring"):
+                done += 1
+                if not isinstance(outcome, Rejected):
+                    rows.append(shown(outcome) if schema is None else outcome)
+                elif strict:
+                    raise PlauditError(f"{place(outcome.file, outcome.line)}: {outcome.reason}")
+                else:
+                    rejected.append(outcome.as_dict())
+                if ends_window:
+                    out.commit(rows, rejected, done)
+                    rows, rejected = [], []
+            scoring.report()
+            # Without a row there is no output; the reasons there are.
+            out.finish(rows=out.rows > 0)
+    if out.rejected:
+        say(f"{out.rejected:,} rows rejected, with reasons, to {out.rejected_to}")
+    if not out.rows:
+        raise PlauditError(f"{sources[0].name}: no row could be scored; see {out.rejected_to}")
+    return out.rows
 
-        model = RewardModel.load(model, dtype=dtype)
-    model.warn_if_untrained()
-    keep_freed_memory()
 
-    scored = rejected = 0
-    with _output(output) as file, ExitStack() as rejects:
-        rejects_file: TextIO | None = None
-        for row in progress(_score(model, sources, found), "scoring"):
-            if isinstance(row, Rejected):
-                if strict:
-                    raise PlauditError(f"{place(row.file, row.line)}: {row.reason}")
-                rejects_file = rejects_file or rejects.enter_context(writing(rejected_to))
-                rejects_file.write(json.dumps(row.as_dict(), ensure_ascii=False) + "\n")
-                rejected += 1
-            else:
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-                scored += 1
-        model.report_truncation()
-        # Before the output, which does not appear when no row could be scored; the reasons do.
-        rejects.close()
-        if rejected:
-            say(f"{rejected:,} rows rejected, with reasons, to {rejected_to}")
-        if not scored:
-            raise PlauditError(f"{sources[0].name}: no row could be scored; see {rejected_to}")
-    return scored
+def _one_by_one(windows: Iterable[list[Outcome]]) -> Iterator[tuple[Outcome, bool]]:
+    for window in windows:
+        last = len(window) - 1
+        for number, outcome in enumerate(window):
+            yield outcome, number == last
 
 
-def read_prompts(
-    path: str | Path, limit: int | None = None, columns: Mapping[str, str] | None = None
-) -> list[Text]:
-    """Distinct prompts, in order: a line each of a `.txt` file, or a prompt column of a data file.
+# ---- what goes in ----
 
-    Args:
-        path: a `.txt` file, or what `score_file` takes as data.
-        limit: take only the first so many.
-        columns: `{"prompt": name}` where the column is not recognised.
 
-    Raises:
-        PlauditError: when there is no prompt.
+def read_windows(sources: Iterable[Tasks], done: int = 0) -> Iterator[Window]:
+    """The tasks after the first `done` input rows, in windows."""
+    window: Window = []
+    completions = 0
+    for tasks in sources:
+        for row in tasks.source.rows():
+            if done:
+                done -= 1
+                continue
+            task = tasks.of(row)
+            window.append(task)
+            completions += len(task.completions) if isinstance(task, Task) else 0
+            if len(window) >= ROWS_AT_ONCE or completions >= COMPLETIONS_AT_ONCE:
+                yield window
+                window, completions = [], 0
+    if window:
+        yield window
 
-    >>> import pathlib, tempfile
-    >>> file = pathlib.Path(tempfile.mkdtemp()) / "prompts.txt"
-    >>> _ = file.write_text("What is a bond?\\n\\nWhat is a share?\\nWhat is a bond?\\n")
-    >>> read_prompts(file)
-    ['What is a bond?', 'What is a share?']
+
+def _stated(source: Source) -> list[Any]:
+    """What tells whether a source is the one that it was."""
+    if not os.path.isfile(source.name):
+        return [source.name, source.size]
+    facts = os.stat(source.name)
+    return [os.path.basename(source.name), facts.st_size, facts.st_mtime_ns]
+
+
+# ---- from tasks to rewards ----
+
+
+def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[Outcome]]:
+    """What becomes of each window; the next one is read and encoded while one is computed."""
+    ahead_of = iter(windows)
+
+    def prepare() -> tuple[Window, list[str], list[dict[str, Any]]] | None:
+        window = next(ahead_of, None)
+        return None if window is None else (window, *_encode(scorer, window))
+
+    with ThreadPoolExecutor(1, "encode") as thread:
+        ahead = thread.submit(prepare)
+        while ready := ahead.result():
+            ahead = thread.submit(prepare)
+            window, keys, encoded = ready
+            rewards = {
+                key: iter(of_prompt)
+                for key, of_prompt in zip(keys, scorer.rewards(encoded), strict=True)
+            }
+            yield [
+                task.with_rewards(
+                    list(islice(rewards[text_key(task.prompt)], len(task.completions)))
+                )
+                if isinstance(task, Task)
+                else task
+                for task in window
+            ]
+
+
+def _encode(scorer: "Scorer", window: Window) -> tuple[list[str], list[dict[str, Any]]]:
+    """The keys of the prompts of a window, and each encoded with all its completions.
+
+    Completions of one prompt go together, in however many rows they stand.
     """
-    distinct: dict[str, Text] = {}
-    for prompt in _prompts(path, columns or {}):
-        distinct.setdefault(json.dumps(prompt), prompt)
-        if len(distinct) == limit:
-            break
-    if not distinct:
-        raise PlauditError(f"{path}: there is no prompt in it")
-    return list(distinct.values())
+    together: dict[str, tuple[Text, list[Text]]] = {}
+    for task in window:
+        if isinstance(task, Task):
+            prompt = together.setdefault(text_key(task.prompt), (task.prompt, []))
+            prompt[1].extend(task.completions)
+    return list(together), scorer.encode(list(together.values()))
 
 
-def _prompts(path: str | Path, columns: Mapping[str, str]) -> Iterator[Text]:
-    if Path(path).suffix == ".txt":
-        try:
-            with open(path, encoding="utf-8-sig") as lines:
-                yield from (line.strip() for line in lines if line.strip())
-        except OSError as error:
-            raise PlauditError(f"{path}: cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise PlauditError(f"{path}: is not UTF-8; save it as UTF-8") from error
-        return
-    for source in find_sources(path, None, True):
-        found, names, _ = columns_of(source, columns)
-        if "prompt" not in found:
-            raise PlauditError(
-                f"{source.name}: no column for the prompt; found: {', '.join(names[:20])}. "
-                "Say which it is with --columns prompt=NAME"
-            )
-        left_out = 0
-        for row in source.rows():
-            try:
-                yield read_text(_values(row).get(found["prompt"]), "prompt", source.all_text)
-            except BadCellError as bad:
-                left_out += 1
-                if left_out == 1:
-                    say(f"{place(row.file, row.line)}: {bad}: left out")
-        if left_out > 1:
-            say(f"{source.name}: {left_out:,} rows without a prompt left out")
+class _ThisProcess:
+    """The engine that is here already."""
 
+    def __init__(self, scorer: "Scorer") -> None:
+        from plaudit.model.identity import identity
 
-# ---- from rows to rewards ----
+        scorer.warn_if_untrained()
+        keep_freed_memory()
+        self._scorer = scorer
+        self.facts = identity(scorer)
+        self.report = scorer.report_truncation
 
-
-class _Task(NamedTuple):
-    """What is to be scored in a row, and what its rewards will be called."""
-
-    row: Row
-    kind: str
-    prompt: Text
-    completions: list[Text]
-
-
-def _what_to_score(source: Source, mapped: Mapping[str, str]) -> dict[str, str]:
-    """Our name → its name of the columns; raises where there is nothing to score in them."""
-    found, names, _ = columns_of(source, mapped)
-    pair = "chosen" in found and "rejected" in found
-    if not pair and ("prompt" not in found or not {"completion", "completions"} & set(found)):
-        missing = "prompt" if "prompt" not in found else "completion"
-        raise PlauditError(
-            f"{source.name}: no column for the {missing}; found: {', '.join(names[:20])}. "
-            f"Say which it is with --columns {missing}=NAME"
-        )
-    taken = [name for name in names if name in ADDED]
-    if taken:
-        raise PlauditError(
-            f"{source.name}: has a column {taken[0]} already, which would be lost; rename it"
-        )
-    return found
-
-
-def _score(
-    model: "RewardModel", sources: list[Source], found: list[dict[str, str]]
-) -> Iterator[dict[str, Any] | Rejected]:
-    """Every row of every source in its order, with rewards, or rejected."""
-    every = (
-        _task(row, columns, source.all_text)
-        for source, columns in zip(sources, found, strict=True)
-        for row in source.rows()
-    )
-    while window := list(islice(every, ROWS_AT_ONCE)):
-        tasks = [task for task in window if isinstance(task, _Task)]
-        rewards = model.score_all((task.prompt, task.completions) for task in tasks)
-        for task in window:
-            yield _with_rewards(task, next(rewards)) if isinstance(task, _Task) else task
-
-
-def _task(row: Row, found: dict[str, str], all_text: bool) -> _Task | Rejected:
-    try:
-        return _Task(row, *_texts(_values(row), found, all_text))
-    except BadCellError as bad:
-        what = row.raw if row.values is None else row.values
-        return Rejected(row.file, row.line, str(bad), shown(what))
-
-
-def _texts(
-    values: dict[str, Any], found: dict[str, str], all_text: bool
-) -> tuple[str, Text, list[Text]]:
-    """What kind of row it is, its prompt, and the completions to score."""
-
-    def cell(ours: str) -> Any:
-        return values.get(found[ours])
-
-    for name in ADDED:
-        if name in values:  # only where rows name their own columns, and this one late
-            raise BadCellError(f"the row has a {name} already")
-
-    def has(*names: str) -> bool:
-        # A file may hold rows of several kinds: what a row has decides, where any kind fits.
-        return all(name in found and cell(name) is not None for name in names)
-
-    pairs = "chosen" in found and "rejected" in found
-    if has("chosen", "rejected") or (pairs and not has("completions") and not has("completion")):
-        chosen, rejected = (read_text(cell(k), k, all_text) for k in ("chosen", "rejected"))
-        if "prompt" not in found:
-            prompt, chosen, rejected = implicit_prompt(chosen, rejected)
-            return "pair", prompt, [chosen, rejected]
-        return "pair", *fit(read_text(cell("prompt"), "prompt", all_text), [chosen, rejected])
-    prompt = read_text(cell("prompt"), "prompt", all_text)
-    if has("completions") or "completion" not in found:
-        given = read_list(cell("completions"), "completions", all_text)
-        if not given:
-            raise BadCellError("the completions are missing")
-        return "many", *fit(prompt, [read_text(text, "completion") for text in given])
-    return "one", *fit(prompt, [read_text(cell("completion"), "completion", all_text)])
-
-
-def _values(row: Row) -> dict[str, Any]:
-    if row.values is None:
-        raise BadCellError(row.problem or "cannot be read")
-    return row.values
-
-
-def _with_rewards(task: _Task, rewards: list[float]) -> dict[str, Any]:
-    if not all(map(math.isfinite, rewards)):
-        raise PlauditError(
-            f"{place(task.row.file, task.row.line)}: the model's reward is not a finite number; "
-            "was it trained to the end, without an overflow?"
-        )
-    values: dict[str, Any] = shown(task.row.values)
-    if task.kind == "pair":
-        return values | {"reward_chosen": rewards[0], "reward_rejected": rewards[1]}
-    return values | ({"rewards": rewards} if task.kind == "many" else {"reward": rewards[0]})
+    def outcomes(self, sources: Sequence[Tasks], done: int) -> Iterator[list[Outcome]]:
+        """See `Engine`."""
+        return score_windows(self._scorer, read_windows(sources, done))
 
 
 @contextmanager
-def _output(path: str | Path | None) -> Iterator[TextIO]:
-    if path is None:
-        yield sys.stdout
+def _engine(
+    name: EngineName, model: Any, processes: int | None, loading: dict[str, Any]
+) -> Iterator[Engine]:
+    if name not in get_args(EngineName):
+        raise PlauditError(f"engine: there is no {name}; choose one of local, ray")
+    if processes is not None and processes < 1:
+        raise PlauditError(f"processes: {processes} is not a number of 1 or more")
+    from plaudit.model.reward_model import RewardModel
+    from plaudit.model.scorer import Scorer
+
+    if isinstance(model, Scorer):
+        if name != "local" or processes not in (None, 1):
+            raise PlauditError("other processes load the model themselves: give its name")
+        yield _ThisProcess(model)
+    elif name == "ray":
+        from plaudit.ray_scoring import on_ray
+
+        with on_ray(model, loading, processes) as engine:
+            yield engine
+    elif (count := processes or _cuda_devices()) > 1:
+        from plaudit.workers import Workers
+
+        with Workers(model, loading, count) as engine:
+            yield engine
     else:
-        with writing(path) as file:
-            yield file
+        yield _ThisProcess(RewardModel.load(model, **loading))
+
+
+def _cuda_devices() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+# ---- what comes out ----
+
+
+class _Sink(Protocol):
+    """What `resumable` gives, as far as it is used here."""
+
+    done: int
+    rows: int
+    rejected: int
+    rejected_to: Path
+
+    def commit(
+        self, rows: Sequence[dict[str, Any]], rejected: Sequence[dict[str, Any]], done: int
+    ) -> None: ...
+
+    def finish(self, rows: bool = True) -> None: ...
+
+
+def _sink(
+    output: str | Path | None,
+    facts: dict[str, Any],
+    resume: bool,
+    overwrite: bool,
+    schema: "pyarrow.Schema | None",
+) -> AbstractContextManager[_Sink]:
+    if output is None:
+        return _to_stdout()
+    return resumable(output, facts, resume, overwrite, schema)
+
+
+def _arrow_schema(output: str | Path | None, tasks: Sequence[Tasks]) -> "pyarrow.Schema | None":
+    """The types of the columns, and of the rewards, where Parquet is to become Parquet."""
+    if any(kind_of(file or "") != ("parquet", None) for file in [output, *_names(tasks)]):
+        return None
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([])
+    for each in tasks:
+        own = pyarrow.parquet.read_schema(each.source.name).remove_metadata()
+        number = pyarrow.float64()
+        for kind in each.kinds:
+            for name in REWARDS_OF[kind]:
+                own = own.append(
+                    pyarrow.field(name, number if kind != "many" else pyarrow.list_(number))
+                )
+        try:
+            schema = pyarrow.unify_schemas([schema, own])
+        except pyarrow.ArrowException as error:
+            raise PlauditError(
+                f"{each.source.name}: its columns are of other types than those of "
+                f"{tasks[0].source.name}: {str(error).splitlines()[0]}; write .jsonl instead"
+            ) from error
+    return schema
+
+
+def _names(tasks: Sequence[Tasks]) -> list[str]:
+    return [each.source.name for each in tasks]
+
+
+@contextmanager
+def _to_stdout() -> Iterator["_Stdout"]:
+    with ExitStack() as files:
+        yield _Stdout(files)
+
+
+class _Stdout:
+    """Rows to stdout as they come, and rejected ones to a file here; nothing can be resumed."""
+
+    done = rows = rejected = 0
+
+    def __init__(self, files: ExitStack) -> None:
+        self.rejected_to = rejected_beside(None)
+        self._files = files
+        self._rejects: TextIO | None = None
+
+    def commit(
+        self, rows: Sequence[dict[str, Any]], rejected: Sequence[dict[str, Any]], done: int
+    ) -> None:
+        """Print the rows."""
+        sys.stdout.write(json_lines(rows).decode())
+        if rejected:
+            self._rejects = self._rejects or self._files.enter_context(writing(self.rejected_to))
+            self._rejects.write(json_lines(rejected).decode())
+        self.done = done
+        self.rows += len(rows)
+        self.rejected += len(rejected)
+
+    def finish(self, rows: bool = True) -> None:
+        """Give the rejected rows their name."""
+        self._files.close()

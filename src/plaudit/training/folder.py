@@ -12,17 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from plaudit import files
 from plaudit.config import Settings, read_yaml
 from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, write_json
 from plaudit.training.processes import processes
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
 # What a folder holds that `train`, `cv` or `tune` filled: what may go when it is filled anew.
@@ -157,23 +153,12 @@ def begin(
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keep the run folder to this process; the lock ends with the block, or with the process.
-
-    Where another process has it, that is an error, or with `wait` waited for.
-    """
-    if fcntl is None or not processes().is_main_process:  # Windows has no such locks
+    """Keep the run folder to this run, whose main process holds the lock for all (see `files`)."""
+    if not processes().is_main_process:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            raise PlauditError(f"{folder}: another process is training into it") from error
+    with files.locked(folder, "training", wait):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _fingerprint(rankings: Rankings) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""Prompts as a stream: distinct, in order, each with what its row is known by."""
+
+import json
+
+import pytest
+
+from plaudit.data.rankings import Rejected
+from plaudit.errors import PlauditError
+from plaudit.prompts import Prompt, read_prompts, stream_prompts
+
+CHAT = [{"role": "user", "content": "Hi"}]
+
+
+def test_prompts_are_distinct_and_in_order_with_their_ids(tmp_path):
+    rows = [
+        {"id": 7, "question": "b", "topic": "x"}, {"uid": "u", "question": CHAT},
+        {"id": 8, "question": "b"}, {"question": " "}, {"_id": None, "question": "Hi"},
+    ]  # fmt: skip
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows) + "no JSON\n")
+    found = list(stream_prompts(data))
+    assert found[:2] == [
+        Prompt("b", str(data), 1, {"id": 7}),
+        Prompt(CHAT, str(data), 2, {"uid": "u"}),
+    ]
+    assert found[3] == Prompt("Hi", str(data), 5)
+    assert [(type(row), row.line) for row in (found[2], found[4])] == [(Rejected, 4), (Rejected, 6)]
+    assert len(found) == 5
+    assert list(stream_prompts(data, limit=2)) == found[:2]
+
+
+def test_a_list_of_prompts_and_a_file_of_lines_are_prompts(tmp_path):
+    found = list(stream_prompts(["b", CHAT, "b", "", 5, "a"]))
+    assert [row.text for row in found if isinstance(row, Prompt)] == ["b", CHAT, "a"]
+    assert [row.line for row in found if isinstance(row, Rejected)] == [4, 5]
+    file = tmp_path / "prompts.txt"
+    file.write_text("\ufeffone\n\n two \none\n")
+    assert [(row.text, row.line) for row in stream_prompts(file)] == [("one", 1), ("two", 3)]
+    assert Prompt("one", "f", 1, {"id": 3}).in_messages() == Prompt(
+        [{"role": "user", "content": "one"}], "f", 1, {"id": 3}
+    )
+    assert Prompt(CHAT, "f", 1).in_messages().text == CHAT
+
+
+def test_what_cannot_be_read_is_said(tmp_path, capsys):
+    with pytest.raises(PlauditError, match="cannot be read: No such file"):
+        list(stream_prompts(tmp_path / "none.txt"))
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(PlauditError, match="is not UTF-8"):
+        list(stream_prompts(tmp_path / "bytes.txt"))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(PlauditError, match="no column for the prompt; found: a, b"):
+        list(stream_prompts(tmp_path / "other.csv"))
+    assert [
+        row.text for row in stream_prompts(tmp_path / "other.csv", columns={"prompt": "b"})
+    ] == ["2"]
+    (tmp_path / "blank.txt").write_text("\n \n")
+    with pytest.raises(PlauditError, match="there is no prompt in it"):
+        read_prompts(tmp_path / "blank.txt")
+    (tmp_path / "some.jsonl").write_text('{"prompt": "a"}\n{"prompt": ""}\n{"prompt": 5}\n')
+    assert read_prompts(tmp_path / "some.jsonl") == ["a"]
+    said = capsys.readouterr().err
+    assert "some.jsonl:2: the prompt is blank: left out" in said
+    assert "2 rows without a prompt left out" in said
