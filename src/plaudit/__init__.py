@@ -7,32 +7,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plaudit.best_of_n import Generation, generate
+    from plaudit.comparing import compare
     from plaudit.config import Settings
     from plaudit.data.rankings import Ranking
     from plaudit.data.readers import Rankings, load_rankings
     from plaudit.errors import PlauditError
     from plaudit.evaluation.evaluate import Evaluation, evaluate
-    from plaudit.generate import Policy, compare
     from plaudit.model.reward_model import RewardModel
+    from plaudit.policy import Policy
+    from plaudit.rlhf import reward_func
     from plaudit.training.run import Run, train
 
 _HOME = {
     "Evaluation": "plaudit.evaluation.evaluate",
+    "Generation": "plaudit.best_of_n",
     "PlauditError": "plaudit.errors",
-    "Policy": "plaudit.generate",
+    "Policy": "plaudit.policy",
     "Ranking": "plaudit.data.rankings",
     "Rankings": "plaudit.data.readers",
     "RewardModel": "plaudit.model.reward_model",
     "Run": "plaudit.training.run",
     "Settings": "plaudit.config",
-    "compare": "plaudit.generate",
+    "compare": "plaudit.comparing",
     "evaluate": "plaudit.evaluation.evaluate",
+    "generate": "plaudit.best_of_n",
     "load_rankings": "plaudit.data.readers",
+    "reward_func": "plaudit.rlhf",
     "train": "plaudit.training.run",
 }
 
 __all__ = [
     "Evaluation",
+    "Generation",
     "PlauditError",
     "Policy",
     "Ranking",
@@ -42,7 +49,9 @@ __all__ = [
     "Settings",
     "compare",
     "evaluate",
+    "generate",
     "load_rankings",
+    "reward_func",
     "train",
 ]
 

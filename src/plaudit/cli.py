@@ -170,7 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags.run(tune, "runs/DATA-BASE-tune", "[--trials N] ")
 
     evaluate = command("evaluate", commands.evaluate, "measure a model on preference data")
-    evaluate.add_argument("model", metavar="MODEL", help="run, model folder, .pt file or hub name")
+    flags.scorer(evaluate)
     flags.data(evaluate)
     evaluate.add_argument(
         "-o",
@@ -194,74 +194,58 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--resamples", type=flags.at_least(1), default=1000, help="of the bootstrap (1000)"
     )
-    flags.setting(evaluate, "dtype")
     flags.as_json(evaluate)
 
     score = command(
-        "score", commands.score, "give every completion of a file its reward; any size, streamed"
+        "score", commands.score, "give every completion of a file its reward; any size, resumable"
     )
-    score.add_argument("model", metavar="MODEL", help="run, model folder, .pt file or hub name")
+    flags.scorer(score)
     score.add_argument(
         "data", metavar="DATA", nargs="+", help="files, folders, globs or a hub name"
     )
-    score.add_argument("-o", "--output", metavar="FILE", help="JSONL file to write (stdout)")
     score.add_argument(
-        "--overwrite", action="store_true", help="replace FILE and rejected.jsonl beside it"
+        "-o", "--output", metavar="FILE", help=".jsonl (also .gz, .zst) or .parquet (stdout)"
     )
-    for name in ("columns", "strict", "dtype"):
+    flags.resumable(score, "FILE")
+    score.add_argument(
+        "--processes",
+        metavar="N",
+        type=flags.at_least(1),
+        help="each with the model on a device of its own (one for each CUDA device)",
+    )
+    score.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray reads and scores on a Ray cluster (local)",
+    )
+    for name in ("columns", "strict"):
         flags.setting(score, name)
+
+    normalise = command(
+        "normalise", commands.normalise, "store with a model what its rewards are normalised by"
+    )
+    normalise.add_argument("model", metavar="MODEL", help="run or model folder")
+    normalise.add_argument(
+        "data", metavar="DATA", nargs="+", help="completions of reference, as score reads them"
+    )
+    normalise.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier normalisation"
+    )
+    flags.setting(normalise, "columns")
+    flags.setting(normalise, "dtype")
 
     compare = command(
         "compare", commands.compare, "sample completions from a policy, score and rank them"
     )
-    compare.add_argument("model", metavar="MODEL", help="run, model folder, .pt file or hub name")
-    compare.add_argument(
-        "--policy",
-        metavar="NAME",
-        default="embedded:smollm2",
-        help="causal model (embedded:smollm2)",
-    )
+    flags.scorer(compare)
     compare.add_argument(
         "--prompts",
         metavar="FILE",
         required=True,
         help="a prompt a line (.txt), or data with a prompt column",
     )
-    compare.add_argument(
-        "--limit", type=flags.at_least(1), help="take only the first so many distinct prompts"
-    )
-    compare.add_argument(
-        "-n", type=flags.at_least(1), default=4, help="completions of each prompt (4)"
-    )
-    compare.add_argument(
-        "--max-new-tokens",
-        metavar="N",
-        type=flags.at_least(1),
-        default=128,
-        help="tokens of a completion, at most (128)",
-    )
-    compare.add_argument(
-        "--temperature",
-        metavar="X",
-        type=float,
-        default=0.8,
-        help="of the sampling; 0 takes the likeliest, with -n 1 (0.8)",
-    )
-    compare.add_argument(
-        "--top-p",
-        metavar="X",
-        type=float,
-        default=0.95,
-        help="draw from the likeliest tokens of this share (0.95)",
-    )
-    compare.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=flags.at_least(1),
-        default=4,
-        help="prompts sampled at once (4)",
-    )
-    flags.seed(compare)
+    flags.sampling(compare, n=4, max_new_tokens=128)
     compare.add_argument(
         "-o",
         "--output",
@@ -270,8 +254,83 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
     flags.setting(compare, "columns")
-    flags.setting(compare, "dtype")
     flags.as_json(compare)
+
+    generate = command(
+        "generate", commands.generate, "sample, score and keep the best: a set to train a policy on"
+    )
+    generate.add_argument(
+        "prompts", metavar="PROMPTS", help="a prompt a line (.txt), or data with a prompt column"
+    )
+    flags.scorer(generate, "--model")
+    flags.sampling(generate, n=16, max_new_tokens=512)
+    generate.add_argument(
+        "--keep",
+        choices=("best", "top-k", "pairs"),
+        default="best",
+        help="of each prompt: the best, the k best, or preference pairs (best)",
+    )
+    generate.add_argument(
+        "-k", metavar="N", type=flags.at_least(1), default=4, help="of --keep top-k (4)"
+    )
+    generate.add_argument(
+        "--pairs",
+        choices=("best-worst", "best-random", "all"),
+        default="best-worst",
+        help="which pairs (best-worst)",
+    )
+    generate.add_argument(
+        "--min-reward", metavar="X", type=float, help="keep only completions with this reward"
+    )
+    generate.add_argument(
+        "--min-margin",
+        metavar="X",
+        type=flags.at_least_zero,
+        default=0.0,
+        help="keep only pairs whose rewards differ by this (0)",
+    )
+    generate.add_argument(
+        "--keep-unfinished",
+        action="store_true",
+        help="keep what was cut at --max-new-tokens too, and mark it",
+    )
+    generate.add_argument(
+        "--messages", action="store_true", help="write plain prompts as messages too"
+    )
+    generate.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help=".jsonl (also .gz, .zst) or .parquet",
+    )
+    flags.resumable(generate, "FILE")
+    flags.setting(generate, "columns")
+    flags.as_json(generate)
+
+    serve = command("serve", commands.serve, "answer over HTTP, with a page to score and to label")
+    flags.scorer(serve)
+    serve.add_argument(
+        "--host", metavar="X", default="127.0.0.1", help="address to listen on (127.0.0.1)"
+    )
+    serve.add_argument(
+        "--port",
+        metavar="N",
+        type=flags.at_least(0),
+        default=8000,
+        help="0 takes a free one (8000)",
+    )
+    serve.add_argument(
+        "--keys", metavar="FILE", help="API keys, one a line; also from PLAUDIT_API_KEYS"
+    )
+    serve.add_argument(
+        "--label", metavar="DATA", help="prompts with completions to label at /label"
+    )
+    serve.add_argument(
+        "--labels", metavar="FILE", help="ranked CSV for what is labelled; goes on where it ends"
+    )
+    flags.setting(serve, "columns")
+    flags.service(serve)
 
     export = command("export", commands.export, "write a model as one file")
     export.add_argument("model", metavar="MODEL", help="run, model folder or hub name")

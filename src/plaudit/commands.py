@@ -1,6 +1,7 @@
 """What each command does: take the parsed options, call the library, print. No logic lives here."""
 
 import argparse
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -154,9 +155,9 @@ def evaluate(options: argparse.Namespace) -> None:
     from plaudit.evaluation.evaluate import evaluate, rewards_of
     from plaudit.model.reward_model import RewardModel
 
-    named = [options.model, *([options.against] if options.against else [])]
     # All are loaded before the first one scores, which may take an hour.
-    model, *others = [RewardModel.load(name, dtype=options.dtype) for name in named]
+    model = _scorer(options)
+    others = [RewardModel.load(options.against, dtype=options.dtype)] if options.against else []
     result = evaluate(model, rankings, resamples=options.resamples)
     found, shown, comparison = result.summary, str(result), None
     if others:
@@ -180,7 +181,6 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _evaluate_suite(options: argparse.Namespace) -> None:
     from plaudit.evaluation.suites import load_suite, run_suite
-    from plaudit.model.reward_model import RewardModel
 
     given = {name for name in ("against", "columns", "streaming", "strict") if vars(options)[name]}
     if given or options.max_rejected != Settings.model_fields["max_rejected"].default:
@@ -188,8 +188,7 @@ def _evaluate_suite(options: argparse.Namespace) -> None:
         raise PlauditError(f"{names}: is for preference data, and does not go with --suite")
     name = None if options.suite == "auto" else options.suite
     items = load_suite(options.data, name, split=options.suite_split)
-    model = RewardModel.load(options.model, dtype=options.dtype)
-    result = run_suite(model, items, output=options.output, resamples=options.resamples)
+    result = run_suite(_scorer(options), items, output=options.output, resamples=options.resamples)
     _print(result.summary if options.json else str(result))
 
 
@@ -197,41 +196,110 @@ def score(options: argparse.Namespace) -> None:
     """Score a file."""
     from plaudit.scoring import score_file
 
+    names, loading = _named(options)
     score_file(
-        options.model,
+        names,
         options.data,
         options.output,
         columns=dict(options.columns),
         strict=options.strict,
         overwrite=options.overwrite,
+        resume=options.resume,
+        processes=options.processes,
+        engine=options.engine,
+        **loading,
+    )
+
+
+def normalise(options: argparse.Namespace) -> None:
+    """Fit a normalisation, and say what it is."""
+    from plaudit.model.normalisation import normalise
+
+    found = normalise(
+        options.model,
+        options.data,
+        columns=dict(options.columns),
+        overwrite=options.overwrite,
         dtype=options.dtype,
     )
+    print(found)
 
 
 def compare(options: argparse.Namespace) -> None:
     """Sample, score, print."""
     from plaudit.files import refuse_to_overwrite
-    from plaudit.scoring import read_prompts
+    from plaudit.prompts import read_prompts
 
     if options.output:
         refuse_to_overwrite(options.output, options.overwrite, folder=True)
     prompts = read_prompts(options.prompts, options.limit, dict(options.columns))
-    from plaudit.generate import compare
-    from plaudit.model.reward_model import RewardModel
+    from plaudit.comparing import compare
 
     result = compare(
-        RewardModel.load(options.model, dtype=options.dtype),
-        options.policy,
-        prompts,
-        n=options.n,
-        output=options.output,
-        max_new_tokens=options.max_new_tokens,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        batch_size=options.batch_size,
-        seed=options.seed,
+        _scorer(options), options.policy, prompts, output=options.output, **_sampling(options)
     )
     _print({**result.summary(), "rows": list(result.rows())} if options.json else str(result))
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Sample, score, keep the best."""
+    from plaudit.resumable import check_output
+
+    check_output(options.output, options.resume, options.overwrite)
+    from plaudit.best_of_n import generate
+
+    own = ("keep", "k", "pairs", "min_reward", "min_margin", "keep_unfinished", "messages")
+    found = generate(
+        _scorer(options),
+        options.policy,
+        options.prompts,
+        options.output,
+        limit=options.limit,
+        columns=dict(options.columns),
+        resume=options.resume,
+        overwrite=options.overwrite,
+        dtype=options.dtype,
+        **_sampling(options),
+        **{name: getattr(options, name) for name in own},
+    )
+    _print(found.summary if options.json else str(found))
+
+
+def _sampling(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("n", "max_new_tokens", "temperature", "top_p", "batch_size", "seed")
+    return {name: getattr(options, name) for name in names}
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serve a model until a signal says to stop."""
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise PlauditError(
+            f"serve needs {error.name}, which is not installed: pip install 'plaudit[serve]'"
+        ) from error
+    from plaudit.serve.server import serve
+    from plaudit.serve.settings import ServiceSettings, read_keys
+
+    names = {field.name for field in dataclasses.fields(ServiceSettings)}
+    given = {name: value for name, value in vars(options).items() if name in names}
+    given["keys"] = read_keys(options.keys)
+    if "hosts" in given:
+        given["hosts"] = tuple(given["hosts"])
+    settings = ServiceSettings(**given)
+    if bool(options.label) != bool(options.labels):
+        one, other = ("label", "labels FILE.csv") if options.label else ("labels", "label DATA")
+        raise PlauditError(f"--{one}: goes with --{other}")
+    scorer = _scorer(options)
+    labelling = None
+    if options.label:
+        from plaudit.serve.labelling import Labelling
+
+        columns = dict(options.columns)
+        labelling = Labelling(scorer, options.label, options.labels, columns=columns)
+    serve(scorer, host=options.host, port=options.port, settings=settings, labelling=labelling)
 
 
 def export(options: argparse.Namespace) -> None:
@@ -250,6 +318,25 @@ def export(options: argparse.Namespace) -> None:
         options.format,
     )
     say(f"written to {options.output}")
+
+
+def _scorer(options: argparse.Namespace) -> Any:
+    """The reward model, or the ensemble, that the options name."""
+    from plaudit.model.reward_model import RewardModel
+
+    names, loading = _named(options)
+    return RewardModel.load(names, **loading)
+
+
+def _named(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """What `RewardModel.load` takes of the options: a name or several, and how to load them."""
+    loading = {"dtype": options.dtype, "length_penalty": options.length_penalty}
+    if not options.also:
+        return options.model, loading
+    return [options.model, *options.also], loading | {
+        "combine": options.combine,
+        "spread": options.spread,
+    }
 
 
 def _report_rejected(rankings: Any, output: str | Path) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plaudit.comparing import Comparison, compare
 from plaudit.console import say
 from plaudit.data.sample import write_sample
 from plaudit.errors import PlauditError
 from plaudit.evaluation.evaluate import Evaluation
-from plaudit.generate import Comparison, compare
 from plaudit.model import base_models
 from plaudit.training.run import train
 

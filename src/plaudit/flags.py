@@ -4,12 +4,14 @@ Flags that are settings are made from `Settings`, with its descriptions, default
 """
 
 import argparse
+import dataclasses
 import difflib
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from plaudit.config import Settings, allowed, from_flag
+from plaudit.serve.settings import ServiceSettings
 
 
 def data(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +45,109 @@ def run(
     for name in Settings.model_fields:
         if name != "data" and name not in without:
             setting(group, name, given_only=True)
+
+
+def scorer(parser: argparse.ArgumentParser, name: str = "model") -> None:
+    """What gives rewards: a model, or several that are combined, and how they are loaded."""
+    text = "run, model folder, .pt file or hub name"
+    # argparse takes `required` of a flag alone.
+    required: dict[str, Any] = {"required": True} if name.startswith("-") else {}
+    parser.add_argument(name, metavar="MODEL", help=text, **required)
+    group = parser.add_argument_group("guards against over-optimisation")
+    group.add_argument(
+        "--also", metavar="MODEL", action="append", default=[], help="an ensemble with this model"
+    )
+    group.add_argument(
+        "--combine",
+        choices=("mean", "min", "mean-spread"),
+        default="mean",
+        help="the rewards of an ensemble (mean)",
+    )
+    group.add_argument(
+        "--spread",
+        metavar="X",
+        type=at_least_zero,
+        default=1.0,
+        help="standard deviations of the models that mean-spread subtracts (1)",
+    )
+    group.add_argument(
+        "--length-penalty",
+        metavar="X",
+        type=at_least_zero,
+        default=0.0,
+        help="what a token of the completion costs in reward (0)",
+    )
+    setting(parser, "dtype")
+
+
+def sampling(parser: argparse.ArgumentParser, n: int, max_new_tokens: int) -> None:
+    """A policy, and how it is sampled."""
+    parser.add_argument(
+        "--policy",
+        metavar="NAME",
+        default="embedded:smollm2",
+        help="causal model (embedded:smollm2)",
+    )
+    parser.add_argument(
+        "--limit", type=at_least(1), help="take only the first so many distinct prompts"
+    )
+    parser.add_argument("-n", type=at_least(1), default=n, help=f"completions of each prompt ({n})")
+    parser.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=at_least(1),
+        default=max_new_tokens,
+        help=f"tokens of a completion, at most ({max_new_tokens})",
+    )
+    parser.add_argument(
+        "--temperature",
+        metavar="X",
+        type=float,
+        default=0.8,
+        help="of the sampling; 0 takes the likeliest, with -n 1 (0.8)",
+    )
+    parser.add_argument(
+        "--top-p",
+        metavar="X",
+        type=float,
+        default=0.95,
+        help="draw from the likeliest tokens of this share (0.95)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=at_least(1),
+        default=4,
+        help="prompts sampled at once (4)",
+    )
+    seed(parser)
+
+
+def resumable(parser: argparse.ArgumentParser, output: str) -> None:
+    """What becomes of an output that is begun or there already."""
+    parser.add_argument(
+        "--resume", action="store_true", help=f"go on where {output} was interrupted"
+    )
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {output}")
+
+
+def service(parser: argparse.ArgumentParser) -> None:
+    """The limits of the service, and what it writes down."""
+    group = parser.add_argument_group("limits, and what is written down")
+    for field in dataclasses.fields(ServiceSettings):
+        text = field.metadata.get("help")
+        if text is None:
+            continue
+        options: dict[str, Any] = {"default": field.default, "help": text}
+        if isinstance(field.default, bool):
+            options["action"] = "store_true"
+        elif isinstance(field.default, tuple):
+            options |= {"action": "append", "default": [], "metavar": "X"}
+        else:
+            kinds = {int: at_least(1), float: above_zero, str: str}
+            options |= {"type": kinds[type(field.default)], "metavar": "X"}
+            options["help"] = f"{text} ({field.default})"
+        group.add_argument("--" + field.name.replace("_", "-"), **options)
 
 
 def as_json(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +225,11 @@ def above_zero(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
+
+
+def at_least_zero(text: str) -> float:
+    """A finite number, 0 or more."""
+    return 0.0 if text.strip() in ("0", "0.0") else above_zero(text)
 
 
 def _column(text: str) -> tuple[str, str]:

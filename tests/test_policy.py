@@ -1,15 +1,13 @@
-"""Sampling from a policy and comparing: drawn from the policy's distribution, the same every time,
-whatever stands beside it in the batch."""
-
-import json
-import os
+"""Sampling from a policy: drawn from its distribution, the same every time, whatever stands beside
+it in the batch, and known to be finished or not."""
 
 import pytest
 import torch
-from scipy.stats import chisquare, pearsonr
+from scipy.stats import chisquare
 
+import tiny
 from plaudit.errors import PlauditError
-from plaudit.generate import Comparison, Policy, compare, format_comparison
+from plaudit.policy import Policy, _numbers, choose
 
 PROMPTS = ["Is it so?", "What is two plus two? " * 3, "dog", "The quick brown fox", "0 1 2 3"]
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "dog"}]
@@ -18,7 +16,9 @@ CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 
 @pytest.fixture(scope="module")
 def policy(base):
     """Two that differ in most: no chat template and no pad token against both."""
-    loaded = {name: Policy.load(base(name), device="cpu") for name in ("gpt2", "qwen2")}
+    loaded = {
+        name: Policy.load(base(name), device="cpu", dtype="float32") for name in ("gpt2", "qwen2")
+    }
     return loaded.__getitem__
 
 
@@ -71,8 +71,6 @@ def test_greedy_decoding_takes_the_likeliest_token(policy, name):
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.8)])
 def test_tokens_are_drawn_with_the_policys_probabilities(policy, temperature, top_p):
-    from plaudit.generate import _Choose, _numbers
-
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -torch.inf, -1.0])
     probabilities = (logits / temperature).softmax(0)
     # The smallest set that reaches top_p, by hand.
@@ -82,10 +80,8 @@ def test_tokens_are_drawn_with_the_policys_probabilities(policy, temperature, to
     probabilities /= probabilities.sum()
 
     count = 20_000
-    numbers = torch.from_numpy(_numbers("p", 0, 0, count))[:, None]
-    chosen = _Choose(numbers, temperature, top_p)(None, logits.expand(count, -1))
-    tokens = chosen.argmax(1)
-    assert torch.isfinite(chosen).sum(1).eq(1).all()
+    numbers = torch.from_numpy(_numbers("p", 0, 0, count)).double()
+    tokens = choose(logits.expand(count, -1), numbers, temperature, top_p)
     drawn = torch.bincount(tokens, minlength=6).double()
     possible = probabilities > 0
     assert drawn[~possible].sum() == 0
@@ -96,16 +92,72 @@ def test_tokens_are_drawn_with_the_policys_probabilities(policy, temperature, to
 
 @pytest.mark.parametrize(("number", "token"), [(0.0, 1), (0.5, 3), (1 - 2**-24, 3)])
 def test_the_ends_of_the_numbers_draw_no_token_without_a_chance(number, token):
-    from plaudit.generate import _Choose
-
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
-    chosen = _Choose(torch.tensor([[number]]), 1.0, 1.0)(None, logits)
-    assert chosen.argmax(1).item() == token
+    assert choose(logits, torch.tensor([number]).double(), 1.0, 1.0).item() == token
+
+
+def test_the_likeliest_tokens_are_looked_for_until_they_suffice(monkeypatch):
+    torch.manual_seed(0)
+    logits = 2 * torch.randn(200, 100)
+    numbers = torch.rand(200).double()
+    everything = choose(logits, numbers, 1.0, 0.9)
+    monkeypatch.setattr("plaudit.policy.LIKELIEST", 2)
+    assert torch.equal(choose(logits, numbers, 1.0, 0.9), everything)
+
+
+def naive(policy, prompt, k, count, stops):
+    """A completion without batches, padding or cache: its tokens, and whether it ended."""
+    text = policy._render(prompt)
+    ids = policy.tokenizer(text, add_special_tokens=not policy.tokenizer.chat_template)["input_ids"]
+    numbers, new = torch.from_numpy(_numbers(prompt, k, 7, count)).double(), []
+    with torch.inference_mode():
+        for step in range(count):
+            logits = policy.model(torch.tensor([ids + new])).logits[:, -1].float()
+            new.append(choose(logits, numbers[step : step + 1], 0.9, 0.95).item())
+            if new[-1] in stops:
+                return new, True
+    return new, False
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("gpt2", {}), ("llama", {}), ("qwen2", {}), ("mistral", {"sliding_window": 8})],
+)
+def test_completions_are_those_of_a_plain_loop(name, config, tmp_path):
+    """With one computation of a prompt for all n, and rows leaving the batch as they end."""
+    tokenizer = tiny.TOKENIZERS["llama" if name == "mistral" else name]()  # Mistral's has no EOS
+    folder = tiny.make(name, tmp_path, tokenizer, **config)
+    ours = Policy.load(folder, device="cpu", dtype="float32")
+    stops = list(range(40, 300, 20))
+    ours.model.generation_config.eos_token_id = stops
+    stops = [*stops, ours.tokenizer.eos_token_id]
+    assert ours.stops == sorted(set(stops) - {None})
+    prompts, n, count = [*PROMPTS[:2], CHAT], 4, 12
+    found = list(ours.complete(
+        prompts, n=n, max_new_tokens=count, seed=7, temperature=0.9, batch_size=2
+    ))  # fmt: skip
+    lengths = set()
+    for prompt, completions in zip(prompts, found, strict=True):
+        for k, completion in enumerate(completions):
+            tokens, finished = naive(ours, prompt, k, count, stops)
+            text = ours.tokenizer.decode(tokens, skip_special_tokens=True)
+            assert completion.text.strip() == text.strip()
+            assert completion.finished is finished
+            lengths.add(len(tokens))
+    assert len(lengths) > 1  # some ended early
+
+
+def test_a_plain_completion_keeps_the_space_it_begins_with(policy):
+    texts = {}
+    for name in ("gpt2", "qwen2"):
+        drawn = list(policy(name).complete(PROMPTS, n=20, max_new_tokens=8))
+        texts[name] = [one.text for completions in drawn for one in completions]
+        assert all(text == text.rstrip() for text in texts[name])
+    assert any(text.startswith(" ") for text in texts["gpt2"])
+    assert not any(text.startswith(" ") for text in texts["qwen2"])
 
 
 def test_numbers_of_different_completions_have_nothing_in_common():
-    from plaudit.generate import _numbers
-
     keys = [(p, k, s) for p in ("a", "b", CHAT) for k in (0, 1) for s in (0, 1)]
     rows = [tuple(_numbers(p, k, s, 4)) for p, k, s in keys]
     assert len({number for row in rows for number in row}) == 4 * len(keys)
@@ -160,7 +212,7 @@ def test_wrong_settings_are_refused(policy, options, said):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_a_broken_policy_is_told_of(base, value, temperature):
-    broken = Policy.load(base("gpt2"), device="cpu")
+    broken = Policy.load(base("gpt2"), device="cpu", dtype="float32")
     with torch.no_grad():
         broken.model.transformer.ln_f.bias.fill_(value)
     with pytest.raises(PlauditError, match="policy: its logits are not finite"):
@@ -172,96 +224,3 @@ def test_a_policy_must_be_able_to_generate(base, tmp_path):
         Policy.load(base("bert"))
     with pytest.raises(PlauditError, match="cannot be loaded"):
         Policy.load(tmp_path)
-
-
-# ---- compare ----
-
-
-def test_the_best_is_marked_and_everything_is_written(policy, reward_model, tmp_path, capsys):
-    model = reward_model("bert")
-    result = compare(
-        model, policy("qwen2"), [*PROMPTS, CHAT], n=3, max_new_tokens=6, output=tmp_path / "out"
-    )
-    assert capsys.readouterr().out == ""
-    written = (tmp_path / "out" / "completions.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in written]
-    assert rows == list(result.rows())
-    assert len(rows) == 18
-    for start in range(0, 18, 3):
-        three = rows[start : start + 3]
-        assert three[0]["prompt"] == [*PROMPTS, CHAT][start // 3]
-        rewards = [row["reward"] for row in three]
-        alone = model.score(three[0]["prompt"], [row["completion"] for row in three])
-        assert rewards == pytest.approx(alone, abs=1e-5)
-        assert [row["best"] for row in three].index(True) == rewards.index(max(rewards))
-        assert sum(row["best"] for row in three) == 1
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary == result.summary()
-    png = (tmp_path / "out" / "comparison.png").read_bytes()
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    assert sorted(os.listdir(tmp_path / "out")) == [
-        "comparison.png", "completions.jsonl", "summary.json",
-    ]  # fmt: skip
-
-
-HAND = Comparison(["p", "q\nr"], [["aa", "b", "cccc"], ["d", "", "ee"]], [[1, 3, 2], [-1, -1, -4]])
-
-
-def test_the_summary_by_hand():
-    summary = HAND.summary()
-    # Spearman is Pearson's of the ranks, here with ties by hand.
-    lengths, rewards = [4.5, 2.5, 6, 2.5, 1, 4.5], [4, 6, 5, 2.5, 2.5, 1]
-    expected = pearsonr(lengths, rewards)[0]
-    assert summary.pop("reward_length_correlation") == pytest.approx(expected)
-    assert summary == {
-        "prompts": 2,
-        "completions": 6,
-        "mean_reward": 0,
-        "mean_reward_of_first": 0,
-        "mean_reward_of_best": 1,
-    }
-    assert HAND.best == [1, 0]
-
-
-def test_the_table_reads_from_the_best_down():
-    correlation = HAND.summary()["reward_length_correlation"]
-    assert format_comparison(HAND).splitlines() == [
-        "p", " ★   +3.000  b", "     +2.000  cccc", "     +1.000  aa", "",
-        "q r", " ★   -1.000  d", "     -1.000  (empty)", "     -4.000  ee", "",
-        "mean reward +0.000; the first of each prompt +0.000, the best of each +1.000",
-        f"rank correlation of reward with length {correlation:+.2f}",
-    ]  # fmt: skip
-    alone = Comparison(["p"], [["x" * 200]], [[0.5]])
-    table = format_comparison(alone, width=40)
-    assert "★" not in table
-    assert "correlation" not in table
-    assert max(map(len, table.splitlines()[:2])) <= 41
-
-
-def test_a_reward_that_is_no_number_is_not_ranked(policy, base, tmp_path):
-    from plaudit.model.reward_model import RewardModel
-
-    broken = RewardModel.load(base("gpt2"), dtype="float32", device="cpu")
-    with torch.no_grad():
-        broken.model.score.weight.fill_(float("inf"))
-    with pytest.raises(PlauditError, match="reward of a completion is not a finite"):
-        compare(broken, policy("gpt2"), ["dog"], max_new_tokens=4, output=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_empty_completion_has_a_reward(reward_model):
-    for name in ("bert", "gpt2", "qwen2", "llama"):
-        (reward,) = reward_model(name).score("dog", [""])
-        assert abs(reward) < 1e6
-
-
-def test_no_prompts_are_refused(policy, reward_model):
-    with pytest.raises(PlauditError, match="no prompt to complete"):
-        compare(reward_model("bert"), policy("gpt2"), [])
-
-
-def test_folders_do_as_well_as_loaded_models(base, reward_model, tmp_path, capsys):
-    reward_model("bert").save(tmp_path / "model")
-    result = compare(tmp_path / "model", base("gpt2"), ["dog", "dog"], n=1, max_new_tokens=4)
-    assert "loading the policy" in capsys.readouterr().err
-    assert result.completions[0] == result.completions[1]

@@ -1,0 +1,301 @@
+"""Best-of-n and rejection sampling at size: prompts in, a training set of the best samples out.
+
+The policy completes each prompt n times, the reward model scores what it wrote, and of each prompt
+the best are kept: as rows to fine-tune on, or as preference pairs. Prompts stream through and
+memory stays flat but for a hash of each. A kill costs a batch: completions depend on the seed, the
+prompt and, in their last bits, on the batch, and batches are the same ones after a resume, so the
+output is the same byte for byte.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plaudit.console import progress, say
+from plaudit.data.rankings import Rejected, Text, text_key
+from plaudit.data.splits import prompt_hash
+from plaudit.errors import PlauditError
+from plaudit.memory import keep_freed_memory
+from plaudit.model.identity import identity
+from plaudit.policy import Completion, Policy, check_sampling
+from plaudit.prompts import Prompt, stream_prompts
+from plaudit.resumable import check_output, resumable
+from plaudit.selection import (
+    Choice,
+    Keep,
+    NothingKeptError,
+    Pairs,
+    Scored,
+    candidates,
+    top,
+)
+from plaudit.selection import pairs as pairs_of
+from plaudit.tally import Tally, TallyFile
+
+if TYPE_CHECKING:
+    from plaudit.model.reward_model import Dtype
+    from plaudit.model.scorer import Scorer
+
+# When more completions than this share are cut, the set is one of short completions.
+MANY_UNFINISHED = 0.2
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What `generate` made: the file, where its rejected rows are, and the figures of both."""
+
+    output: Path
+    rejected_to: Path | None
+    summary: dict[str, Any]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def generate(
+    model: "Scorer | str | Path",
+    policy: Policy | str | Path,
+    prompts: str | Path | Sequence[Text],
+    output: str | Path,
+    *,
+    n: int = 16,
+    keep: Keep = "best",
+    k: int = 4,
+    pairs: Pairs = "best-worst",
+    min_reward: float | None = None,
+    min_margin: float = 0.0,
+    keep_unfinished: bool = False,
+    messages: bool = False,
+    max_new_tokens: int = 512,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    batch_size: int = 4,
+    seed: int = 0,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    dtype: "Dtype" = "auto",
+) -> Generation:
+    """Sample n completions of each prompt and keep the best, as rows or as preference pairs.
+
+    A row has `prompt` and `completion` (as TRL's `SFTTrainer` takes them), `reward`, `n` and, of
+    the k best, `rank` from 1 on; a pair has `prompt`, `chosen`, `rejected` (as `train` and TRL's
+    `DPOTrainer` take them), `reward_chosen`, `reward_rejected` and `n`. A pair has no `margin`,
+    since trainers of reward models take that for the margin to train for. A prompt of messages has
+    completions of messages. Columns such as `id` stay. Blank completions and repeats among the n
+    are left out before anything is chosen, and so are those that the policy did not finish.
+
+    Args:
+        model: a reward model or an ensemble, or what `RewardModel.load` takes.
+        policy: a policy, or what `Policy.load` takes.
+        prompts: a `.txt` file with a prompt a line, data with a prompt column, or prompts.
+        output: a `.jsonl` file (also `.gz`, `.zst`) or a `.parquet` file.
+        n: completions of each prompt.
+        keep: `best`, `top-k`, or `pairs`.
+        k: of `top-k`.
+        pairs: `best-worst`; `best-random`, any other one that is worse; or `all`.
+        min_reward: keep (of pairs: choose) only completions with at least this reward.
+        min_margin: keep only pairs with at least this difference of rewards.
+        keep_unfinished: keep also what was cut at `max_new_tokens`, and mark it (`finished`).
+        messages: write plain prompts as messages too, as trainers of a chat model want them.
+        max_new_tokens: length of a completion at most.
+        temperature: of the sampling; 0 takes the likeliest, with n 1.
+        top_p: draw from the likeliest tokens of this share.
+        batch_size: prompts sampled at once.
+        seed: of chance.
+        limit: take only the first so many distinct prompts.
+        columns: `{"prompt": name}` where the column is not recognised.
+        resume: go on with an unfinished output.
+        overwrite: replace the output.
+        dtype: what the matrix products of the two models, where they are loaded here, run in.
+
+    Raises:
+        PlauditError: when a setting is no good, a model cannot be loaded, there is no prompt, no
+            prompt yields a row, or `output` is there already.
+
+    >>> generate("runs/first", "gpt2", "prompts.txt", "sft.jsonl", n=16)  # doctest: +SKIP
+    """
+    choice = Choice(
+        keep=keep, k=k, pairs=pairs, min_reward=min_reward, min_margin=min_margin,
+        keep_unfinished=keep_unfinished,
+    )  # fmt: skip
+    check_sampling(n, max_new_tokens, temperature, top_p, batch_size)
+    if keep == "pairs" and n < 2:
+        raise PlauditError("n: pairs need 2 completions of a prompt or more")
+    check_output(output, resume, overwrite)
+
+    def items() -> Iterator[Prompt | Rejected]:
+        for item in stream_prompts(prompts, limit, columns):
+            yield item.in_messages() if messages and isinstance(item, Prompt) else item
+
+    count, plain, digest = _survey(items(), prompts)
+    sampling: dict[str, Any] = {
+        "n": n, "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p,
+        "batch_size": batch_size, "seed": seed,
+    }  # fmt: skip
+    if isinstance(model, str | Path):
+        from plaudit.model.reward_model import RewardModel
+
+        model = RewardModel.load(model, dtype=dtype)
+    if isinstance(policy, str | Path):
+        say(f"loading the policy {policy}")
+        policy = Policy.load(policy, dtype=dtype)
+    facts: dict[str, Any] = {"prompts": digest}
+    facts |= {"model": identity(model), "policy": policy.identity()}
+    facts |= {**sampling, **asdict(choice), "messages": messages}
+    model.warn_if_untrained()
+    if plain and policy.tokenizer.chat_template:
+        say(
+            "the policy has a chat template, which trainers do not apply to plain text; --messages "
+            "writes plain prompts and their completions as messages"
+        )
+    keep_freed_memory()
+    tallies = TallyFile(output)
+    with resumable(output, facts, resume, overwrite) as out:
+        tally = tallies.at(out.done)
+        rest = islice(items(), out.done, None)
+        waiting: list[Prompt | Rejected] = []  # read, and not committed
+
+        def texts() -> Iterator[Text]:
+            for item in rest:
+                waiting.append(item)
+                if isinstance(item, Prompt):
+                    yield item.text
+
+        # Nothing is read ahead of a batch, so what waits is what the batch was made from.
+        completed = policy.complete(texts(), **sampling)
+        completed = progress(completed, "generating", total=count - tally.prompts)
+        while not out.complete:
+            batch = list(islice(completed, batch_size))
+            if not waiting:
+                break
+            rows, rejected = _select(model, waiting, batch, choice, seed, tally)
+            done = out.done + len(waiting)
+            tallies.note(done, tally)
+            out.commit(rows, rejected, done)
+            waiting.clear()
+        if not tally.rows:
+            out.finish(rows=False)
+            tallies.drop()
+            raise PlauditError(_why_nothing(tally, out.rejected_to))
+    tallies.drop()
+    model.report_truncation()
+    _warn(tally, max_new_tokens)
+    rejected_to = out.rejected_to if out.rejected else None
+    return Generation(Path(output), rejected_to, tally.summary(), str(tally))
+
+
+def _survey(items: Iterator[Prompt | Rejected], source: Any) -> tuple[int, bool, str]:
+    """How many prompts there are, whether any is plain text, and a digest of all rows in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    count, plain = 0, False
+    for item in progress(items, "reading prompts"):
+        if isinstance(item, Prompt):
+            count += 1
+            plain = plain or isinstance(item.text, str)
+        what = item.text if isinstance(item, Prompt) else item.reason
+        digest.update(prompt_hash(text_key(what), 0).to_bytes(8, "big"))
+    if not count:
+        where = source if isinstance(source, str | Path) else "prompts"
+        raise PlauditError(f"{where}: there is no prompt in it")
+    return count, plain, digest.hexdigest()
+
+
+def _select(
+    model: "Scorer",
+    items: Sequence[Prompt | Rejected],
+    batch: Sequence[list[Completion]],
+    choice: Choice,
+    seed: int,
+    tally: Tally,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What of a batch is kept, in rows, and the rows of prompts of which nothing is."""
+    prompts = [item for item in items if isinstance(item, Prompt)]
+    # What a message says begins with no white space; what is scored is what will be written.
+    batch = [
+        completions
+        if isinstance(prompt.text, str)
+        else [one._replace(text=one.text.strip()) for one in completions]
+        for prompt, completions in zip(prompts, batch, strict=True)
+    ]
+    # Equal completions are scored once.
+    distinct = [list(dict.fromkeys(one.text for one in completions)) for completions in batch]
+    texts = (prompt.text for prompt in prompts)
+    rewards = model.score_all(zip(texts, distinct, strict=True))
+    scored = zip(batch, distinct, rewards, strict=True)
+    rows: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
+    for item in items:
+        if isinstance(item, Rejected):
+            tally.unreadable += 1
+            rejected.append(item.as_dict())
+            continue
+        completions, unlike, values = next(scored)
+        if not all(map(math.isfinite, values)):
+            raise PlauditError("the model's reward of a completion is not a finite number")
+        reward_of = dict(zip(unlike, values, strict=True))
+        drawn = [Scored(*one, reward_of[one.text]) for one in completions]
+        found = candidates(drawn, choice.keep_unfinished)
+        kept: list[tuple[Scored, ...]] = []
+        try:
+            if choice.keep == "pairs":
+                kept += pairs_of(found, choice, prompt_hash(text_key(item.text), seed))
+            else:
+                kept += [(one,) for one in top(found, choice)]
+        except NothingKeptError as reason:
+            row = {**item.ids, "prompt": item.text}
+            rejected.append(Rejected(item.file, item.line, str(reason), row).as_dict())
+        tally.add(drawn, found, kept)
+        rows += _rows(item, kept, choice, len(drawn))
+    return rows, rejected
+
+
+def _rows(
+    prompt: Prompt, kept: Sequence[tuple[Scored, ...]], choice: Choice, n: int
+) -> Iterator[dict[str, Any]]:
+    """A row for each completion or pair that is kept, the best first."""
+    for rank, both in enumerate(kept, start=1):
+        row: dict[str, Any] = {**prompt.ids, "prompt": prompt.text}
+        parts = ("completion",) if len(both) == 1 else ("chosen", "rejected")
+        for part, one in zip(parts, both, strict=True):
+            plain = isinstance(prompt.text, str)
+            row[part] = one.text if plain else [{"role": "assistant", "content": one.text}]
+        for part, one in zip(parts, both, strict=True):
+            suffix = "" if len(both) == 1 else f"_{part}"
+            row[f"reward{suffix}"] = one.reward
+            if choice.keep_unfinished:
+                row[f"finished{suffix}"] = one.finished
+        if choice.keep == "top-k":
+            row["rank"] = rank
+        yield row | {"n": n}
+
+
+def _why_nothing(tally: Tally, rejected_to: Path) -> str:
+    advice = ""
+    if tally.unfinished > tally.completions / 2:
+        advice = (
+            f"; {tally.unfinished:,} of {tally.completions:,} completions are unfinished: raise "
+            "--max-new-tokens, or take them with --keep-unfinished"
+        )
+    return f"no prompt yielded a row; the reasons are in {rejected_to}{advice}"
+
+
+def _warn(tally: Tally, max_new_tokens: int) -> None:
+    """Say what the user of the output should know before training on it."""
+    if tally.cut > MANY_UNFINISHED * tally.completions:
+        say(
+            f"{tally.cut / tally.completions:.0%} of the completions were cut at {max_new_tokens} "
+            "tokens, so long ones are missing; raise --max-new-tokens"
+        )
+    if tally.leans_on_length():
+        say(
+            f"the best is the longest in {tally.longest / tally.correlated:.0%} of the prompts "
+            f"({tally.longest_by_chance / tally.correlated:.0%} by chance): best-of-n mostly takes "
+            "the longest; see docs/best-of-n.md"
+        )
