@@ -1,0 +1,500 @@
+"""The protocols: what each endpoint takes, what of it is to be scored, and the shape of its answer.
+
+Ours (`/score`, `/rank`) refuse fields they do not know, since a misspelt one would be lost without
+a word. Those of other programs ignore what they have no use for, since clients send it. Texts are
+read as `plaudit score` reads them, so that a reward is the same here and there.
+"""
+
+import math
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from plaudit.data.cells import BadCellError, fit, read_text
+from plaudit.data.rankings import Text
+from plaudit.serve.batcher import Scored
+
+# The preference of each over each is K² numbers: beyond this many completions they are asked for.
+PREFERENCE_UP_TO = 32
+MAX_MESSAGES = 1000
+
+_MESSAGES_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MAX_MESSAGES,
+    "items": {
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {
+            "role": {"type": "string"},
+            "content": {
+                "anyOf": [
+                    {"type": "string"},
+                    {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["text"],
+                            "properties": {
+                                "type": {"const": "text"},
+                                "text": {"type": "string"},
+                            },
+                        },
+                    },
+                ]
+            },
+        },
+    },
+}
+_TEXT_SCHEMA = {"anyOf": [{"type": "string", "minLength": 1}, _MESSAGES_SCHEMA]}
+
+
+def _read(name: str) -> PlainValidator:
+    def read(value: Any) -> Text:
+        if isinstance(value, list) and len(value) > MAX_MESSAGES:
+            raise PydanticCustomError("too_long", f"more than {MAX_MESSAGES} messages")
+        try:
+            return read_text(value, name)
+        except BadCellError as error:
+            raise PydanticCustomError("bad_text", "{reason}", {"reason": str(error)}) from error
+
+    return PlainValidator(read)
+
+
+Prompt = Annotated[Any, _read("prompt"), WithJsonSchema(_TEXT_SCHEMA)]
+Completion = Annotated[Any, _read("completion"), WithJsonSchema(_TEXT_SCHEMA)]
+Messages = Annotated[Any, _read("messages"), WithJsonSchema(_MESSAGES_SCHEMA)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be scored: completions of a prompt; where it is None, rows laid out elsewhere."""
+
+    prompt: Text | None
+    texts: Sequence[Any]
+
+
+def job_of(prompt: Text, completions: Sequence[Text]) -> Job:
+    """Prompt and completions made to fit each other, as `RewardModel.score` does it."""
+    try:
+        return Job(*fit(prompt, list(completions)))
+    except BadCellError as error:
+        raise PydanticCustomError("bad_text", "{reason}", {"reason": str(error)}) from error
+
+
+def _listed(given: Any) -> Any:
+    """One text is a list of one, in the protocols that take either."""
+    return [given] if isinstance(given, (str, dict)) else given
+
+
+class _Ours(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Theirs(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+# ---- /score and /rank ----
+
+
+class ScoreRequest(_Ours):
+    """A prompt with `completions`, a list, or `completion`, one; or a whole dialogue in `messages`,
+    whose last message is the completion."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["prompt", "completions"]},
+                {"required": ["prompt", "completion"]},
+                {"required": ["messages"]},
+            ]
+        }
+    )
+    texts_field: ClassVar[str] = "completions"
+
+    prompt: Prompt = None
+    completions: Annotated[list[Completion] | None, Field(min_length=1)] = None
+    completion: Completion = None
+    messages: Messages = None
+    preference: bool | None = Field(
+        default=None,
+        description="Whether to answer the preference of each over each; by default up to "
+        f"{PREFERENCE_UP_TO} completions.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "ScoreRequest":
+        given = self.model_fields_set - {"preference"}
+        if given not in ({"prompt", "completions"}, {"prompt", "completion"}, {"messages"}):
+            raise PydanticCustomError(
+                "fields", "give prompt and completions, prompt and completion, or messages"
+            )
+        return self
+
+    def job(self) -> Job:
+        """What is to be scored."""
+        if self.messages is not None:
+            return job_of_dialogue(self.messages)
+        return job_of(self.prompt, self.completions or [self.completion])
+
+    def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
+        """As `ScoreResponse`, or `RewardResponse` for one."""
+        rewards = scored.rewards
+        if self.completions is None:
+            return {"reward": rewards[0], "truncated": scored.truncated[0]}
+        reply: dict[str, Any] = {
+            "rewards": rewards,
+            "probabilities": probabilities(rewards, scale),
+            "truncated": scored.truncated,
+        }
+        wanted = self.preference
+        if wanted or (wanted is None and len(rewards) <= PREFERENCE_UP_TO):
+            reply["preference"] = [[sigmoid(scale * (a - b)) for b in rewards] for a in rewards]
+        return reply
+
+
+class ScoreResponse(BaseModel):
+    """Rewards of the completions in their order."""
+
+    rewards: list[float]
+    probabilities: list[float] = Field(
+        description="Of each being the best of them: softmax of scale · reward (Plackett–Luce)."
+    )
+    truncated: list[bool] = Field(description="Whether more was said than the model can read.")
+    preference: list[list[float]] | None = Field(
+        default=None, description="[i][j]: the probability that i is preferred to j."
+    )
+
+
+class RewardResponse(BaseModel):
+    """The reward of the one completion."""
+
+    reward: float
+    truncated: bool
+
+
+class RankRequest(_Ours):
+    """A prompt and the completions to put in order."""
+
+    texts_field: ClassVar[str] = "completions"
+
+    prompt: Prompt
+    completions: list[Completion] = Field(min_length=1)
+
+    def job(self) -> Job:
+        """What is to be scored."""
+        return job_of(self.prompt, self.completions)
+
+    def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
+        """As `RankResponse`."""
+        rewards = scored.rewards
+        chances = probabilities(rewards, scale)
+        ranking: list[dict[str, Any]] = []
+        for place, index in enumerate(best_first(rewards), start=1):
+            tie = bool(ranking) and ranking[-1]["reward"] == rewards[index]
+            ranking.append(
+                {
+                    "index": index,
+                    "rank": ranking[-1]["rank"] if tie else place,
+                    "reward": rewards[index],
+                    "probability": chances[index],
+                    "truncated": scored.truncated[index],
+                }
+            )
+        return {"ranking": ranking}
+
+
+class Ranked(BaseModel):
+    """A completion in its place."""
+
+    index: int = Field(description="Its place in the request, from 0.")
+    rank: int = Field(description="1 is the best; equal rewards have equal ranks.")
+    reward: float
+    probability: float = Field(description="Of being the best of them.")
+    truncated: bool
+
+
+class RankResponse(BaseModel):
+    """The completions, best first."""
+
+    ranking: list[Ranked]
+
+
+# Whole rows, prompt and completion as some other program laid them out.
+Rows = Annotated[
+    list[str],
+    BeforeValidator(_listed),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
+]
+
+
+# ---- OpenRLHF ----
+
+
+class GetRewardRequest(_Theirs):
+    """OpenRLHF's: `query` has whole rows, prompt and completion as its policy wrote them. `prompts`
+    and `labels`, which it sends too, are not looked at."""
+
+    texts_field: ClassVar[str] = "query"
+
+    query: Rows
+
+    def job(self) -> Job:
+        """What is to be scored."""
+        return Job(None, self.query)
+
+    def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
+        """As `GetRewardResponse`."""
+        return {
+            "rewards": scored.rewards,
+            "scores": scored.rewards,
+            "extra_logs": {"truncated_by_reward_model": list(map(float, scored.truncated))},
+        }
+
+
+class GetRewardResponse(BaseModel):
+    """Rewards to train on, scores to filter by (the same here), and what it logs with them."""
+
+    rewards: list[float]
+    scores: list[float]
+    extra_logs: dict[str, list[float]]
+
+
+# ---- rerank, as Jina, Cohere and vLLM have it ----
+
+
+def _read_document(value: Any) -> str:
+    """A string; of Jina's and Cohere's documents the `text`, of vLLM's the parts in `content`."""
+    if isinstance(value, dict):
+        value = value.get("text", value.get("content"))
+    if isinstance(value, list):
+        parts = value
+        if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in parts):
+            raise PydanticCustomError("bad_text", "the document has a part that is not text")
+        value = "".join(part["text"] for part in parts)
+    try:
+        return str(read_text(value, "document"))
+    except BadCellError as error:
+        raise PydanticCustomError("bad_text", "{reason}", {"reason": str(error)}) from error
+
+
+_DOCUMENT_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "required": ["text"],
+            "properties": {"text": {"type": "string", "minLength": 1}},
+        },
+    ]
+}
+Document = Annotated[Any, PlainValidator(_read_document), WithJsonSchema(_DOCUMENT_SCHEMA)]
+
+
+class RerankRequest(_Theirs):
+    """`query` is the prompt and `documents` are the completions."""
+
+    texts_field: ClassVar[str] = "documents"
+
+    query: Document
+    documents: Annotated[list[Document], BeforeValidator(_listed), Field(min_length=1)]
+    top_n: int | None = Field(default=None, ge=0, description="How many to answer; 0: all.")
+    return_documents: bool | None = None
+
+    def job(self) -> Job:
+        """What is to be scored."""
+        return Job(self.query, self.documents)
+
+    def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
+        """As `RerankResponse`."""
+        results = []
+        for index in best_first(scored.rewards)[: self.top_n or None]:
+            reward = scored.rewards[index]
+            result: dict[str, Any] = {
+                "index": index,
+                "relevance_score": sigmoid(scale * reward),
+                "reward": reward,
+            }
+            if self.return_documents is not False:
+                result["document"] = {"text": self.documents[index]}
+            results.append(result)
+        usage = {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens}
+        return {"id": _new_id("rerank"), "model": model, "results": results, "usage": usage}
+
+
+class RerankResult(BaseModel):
+    """A document in its place."""
+
+    index: int
+    relevance_score: float = Field(
+        description="σ(scale · reward): in the order of the rewards and between 0 and 1, but with "
+        "a zero of the model's own. Only comparable within one query."
+    )
+    reward: float
+    document: dict[str, str] | None = None
+
+
+class Usage(BaseModel):
+    """Tokens that the model worked on; those of a prompt that is shared count once."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class RerankResponse(BaseModel):
+    """The documents, best first."""
+
+    id: str
+    model: str
+    results: list[RerankResult]
+    usage: Usage
+
+
+# ---- vLLM's classify ----
+
+
+class ClassifyRequest(_Theirs):
+    """vLLM's: `input` has whole rows, as somebody laid them out; `messages` is a dialogue, whose
+    last message is the completion. verl asks this with `use_activation` false, for rewards."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["input"]}, {"required": ["messages"]}]}
+    )
+    texts_field: ClassVar[str] = "input"
+
+    input: Rows | None = None
+    messages: Messages = None
+    use_activation: bool | None = Field(
+        default=None, description="Rewards themselves where false, else σ(scale · reward)."
+    )
+    activation: bool | None = Field(default=None, description="Its older name.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "ClassifyRequest":
+        if ("input" in self.model_fields_set) == ("messages" in self.model_fields_set):
+            raise PydanticCustomError("fields", "give input or messages")
+        return self
+
+    def job(self) -> Job:
+        """What is to be scored."""
+        if self.messages is not None:
+            return job_of_dialogue(self.messages)
+        return Job(None, self.input or [])
+
+    def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
+        """As `ClassifyResponse`."""
+        raw = False in (self.use_activation, self.activation)
+        return {
+            "id": _new_id("classify"),
+            "object": "list",
+            "created": int(time.time()),
+            "model": model,
+            "data": [
+                {
+                    "index": index,
+                    "label": "LABEL_0",
+                    "probs": [reward if raw else sigmoid(scale * reward)],
+                    "num_classes": 1,
+                }
+                for index, reward in enumerate(scored.rewards)
+            ],
+            "usage": {
+                "prompt_tokens": scored.tokens,
+                "total_tokens": scored.tokens,
+                "completion_tokens": 0,
+            },
+        }
+
+
+class Classified(BaseModel):
+    """One row's."""
+
+    index: int
+    label: str
+    probs: list[float]
+    num_classes: int
+
+
+class ClassifyResponse(BaseModel):
+    """As vLLM answers for a model of one label."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    data: list[Classified]
+    usage: Usage
+
+
+Request = ScoreRequest | RankRequest | GetRewardRequest | RerankRequest | ClassifyRequest
+
+
+# ---- the numbers ----
+
+
+def sigmoid(x: float) -> float:
+    """1 / (1 + exp(−x)), without overflow.
+
+    >>> sigmoid(0.0), sigmoid(-1000.0)
+    (0.5, 0.0)
+    """
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    power = math.exp(x)
+    return power / (1.0 + power)
+
+
+def probabilities(rewards: Sequence[float], scale: float) -> list[float]:
+    """The probability of each being the best of all: softmax of scale · reward (Plackett–Luce).
+
+    >>> probabilities([1.0, 1.0], 1.0)
+    [0.5, 0.5]
+    """
+    best = max(rewards)
+    powers = [math.exp(scale * (reward - best)) for reward in rewards]
+    total = sum(powers)
+    return [power / total for power in powers]
+
+
+def best_first(rewards: Sequence[float]) -> list[int]:
+    """Indices by falling reward; those of equal rewards in their order.
+
+    >>> best_first([0.5, 2.0, 0.5])
+    [1, 0, 2]
+    """
+    return sorted(range(len(rewards)), key=lambda index: -rewards[index])
+
+
+def job_of_dialogue(messages: Text) -> Job:
+    """All but the last message as the prompt, the last as its completion."""
+    if messages[-1]["role"] in ("user", "system"):  # type: ignore[index]
+        raise PydanticCustomError(
+            "bad_text", "the last message is to be the completion, but is not the assistant's"
+        )
+    return job_of(messages[:-1], [messages[-1:]])
+
+
+def _new_id(kind: str) -> str:
+    return f"{kind}-{uuid.uuid4().hex}"

@@ -1,0 +1,146 @@
+"""Runs the service: a socket, uvicorn, and what happens between the first signal and the end.
+
+The first SIGTERM or SIGINT lets the service refuse what is new (503), finish what it took and end;
+a second one ends it at once.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import uvicorn
+
+from plaudit.console import say
+from plaudit.errors import PlauditError
+from plaudit.model.scorer import Scorer
+from plaudit.serve.app import build_app
+from plaudit.serve.labelling import Labelling
+from plaudit.serve.settings import ServiceSettings
+
+# How a machine calls itself.
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
+# What a shell expects of a program that was interrupted.
+INTERRUPTED = 130
+
+
+def serve(
+    scorer: Scorer,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    settings: ServiceSettings | None = None,
+    labelling: Labelling | None = None,
+) -> None:
+    """Serve a reward model, or an ensemble, until a signal says to stop.
+
+    Args:
+        scorer: what gives rewards.
+        host: the address to listen on; the default is reached from this machine alone.
+        port: 0 takes one that is free. The line that says that the service is ready names it.
+        settings: limits, keys and the rest.
+        labelling: what the labelling page hands out.
+
+    Raises:
+        PlauditError: when the address cannot be listened on, or the model does not work.
+
+    >>> serve(RewardModel.load("runs/first"), port=8000)  # doctest: +SKIP
+    """
+    settings = settings or ServiceSettings()
+    listening = _listen(host, port)
+    local = _is_loopback(listening)
+    if local and not settings.hosts:
+        settings = replace(settings, hosts=(*LOCAL, host))
+    if not local and not settings.keys:
+        say("anybody who reaches this address can use the service: set keys with --keys FILE")
+    scorer.warn_if_untrained()
+    app = build_app(scorer, settings, labelling)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=round(settings.keep_alive),
+        limit_concurrency=settings.max_connections,
+        ws="none",
+        lifespan="on",
+    )
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    server = _Server(config, app.state.service, url)
+    server.run(sockets=[listening])
+    if server.failed is not None:
+        raise PlauditError(f"the model does not work: {server.failed}") from server.failed
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with an end that finishes what was taken, and a word when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, service: Any, url: str) -> None:
+        super().__init__(config)
+        self.service = service
+        self.url = url
+        self.failed: BaseException | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._watching = asyncio.ensure_future(self._say_when_ready())
+
+    async def _say_when_ready(self) -> None:
+        batcher = self.service.batcher
+        while not batcher.warm and not self.should_exit:
+            if batcher.failed is not None:
+                self.failed, self.should_exit = batcher.failed, True
+                return
+            await asyncio.sleep(0.02)
+        if not self.should_exit:
+            say(f"serving {self.service.settings.name} at {self.url} (Ctrl+C stops it)")
+
+    async def _drain(self) -> None:
+        await self.service.batcher.drained()
+        self.should_exit = True
+
+    def _stop(self) -> None:
+        if self.service.draining:
+            say("stopped at once")
+            os._exit(INTERRUPTED)
+        self.service.draining = True
+        say("stopping: finishing what was taken; a second signal stops at once")
+        self._draining = asyncio.ensure_future(self._drain())
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise PlauditError(f"port: {port} is not one of 0 to {2**16 - 1}")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PlauditError(
+            f"cannot listen on {host} port {port}: {reason}; choose others with --host and --port"
+        ) from error
+    return listening
+
+
+def _is_loopback(listening: socket.socket) -> bool:
+    address = listening.getsockname()[0]
+    return address.startswith("127.") or address == "::1"

@@ -1,0 +1,85 @@
+"""A running service: in a process of its own, as a user runs it, or in a thread of this one."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+
+PROGRAM = """
+import sys
+from plaudit.model.reward_model import RewardModel
+from plaudit.serve.server import serve
+from plaudit.serve.settings import ServiceSettings
+import plaudit.errors
+folder, host, port, settings = sys.argv[1:]
+try:
+    scorer = RewardModel.load(folder, dtype="float32", device="cpu")
+    serve(scorer, host=host, port=int(port), settings=ServiceSettings(**eval(settings)))
+except plaudit.errors.PlauditError as error:
+    sys.exit(f"plaudit: {error}")
+"""
+
+
+def start(folder, port, host="127.0.0.1", **settings):
+    """The process, not ready yet; its talk goes to `stderr`."""
+    command = [sys.executable, "-c", PROGRAM, str(folder), host, str(port), repr(settings)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@contextmanager
+def service(folder, **settings):
+    """A running service: its process and a client of it."""
+    port = free_port()
+    process = start(folder, port, **settings)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            until_ready(client, process)
+            yield process, client
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+@contextmanager
+def inside(app):
+    """An app on a port, served by a thread of this process; gives a client of it."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            until_ready(client)
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def until_ready(client, process=None):
+    for _ in range(1200):
+        assert process is None or process.poll() is None, process.stderr.read()
+        try:
+            if client.get("/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("not ready")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
