@@ -1,0 +1,131 @@
+"""The guides for using a model, run as they stand: every command, every piece of Python, in order.
+
+They run in a folder as a reader would have it: trained runs, data, prompts. The models are tiny;
+the policy is the embedded one that the guides name. Blocks of ```text, for programs that are not
+ours, are not run.
+"""
+
+import csv
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from plaudit import train
+from plaudit.cli import main
+from plaudit.data.sample import write_sample
+
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDES = ("bulk", "serving", "labelling", "best-of-n", "over-optimisation", "rlhf")
+SHELL = re.compile(r"[|<>;&$`*]")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, base):
+    """What a reader has before the guides begin; copied for each."""
+    folder = tmp_path_factory.mktemp("trained")
+    ranked, _ = write_sample(folder / "sample", n=24)
+    ranked.rename(folder / "answers_ranked.csv")
+    for seed, name in enumerate(("first", "second", "third")):
+        train(
+            str(folder / "answers_ranked.csv"), output=folder / "runs" / name, seed=seed,
+            base=str(base("bert")), max_length=64, max_steps=2, dtype="float32",
+        )  # fmt: skip
+    answers = {}
+    with (folder / "answers_ranked.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            answers.setdefault(row["prompt"], []).append(row["answer"])
+    with (folder / "completions.jsonl").open("w") as file:
+        for prompt, completions in answers.items():
+            file.write(json.dumps({"prompt": prompt, "completions": completions}) + "\n")
+    (folder / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in answers))
+    return folder
+
+
+def blocks(guide):
+    """The code blocks of a guide that are to be run: language and text."""
+    text = (DOCS / f"{guide}.md").read_text()
+    return re.findall(r"^```(bash|python)\n(.*?)^```", text, re.S | re.M)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_runs_as_it_stands(guide, trained, tmp_path, monkeypatch, capfd):
+    here = tmp_path / "here"
+    subprocess.run(["cp", "-r", trained, here], check=True)
+    (here / "examples").symlink_to(DOCS.parent / "examples")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    found = blocks(guide)
+    assert any(language == "bash" for language, _ in found)
+    port = str(free_port())
+    with services() as serve:
+        for language, code in found:
+            code = code.replace("8000", port)
+            if language == "python":
+                exec(compile(code, f"{guide}.md", "exec"), {"__name__": "guide"})
+            elif code.startswith("plaudit serve"):
+                serve(code if f"--port {port}" in code else f"{code.rstrip()} --port {port}", port)
+            else:
+                run(code)
+
+
+def run(code):
+    """Commands of ours without a shell's help run in this process, which has torch loaded."""
+    for line in code.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\s+#.*", "", line).strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("plaudit ") and not SHELL.search(line):
+            assert main(shlex.split(line)[1:]) == 0, line
+        else:
+            subprocess.run(["bash", "-euo", "pipefail", "-c", line], check=True)
+
+
+@contextmanager
+def services():
+    """Starts services in the background; each stops, as asked, when the next one starts."""
+    running = []
+
+    def stop():
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        running.clear()
+
+    def serve(command, port):
+        stop()
+        process = subprocess.Popen(shlex.split(command.replace("\\\n", " "), comments=True))
+        running.append(process)
+        for _ in range(600):
+            assert process.poll() is None, command
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5)
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise AssertionError(f"not ready: {command}")
+
+    try:
+        yield serve
+        stop()
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

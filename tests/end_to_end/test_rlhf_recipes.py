@@ -1,0 +1,224 @@
+"""The recipes for RLHF: `examples/grpo.py` in a short form; programs that ask the service."""
+
+import asyncio
+import importlib.util
+import json
+import sys
+import threading
+import time
+import types
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import uvicorn
+
+from plaudit import Policy, RewardModel
+from plaudit.data.sample import sample_rankings
+from plaudit.serve.app import build_app
+from plaudit.serve.settings import ServiceSettings
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+QUESTION = "What is two plus two?"
+ANSWERS = ["Two plus two is four.", "No 🙂", ""]
+
+
+def load_file(path, name):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---- GRPO and RLOO ----
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_a_policy_is_trained_measured_and_saved(base, reward_model, tmp_path, capsys, algorithm):
+    reward_model("bert").save(tmp_path / "reward")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(f"What is {n}?" for n in range(12)))
+    grpo = load_file(EXAMPLES / "grpo.py", "grpo")
+    words = ["--model", tmp_path / "reward", "--policy", base("qwen2"), "--prompts", prompts]
+    words += ["--algorithm", algorithm, "--steps", 2, "--generations", 4, "--held-out", 6]
+    words += ["--max-new-tokens", 8, "--learning-rate", 0.01, "-o", tmp_path / "out"]
+    assert grpo.main(list(map(str, words))) == 0
+
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    before, after, rise = (result[name] for name in ("reward_before", "reward_after", "rise"))
+    assert rise["value"] == pytest.approx(after["value"] - before["value"])
+    assert rise["low"] <= rise["value"] <= rise["high"]
+    assert len(result["log"]) == 2
+    assert all("kl" in row for row in result["log"])
+    shown = capsys.readouterr().out
+    assert shown.count("  before ") == shown.count("  after ") == 3
+    assert "6 prompts kept apart, 24 completions" in shown
+    # What was saved is what was measured, and is not what it began as.
+    model = RewardModel.load(tmp_path / "reward", dtype="float32")
+    lines = [f"What is {n}?" for n in range(12)]
+    grpo.random.Random(0).shuffle(lines)
+    means = {}
+    for name in (tmp_path / "out" / "policy", base("qwen2")):
+        sampling = {"n": 4, "max_new_tokens": 8, "temperature": 1.0, "top_p": 1.0, "seed": 0}
+        completions = Policy.load(name).sample(lines[:6], **sampling)
+        means[name.name] = np.mean(list(model.score_all(zip(lines[:6], completions, strict=True))))
+    assert means["policy"] == pytest.approx(after["value"], abs=1e-3)
+    assert means["qwen2"] == pytest.approx(before["value"], abs=1e-3)
+    assert abs(rise["value"]) > 1e-3
+
+
+def test_the_prompts_to_learn_from_are_others_than_the_reward_models(tmp_path):
+    grpo = load_file(EXAMPLES / "grpo.py", "grpo")
+    prompts = grpo.read_prompts(grpo.parse(["-o", str(tmp_path)]))
+    assert len(prompts) > 200
+    assert not set(prompts) & {ranking.prompt for ranking in sample_rankings(300)}
+
+
+def test_too_few_prompts_are_said(tmp_path, capsys, reward_model):
+    reward_model("bert").save(tmp_path / "reward")
+    (tmp_path / "prompts.txt").write_text("one\n")
+    grpo = load_file(EXAMPLES / "grpo.py", "grpo")
+    words = ["--model", tmp_path / "reward", "--prompts", tmp_path / "prompts.txt", "-o", tmp_path]
+    assert grpo.main(list(map(str, words))) == 1
+    assert "1 prompts: fewer than are to be held out" in capsys.readouterr().err
+
+
+# ---- the service, as other programs ask it ----
+
+
+@contextmanager
+def serving(model, delay=0.0, **settings):
+    """The service on a free port; with `delay`, it answers only after a while."""
+    config = uvicorn.Config(
+        build_app(model, ServiceSettings(**settings)), port=0, log_level="warning"
+    )
+    listening = config.bind_socket()
+    server = uvicorn.Server(config)
+
+    def run():
+        time.sleep(delay)
+        server.run(sockets=[listening])
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        while not server.started and not delay:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        while not server.started:
+            time.sleep(0.01)
+        server.should_exit = True
+        thread.join()
+
+
+def ask_as_verl(url, question, answer, **extra):
+    """Every argument by name, as verl's reward managers call it."""
+    verl = load_file(EXAMPLES / "remote_reward.py", "remote_reward")
+    return verl.compute_score(
+        data_source="ours", solution_str=answer, ground_truth="",
+        extra_info={"prompt": question, "num_turns": 2} | extra, url=url,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gpt2", "bert"])
+def test_verl_gets_the_rewards_of_score(reward_model, name):
+    model = reward_model(name)
+    expected = [*model.score(QUESTION, ANSWERS[:2]), -5.0]  # what says nothing has a set reward
+    with serving(model) as url, ThreadPoolExecutor(8) as threads:
+        asked = ANSWERS * 4
+        answers = list(threads.map(lambda answer: ask_as_verl(url, QUESTION, answer), asked))
+        messages = np.array([{"role": "user", "content": QUESTION}], dtype=object)
+        dialogue = ask_as_verl(url, messages, ANSWERS[0])
+    assert [row["score"] for row in answers] == pytest.approx(expected * 4, abs=1e-5)
+    assert dialogue["score"] == pytest.approx(expected[0], abs=1e-5)
+    assert {row["truncated_by_reward_model"] for row in answers} == {0.0}
+
+
+def test_verl_is_told_what_is_wrong(reward_model, monkeypatch):
+    with serving(reward_model("gpt2"), keys=("secret-key",)) as url:
+        with pytest.raises(RuntimeError, match="401"):
+            ask_as_verl(url, QUESTION, "4")
+        monkeypatch.setenv("PLAUDIT_API_KEY", "secret-key")
+        assert "score" in ask_as_verl(url, QUESTION, "4")
+    with pytest.raises(KeyError, match="no `prompt` in extra_info"):
+        ask_as_verl(url, None, "4")
+
+
+def test_verl_waits_for_a_service_that_is_starting(reward_model):
+    with serving(reward_model("gpt2"), delay=1.5) as url:
+        assert "score" in ask_as_verl(url, QUESTION, "4")
+
+
+@pytest.fixture
+def executor_class(monkeypatch):
+    """OpenRLHF's own, from its source; the package around it needs more than is installed here."""
+    pytest.importorskip("aiohttp")
+    openrlhf = pytest.importorskip("openrlhf")
+    folder = Path(openrlhf.__file__).parent / "utils"
+    package = types.ModuleType("openrlhf.utils")
+    package.__path__ = [str(folder)]
+    monkeypatch.setitem(sys.modules, "openrlhf.utils", package)
+    return load_file(folder / "agent.py", "openrlhf_agent").SingleTurnAgentExecutor
+
+
+class Engine:
+    """An LLM engine that says what it is told to, as token ids with the policy's ending."""
+
+    def __init__(self, tokenizer, answer):
+        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        self.ids = [*ids, tokenizer.eos_token_id]
+
+    async def generate(self, ids, params, multi_modal_data=None):
+        output = SimpleNamespace(token_ids=self.ids, text="", finish_reason="stop", logprobs=None)
+        return SimpleNamespace(outputs=[output])
+
+
+@pytest.mark.parametrize("laid_out", [True, False], ids=["chat template", "plain prompts"])
+def test_openrlhf_gets_the_rewards_of_score(reward_model, executor_class, laid_out):
+    model = reward_model("qwen2" if laid_out else "gpt2")
+    tokenizer = model.encoding.tokenizer
+    prompt = QUESTION + "\n\n"
+    if laid_out:
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=True
+        )
+    params = SimpleNamespace(max_tokens=16, logprobs=None)
+    with serving(model) as url:
+        executor = executor_class([f"{url}/get_reward"])
+        found = [
+            asyncio.run(
+                executor.execute(prompt, "", params, 200, tokenizer, Engine(tokenizer, answer))
+            )
+            for answer in ANSWERS
+        ]
+    rewards = [output["reward"][0] for output in found]
+    assert rewards == pytest.approx(model.score(QUESTION, ANSWERS), abs=1e-5)
+    assert [output["scores"][0] for output in found] == rewards
+
+
+@pytest.mark.parametrize("label", [QUESTION, None], ids=["label", "plain prompt"])
+def test_openrlhf_gets_them_through_the_file_whatever_its_template(
+    reward_model, executor_class, monkeypatch, label
+):
+    model, policy = reward_model("bert"), reward_model("qwen2").encoding.tokenizer
+    prompt = QUESTION
+    if label:
+        prompt = policy.apply_chat_template(
+            [{"role": "user", "content": QUESTION}], tokenize=False, add_generation_prompt=True
+        )
+    params = SimpleNamespace(max_tokens=16, logprobs=None)
+    with serving(model) as url:
+        monkeypatch.setenv("PLAUDIT_URL", url)
+        executor = executor_class([str(EXAMPLES / "remote_reward.py")])
+        found = [
+            asyncio.run(
+                executor.execute(prompt, label, params, 200, policy, Engine(policy, answer))
+            )
+            for answer in ANSWERS
+        ]
+    rewards = [output["reward"][0] for output in found]
+    assert rewards == pytest.approx([*model.score(QUESTION, ANSWERS[:2]), -5.0], abs=1e-5)

@@ -1,0 +1,329 @@
+"""Rewards inside RLHF: against `score`, inside TRL's own trainers, in several processes."""
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.integrations.deepspeed import (
+    is_deepspeed_zero3_enabled,
+    set_hf_deepspeed_config,
+    unset_hf_deepspeed_config,
+)
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from plaudit import PlauditError, RewardModel
+from plaudit.rlhf import reward_func
+
+QUESTIONS = ["What is two plus two?", "Is a reward a fox?"]
+ANSWERS = ["Two plus two is four.", "No.", "", "The lazy dog " * 4]
+
+
+def messages(question):
+    return [{"role": "user", "content": question}]
+
+
+def said(answer):
+    return [{"role": "assistant", "content": answer}]
+
+
+def every(prompts, completions):
+    """TRL's layout: each prompt once for each of its completions."""
+    pairs = [(p, c) for p in prompts for c in completions]
+    return [p for p, _ in pairs], [c for _, c in pairs]
+
+
+@pytest.fixture(scope="module")
+def saved(reward_model, tmp_path_factory):
+    """The folder of a tiny reward model, by base model and pooling."""
+    root = tmp_path_factory.mktemp("saved")
+
+    def get(name, pooling="auto"):
+        folder = root / f"{name}-{pooling}"
+        if not folder.exists():
+            reward_model(name, pooling).save(folder)
+        return folder
+
+    return get
+
+
+# ---- the function itself ----
+
+
+@pytest.mark.parametrize("name", ["qwen2", "llama", "bert"])
+def test_rewards_are_those_of_score_in_the_order_of_the_completions(reward_model, name):
+    model = reward_model(name)
+    expected = [reward for q in QUESTIONS for reward in model.score(q, ANSWERS)]
+    prompts, completions = every(QUESTIONS, ANSWERS)
+    assert reward_func(model)(prompts, completions) == pytest.approx(expected, abs=1e-5)
+    # Prompts may come in any order, as a shuffled batch or another program has them.
+    order = [5, 0, 7, 2, 4, 1, 3, 6]
+    mixed = reward_func(model)([prompts[i] for i in order], [completions[i] for i in order])
+    assert mixed == pytest.approx([expected[i] for i in order], abs=1e-5)
+
+
+def test_messages_are_the_dialogue_they_are(reward_model):
+    model = reward_model("qwen2")
+    expected = [reward for q in QUESTIONS for reward in model.score(q, ANSWERS)]
+    prompts, completions = every([messages(q) for q in QUESTIONS], [said(a) for a in ANSWERS])
+    found = reward_func(model)(prompts=prompts, completions=completions, completion_ids=[], x=[1])
+    assert found == pytest.approx(expected, abs=1e-5)
+    # After a prompt that ends with the assistant's words, TRL opens another turn of its.
+    begun = [*messages("Hi"), *said("Yes?")]
+    assert reward_func(model)([begun], [said("four")]) == pytest.approx(
+        model.score(begun, [said("four")]), abs=1e-5
+    )
+
+
+def test_the_completions_of_a_prompt_share_its_tokens(reward_model):
+    model = reward_model("qwen2")
+    encoded = []
+    encode = model.encode
+    model.encode = lambda prompts: encoded.extend(encode(prompts)) or encoded
+    try:
+        reward_func(model)(*every(QUESTIONS, ANSWERS))
+    finally:
+        del model.encode
+    assert [len(row["input_ids"]) for row in encoded] == [4, 4]
+    assert all(row["shared"] > 10 for row in encoded)
+
+
+def test_a_named_model_is_loaded_once_and_late_and_pickles(saved, reward_model, tmp_path):
+    missing = reward_func(tmp_path / "nothing")  # no complaint before it is used
+    with pytest.raises(PlauditError, match="nothing"):
+        missing(["a"], ["b"])
+    function = reward_func(saved("llama"), dtype="float32", max_length=32)
+    expected = RewardModel.load(saved("llama"), dtype="float32", max_length=32).score("a", ANSWERS)
+    assert function(["a"] * 4, ANSWERS) == pytest.approx(expected, abs=1e-6)
+    assert function.scorer is function.scorer
+    packed = pickle.dumps(function)
+    assert len(packed) < 1000  # without the model
+    assert pickle.loads(packed)(["a"] * 4, ANSWERS) == pytest.approx(expected, abs=1e-6)
+
+
+def test_several_models_are_an_ensemble(saved):
+    names = [saved("llama"), saved("qwen2")]
+    each = [RewardModel.load(name, dtype="float32").score("a", ANSWERS) for name in names]
+    found = reward_func(names, combine="mean", dtype="float32")(["a"] * 4, ANSWERS)
+    assert found == pytest.approx([sum(pair) / 2 for pair in zip(*each, strict=True)], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("runs/first", "first"), ("runs/first/model", "first"), ("org/model-x", "model-x")],
+)
+def test_the_log_calls_rewards_by_the_runs_name(model, name):
+    assert reward_func(model).__name__ == name
+    assert reward_func(model, name="mine").__name__ == "mine"
+
+
+def test_options_beside_a_loaded_model_are_refused(reward_model):
+    with pytest.raises(PlauditError, match="dtype: the model is loaded already"):
+        reward_func(reward_model("bert"), dtype="float32")
+
+
+def test_a_reward_that_is_no_number_is_an_error(saved):
+    function = reward_func(saved("gpt2"), dtype="float32")
+    with torch.no_grad():
+        function.scorer.model.score.weight.fill_(float("nan"))
+    with pytest.raises(PlauditError, match="not a finite number"):
+        function(["a"], ["b"])
+
+
+def test_truncation_is_said_once_and_logged_at_each_step(saved, capsys):
+    function = reward_func(saved("gpt2"), name="mine", dtype="float32", max_length=16)
+    logged = []
+    for _ in range(3):
+        function(["a", "a"], ["b", "The lazy dog " * 20], log_metric=lambda *x: logged.append(x))
+    assert logged == [("rewards/mine/truncated", 0.5)] * 3
+    assert capsys.readouterr().err.count("truncated to 16 tokens") == 1
+
+
+# ---- inside TRL ----
+
+TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
+
+
+def one_step(algorithm, reward, base, prompts, tmp_path, **options):
+    """A step of TRL's trainer: what it gave the reward function, and the rewards it got."""
+    make_trainer, make_config = TRAINERS[algorithm]
+    seen = {}
+
+    class Watched(make_trainer):
+        def _calculate_rewards(self, inputs, prompts, completions, ids):
+            seen.update(prompts=prompts, completions=completions)
+            seen["rewards"] = super()._calculate_rewards(inputs, prompts, completions, ids)
+            return seen["rewards"]
+
+    config = make_config(
+        output_dir=str(tmp_path), max_steps=1, per_device_train_batch_size=4, num_generations=2,
+        max_completion_length=8, gradient_checkpointing=False, bf16=False, use_cpu=True,
+        report_to="none", save_strategy="no", logging_steps=1, disable_tqdm=True, **options,
+    )  # fmt: skip
+    trainer = Watched(
+        AutoModelForCausalLM.from_pretrained(base),
+        reward_funcs=reward, args=config, train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=AutoTokenizer.from_pretrained(base),
+    )  # fmt: skip
+    trainer.train()
+    log = next(row for row in trainer.state.log_history if "reward" in row)
+    return seen["prompts"], seen["completions"], seen["rewards"][:, 0].tolist(), log
+
+
+CONVERSATIONAL = ("qwen2", [messages(q) for q in QUESTIONS])
+PLAIN = ("llama", QUESTIONS)
+
+
+def scored(model, prompts, completions):
+    return [model.score(p, [c])[0] for p, c in zip(prompts, completions, strict=True)]
+
+
+@pytest.mark.parametrize("algorithm", TRAINERS)
+@pytest.mark.parametrize("policy", [CONVERSATIONAL, PLAIN], ids=["messages", "plain"])
+def test_trl_trains_with_the_function(base, reward_model, tmp_path, algorithm, policy):
+    name, prompts = policy
+    model = reward_model(name)
+    function = reward_func(model, name="mine")
+    asked, completions, rewards, log = one_step(algorithm, function, base(name), prompts, tmp_path)
+    assert rewards == pytest.approx(scored(model, asked, completions), abs=1e-5)
+    assert len(set(rewards)) > 1
+    assert log["rewards/mine/mean"] == pytest.approx(sum(rewards) / 4, abs=1e-5)
+
+
+AGREES = [("qwen2", "auto", CONVERSATIONAL), ("qwen2", "mean", CONVERSATIONAL)]
+DIFFERS = [  # what the folder was trained to read is not what TRL lays out
+    ("qwen2", "auto", ("llama", QUESTIONS)),  # no chat template round plain prompts
+    ("llama", "auto", PLAIN),  # no separator, no BOS
+    ("gpt2", "auto", PLAIN),  # no separator
+    ("bert", "auto", PLAIN),  # one text and not a pair
+    ("bert", "mean", PLAIN),
+]
+
+
+@pytest.mark.parametrize("algorithm", TRAINERS)
+@pytest.mark.parametrize(("name", "pooling", "policy"), AGREES)
+def test_the_folder_itself_gives_the_rewards_of_score(
+    base, saved, reward_model, tmp_path, algorithm, name, pooling, policy
+):
+    _, _, rewards, _, expected = as_folder(
+        base, saved, reward_model, tmp_path, algorithm, name, pooling, policy
+    )
+    assert rewards == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("name", "pooling", "policy"), DIFFERS)
+def test_the_folder_itself_gives_other_rewards(
+    base, saved, reward_model, tmp_path, name, pooling, policy
+):
+    """If one of these agrees some day, the guide's table is to be corrected."""
+    _, _, rewards, _, expected = as_folder(
+        base, saved, reward_model, tmp_path, "grpo", name, pooling, policy
+    )
+    assert max(abs(a - b) for a, b in zip(rewards, expected, strict=True)) > 1e-3
+
+
+def test_the_folder_of_a_plain_decoder_agrees_where_nothing_is_added(base, reward_model, tmp_path):
+    """No separator, no BOS and no ending: then TRL's prompt + completion is the row of training."""
+    model = reward_model("gpt2")
+    model = replace(model, encoding=replace(model.encoding, separator=""))
+    model.save(tmp_path / "model")
+    asked, completions, rewards, _ = one_step(
+        "grpo", str(tmp_path / "model"), base("gpt2"), QUESTIONS, tmp_path
+    )
+    assert rewards == pytest.approx(scored(model, asked, completions), abs=1e-5)
+
+
+def test_the_folder_of_a_plain_model_refuses_messages(base, saved, tmp_path):
+    name, prompts = CONVERSATIONAL
+    with pytest.raises(ValueError, match="chat_template is not set"):
+        one_step("grpo", str(saved("llama")), base(name), prompts, tmp_path)
+
+
+def test_the_folder_itself_truncates_nothing(base, reward_model, tmp_path):
+    model = reward_model("qwen2")
+    model = replace(model, encoding=replace(model.encoding, max_length=24))
+    model.save(tmp_path / "model")
+    name, prompts = CONVERSATIONAL
+    asked, completions, rewards, _ = one_step(
+        "grpo", str(tmp_path / "model"), base(name), prompts, tmp_path
+    )
+    expected = scored(model, asked, completions)
+    assert max(abs(a - b) for a, b in zip(rewards, expected, strict=True)) > 1e-3
+
+
+def as_folder(base, saved, reward_model, tmp_path, algorithm, name, pooling, policy):
+    policy, prompts = policy
+    found = one_step(
+        algorithm, str(saved(name, pooling)), base(policy), prompts, tmp_path,
+        trust_remote_code=pooling == "mean",
+    )  # fmt: skip
+    asked, completions, *_ = found
+    return *found, scored(reward_model(name, pooling), asked, completions)
+
+
+# ---- in several processes ----
+
+
+def test_a_model_is_loaded_whole_beside_a_policy_in_pieces(saved):
+    """While ZeRO 3 is on, `from_pretrained` alone would shard the reward model as well."""
+    expected = RewardModel.load(saved("llama"), dtype="float32").score("a", ANSWERS)
+
+    class Zero3:
+        def is_zero3(self):
+            return True
+
+    zero3 = Zero3()  # held here: transformers does not
+    set_hf_deepspeed_config(zero3)
+    try:
+        found = reward_func(saved("llama"), dtype="float32")(["a"] * 4, ANSWERS)
+        assert is_deepspeed_zero3_enabled()
+    finally:
+        unset_hf_deepspeed_config()
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+PROCESS = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from test_rlhf import CONVERSATIONAL, one_step, scored
+from plaudit import RewardModel
+from plaudit.rlhf import reward_func
+prompts = [m for m in CONVERSATIONAL[1] for _ in range(4)]
+function = reward_func({folder!r}, dtype="float32")
+asked, completions, rewards, log = one_step("grpo", function, {base!r}, prompts, {output!r})
+first = 4 * int(os.environ["RANK"])
+expected = scored(RewardModel.load({folder!r}, dtype="float32", device="cpu"), asked, completions)
+assert len(rewards) == 8
+assert max(abs(a - b) for a, b in zip(rewards[first : first + 4], expected)) < 1e-5
+assert abs(log["reward"] - sum(rewards) / 8) < 1e-5
+print("scored its own", str(function.scorer.device))
+"""
+
+
+def test_each_process_scores_its_own_part(base, saved, tmp_path):
+    code = PROCESS.format(
+        tests=str(Path(__file__).parent), folder=str(saved("qwen2")),
+        base=str(base("qwen2")), output=str(tmp_path),
+    )  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        assert "scored its own cpu" in output, output
