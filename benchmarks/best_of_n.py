@@ -31,7 +31,7 @@ from plaudit.data.splits import split_by_prompt
 from plaudit.evaluation.metrics import pairwise_accuracy
 from plaudit.files import read_json, write_json, write_jsonl
 from plaudit.model.ensemble import combined_rewards
-from plaudit.policy import Policy
+from plaudit.sampling.policy import Policy
 
 MEMBERS = 4  # proxies of a kind
 KINDS = {  # how proxies are trained; few rankings need small steps to be more than a few
@@ -279,9 +279,8 @@ def interval(figure: Sequence[float]) -> str:
 def draw(kinds: dict[str, dict[str, Any]], path: str) -> None:
     shown = {"single": "C0", "mean, normalised": "C1", "min, normalised": "C2", "mean − 1 σ": "C3",
              "mean − 0.01 a token": "C4", "the judge's own choice": "0.6"}  # fmt: skip
-    figure, every = plt.subplots(
-        1, len(kinds), figsize=(10, 4.2), sharey=True, layout="constrained"
-    )
+    size = {"figsize": (5 * len(kinds), 4.2), "layout": "constrained"}
+    figure, ((*every,),) = plt.subplots(1, len(kinds), sharey=True, squeeze=False, **size)
     for axes, (kind, found) in zip(every, kinds.items(), strict=True):
         for way, colour in shown.items():
             value, low, high = np.array(found["ways"][way]["judge"]).T
@@ -289,11 +288,11 @@ def draw(kinds: dict[str, dict[str, Any]], path: str) -> None:
             if way == "single":
                 axes.fill_between(found["kl"], low, high, color=colour, alpha=0.15, linewidth=0)
         own = np.array(found["ways"]["single"]["own"])[:, 0]
-        axes.plot(found["kl"], own, color="C0", linestyle="--", label="single: its own reward")
+        axes.plot(found["kl"], own, color="C0", linestyle="--", label="single, by its own reward")
         axes.set_title(f"proxies: {kind}")
         axes.set_xlabel("KL from the policy, nats: log n − (n − 1) / n")
         axes.spines[["top", "right"]].set_visible(False)
-    every[0].set_ylabel("gain in the judge's reward, σ within a prompt")
+    every[0].set_ylabel("gain in reward, σ within a prompt: the judge's")
     every[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     print(f"wrote {path}")

@@ -165,7 +165,7 @@ def wire(row: dict[str, Any]) -> bytes:
 def score_rate(model: str, requests: Sequence[Request], seconds: float) -> dict[str, float]:
     """`plaudit score` on a file of the requests, repeated for about so many seconds."""
     from plaudit import RewardModel
-    from plaudit.scoring import score_file
+    from plaudit.scoring.score import score_file
 
     scorer = RewardModel.load(model, dtype="float32")
     with tempfile.TemporaryDirectory() as folder:

@@ -159,7 +159,7 @@ def test_no_command_is_wrong_usage_too(run):
         ("train ranked.csv --resume", "--resume needs the run's folder"),
         ("train ranked.csv --test-fraction 0.95", "leave nothing to train on"),
         ("score none ranked.csv", "none cannot be loaded"),
-        ("score none ranked.csv -o out.csv", "JSON lines"),
+        ("score none ranked.csv -o out.csv", "name it .jsonl"),
         ("evaluate none ranked.csv -o ranked.csv --overwrite", "a file is in the way"),
         ("compare none --prompts none.txt", "none.txt: cannot be read"),
         ("export none --format pt -o ranked.csv", "ranked.csv: already exists"),

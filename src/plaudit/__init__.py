@@ -7,31 +7,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plaudit.best_of_n import Generation, generate
-    from plaudit.comparing import compare
     from plaudit.config import Settings
     from plaudit.data.rankings import Ranking
     from plaudit.data.readers import Rankings, load_rankings
     from plaudit.errors import PlauditError
     from plaudit.evaluation.evaluate import Evaluation, evaluate
     from plaudit.model.reward_model import RewardModel
-    from plaudit.policy import Policy
     from plaudit.rlhf import reward_func
+    from plaudit.sampling.best_of_n import Generation, generate
+    from plaudit.sampling.comparing import compare
+    from plaudit.sampling.policy import Policy
     from plaudit.training.run import Run, train
 
 _HOME = {
     "Evaluation": "plaudit.evaluation.evaluate",
-    "Generation": "plaudit.best_of_n",
+    "Generation": "plaudit.sampling.best_of_n",
     "PlauditError": "plaudit.errors",
-    "Policy": "plaudit.policy",
+    "Policy": "plaudit.sampling.policy",
     "Ranking": "plaudit.data.rankings",
     "Rankings": "plaudit.data.readers",
     "RewardModel": "plaudit.model.reward_model",
     "Run": "plaudit.training.run",
     "Settings": "plaudit.config",
-    "compare": "plaudit.comparing",
+    "compare": "plaudit.sampling.comparing",
     "evaluate": "plaudit.evaluation.evaluate",
-    "generate": "plaudit.best_of_n",
+    "generate": "plaudit.sampling.best_of_n",
     "load_rankings": "plaudit.data.readers",
     "reward_func": "plaudit.rlhf",
     "train": "plaudit.training.run",

@@ -194,7 +194,7 @@ def _evaluate_suite(options: argparse.Namespace) -> None:
 
 def score(options: argparse.Namespace) -> None:
     """Score a file."""
-    from plaudit.scoring import score_file
+    from plaudit.scoring.score import score_file
 
     names, loading = _named(options)
     score_file(
@@ -227,13 +227,13 @@ def normalise(options: argparse.Namespace) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Sample, score, print."""
+    from plaudit.data.prompts import read_prompts
     from plaudit.files import refuse_to_overwrite
-    from plaudit.prompts import read_prompts
 
     if options.output:
         refuse_to_overwrite(options.output, options.overwrite, folder=True)
     prompts = read_prompts(options.prompts, options.limit, dict(options.columns))
-    from plaudit.comparing import compare
+    from plaudit.sampling.comparing import compare
 
     result = compare(
         _scorer(options), options.policy, prompts, output=options.output, **_sampling(options)
@@ -246,7 +246,7 @@ def generate(options: argparse.Namespace) -> None:
     from plaudit.resumable import check_output
 
     check_output(options.output, options.resume, options.overwrite)
-    from plaudit.best_of_n import generate
+    from plaudit.sampling.best_of_n import generate
 
     own = ("keep", "k", "pairs", "min_reward", "min_margin", "keep_unfinished", "messages")
     found = generate(

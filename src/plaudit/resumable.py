@@ -106,10 +106,12 @@ def check_output(path: str | Path, resume: bool = False, overwrite: bool = False
 class Output:
     """An output that is being made; see `resumable`.
 
-    `done` counts the input rows that are done, `rows` and `rejected` what came of them.
+    `done` counts the input rows that are done, `rows` and `rejected` what came of them; `note` is
+    what the last commit noted, plain JSON of whoever makes the output.
     """
 
     done = rows = rejected = 0
+    note: Any = None
 
     def __init__(
         self, path: str | Path, target: Path, folder: Path, schema: "pyarrow.Schema | None"
@@ -149,6 +151,7 @@ class Output:
         self.rejected_to = self.rejected_to.with_name(begun.header["rejected_to"])
         os.truncate(self._folder / STATE, begun.length)
         self.done, self.rows, self.rejected = (begun.last[n] for n in ("done", "rows", "rejected"))
+        self.note = begun.last["note"]
         self._lengths, self._finished = begun.last["lengths"], begun.last["finished"]
         if self._finished:
             return
@@ -163,9 +166,13 @@ class Output:
         say(f"{self.path}: {self.done:,} input rows are done; going on from there")
 
     def commit(
-        self, rows: Sequence[dict[str, Any]], rejected: Sequence[dict[str, Any]], done: int
+        self,
+        rows: Sequence[dict[str, Any]],
+        rejected: Sequence[dict[str, Any]],
+        done: int,
+        note: Any = None,
     ) -> None:
-        """Append what came of the input rows up to the `done`th."""
+        """Append what came of the input rows up to the `done`th, and keep `note` for a resume."""
         if self.complete or done < self.done:
             raise ValueError(f"{done} input rows after {self.done}{' and the end' * self.complete}")
         pieces = (self._kind.encode(rows), json_lines(rejected))
@@ -173,7 +180,7 @@ class Output:
             for file, piece in zip(self._files, pieces, strict=True):
                 file.write(piece)
             self._lengths = [n + len(p) for n, p in zip(self._lengths, pieces, strict=True)]
-            self.done = done
+            self.done, self.note = done, note
             self.rows += len(rows)
             self.rejected += len(rejected)
             if time.monotonic() - self._recorded_at >= SECONDS_BETWEEN_STATES:
@@ -221,7 +228,7 @@ class Output:
             file.flush()
             os.fsync(file.fileno())
         state: dict[str, Any] = {"done": self.done, "rows": self.rows, "rejected": self.rejected}
-        state |= {"lengths": self._lengths, "finished": finished}
+        state |= {"lengths": self._lengths, "note": self.note, "finished": finished}
         _append(self._folder / STATE, json_lines([state]))
         self._recorded_at, self._finished = time.monotonic(), finished
 

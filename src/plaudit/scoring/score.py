@@ -2,30 +2,34 @@
 
 What a row may hold, and how it comes out, is said in `data.tasks`. Rows that cannot be scored go to
 `rejected.jsonl` beside the output, or in the current folder where the output is stdout. An output
-file survives a kill at any moment (see `resumable`). Rows are scored in windows, whose bounds
-depend on nothing but the rows: in what company a row is scored decides how its reward is rounded.
+file survives a kill at any moment (see `resumable`). Rows are scored in `windows`, by an engine:
+this process, several, or a Ray cluster.
 """
 
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 
 from plaudit.console import progress, say
 from plaudit.data.cells import shown
-from plaudit.data.rankings import Rejected, Text, text_key
+from plaudit.data.rankings import Rejected
 from plaudit.data.rows import Source, find_sources, kind_of, place
-from plaudit.data.tasks import REWARDS_OF, Task, Tasks
+from plaudit.data.tasks import REWARDS_OF, Tasks
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite, rejected_beside, writing
 from plaudit.memory import keep_freed_memory
-from plaudit.prompts import read_prompts as read_prompts
 from plaudit.resumable import check_output, resumable
 from plaudit.row_files import json_lines
+from plaudit.scoring.windows import (
+    COMPLETIONS_AT_ONCE,
+    ROWS_AT_ONCE,
+    Outcome,
+    read_windows,
+    score_windows,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,12 +38,6 @@ if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
 
 EngineName = Literal["local", "ray"]
-# A window ends with the row that makes it this large: enough to find rows alike in length.
-ROWS_AT_ONCE = 256
-COMPLETIONS_AT_ONCE = 512
-
-Window = list[Task | Rejected]
-Outcome = dict[str, Any] | Rejected  # a row with its rewards, or why it has none
 
 
 class Engine(Protocol):
@@ -85,7 +83,7 @@ def score_file(
         dtype: as `RewardModel.load` takes it.
         processes: each with the model on a device of its own, or on its share of the CPU's cores.
             None: one for each CUDA device, else 1. With `ray`, how many actors.
-        engine: `ray` reads and scores on a Ray cluster (see `ray_scoring`).
+        engine: `ray` reads and scores on a Ray cluster (see `on_ray`).
         loading: what else `RewardModel.load` takes: `combine`, `length_penalty`, `device` …
 
     Returns:
@@ -148,28 +146,6 @@ def _one_by_one(windows: Iterable[list[Outcome]]) -> Iterator[tuple[Outcome, boo
             yield outcome, number == last
 
 
-# ---- what goes in ----
-
-
-def read_windows(sources: Iterable[Tasks], done: int = 0) -> Iterator[Window]:
-    """The tasks after the first `done` input rows, in windows."""
-    window: Window = []
-    completions = 0
-    for tasks in sources:
-        for row in tasks.source.rows():
-            if done:
-                done -= 1
-                continue
-            task = tasks.of(row)
-            window.append(task)
-            completions += len(task.completions) if isinstance(task, Task) else 0
-            if len(window) >= ROWS_AT_ONCE or completions >= COMPLETIONS_AT_ONCE:
-                yield window
-                window, completions = [], 0
-    if window:
-        yield window
-
-
 def _stated(source: Source) -> list[Any]:
     """What tells whether a source is the one that it was."""
     if not os.path.isfile(source.name):
@@ -178,47 +154,7 @@ def _stated(source: Source) -> list[Any]:
     return [os.path.basename(source.name), facts.st_size, facts.st_mtime_ns]
 
 
-# ---- from tasks to rewards ----
-
-
-def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[Outcome]]:
-    """What becomes of each window; the next one is read and encoded while one is computed."""
-    ahead_of = iter(windows)
-
-    def prepare() -> tuple[Window, list[str], list[dict[str, Any]]] | None:
-        window = next(ahead_of, None)
-        return None if window is None else (window, *_encode(scorer, window))
-
-    with ThreadPoolExecutor(1, "encode") as thread:
-        ahead = thread.submit(prepare)
-        while ready := ahead.result():
-            ahead = thread.submit(prepare)
-            window, keys, encoded = ready
-            rewards = {
-                key: iter(of_prompt)
-                for key, of_prompt in zip(keys, scorer.rewards(encoded), strict=True)
-            }
-            yield [
-                task.with_rewards(
-                    list(islice(rewards[text_key(task.prompt)], len(task.completions)))
-                )
-                if isinstance(task, Task)
-                else task
-                for task in window
-            ]
-
-
-def _encode(scorer: "Scorer", window: Window) -> tuple[list[str], list[dict[str, Any]]]:
-    """The keys of the prompts of a window, and each encoded with all its completions.
-
-    Completions of one prompt go together, in however many rows they stand.
-    """
-    together: dict[str, tuple[Text, list[Text]]] = {}
-    for task in window:
-        if isinstance(task, Task):
-            prompt = together.setdefault(text_key(task.prompt), (task.prompt, []))
-            prompt[1].extend(task.completions)
-    return list(together), scorer.encode(list(together.values()))
+# ---- where rows are scored ----
 
 
 class _ThisProcess:
@@ -254,12 +190,12 @@ def _engine(
             raise PlauditError("other processes load the model themselves: give its name")
         yield _ThisProcess(model)
     elif name == "ray":
-        from plaudit.ray_scoring import on_ray
+        from plaudit.scoring.on_ray import on_ray
 
         with on_ray(model, loading, processes) as engine:
             yield engine
     elif (count := processes or _cuda_devices()) > 1:
-        from plaudit.workers import Workers
+        from plaudit.scoring.workers import Workers
 
         with Workers(model, loading, count) as engine:
             yield engine

@@ -12,8 +12,8 @@ from scipy.stats import spearmanr
 
 from plaudit import generate, load_rankings
 from plaudit.errors import PlauditError
-from plaudit.policy import Policy
 from plaudit.resumable import Output
+from plaudit.sampling.policy import Policy
 
 PROMPTS = ["Is it so?", "What is two plus two?", "dog", "The quick brown fox", "0 1 2 3", "fox"]
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "dog"}]
@@ -300,10 +300,10 @@ def test_only_the_same_output_is_resumed(policy, reward_model, tmp_path, monkeyp
     model, ours = reward_model("llama"), policy("gpt2")
     commit = Output.commit
 
-    def interrupted(self, rows, rejected, done):
+    def interrupted(self, rows, rejected, done, note):
         if self.done:
             raise KeyboardInterrupt
-        commit(self, rows, rejected, done)
+        commit(self, rows, rejected, done, note)
 
     with monkeypatch.context() as patch:
         patch.setattr(Output, "commit", interrupted)

@@ -3,17 +3,13 @@
 Sums only, so that memory stays flat and an interrupted output goes on counting where it stopped.
 """
 
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from plaudit.console import counted
-from plaudit.errors import PlauditError
-from plaudit.selection import Candidates, Scored
+from plaudit.sampling.selection import Candidates, Scored
 
 # Best-of-n takes the longest this much more often than chance would, on a scale on which 0 is
 # chance and 1 is always: then it is length that it optimises. Below so many prompts nobody can say.
@@ -144,46 +140,3 @@ class Tally:
                 f"{figures['best_is_longest_by_chance']:.0%}"
             )
         return "\n".join(lines)
-
-
-class TallyFile:
-    """A tally for every state that an unfinished output may go on from; gone when it is finished.
-
-    A line says how many input rows were done and what the tally was then. It is on the disk before
-    the output records the same, so the one that belongs to a recorded state is always there.
-    """
-
-    def __init__(self, output: str | Path) -> None:
-        output = Path(os.path.realpath(output))
-        self.path = output.with_name(f".{output.name}.tally")
-
-    def at(self, done: int) -> Tally:
-        """The tally when so many input rows were done; what was noted later is cut off."""
-        if not done:
-            self.path.unlink(missing_ok=True)
-            return Tally()
-        kept, tally = 0, None
-        try:
-            with open(self.path, "rb") as lines:
-                for line in lines:
-                    if not line.endswith(b"\n") or (noted := json.loads(line))["done"] > done:
-                        break
-                    kept += len(line)
-                    tally = noted["tally"] if noted["done"] == done else None
-        except (OSError, ValueError) as error:
-            raise PlauditError(f"{self.path}: cannot be read: {error}") from error
-        if tally is None:
-            raise PlauditError(f"{self.path}: is damaged; --overwrite starts the output anew")
-        os.truncate(self.path, kept)
-        return Tally(**tally)
-
-    def note(self, done: int, tally: Tally) -> None:
-        """Note the tally of so many input rows; they may be noted twice, equal, after a kill."""
-        with open(self.path, "ab") as file:
-            file.write((json.dumps({"done": done, "tally": asdict(tally)}) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
-
-    def drop(self) -> None:
-        """Take the file away."""
-        self.path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 
 import tiny
 from plaudit.errors import PlauditError
-from plaudit.policy import Policy, _numbers, choose
+from plaudit.sampling.policy import Policy, _numbers, choose
 
 PROMPTS = ["Is it so?", "What is two plus two? " * 3, "dog", "The quick brown fox", "0 1 2 3"]
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "dog"}]
@@ -101,7 +101,7 @@ def test_the_likeliest_tokens_are_looked_for_until_they_suffice(monkeypatch):
     logits = 2 * torch.randn(200, 100)
     numbers = torch.rand(200).double()
     everything = choose(logits, numbers, 1.0, 0.9)
-    monkeypatch.setattr("plaudit.policy.LIKELIEST", 2)
+    monkeypatch.setattr("plaudit.sampling.policy.LIKELIEST", 2)
     assert torch.equal(choose(logits, numbers, 1.0, 0.9), everything)
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.console import progress, say
+from plaudit.data.prompts import Prompt, stream_prompts
 from plaudit.data.rankings import Rejected, Text, text_key
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 from plaudit.memory import keep_freed_memory
 from plaudit.model.identity import identity
-from plaudit.policy import Completion, Policy, check_sampling
-from plaudit.prompts import Prompt, stream_prompts
 from plaudit.resumable import check_output, resumable
-from plaudit.selection import (
+from plaudit.sampling.policy import Completion, Policy, check_sampling
+from plaudit.sampling.selection import (
     Choice,
     Keep,
     NothingKeptError,
@@ -33,8 +33,8 @@ from plaudit.selection import (
     candidates,
     top,
 )
-from plaudit.selection import pairs as pairs_of
-from plaudit.tally import Tally, TallyFile
+from plaudit.sampling.selection import pairs as pairs_of
+from plaudit.sampling.tally import Tally
 
 if TYPE_CHECKING:
     from plaudit.model.reward_model import Dtype
@@ -156,9 +156,8 @@ def generate(
             "writes plain prompts and their completions as messages"
         )
     keep_freed_memory()
-    tallies = TallyFile(output)
     with resumable(output, facts, resume, overwrite) as out:
-        tally = tallies.at(out.done)
+        tally = Tally(**out.note or {})
         rest = islice(items(), out.done, None)
         waiting: list[Prompt | Rejected] = []  # read, and not committed
 
@@ -176,15 +175,11 @@ def generate(
             if not waiting:
                 break
             rows, rejected = _select(model, waiting, batch, choice, seed, tally)
-            done = out.done + len(waiting)
-            tallies.note(done, tally)
-            out.commit(rows, rejected, done)
+            out.commit(rows, rejected, out.done + len(waiting), note=asdict(tally))
             waiting.clear()
         if not tally.rows:
             out.finish(rows=False)
-            tallies.drop()
             raise PlauditError(_why_nothing(tally, out.rejected_to))
-    tallies.drop()
     model.report_truncation()
     _warn(tally, max_new_tokens)
     rejected_to = out.rejected_to if out.rejected else None

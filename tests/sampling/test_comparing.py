@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 
-from plaudit.comparing import Comparison, compare, format_comparison
 from plaudit.errors import PlauditError
-from plaudit.policy import Policy
+from plaudit.sampling.comparing import Comparison, compare, format_comparison
+from plaudit.sampling.policy import Policy
 
 PROMPTS = ["Is it so?", "What is two plus two? " * 3, "dog", "The quick brown fox", "0 1 2 3"]
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "dog"}]

@@ -15,20 +15,21 @@ from copy import copy
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow
 
 from plaudit.console import say
-from plaudit.data.rows import find_sources
+from plaudit.data.rows import Row, find_sources
 from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
 from plaudit.memory import keep_freed_memory
 from plaudit.model.encoding import describe_truncation
-from plaudit.scoring import Outcome, read_windows, score_windows
+from plaudit.scoring.windows import Outcome, Window, read_windows, score_windows
 
 # Before Ray is imported, which reads them then. Nothing is reported to its makers.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ side writes to our stderr
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 try:
@@ -62,7 +63,7 @@ def on_ray(model: Any, loading: dict[str, Any], actors: int | None) -> Iterator[
     if ours:
         ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with _explained():
             yield RayEngine(_everywhere(model), loading, actors)
@@ -88,7 +89,10 @@ class RayEngine:
         self._truncation: dict[str, int] = {}
         # One that scores nothing says what the model is, before anything is written.
         about = ray.remote(num_cpus=self._cores, num_gpus=self._gpus)(_about)
-        self.facts, self._max_length, untrained = ray.get(about.remote(model, loading))
+        found = ray.get(about.remote(model, loading))
+        if isinstance(found, PlauditError):
+            raise found
+        self.facts, self._max_length, untrained = found
         if untrained:
             say("this model has no trained reward head: its rewards are random; train it first")
 
@@ -115,7 +119,10 @@ class RayEngine:
             num_gpus=self._gpus,
         )
         for row in scored.iter_rows():
-            outcomes, truncation = pickle.loads(row["pickled"])
+            scored_or_why_not = pickle.loads(row["pickled"])
+            if isinstance(scored_or_why_not, PlauditError):
+                raise scored_or_why_not
+            outcomes, truncation = scored_or_why_not
             for name, count in truncation.items():
                 self._truncation[name] = self._truncation.get(name, 0) + count
             yield outcomes
@@ -126,11 +133,18 @@ class RayEngine:
             say(line)
 
 
-def _about(model: Any, loading: dict[str, Any]) -> tuple[dict[str, Any], int, bool]:
+# What follows runs in the cluster. A user's mistake is handed back in the place of a result:
+# raised, it would come with Ray's own advice, and before the rows that stand ahead of it.
+
+
+def _about(model: Any, loading: dict[str, Any]) -> tuple[dict[str, Any], int, bool] | PlauditError:
     from plaudit.model.identity import identity
     from plaudit.model.reward_model import RewardModel
 
-    scorer = RewardModel.load(model, **loading)
+    try:
+        scorer = RewardModel.load(model, **loading)
+    except PlauditError as error:
+        return error
     return identity(scorer), scorer.max_length, scorer.new_head
 
 
@@ -138,8 +152,11 @@ def _read(files: pyarrow.Table) -> Iterator[pyarrow.Table]:
     """The windows of each file."""
     for file in files["file"]:
         tasks, skip = pickle.loads(file.as_py())
-        for window in read_windows([tasks], skip):
-            yield _column([window])
+        try:
+            for window in read_windows([tasks], skip):
+                yield _column([window])
+        except PlauditError as error:
+            yield _column([error])
 
 
 class _Actor:
@@ -152,12 +169,21 @@ class _Actor:
         self._scorer = RewardModel.load(model, **loading)
 
     def __call__(self, windows: pyarrow.Table) -> pyarrow.Table:
-        scored = []
-        given = (pickle.loads(each.as_py()) for each in windows["pickled"])
-        for outcomes in score_windows(self._scorer, given):
-            scored.append((outcomes, dict(self._scorer.truncation)))
-            self._scorer.truncation.clear()
+        scored: list[Any] = []
+        try:
+            for outcomes in score_windows(self._scorer, map(_window, windows["pickled"])):
+                scored.append((outcomes, dict(self._scorer.truncation)))
+                self._scorer.truncation.clear()
+        except PlauditError as error:
+            scored.append(error)  # at which scoring ends, whatever comes after it
         return _column(scored)
+
+
+def _window(pickled: Any) -> Window:
+    window = pickle.loads(pickled.as_py())
+    if isinstance(window, PlauditError):
+        raise window
+    return cast(Window, window)
 
 
 def _column(values: list[Any]) -> pyarrow.Table:
@@ -182,10 +208,16 @@ def _anywhere(tasks: Tasks) -> Tasks:
     if not os.path.exists(name):  # on the hub
         return tasks
     [there] = find_sources(os.path.abspath(name), None, True)
+
+    def rows() -> Iterator[Row]:
+        try:
+            for row in there.rows():
+                yield row._replace(file=name)
+        except PlauditError as error:
+            raise PlauditError(str(error).replace(there.name, name)) from error
+
     tasks = copy(tasks)
-    tasks.source = replace(
-        there, name=name, rows=lambda: (row._replace(file=name) for row in there.rows())
-    )
+    tasks.source = replace(there, name=name, rows=rows)
     return tasks
 
 
@@ -198,14 +230,8 @@ def _everywhere(model: Any) -> Any:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """What tasks and actors raise, as they raised it."""
     try:
         yield
     except ray.exceptions.RayError as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            inner = getattr(cause, "cause", None) or cause.__cause__
-            if isinstance(cause, PlauditError) and not isinstance(cause, ray.exceptions.RayError):
-                raise PlauditError(str(cause)) from error
-            cause = inner
-        raise PlauditError(f"the Ray cluster failed: {str(error).splitlines()[0]}") from error
+        why = str(error).strip().splitlines()[-1]
+        raise PlauditError(f"scoring on the Ray cluster failed: {why}") from error

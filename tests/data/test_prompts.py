@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from plaudit.data.prompts import Prompt, read_prompts, stream_prompts
 from plaudit.data.rankings import Rejected
 from plaudit.errors import PlauditError
-from plaudit.prompts import Prompt, read_prompts, stream_prompts
 
 CHAT = [{"role": "user", "content": "Hi"}]
 

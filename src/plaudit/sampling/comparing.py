@@ -15,7 +15,7 @@ from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import write_json, write_jsonl
 from plaudit.model.encoding import plain_text
-from plaudit.policy import Policy
+from plaudit.sampling.policy import Policy
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer

@@ -9,10 +9,10 @@ from itertools import islice
 import pytest
 
 from plaudit.errors import PlauditError
-from plaudit.scoring import score_file
+from plaudit.scoring.score import score_file
 
 ray = pytest.importorskip("ray")
-ray_scoring = pytest.importorskip("plaudit.ray_scoring")
+ray_scoring = pytest.importorskip("plaudit.scoring.on_ray")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,17 +85,23 @@ def test_rows_rejections_and_rewards_are_those_of_the_local_engine(data, tmp_pat
     assert [line for line in said.splitlines() if not any(o in line for o in ours)] == []
 
 
-def test_what_goes_wrong_in_the_cluster_is_said_as_it_is_here(tmp_path, base, data):
+def test_what_goes_wrong_in_the_cluster_is_said_as_it_is_here(tmp_path, base, data, capfd):
     chance = random.Random(1)
     rows = ({"prompt": "p", "completion": str(chance.random())} for _ in range(2000))
     packed = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
     (tmp_path / "c.jsonl.gz").write_bytes(packed[:-100])
-    with pytest.raises(PlauditError, match=r"c\.jsonl\.gz: ends too soon; was it copied whole\?$"):
+    with pytest.raises(PlauditError, match=r"^c\.jsonl\.gz: ends too soon; was it copied whole\?$"):
         score_file(base("bert"), "c.jsonl.gz", tmp_path / "o.jsonl", engine="ray", **OPTIONS)
+    said = capfd.readouterr().err.splitlines()
+    assert [line for line in said[1:] if not line.startswith("scoring: ")] == [
+        f"{tmp_path / 'o.jsonl'}: unfinished, 1,792 input rows are done; --resume goes on"
+    ]
+    with pytest.raises(PlauditError, match="cannot be loaded: no such folder"):
+        score_file("/none", "a.jsonl", tmp_path / "o2.jsonl", engine="ray")
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch, tmp_path, data):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "plaudit.ray_scoring")
+    monkeypatch.delitem(sys.modules, "plaudit.scoring.on_ray")
     with pytest.raises(PlauditError, match=r"pip install 'plaudit\[ray\]'"):
         score_file("none", data, tmp_path / "o.jsonl", engine="ray")

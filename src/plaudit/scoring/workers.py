@@ -22,7 +22,7 @@ from plaudit.data.tasks import Task, Tasks
 from plaudit.errors import PlauditError
 from plaudit.memory import keep_freed_memory
 from plaudit.model.encoding import describe_truncation
-from plaudit.scoring import Outcome, Window, read_windows, score_windows
+from plaudit.scoring.windows import Outcome, Window, read_windows, score_windows
 
 WINDOWS_PER_WORKER = 3  # one is computed, one encoded, one on its way
 

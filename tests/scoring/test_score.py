@@ -21,9 +21,10 @@ import pytest
 import torch
 import zstandard
 
-from plaudit import scoring, workers
 from plaudit.errors import PlauditError
-from plaudit.scoring import score_file
+from plaudit.scoring import score as scoring
+from plaudit.scoring import workers
+from plaudit.scoring.score import score_file
 
 CHAT = [{"role": "user", "content": "Hi"}]
 YES = [{"role": "assistant", "content": "Yes?"}]
@@ -415,7 +416,7 @@ def test_what_other_processes_cannot_do_is_said(tmp_path, model):
 KILLS = {"out.jsonl": 2, "out.parquet": 1}
 SCORE = """
 import sys
-from plaudit.scoring import score_file
+from plaudit.scoring.score import score_file
 score_file(*sys.argv[1:4], resume=True, dtype="float32", device="cpu")
 """
 

@@ -1,0 +1,1 @@
+"""Completions from a policy: sampled, scored, compared, the best of them kept."""

@@ -1,0 +1,1 @@
+"""Files of any size scored: in this process, in several, or on a Ray cluster."""
