@@ -85,6 +85,7 @@ def measure(shape: str, options: argparse.Namespace) -> dict[str, Any]:
     print(f"\n{shape}: {len(requests)} distinct requests, {completions} completions")
     seconds = min(options.seconds, 30.0)
     found: dict[str, Any] = {"score": in_child(score_rate, options.model, requests, seconds)}
+    print(f"score: {found['score']['completions_per_second']:.0f} completions/s", flush=True)
     contenders = {
         "serve": [sys.executable, "-m", "plaudit", "serve", options.model, "--dtype", "float32"],
         "plain": [sys.executable, __file__, options.model, options.data],
@@ -102,6 +103,7 @@ def measure(shape: str, options: argparse.Namespace) -> dict[str, Any]:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
         found[name] = load
+        print(f"{name}: {load['completions_per_second']:.0f} completions/s", flush=True)
     rates = {name: row["completions_per_second"] for name, row in found.items()}
     found["of_score"] = rates["serve"] / rates["score"]
     found["of_plain"] = rates["serve"] / rates["plain"]
@@ -186,7 +188,11 @@ def score_rate(model: str, requests: Sequence[Request], seconds: float) -> dict[
 
 
 def plain_endpoint(model: str, port: int) -> None:
-    """What one writes in twenty lines: each request is tokenised, padded and scored by itself."""
+    """What one writes in twenty lines: each request is tokenised, padded and scored by itself.
+
+    One after another: with a plain `def` forty of them would run at once, each with all of torch's
+    threads, and on a few cores hardly any would be answered.
+    """
     import torch
     import uvicorn
     from fastapi import FastAPI
@@ -211,7 +217,7 @@ def plain_endpoint(model: str, port: int) -> None:
         return {"ready": True}
 
     @app.post("/score")
-    def score(body: Body) -> dict[str, list[float]]:
+    async def score(body: Body) -> dict[str, list[float]]:
         first, second = [body.prompt] * len(body.completions), body.completions
         if pair:
             texts: tuple[Any, ...] = (first, second)
@@ -278,6 +284,8 @@ async def _put_load(
             writer.close()
 
     await asyncio.gather(*(connection() for _ in range(connections)))
+    if not counted:
+        raise SystemExit("not one answer came in time; take more --seconds")
     took = [1000 * one[0] for one in counted]
     good = [one for one in counted if not (one[2] or one[3])]
     return {

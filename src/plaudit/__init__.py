@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from plaudit.data.readers import Rankings, load_rankings
     from plaudit.errors import PlauditError
     from plaudit.evaluation.evaluate import Evaluation, evaluate
+    from plaudit.model.ensemble import Ensemble
+    from plaudit.model.normalisation import normalise
     from plaudit.model.reward_model import RewardModel
     from plaudit.rlhf import reward_func
     from plaudit.sampling.best_of_n import Generation, generate
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from plaudit.training.run import Run, train
 
 _HOME = {
+    "Ensemble": "plaudit.model.ensemble",
     "Evaluation": "plaudit.evaluation.evaluate",
     "Generation": "plaudit.sampling.best_of_n",
     "PlauditError": "plaudit.errors",
@@ -33,11 +36,13 @@ _HOME = {
     "evaluate": "plaudit.evaluation.evaluate",
     "generate": "plaudit.sampling.best_of_n",
     "load_rankings": "plaudit.data.readers",
+    "normalise": "plaudit.model.normalisation",
     "reward_func": "plaudit.rlhf",
     "train": "plaudit.training.run",
 }
 
 __all__ = [
+    "Ensemble",
     "Evaluation",
     "Generation",
     "PlauditError",
@@ -51,6 +56,7 @@ __all__ = [
     "evaluate",
     "generate",
     "load_rankings",
+    "normalise",
     "reward_func",
     "train",
 ]

@@ -1,10 +1,10 @@
 """A running service: in a process of its own, as a user runs it, or in a thread of this one."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -17,36 +17,33 @@ import sys
 from plaudit.model.reward_model import RewardModel
 from plaudit.serve.server import serve
 from plaudit.serve.settings import ServiceSettings
-import plaudit.errors
-folder, host, port, settings = sys.argv[1:]
-try:
-    scorer = RewardModel.load(folder, dtype="float32", device="cpu")
-    serve(scorer, host=host, port=int(port), settings=ServiceSettings(**eval(settings)))
-except plaudit.errors.PlauditError as error:
-    sys.exit(f"plaudit: {error}")
+folder, port, settings = sys.argv[1:]
+scorer = RewardModel.load(folder, dtype="float32", device="cpu")
+serve(scorer, port=int(port), settings=ServiceSettings(**eval(settings)))
 """
-
-
-def start(folder, port, host="127.0.0.1", **settings):
-    """The process, not ready yet; its talk goes to `stderr`."""
-    command = [sys.executable, "-c", PROGRAM, str(folder), host, str(port), repr(settings)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 @contextmanager
 def service(folder, **settings):
-    """A running service: its process and a client of it."""
+    """A running service: its process and a client of it. `talk` gives what it said."""
     port = free_port()
-    process = start(folder, port, **settings)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            until_ready(client, process)
-            yield process, client
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
+    command = [sys.executable, "-c", PROGRAM, str(folder), str(port), repr(settings)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as said:  # a pipe would fill up, and the service wait for us
+        process = subprocess.Popen(command, stderr=said, env=environment)
+        process.said = said
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                until_ready(client, process)
+                yield process, client
+        finally:
+            process.kill()
+            process.wait()
+
+
+def talk(process):
+    process.said.seek(0)
+    return process.said.read().decode()
 
 
 @contextmanager
@@ -69,7 +66,7 @@ def inside(app):
 
 def until_ready(client, process=None):
     for _ in range(1200):
-        assert process is None or process.poll() is None, process.stderr.read()
+        assert process is None or process.poll() is None, talk(process)
         try:
             if client.get("/ready").status_code == 200:
                 return

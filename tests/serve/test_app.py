@@ -206,12 +206,14 @@ def test_openapi_describes_every_endpoint_and_needs_nothing_from_elsewhere(clien
         ({"prompt": PROMPT, "completions": []}, 422, "invalid", "completions"),
         ({"prompt": PROMPT, "completions": ["a", " "]}, 422, "invalid", "completions[1]"),
         ({"prompt": PROMPT, "completions": "a"}, 422, "invalid", "completions"),
+        ({"prompt": PROMPT, "completions": None}, 422, "invalid", None),
         ({"prompt": 5, "completions": ["a"]}, 422, "invalid", "prompt"),
         ({"prompt": None, "completions": ["a"]}, 422, "invalid", "prompt"),
         ({"prompt": PROMPT, "completions": ["a"], "max": 1}, 422, "invalid", "max"),
         ({"prompt": PROMPT, "completions": ["a"], "completion": "b"}, 422, "invalid", None),
         ({"prompt": [{"role": "user"}], "completions": ["a"]}, 422, "invalid", "prompt"),
         ({"messages": DIALOGUE[:1]}, 422, "invalid", None),
+        ({"messages": "text"}, 422, "invalid", "messages"),
         ({"prompt": PROMPT, "completions": ["a"] * 65}, 422, "too_many", "completions"),
         ({"prompt": PROMPT, "completions": ["a", "b" * 2001]}, 422, "too_long", "completions[1]"),
         ({"prompt": "b" * 2001, "completions": ["a"]}, 422, "too_long", "prompt"),
@@ -310,6 +312,61 @@ def test_a_dialogue_that_the_template_refuses_fails_alone(base, tmp_path):
         else:
             expected = model.score(body["prompt"], body["completions"])
             assert answer.json()["rewards"] == pytest.approx(expected, abs=1e-5)
+
+
+class Held:
+    """A reward model that waits for a word before it works, once it is warm."""
+
+    def __init__(self, model):
+        self.model = model
+        self.free = threading.Event()
+        self.scored = []
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def rewards(self, encoded):
+        if self.scored:
+            self.free.wait()
+        self.scored.append(sum(len(row["input_ids"]) for row in encoded))
+        return self.model.rewards(encoded)
+
+
+def test_what_takes_too_long_or_does_not_fit_is_refused_and_says_when_to_come_again(reward_model):
+    held = Held(reward_model("bert"))
+    limits = ServiceSettings(timeout=0.3, max_queue=4, max_completions=4)
+    body = {"prompt": PROMPT, "completions": COMPLETIONS}
+
+    def post(_):
+        return client.post("/score", json=body)
+
+    with (
+        ready(build_app(held, limits)) as client,
+        concurrent.futures.ThreadPoolExecutor(8) as threads,
+    ):
+        answers = list(threads.map(post, range(8)))
+        held.free.set()
+        assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+        kinds = [answer.json()["error"]["type"] for answer in answers]
+        assert set(kinds) == {"timeout", "queue_full"}
+        assert {answer.status_code for answer in answers} == {504, 503}
+        while client.post("/score", json=body).status_code != 200:
+            time.sleep(0.05)
+
+
+def test_a_client_that_goes_away_is_not_worked_for(reward_model):
+    held = Held(reward_model("bert"))
+    with running.inside(build_app(held)) as client:
+        asking = {"json": {"prompt": PROMPT, "completions": COMPLETIONS}}
+        for timeout in (0.2, 0.2, 0.2, 0.2):  # the model has the first, the second is ready for it
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/score", timeout=timeout, **asking)
+        held.free.set()
+        assert client.post("/score", **asking).status_code == 200
+        assert metric(client, "queue_completions") == 0
+        assert 'endpoint="/score",status="499"} 4.0' in client.get("/metrics").text
+    assert held.scored[0] == 1
+    assert sum(held.scored[1:]) <= 9  # of fifteen: what had begun, and what was answered
 
 
 # ---- who may ask ----
@@ -441,7 +498,7 @@ def test_it_ends_after_finishing_what_it_took(base):
         assert answers[0].status_code == 200
         assert len(answers[0].json()["rewards"]) == 1000
         assert process.wait(30) == 0
-        talk = process.stderr.read()
+        talk = running.talk(process)
         assert f"at {client.base_url}" in talk
         assert "Traceback" not in talk
 

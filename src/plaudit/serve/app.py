@@ -32,7 +32,7 @@ from plaudit.serve.batcher import (
     Scored,
     Work,
 )
-from plaudit.serve.gate import Gate, RefusedError, invalid, json_response, read_json
+from plaudit.serve.gate import GONE, Gate, RefusedError, invalid, json_response, read_json
 from plaudit.serve.labelling import Labelling
 from plaudit.serve.metrics import MEDIA_TYPE
 from plaudit.serve.settings import ServiceSettings
@@ -129,6 +129,8 @@ class Service:
     async def _score(self, request: Request, job: protocols.Job) -> Scored:
         try:
             work = self.batcher.submit(job.prompt, job.texts)
+        except ModelError as error:
+            raise RefusedError(500, "model", str(error)) from None
         except QueueFullError as full:
             wait = str(full.retry_after)
             reason = f"too much waits already; try again in {wait} s"
@@ -153,7 +155,7 @@ class Service:
         if work.answer.done():
             return work.answer.result()
         if gone.done():
-            raise RefusedError(499, "gone", "the client went away")
+            raise RefusedError(GONE, "gone", "the client went away")
         raise RefusedError(504, "timeout", f"no answer within {timeout:g} s", retry_after="5")
 
 
@@ -232,6 +234,8 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/ready")
     async def ready() -> Response:
         """Whether it takes requests: the model is warm, and the service is not stopping."""
+        if service.batcher.failed is not None:
+            raise RefusedError(503, "failed", "the service has failed: start it anew")
         if service.draining:
             raise RefusedError(503, "stopping", "the service is stopping")
         if not service.batcher.warm:

@@ -180,11 +180,14 @@ class Batcher:
     def submit(self, prompt: Text | None, texts: Sequence[Any]) -> Work:
         """Take one or more completions of `prompt`, or rendered rows where it is None.
 
-        Raises `QueueFullError` when too much waits for them to be answered in time.
+        Raises `QueueFullError` when too much waits for them to be answered in time, `ModelError`
+        when the service cannot score any more.
         """
+        if self.failed is not None:
+            raise ModelError("the service has failed: start it anew")
         before = 0 if prompt is None else characters(prompt)
         most = self.scorer.max_length * CHARACTERS_PER_TOKEN
-        costs = [min(before + characters(text), most) for text in texts]
+        costs = [max(1, min(before + characters(text), most)) for text in texts]
         work = Work(prompt, texts, costs, self._loop.create_future())
         with self._changed:
             wait = self._seconds_for(self._queued_cost * self._tokens_per_character)

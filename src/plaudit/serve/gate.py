@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from plaudit.console import say
@@ -27,6 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 # Of a body that is too large so many bytes more are read and thrown away, for the client to get to
 # the answer: most write all of a body before they read.
 DISCARDED = 64 * 2**20
+GONE = 499  # what is counted where the client went away, and nobody gets
 SHOWN = 80  # characters of a path or a field's name that fit into a line
 
 
@@ -96,6 +97,8 @@ class Gate:
             await self.app(scope, self._within_limits(receive), noting)
         except RefusedError as refused:
             await refused.response()(scope, receive, noting)
+        except ClientDisconnect:
+            status = GONE
         except Exception as error:
             self._report(error)
             if not status:

@@ -64,6 +64,8 @@ _TEXT_SCHEMA = {"anyOf": [{"type": "string", "minLength": 1}, _MESSAGES_SCHEMA]}
 
 def _read(name: str) -> PlainValidator:
     def read(value: Any) -> Text:
+        if name == "messages" and isinstance(value, str):
+            raise PydanticCustomError("bad_text", "messages are a list, not a text")
         if isinstance(value, list) and len(value) > MAX_MESSAGES:
             raise PydanticCustomError("too_long", f"more than {MAX_MESSAGES} messages")
         try:
@@ -138,7 +140,8 @@ class ScoreRequest(_Ours):
 
     @model_validator(mode="after")
     def _one_of_three(self) -> "ScoreRequest":
-        given = self.model_fields_set - {"preference"}
+        names = ("prompt", "completions", "completion", "messages")
+        given = {name for name in names if getattr(self, name) is not None}
         if given not in ({"prompt", "completions"}, {"prompt", "completion"}, {"messages"}):
             raise PydanticCustomError(
                 "fields", "give prompt and completions, prompt and completion, or messages"
@@ -393,7 +396,7 @@ class ClassifyRequest(_Theirs):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "ClassifyRequest":
-        if ("input" in self.model_fields_set) == ("messages" in self.model_fields_set):
+        if (self.input is None) == (self.messages is None):
             raise PydanticCustomError("fields", "give input or messages")
         return self
 

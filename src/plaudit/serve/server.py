@@ -53,8 +53,8 @@ def serve(
     settings = settings or ServiceSettings()
     listening = _listen(host, port)
     local = _is_loopback(listening)
-    if local and not settings.hosts:
-        settings = replace(settings, hosts=(*LOCAL, host))
+    if local:
+        settings = replace(settings, hosts=(*LOCAL, host, *settings.hosts))
     if not local and not settings.keys:
         say("anybody who reaches this address can use the service: set keys with --keys FILE")
     scorer.warn_if_untrained()

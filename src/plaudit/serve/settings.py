@@ -7,13 +7,19 @@ command line, where every process on the machine could read them.
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from plaudit.errors import PlauditError
 
 KEYS_VARIABLE = "PLAUDIT_API_KEYS"
 LEAST_KEY = 8  # characters; a shorter one is soon guessed
+
+
+def _flag(default: Any, help: str) -> Any:
+    """A field that is a flag of the command line too."""
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +31,8 @@ class ServiceSettings:
         keys: API keys; where there are any, every request but of `/health`, `/ready` and the page
             itself must bring one.
         hosts: names by which clients may call the service, without a port (`Host` of a request);
-            none: this machine's own names while it listens on loopback, and any name otherwise.
+            this machine's own are allowed too while it listens on loopback. Without any, every
+            name is allowed while it does not.
         max_body_bytes: the largest body of a request.
         max_completions: completions of one request.
         max_characters: characters of one text (of messages: of all that they say).
@@ -44,26 +51,28 @@ class ServiceSettings:
         PlauditError: for a number that is not above 0, or a key that is too short.
     """
 
-    name: str = "plaudit"
+    name: str = _flag("plaudit", "what /v1/models calls the model")
     keys: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    max_body_bytes: int = 8 * 2**20
-    max_completions: int = 1024
-    max_characters: int = 200_000
-    max_queue: int = 4096
-    timeout: float = 60.0
-    body_timeout: float = 20.0
-    max_connections: int = 1000
-    keep_alive: float = 15.0
-    batch_tokens: int = 4096
-    log_requests: bool = False
-    log_text: bool = False
+    hosts: tuple[str, ...] = _flag(
+        (), "another name by which the service may be called (Host); may be repeated"
+    )
+    max_body_bytes: int = _flag(8 * 2**20, "the largest body of a request, in bytes")
+    max_completions: int = _flag(1024, "completions of a request")
+    max_characters: int = _flag(200_000, "characters of a text")
+    max_queue: int = _flag(4096, "completions that may wait; 503 beyond")
+    timeout: float = _flag(60.0, "seconds that a request may take; then 504")
+    body_timeout: float = _flag(20.0, "seconds that a body may take to arrive; then 408")
+    max_connections: int = _flag(1000, "connections at a time; 503 beyond")
+    keep_alive: float = _flag(15.0, "seconds that a connection may be idle")
+    batch_tokens: int = _flag(4096, "tokens gathered before the model works on them")
+    log_requests: bool = _flag(False, "write a line for each request")
+    log_text: bool = _flag(False, "write what is scored, with its rewards")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
             if type(value) in (int, float) and not 0 < value < float("inf"):
-                raise PlauditError(f"{field.name}: {value} is not a number above 0")
+                raise PlauditError(f"{one.name}: {value} is not a number above 0")
         if self.max_queue < self.max_completions:
             raise PlauditError(
                 f"max_queue: {self.max_queue} completions may wait, but one request may have "

@@ -29,7 +29,7 @@ from plaudit.evaluation.suites.suite import Item, Means, Part, Suite
 from plaudit.files import write_json, write_jsonl
 
 if TYPE_CHECKING:
-    from plaudit.model.reward_model import RewardModel
+    from plaudit.model.scorer import Scorer
 
 SUITES: dict[str, Suite] = {
     suite.name: suite for suite in (REWARDBENCH, REWARDBENCH2, RMBENCH, JUDGEBENCH, LLMBAR, PANDALM)
@@ -78,7 +78,7 @@ class SuiteResult:
 
 
 def run_suite(
-    model: "RewardModel | str | Path",
+    model: "Scorer | str | Path",
     data: "str | Path | Sequence[str | Path] | SuiteData",
     name: str | None = None,
     *,
@@ -90,7 +90,7 @@ def run_suite(
     """Score a model on a benchmark by the benchmark's own definition.
 
     Args:
-        model: a reward model, or what `RewardModel.load` takes.
+        model: a reward model or an ensemble, or what `RewardModel.load` takes.
         data: what `load_suite` returned, or what it takes; so with `name` and `split`.
         output: a folder for `suite.json` and `predictions.jsonl`.
         resamples: of the bootstrap over prompts, for the 95 % intervals.
