@@ -171,7 +171,7 @@ def sum_up(
 ) -> dict[str, Any]:
     """Curves of every way to choose: what the judge's and the chooser's own reward gain."""
     gold = np.array(judge["rewards"])
-    gold = gold / within(gold)
+    gold = gold / deviation(gold)
     raw = np.array([proxy["rewards"] for proxy in proxies])  # [M, P, N]
     normal = np.array(
         [(rewards - p["mean"]) / p["std"] for rewards, p in zip(raw, proxies, strict=True)]
@@ -180,9 +180,9 @@ def sum_up(
     ways: dict[str, list[np.ndarray]] = {"single": list(normal)}
     for name, rewards in (("not normalised", raw), ("normalised", normal)):
         ways[f"mean, {name}"] = [rewards.mean(0)]
-        ways[f"min, {name}"] = [combine(rewards, "min")]
+        ways[f"min, {name}"] = [combined_rewards(rewards, "min")]
     for spread in SPREADS:
-        ways[f"mean − {spread:g} σ"] = [combine(normal, "mean-spread", spread)]
+        ways[f"mean − {spread:g} σ"] = [combined_rewards(normal, "mean-spread", spread)]
     for penalty in PENALTIES:
         ways[f"single − {penalty:g} a token"] = [rewards - penalty * tokens for rewards in normal]
         ways[f"mean − {penalty:g} a token"] = [normal.mean(0) - penalty * tokens]
@@ -207,7 +207,7 @@ def sum_up(
     }  # fmt: skip
     for way, by in ways.items():
         gains = curves[way] - gold.mean(1)
-        own = np.array([[best_of(b, b / within(b), n) for n in sizes] for b in by]).mean(0)
+        own = np.array([[best_of(b, b / deviation(b), n) for n in sizes] for b in by]).mean(0)
         more = curves[way] - curves["single"]
         found["ways"][way] = {
             "judge": intervals(gains, drawn),
@@ -221,24 +221,19 @@ def sum_up(
     return found
 
 
-def combine(rewards: np.ndarray, how: Any, spread: float = 1.0) -> np.ndarray:
-    """`combined_rewards` of `[M, P, N]`."""
-    members, *shape = rewards.shape
-    return combined_rewards(rewards.reshape(members, -1), how, spread).reshape(shape)
-
-
-def within_prompt(values: np.ndarray) -> np.ndarray:
+def centred(values: np.ndarray) -> np.ndarray:
+    """`[P, N]` less the mean of each prompt."""
     return values - values.mean(1, keepdims=True)
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Of `[P, N]`, among completions of one prompt."""
-    return float(np.corrcoef(within_prompt(a).ravel(), within_prompt(b).ravel())[0, 1])
+    return float(np.corrcoef(centred(a).ravel(), centred(b).ravel())[0, 1])
 
 
-def within(values: np.ndarray) -> float:
+def deviation(values: np.ndarray) -> float:
     """The standard deviation among completions of one prompt, over all prompts."""
-    return float(np.sqrt(np.square(within_prompt(values)).mean()))
+    return float(np.sqrt(np.square(centred(values)).mean()))
 
 
 def intervals(of_prompts: np.ndarray, drawn: np.ndarray) -> list[list[float]]:

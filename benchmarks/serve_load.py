@@ -133,25 +133,35 @@ def measure(shape: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def make_requests(shape: str, model: str, data: str, prompts: int) -> list[Request]:
-    """Distinct requests, and the rewards that `RewardModel.score` gives them one by one."""
+    """Distinct requests, and the rewards that `RewardModel.score` gives them one by one.
+
+    Prompts of which anything would be truncated are left out: truncation is plaudit's own, and the
+    plain endpoint's rewards could not be compared.
+    """
     from plaudit import RewardModel
     from plaudit.data.readers import load_rankings
 
-    rankings = list(itertools.islice(load_rankings(data), prompts))
     scorer = RewardModel.load(model, dtype="float32")
-    requests = []
-    for ranking in rankings:
+    requests: list[Request] = []
+    taken = 0
+    for ranking in load_rankings(data):
         completions = list(ranking.completions)
         if shape == "best-of-16":  # a row's own completions, and what is left of them when cut
-            longer = [text[: len(text) * part // 4] for part in (3, 2, 1) for text in completions]
+            parts = range(15, 0, -1)
+            longer = [text[: len(text) * part // 16] for part in parts for text in completions]
             completions = (completions + [text for text in longer if text.strip()])[:16]
         rewards = scorer.score(ranking.prompt, completions)
-        parts = (
-            [slice(None)] if shape == "ranking" else [slice(k, k + 1) for k in range(len(rewards))]
-        )
-        for part in parts:
+        truncated = scorer.truncation.get("truncated")
+        scorer.truncation.clear()
+        if truncated:
+            continue
+        singly = [slice(k, k + 1) for k in range(len(rewards))]
+        for part in [slice(None)] if shape == "ranking" else singly:
             row = {"prompt": ranking.prompt, "completions": completions[part]}
             requests.append(Request(row, wire(row), rewards[part]))
+        taken += 1
+        if taken == prompts:
+            break
     return requests
 
 

@@ -47,22 +47,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    say = parser.add_argument
-    say("--model", help="a trained reward model; by default one is trained on the bundled sample")
-    say("--policy", default="embedded:smollm2", help="a causal language model")
-    say("--prompts", type=Path, help="one a line; by default questions like the sample's, but new")
-    say("--algorithm", choices=ALGORITHMS, default="grpo")
-    say("--steps", type=int, default=14)
-    say("--prompts-per-step", type=int, default=2)
-    say("--generations", type=int, default=8, help="completions of each prompt in a step")
-    say("--max-new-tokens", type=int, default=32, help="length of a completion at most")
-    say("--learning-rate", type=float, default=1e-3)
-    say("--beta", type=float, default=0.02, help="weight of the KL divergence from the start")
-    say("--lora-r", type=int, default=16)
-    say("--held-out", type=int, default=24, help="prompts to measure on")
-    say("--samples", type=int, default=4, help="completions of each of them")
-    say("--seed", type=int, default=0)
-    say("-o", "--output", type=Path, required=True, help="folder for the policy and result.json")
+    add = parser.add_argument
+    add("--model", help="a trained reward model; by default one is trained on the bundled sample")
+    add("--policy", default="embedded:smollm2", help="a causal language model")
+    add("--prompts", type=Path, help="one a line; by default questions like the sample's, but new")
+    add("--algorithm", choices=ALGORITHMS, default="grpo")
+    add("--steps", type=int, default=14)
+    add("--prompts-per-step", type=int, default=2)
+    add("--generations", type=int, default=8, help="completions of each prompt in a step")
+    add("--max-new-tokens", type=int, default=32, help="length of a completion at most")
+    add("--learning-rate", type=float, default=1e-3)
+    add("--beta", type=float, default=0.02, help="weight of the KL divergence from the start")
+    add("--lora-r", type=int, default=16)
+    add("--held-out", type=int, default=24, help="prompts to measure on")
+    add("--samples", type=int, default=4, help="completions of each of them")
+    add("--seed", type=int, default=0)
+    add("-o", "--output", type=Path, required=True, help="folder for the policy and result.json")
     return parser.parse_args(argv)
 
 

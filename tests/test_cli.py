@@ -7,15 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import pytest
 
 from plaudit.cli import build_parser, main
+from plaudit.model import ensemble
+from plaudit.sampling import selection
+from plaudit.scoring import score
 
 COMMANDS = (
-    "demo", "sample", "inspect", "pairs", "train", "evaluate", "score", "compare", "export",
+    "demo", "sample", "inspect", "pairs", "train", "cv", "tune", "evaluate", "score", "normalise",
+    "compare", "generate", "serve", "export",
 )  # fmt: skip
-HEAVY = ("torch", "transformers", "datasets", "pyarrow", "matplotlib", "trl", "scipy", "numpy")
+HEAVY = (
+    "torch", "transformers", "datasets", "pyarrow", "matplotlib", "trl", "scipy", "numpy",
+    "fastapi", "uvicorn", "prometheus_client", "ray", "optuna",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -104,6 +112,21 @@ def test_flags_reach_settings_with_their_types():
 
 
 @pytest.mark.parametrize(
+    ("line", "flag", "named"),
+    [
+        ("score m a", "combine", ensemble.Combine),
+        ("score m a", "engine", score.EngineName),
+        ("generate p --model m -o o", "keep", selection.Keep),
+        ("generate p --model m -o o", "pairs", selection.Pairs),
+    ],
+)
+def test_a_flag_takes_what_the_library_takes(line, flag, named):
+    parser = build_parser().parse_args(line.split()).parser
+    [choices] = [action.choices for action in parser._actions if action.dest == flag]
+    assert choices == get_args(named)
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("inspct a", "invalid choice: 'inspct' (choose from"),
@@ -120,6 +143,9 @@ def test_flags_reach_settings_with_their_types():
         ("compare m --prompts a -n 0", "-n: '0' is not a whole number, 1 or more"),
         ("compare m --prompts a --zzz", "there is no --zzz\n"),
         ("export m --format gguf -o a", "--format: invalid choice: 'gguf'"),
+        ("score m a --length-penalty -1", "--length-penalty: '-1' is not a number, 0 or more"),
+        ("score m a --spread inf", "--spread: 'inf' is not a number, 0 or more"),
+        ("serve m --timeout 0", "--timeout: '0' is not a number above 0"),
     ],
 )
 def test_wrong_usage_exits_2_and_says_what_is_right(run, line, said):
@@ -160,6 +186,10 @@ def test_no_command_is_wrong_usage_too(run):
         ("train ranked.csv --test-fraction 0.95", "leave nothing to train on"),
         ("score none ranked.csv", "none cannot be loaded"),
         ("score none ranked.csv -o out.csv", "name it .jsonl"),
+        ("score none ranked.csv --combine min", "--combine: goes with --also MODEL"),
+        ("evaluate none ranked.csv --spread 0", "--spread: goes with --also MODEL"),
+        ("generate p --model none -o a.jsonl --pairs all", "--pairs: goes with --keep pairs"),
+        ("generate p --model none -o a.jsonl -k 3 --keep pairs", "-k: goes with --keep top-k"),
         ("evaluate none ranked.csv -o ranked.csv --overwrite", "a file is in the way"),
         ("compare none --prompts none.txt", "none.txt: cannot be read"),
         ("export none --format pt -o ranked.csv", "ranked.csv: already exists"),

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from plaudit import resumable as module
 from plaudit import row_files
 from plaudit.errors import PlauditError
-from plaudit.resumable import resumable
+from plaudit.resumable import check_output, resumable
 
 SCHEMA = pyarrow.schema([("n", pyarrow.int16()), ("text", pyarrow.string())])
 ROWS = [{"n": n, "text": "ü 𝄞" * (n % 3)} for n in range(11)]
@@ -184,7 +184,39 @@ def test_parquet_keeps_types_and_says_where_there_is_no_one_type(tmp_path, capsy
     assert read["a"] == [1, 2.5, *[None] * 5]
     assert read["b"][:3] == [None, {"x": 1, "y": None}, {"x": None, "y": "2"}]
     assert read["c"] == [None, None, None, "1", '"one"', "[1]", str(2**70)]
-    assert "c: its values are of several types; written as JSON text" in capsys.readouterr().err
+    assert (
+        "c: Parquet has no one type for its values; written as JSON text" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        ([{}, {"x": {}}, [{}], None], ["{}", '{"x": {}}', "[{}]", None]),
+        ([{"x": {}}, {"x": {}}, None, None], ['{"x": {}}', '{"x": {}}', None, None]),
+        ([2**60 + 1, 2, 0.5, None], [str(2**60 + 1), "2", "0.5", None]),
+        ([0.5, 2, 2**60 + 1, None], ["0.5", "2", str(2**60 + 1), None]),
+        ([1, 2, 0.5, None], [1.0, 2.0, 0.5, None]),
+        ([{}, {}, {"x": 1}, None], [{"x": None}, {"x": None}, {"x": 1}, None]),
+    ],
+)
+def test_values_that_parquet_cannot_hold_become_text(tmp_path, monkeypatch, values, written):
+    monkeypatch.setattr(row_files, "ROWS_OF_A_GROUP", 2)
+    with resumable(tmp_path / "a.parquet", {}) as out:
+        out.commit([{"a": value} for value in values], [], 4)
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet")["a"].to_pylist() == written
+
+
+@pytest.mark.parametrize("state", ["{}\n{}\n", "5\n6\n", '{"facts": {}}\n{"done": 1}\n'])
+def test_a_state_of_another_make_is_not_resumed(tmp_path, state):
+    path = tmp_path / "out.jsonl"
+    interrupted(path)
+    (tmp_path / "out.jsonl.partial" / module.STATE).write_text(state)
+    with pytest.raises(PlauditError, match="is not as this version of plaudit writes it"):
+        check_output(path, resume=True)
+    with resumable(path, FACTS, overwrite=True) as out:
+        out.commit(ROWS, [], 11)
+    assert contents(tmp_path).keys() == {"out.jsonl"}
 
 
 def interrupted(path, **options):

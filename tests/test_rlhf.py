@@ -82,6 +82,17 @@ def test_messages_are_the_dialogue_they_are(reward_model):
     )
 
 
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_a_message_that_says_nothing_is_read_as_nothing(reward_model, name):
+    function = reward_func(reward_model(name))
+    calls = {"role": "assistant", "tool_calls": [{"type": "function"}]}
+    parts = [{"type": "text", "text": "fo"}, {"type": "image"}, {"type": "text", "text": "ur"}]
+    turns = [[calls], [calls | {"content": None}], said(parts), [*said("four"), calls]]
+    same = [said(""), said(""), said("four"), [*said("four"), *said("")]]
+    prompts = [messages("2+2?")] * len(turns)
+    assert function(prompts, turns) == pytest.approx(function(prompts, same), abs=1e-5)
+
+
 def test_the_completions_of_a_prompt_share_its_tokens(reward_model):
     model = reward_model("qwen2")
     encoded = []

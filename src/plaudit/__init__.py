@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plaudit.sampling.best_of_n import Generation, generate
     from plaudit.sampling.comparing import compare
     from plaudit.sampling.policy import Policy
+    from plaudit.scoring.score import score_file
     from plaudit.training.run import Run, train
 
 _HOME = {
@@ -38,6 +39,7 @@ _HOME = {
     "load_rankings": "plaudit.data.readers",
     "normalise": "plaudit.model.normalisation",
     "reward_func": "plaudit.rlhf",
+    "score_file": "plaudit.scoring.score",
     "train": "plaudit.training.run",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "load_rankings",
     "normalise",
     "reward_func",
+    "score_file",
     "train",
 ]
 

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with all commands; `docs/` quotes its help."""
+    """The parser with all commands."""
     parser = argparse.ArgumentParser(
         prog="plaudit",
         description="From preference data to a reward model that people trust.",
@@ -200,9 +200,7 @@ def build_parser() -> argparse.ArgumentParser:
         "score", commands.score, "give every completion of a file its reward; any size, resumable"
     )
     flags.scorer(score)
-    score.add_argument(
-        "data", metavar="DATA", nargs="+", help="files, folders, globs or a hub name"
-    )
+    flags.files(score)
     score.add_argument(
         "-o", "--output", metavar="FILE", help=".jsonl (also .gz, .zst) or .parquet (stdout)"
     )
@@ -270,14 +268,11 @@ def build_parser() -> argparse.ArgumentParser:
         default="best",
         help="of each prompt: the best, the k best, or preference pairs (best)",
     )
-    generate.add_argument(
-        "-k", metavar="N", type=flags.at_least(1), default=4, help="of --keep top-k (4)"
-    )
+    generate.add_argument("-k", metavar="N", type=flags.at_least(1), help="of --keep top-k (4)")
     generate.add_argument(
         "--pairs",
         choices=("best-worst", "best-random", "all"),
-        default="best-worst",
-        help="which pairs (best-worst)",
+        help="of --keep pairs, which (best-worst)",
     )
     generate.add_argument(
         "--min-reward", metavar="X", type=float, help="keep only completions with this reward"
@@ -286,8 +281,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--min-margin",
         metavar="X",
         type=flags.at_least_zero,
-        default=0.0,
-        help="keep only pairs whose rewards differ by this (0)",
+        help="of --keep pairs, only those whose rewards differ by this (0)",
     )
     generate.add_argument(
         "--keep-unfinished",

@@ -1,4 +1,7 @@
-"""What each command does: take the parsed options, call the library, print. No logic lives here."""
+"""What each command does: take the parsed options, call the library, print.
+
+Here is also refused what no flag can tell alone, such as flags that do not go together.
+"""
 
 import argparse
 import dataclasses
@@ -245,10 +248,18 @@ def generate(options: argparse.Namespace) -> None:
     """Sample, score, keep the best."""
     from plaudit.resumable import check_output
 
+    own = ("keep", "k", "pairs", "min_reward", "min_margin", "keep_unfinished", "messages")
+    given = {name: value for name in own if (value := getattr(options, name)) is not None}
+    for name, flag, keep in (
+        ("k", "-k", "top-k"),
+        ("pairs", "--pairs", "pairs"),
+        ("min_margin", "--min-margin", "pairs"),
+    ):
+        if name in given and options.keep != keep:  # said before hours of sampling, not after
+            raise PlauditError(f"{flag}: goes with --keep {keep}")
     check_output(options.output, options.resume, options.overwrite)
     from plaudit.sampling.best_of_n import generate
 
-    own = ("keep", "k", "pairs", "min_reward", "min_margin", "keep_unfinished", "messages")
     found = generate(
         _scorer(options),
         options.policy,
@@ -260,7 +271,7 @@ def generate(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         dtype=options.dtype,
         **_sampling(options),
-        **{name: getattr(options, name) for name in own},
+        **given,
     )
     _print(found.summary if options.json else str(found))
 
@@ -331,12 +342,15 @@ def _scorer(options: argparse.Namespace) -> Any:
 def _named(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """What `RewardModel.load` takes of the options: a name or several, and how to load them."""
     loading = {"dtype": options.dtype, "length_penalty": options.length_penalty}
-    if not options.also:
-        return options.model, loading
-    return [options.model, *options.also], loading | {
-        "combine": options.combine,
-        "spread": options.spread,
-    }
+    of_several = ("combine", "spread")
+    given = {name: value for name in of_several if (value := getattr(options, name)) is not None}
+    if options.also:
+        return [options.model, *options.also], loading | given
+    if given:
+        raise PlauditError(
+            f"--{next(iter(given))}: goes with --also MODEL, which makes an ensemble"
+        )
+    return options.model, loading
 
 
 def _report_rejected(rankings: Any, output: str | Path) -> None:

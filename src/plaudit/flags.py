@@ -6,6 +6,7 @@ Flags that are settings are made from `Settings`, with its descriptions, default
 import argparse
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,11 +15,16 @@ from plaudit.config import Settings, allowed, from_flag
 from plaudit.serve.settings import ServiceSettings
 
 
+def files(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
+    """What is read."""
+    parser.add_argument(
+        "data", metavar="DATA", nargs=nargs, help="files, folders, globs or a hub name"
+    )
+
+
 def data(parser: argparse.ArgumentParser) -> None:
     """Preference data, and how to read them."""
-    parser.add_argument(
-        "data", metavar="DATA", nargs="+", help="files, folders, globs or a hub name"
-    )
+    files(parser)
     for name in ("columns", "streaming", "strict", "max_rejected"):
         setting(parser, name)
 
@@ -31,9 +37,7 @@ def run(
     parser.usage = (
         f"{parser.prog} [-h] [DATA ...] [-o RUN] {own}[--config FILE] [--SETTING VALUE ...]"
     )
-    parser.add_argument(
-        "data", metavar="DATA", nargs="*", help="files, folders, globs or a hub name"
-    )
+    files(parser, "*")
     parser.add_argument("-o", "--output", metavar="RUN", help=f"run folder ({folder})")
     parser.add_argument(
         "--config", metavar="FILE", help="YAML file of settings; flags go before it"
@@ -59,15 +63,13 @@ def scorer(parser: argparse.ArgumentParser, name: str = "model") -> None:
     )
     group.add_argument(
         "--combine",
-        choices=("mean", "min", "mean-spread"),
-        default="mean",
+        choices=("mean", "min", "mean-spread"),  # of model/ensemble.py, which brings torch along
         help="the rewards of an ensemble (mean)",
     )
     group.add_argument(
         "--spread",
         metavar="X",
         type=at_least_zero,
-        default=1.0,
         help="standard deviations of the models that mean-spread subtracts (1)",
     )
     group.add_argument(
@@ -218,18 +220,25 @@ def at_least(low: int) -> Callable[[str], int]:
 
 def above_zero(text: str) -> float:
     """A finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
+    number = _number(text)
+    if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
 
 
 def at_least_zero(text: str) -> float:
     """A finite number, 0 or more."""
-    return 0.0 if text.strip() in ("0", "0.0") else above_zero(text)
+    number = _number(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, 0 or more")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan  # which is in no range
 
 
 def _column(text: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """An output of many rows that survives a kill at any moment and goes on where it stopped.
 
 While it is made, all of it is in the folder `FILE.partial`: the rows done so far, the rejected
-ones, and `state.jsonl`, whose first line says what the output is made from and with and whose later
+ones, and `state`, whose first line says what the output is made from and with and whose later
 lines say how many input rows are done and how long the other two files were then. A start cuts both
 back to the last such line, so a row that was half written, or written and not yet recorded, is made
 again. Before a state is recorded what it speaks of is on the disk (fsync), about once a second: a
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 SECONDS_BETWEEN_STATES = 1.0
-STATE, ROWS, REJECTED, WHOLE = "state.jsonl", "rows", "rejected", "whole"
+# Without the suffix of a data file: the folder may be in one whose data are read.
+STATE, ROWS, REJECTED, WHOLE = "state", "rows", "rejected", "whole"
+HEADER = {"facts", "overwrite", "rejected_to"}
+RECORDED = {"done", "rows", "rejected", "lengths", "note", "finished"}
 
 
 @contextmanager
@@ -87,7 +90,7 @@ def check_output(path: str | Path, resume: bool = False, overwrite: bool = False
         raise PlauditError("--resume and --overwrite exclude each other")
     kind_of_output(path)
     target = Path(os.path.realpath(path))
-    begun = _read_state(_partial(target))
+    begun = None if overwrite else _read_state(_partial(target))
     if resume and begun is not None:
         if target.exists() and not (begun.header["overwrite"] or begun.last["finished"]):
             raise PlauditError(f"{path}: appeared since the output was begun; move it away")
@@ -95,7 +98,7 @@ def check_output(path: str | Path, resume: bool = False, overwrite: bool = False
         raise PlauditError(
             f"{path}: is finished, there is nothing to resume; --overwrite makes it anew"
         )
-    elif begun is not None and not overwrite:
+    elif begun is not None:
         raise PlauditError(
             f"{path}: is unfinished, {begun.last['done']:,} input rows are done; --resume goes on "
             "with it, --overwrite starts it anew"
@@ -260,7 +263,8 @@ class _Begun(NamedTuple):
 def _read_state(folder: Path) -> _Begun | None:
     """The last recorded state; None where nothing was begun.
 
-    A kill, or a power cut, may have left a broken line at the end.
+    A kill, or a power cut, may have left a broken line at the end. Raises `PlauditError` where the
+    state is of another make.
     """
     try:
         lines = (folder / STATE).read_bytes().split(b"\n")[:-1]
@@ -273,7 +277,16 @@ def _read_state(folder: Path) -> _Begun | None:
         except ValueError:
             break
         length += len(line) + 1
-    return _Begun(parsed[0], parsed[-1], length) if len(parsed) > 1 else None
+    if len(parsed) < 2:
+        return None
+    begun = _Begun(parsed[0], parsed[-1], length)
+    for names, said in ((HEADER, begun.header), (RECORDED, begun.last)):
+        if not isinstance(said, dict) or said.keys() != names:
+            raise PlauditError(
+                f"{folder / STATE}: is not as this version of plaudit writes it; --overwrite "
+                "starts the output anew"
+            )
+    return begun
 
 
 def _append(path: Path, data: bytes) -> None:

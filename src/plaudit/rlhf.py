@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaudit.data.rankings import Text, text_key
+from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 
 if TYPE_CHECKING:
@@ -71,11 +71,8 @@ class RewardFunc:
             **columns: `completion_ids`, `trainer_state` and the data's own columns: not needed.
         """
         scorer = self.scorer
-        groups: dict[str, tuple[Text, list[Text]]] = {}  # a prompt's completions, as one ranking
-        for prompt, completion in zip(prompts, completions, strict=True):
-            groups.setdefault(text_key(prompt), (prompt, []))[1].append(completion)
-        found = dict(zip(groups, map(iter, scorer.score_all(groups.values())), strict=True))
-        rewards = [next(found[text_key(prompt)]) for prompt in prompts]
+        pairs = ((p, [c]) for p, c in zip(prompts, completions, strict=True))
+        rewards = [reward for [reward] in scorer.score_all(pairs)]
         if not all(map(math.isfinite, rewards)):
             # TRL takes NaN for "does not apply here" and would go on without a word.
             raise PlauditError(f"{self.__name__}: a reward is not a finite number")

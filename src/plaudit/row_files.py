@@ -94,7 +94,7 @@ class Parquet:
 
         schema, as_text = _schema_of(rows)
         for name in as_text:
-            say(f"{name}: its values are of several types; written as JSON text")
+            say(f"{name}: Parquet has no one type for its values; written as JSON text")
 
         def tables() -> Iterator[pyarrow.Table]:
             for some in _groups(rows):
@@ -162,6 +162,7 @@ def _schema_of(rows: Path) -> tuple["pyarrow.Schema", list[str]]:
 
     types: dict[str, Any] = {}
     as_text: list[str] = []
+    unlike: set[str] = set()
     for some in _groups(rows):
         for name in dict.fromkeys(name for row in some for name in row):
             try:
@@ -169,14 +170,32 @@ def _schema_of(rows: Path) -> tuple["pyarrow.Schema", list[str]]:
                 fields = [pyarrow.field(name, types.get(name, here)), pyarrow.field(name, here)]
                 schemas = [pyarrow.schema([field]) for field in fields]
                 merged = pyarrow.unify_schemas(schemas, promote_options="permissive")
+                if not types.get(name, here) == here == merged.field(name).type:
+                    unlike.add(name)
                 types[name] = merged.field(name).type
             except (pyarrow.ArrowException, OverflowError):
                 types[name] = pyarrow.string()
                 if name not in as_text:
                     as_text.append(name)
+    # A type for all need not hold each value: a large integer is no floating-point number.
+    for some in _groups(rows) if unlike.difference(as_text) else ():
+        for name in sorted(unlike.difference(as_text)):
+            try:
+                pyarrow.array([row.get(name) for row in some], types[name])
+            except (pyarrow.ArrowException, OverflowError):
+                as_text.append(name)
+    as_text += [name for name, kind in types.items() if _has_empty_struct(kind)]
     for name in as_text:
         types[name] = pyarrow.string()
     return pyarrow.schema(list(types.items())), as_text
+
+
+def _has_empty_struct(kind: Any) -> bool:
+    """Whether there are objects without a key in it, which Parquet cannot hold."""
+    import pyarrow
+
+    inner = [kind.field(number).type for number in range(kind.num_fields)]
+    return (pyarrow.types.is_struct(kind) and not inner) or any(map(_has_empty_struct, inner))
 
 
 def _groups(rows: Path) -> Iterator[list[dict[str, Any]]]:

@@ -1,8 +1,8 @@
 """The guides for using a model, run as they stand: every command, every piece of Python, in order.
 
-They run in a folder as a reader would have it: trained runs, data, prompts. The models are tiny;
-the policy is the embedded one that the guides name. Blocks of ```text, for programs that are not
-ours, are not run.
+They run in a folder as a reader would have it: trained runs, data, prompts. The models are tiny,
+and so is the policy in the place of the embedded one, which takes long to unpack. Blocks of
+```text, for programs that are not ours, are not run.
 """
 
 import csv
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from plaudit import train
+from plaudit import Policy, RewardModel, train
 from plaudit.cli import main
 from plaudit.data.sample import write_sample
 
@@ -37,11 +37,18 @@ def trained(tmp_path_factory, base):
     folder = tmp_path_factory.mktemp("trained")
     ranked, _ = write_sample(folder / "sample", n=24)
     ranked.rename(folder / "answers_ranked.csv")
-    for seed, name in enumerate(("first", "second", "third")):
-        train(
-            str(folder / "answers_ranked.csv"), output=folder / "runs" / name, seed=seed,
-            base=str(base("bert")), max_length=64, max_steps=2, dtype="float32",
-        )  # fmt: skip
+    train(
+        str(folder / "answers_ranked.csv"), output=folder / "runs" / "first",
+        base=str(base("bert")), max_length=64, max_steps=2, dtype="float32",
+    )  # fmt: skip
+    for seed, name in enumerate(("second", "third"), start=1):
+        other = RewardModel.load(base("bert"), max_length=64, seed=seed)
+        other.save(folder / "runs" / name / "model")
+    policy = Policy.load(base("qwen2"), device="cpu", dtype="float32")
+    # Many tokens end a completion: of a few that are drawn at random some are finished.
+    policy.model.generation_config.eos_token_id = list(range(30, 300, 12))
+    policy.model.save_pretrained(folder / "policy")
+    policy.tokenizer.save_pretrained(folder / "policy")
     answers = {}
     with (folder / "answers_ranked.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -71,7 +78,7 @@ def test_a_guide_runs_as_it_stands(guide, trained, tmp_path, monkeypatch, capfd)
     port = str(free_port())
     with services() as serve:
         for language, code in found:
-            code = code.replace("8000", port)
+            code = code.replace("8000", port).replace("embedded:smollm2", "policy")
             if language == "python":
                 exec(compile(code, f"{guide}.md", "exec"), {"__name__": "guide"})
             elif code.startswith("plaudit serve"):

@@ -35,6 +35,15 @@ def test_the_figures_are_those_of_the_rewards(reward_model):
     assert list(zip(better, worse, strict=True)) == pairs
 
 
+def test_several_names_are_measured_as_an_ensemble(reward_model, tmp_path):
+    names = [tmp_path / name for name in ("bert", "gpt2")]
+    for name in names:
+        reward_model(name.name).save(name)
+    each = [evaluate(reward_model(name.name), RANKINGS).rewards for name in names]
+    for found, *both in zip(evaluate(names, RANKINGS).rewards, *each, strict=True):
+        assert found == pytest.approx(np.mean(both, axis=0), abs=1e-5)
+
+
 def test_equal_completions_have_equal_rewards(reward_model):
     model = reward_model("bert")
     [first, last] = rewards_of(model, [Ranking("2+2?", ["4", "five", "4"], [0, 1, 0]), RANKINGS[0]])

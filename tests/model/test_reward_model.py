@@ -432,3 +432,9 @@ def test_a_trained_model_that_lacks_weights_is_refused(reward_model, tmp_path):
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         with raised(f"is incomplete: it lacks the weights {key}"):
             RewardModel.load(folder)
+
+
+def test_a_mistyped_run_is_not_looked_for_on_the_hub(tmp_path, reward_model):
+    reward_model("gpt2").save(tmp_path / "runs" / "first")
+    with pytest.raises(PlauditError, match=r"frist: there is no such run; .*runs has first"):
+        RewardModel.load(tmp_path / "runs" / "frist")

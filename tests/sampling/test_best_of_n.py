@@ -384,6 +384,17 @@ def test_wrong_settings_are_refused_before_anything_is_loaded(tmp_path, options,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["prompts.jsonl", "prompts.txt"])
+def test_the_prompts_are_not_replaced(policy, reward_model, tmp_path, name):
+    prompts, output = tmp_path / name, tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Hi"}\n')
+    if output != prompts:
+        output.symlink_to(prompts)
+    with pytest.raises(PlauditError, match="is the input"):
+        generate(reward_model("llama"), policy("gpt2"), prompts, output, overwrite=True)
+    assert prompts.read_text() == '{"prompt": "Hi"}\n'
+
+
 def test_the_output_is_not_replaced(policy, reward_model, tmp_path):
     (tmp_path / "out.jsonl").write_text("mine")
     with pytest.raises(PlauditError, match="already exists"):

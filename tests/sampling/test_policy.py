@@ -219,7 +219,10 @@ def test_a_broken_policy_is_told_of(base, value, temperature):
         sampled(broken, n=1, temperature=temperature)
 
 
-def test_a_policy_must_be_able_to_generate(base, tmp_path):
+def test_a_policy_must_be_able_to_generate(base, reward_model, tmp_path):
+    reward_model("qwen2").save(tmp_path / "reward")
+    with pytest.raises(PlauditError, match=r"lacks weights .*lm_head.* is it a reward model"):
+        Policy.load(tmp_path / "reward")
     with pytest.raises(PlauditError, match="is an encoder; only a decoder generates"):
         Policy.load(base("bert"))
     with pytest.raises(PlauditError, match="cannot be loaded"):

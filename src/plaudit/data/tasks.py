@@ -56,7 +56,7 @@ class Tasks:
 
     `found` is our name → its name of the columns seen in the source's first rows, `names` are all
     of those. Raises `PlauditError` where there is nothing to score in them, or where a column is
-    called as one of `ADDED`.
+    called as one of `ADDED`, or as another one.
     """
 
     source: Source
@@ -73,6 +73,12 @@ class Tasks:
             raise PlauditError(
                 f"{self.source.name}: no column for the {missing}; found: "
                 f"{', '.join(names[:20])}. Say which it is with --columns {missing}=NAME"
+            )
+        stated = self.source.columns()
+        if twice := [name for name in stated if stated.count(name) > 1]:
+            raise PlauditError(
+                f"{self.source.name}: two columns are called '{twice[0]}', and one would be lost; "
+                "rename it"
             )
         if taken := [name for name in names if name in ADDED]:
             raise PlauditError(

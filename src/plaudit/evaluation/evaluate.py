@@ -108,7 +108,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: "Scorer | str | Path",
+    model: "Scorer | str | Path | Sequence[str | Path]",
     data: "str | Path | Iterable[Ranking]",
     *,
     output: str | Path | None = None,
@@ -122,7 +122,7 @@ def evaluate(
     """Score every completion of `data` and sum up how well the rewards agree with the ranks.
 
     Args:
-        model: a reward model, an ensemble, or what `RewardModel.load` takes.
+        model: a scorer, or what `RewardModel.load` takes: a name or several.
         data: rankings, or what `load_rankings` takes; `reading` are its other arguments.
         output: a folder for `metrics.json`, `predictions.jsonl`, `report.html` and `plots/`.
         baselines: name → rewards of another model for the same rankings, K numbers each, to stand
@@ -147,10 +147,9 @@ def evaluate(
         from plaudit.data.readers import load_rankings
 
         data = load_rankings(data, **reading)
-    if isinstance(model, str | Path):
-        from plaudit.model.reward_model import RewardModel
+    from plaudit.model.reward_model import as_scorer
 
-        model = RewardModel.load(model)
+    model = as_scorer(model)
     rankings = list(data)
     if not rankings:
         raise PlauditError("there is no ranking to evaluate on")

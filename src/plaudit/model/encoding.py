@@ -309,8 +309,16 @@ def plain_text(text: Text) -> str:
     if isinstance(text, str):
         return text
     if len(text) == 1:
-        return str(text[0]["content"])
-    return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in text)
+        return _words(text[0])
+    return "\n\n".join(f"{m['role'].capitalize()}: {_words(m)}" for m in text)
+
+
+def _words(message: Message) -> str:
+    """What a message says: nothing where it only calls tools, and of parts those that are text."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
 
 
 def _messages(text: Text, role: str) -> list[Message]:

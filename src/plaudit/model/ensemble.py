@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal, get_args
+from typing import Any, Literal, assert_never, get_args
 
 import numpy as np
 import torch
@@ -146,5 +146,8 @@ def combined_rewards(rewards: np.ndarray, combine: Combine, spread: float = 1.0)
     """
     if combine == "min":
         return rewards.min(0)
-    mean = rewards.mean(0)
-    return mean if combine == "mean" else mean - spread * rewards.std(0)
+    if combine == "mean":
+        return rewards.mean(0)
+    if combine == "mean-spread":
+        return rewards.mean(0) - spread * rewards.std(0)
+    assert_never(combine)  # mypy names what has no formula

@@ -29,7 +29,7 @@ def identity(scorer: Scorer) -> dict[str, Any]:
         raise TypeError(f"nothing is known of a {type(scorer).__name__}")
     tokenizer = scorer.encoding.tokenizer
     return {
-        "weights": _digest(scorer.model, (len(tokenizer), tokenizer.chat_template)),
+        "weights": weights_digest(scorer.model, (len(tokenizer), tokenizer.chat_template)),
         "dtype": str(scorer.dtype),
         "length_penalty": scorer.length_penalty,
         "max_tokens_per_batch": scorer.max_tokens_per_batch,
@@ -37,7 +37,8 @@ def identity(scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _digest(model: torch.nn.Module, more: Any) -> str:
+def weights_digest(model: torch.nn.Module, more: Any) -> str:
+    """A hash of some elements of every tensor, and of `more`, plain JSON."""
     digest = hashlib.blake2b(json.dumps(more).encode(), digest_size=16)
     for name, tensor in model.state_dict().items():
         some = tensor.detach().flatten()[:: max(tensor.numel() // SAMPLE, 1)].cpu()

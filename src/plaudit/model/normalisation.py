@@ -65,7 +65,7 @@ class Normalisation:
 
     def __str__(self) -> str:
         return (
-            f"(reward − {self.mean:.6g}) / {self.std:.6g}, measured on {self.completions:,} "
+            f"(reward {-self.mean:+.6g}) / {self.std:.6g}, measured on {self.completions:,} "
             f"completions of {', '.join(self.data)}"
         )
 

@@ -78,7 +78,7 @@ class RewardModel(Scorer):
     layout: Layout
     max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
     new_head: bool = False  # drawn at random and not trained yet
-    truncation: dict[str, int] = field(default_factory=dict)  # of what was scored so far
+    truncation: dict[str, int] = field(default_factory=dict)  # since the last report
     normalisation: Normalisation | None = None
     length_penalty: float = 0.0  # of each token of the completion
 
@@ -132,11 +132,11 @@ class RewardModel(Scorer):
             PlauditError: when there is no such model, or a setting does not fit it.
         """
         if isinstance(name, str | Path):
-            return _load(cls, name, **options)
+            return _load_any(cls, name, **options)
         from plaudit.model.ensemble import Ensemble
 
         how = {key: options.pop(key) for key in ("combine", "spread") if key in options}
-        return Ensemble([_load(cls, each, **options) for each in name], **how)
+        return Ensemble([_load_any(cls, each, **options) for each in name], **how)
 
     # ---- score ----
 
@@ -150,11 +150,11 @@ class RewardModel(Scorer):
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest row that is not truncated."""
+        """See `Scorer`."""
         return self.encoding.max_length
 
     def encode(self, prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[dict[str, Any]]:
-        """Rows of tokens of (prompt, completions), which `rewards` takes; counts truncation."""
+        """See `Scorer`."""
         encoded = self.encoding.encode_texts(prompts)
         count_truncation(encoded, self.truncation)
         return encoded
@@ -162,11 +162,7 @@ class RewardModel(Scorer):
     def encode_rendered(
         self, texts: Sequence[str], prompts: Sequence[str] | None = None
     ) -> list[dict[str, Any]]:
-        """`encode` for texts that another program laid out, prompt and completion in one.
-
-        `prompts` are what the texts begin with, where that is known. Raises `PlauditError` where
-        there is a length penalty and a completion's length remains unknown.
-        """
+        """See `Scorer`."""
         encoded = self.encoding.encode_rendered(texts, prompts)
         if self.length_penalty and not all("completion_tokens" in row for row in encoded):
             raise PlauditError(
@@ -177,14 +173,11 @@ class RewardModel(Scorer):
         return encoded
 
     def tokens(self, row: dict[str, Any]) -> int:
-        """How many tokens a row of `encode` costs: unique ones of a prompt and its completions."""
+        """See `Scorer`."""
         return unique_tokens(row) if "input_ids" in row else 0
 
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
-        """Rewards of encoded prompts, K numbers for each, batched to the token budget.
-
-        They are normalised, and less the length penalty, where there is either.
-        """
+        """See `Scorer`; they are normalised, and less the length penalty, where there is either."""
         rewards = self._raw_rewards(encoded)
         if normalisation := self.normalisation:
             rewards = [[normalisation.apply(r) for r in of_prompt] for of_prompt in rewards]
@@ -317,7 +310,26 @@ def compute_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def as_scorer(model: "Scorer | str | Path | Sequence[str | Path]", **options: Any) -> Scorer:
+    """A scorer as it is; of a name or several what `RewardModel.load` makes of them.
+
+    >>> as_scorer(["runs/a", "runs/b"], combine="mean")  # doctest: +SKIP
+    """
+    if isinstance(model, str | Path | Sequence):
+        return RewardModel.load(model, **options)
+    return model
+
+
 # ---- the parts of loading ----
+
+
+def _load_any(cls: type[RewardModel], name: str | Path, **options: Any) -> RewardModel:
+    """One model, of a folder or unpacked from a file; see `RewardModel.load`."""
+    path = Path(name)
+    if path.suffix == ".pt" and path.is_file():
+        with pt_file.unpacked(path) as folder:
+            return _load(cls, folder, **options)
+    return _load(cls, name, **options)
 
 
 def _load(
@@ -335,21 +347,16 @@ def _load(
     normalised: bool = True,
     length_penalty: float = 0.0,
 ) -> RewardModel:
-    """One model; see `RewardModel.load`."""
+    """One model of a folder or the hub; see `RewardModel.load`."""
     if not (length_penalty >= 0 and math.isfinite(length_penalty)):
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
     path = Path(name)
-    if path.suffix == ".pt" and path.is_file():
-        with pt_file.unpacked(path) as folder:
-            return cls.load(
-                folder, pooling=pooling, template=template, max_length=max_length,
-                separator=separator, dtype=dtype, layout=layout, device=device,
-                normalised=normalised, length_penalty=length_penalty,
-            )  # fmt: skip
     if (path / "model" / "config.json").is_file():
         path = path / "model"
     elif (path / "config.yaml").is_file():
         raise PlauditError(_why_no_model(path))
+    elif others := _runs_beside(path):
+        raise PlauditError(f"{name}: there is no such run; {path.parent} has {others}")
     source = base_models.locate(str(path) if path.exists() else str(name))
     config = base_models.load_config(source)
     stored = getattr(config, CONFIG_KEY, None) or {}
@@ -482,6 +489,16 @@ def _load_model(
             source, AutoModelForSequenceClassification, trained=trained, **options
         )
         return model, bool(missing)
+
+
+def _runs_beside(path: Path) -> str:
+    """The runs and models in the folder of what is not there, lest a mistyped one be looked for on
+    the hub; empty where it is there, or where no run is."""
+    if path.exists() or path.parent == Path() or not path.parent.is_dir():
+        return ""
+    files = ("config.yaml", "config.json")
+    found = [p.name for p in path.parent.iterdir() if any((p / file).is_file() for file in files)]
+    return ", ".join(sorted(found)[:20])
 
 
 def _why_no_model(run: Path) -> str:

@@ -20,6 +20,7 @@ from plaudit.model.encoding import describe_truncation
 
 # Completions read ahead while scoring a stream, to find rows alike in length.
 WINDOW = 128
+UNTRAINED = "this model has no trained reward head: its rewards are random; train it first"
 
 
 class Scorer(ABC):
@@ -102,21 +103,46 @@ class Scorer(ABC):
         yield from self._score_window(window)
 
     def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
-        # Completions of one prompt go together, in however many parts they came.
-        together: dict[str, tuple[Text, list[Text]]] = {}
-        for prompt, completions in window:
-            together.setdefault(text_key(prompt), (prompt, []))[1].extend(completions)
-        encoded = self.encode(list(together.values()))
-        rewards = {key: iter(row) for key, row in zip(together, self.rewards(encoded), strict=True)}
-        return [list(islice(rewards[text_key(p)], len(completions))) for p, completions in window]
+        together = gathered(window)
+        return apart(window, together, self.rewards(self.encode(list(together.values()))))
 
     def warn_if_untrained(self) -> None:
         """Say so when the head is new: its rewards are random numbers."""
         if self.new_head:
-            say("this model has no trained reward head: its rewards are random; train it first")
+            say(UNTRAINED)
 
     def report_truncation(self) -> None:
         """Say what was truncated since the last report, if anything was."""
         if line := describe_truncation(self.truncation, self.max_length):
             say(line)
         self.truncation.clear()
+
+
+def gathered(
+    parts: Iterable[tuple[Text, Sequence[Text]]],
+) -> dict[str, tuple[Text, list[Text]]]:
+    """Prompts with all their completions, in however many parts they came, by `text_key`.
+
+    The tokens of a prompt are then computed once.
+
+    >>> gathered([("a", ["1"]), ("b", ["2"]), ("a", ["3"])])
+    {'a': ('a', ['1', '3']), 'b': ('b', ['2'])}
+    """
+    together: dict[str, tuple[Text, list[Text]]] = {}
+    for prompt, completions in parts:
+        together.setdefault(text_key(prompt), (prompt, []))[1].extend(completions)
+    return together
+
+
+def apart(
+    parts: Iterable[tuple[Text, Sequence[Text]]],
+    together: Iterable[str],
+    rewards: Iterable[Sequence[float]],
+) -> list[list[float]]:
+    """The rewards of `gathered` prompts, for each part its own again.
+
+    >>> apart([("a", ["1"]), ("b", ["2"]), ("a", ["3"])], ["a", "b"], [[0.1, 0.3], [0.2]])
+    [[0.1], [0.2], [0.3]]
+    """
+    left = {key: iter(row) for key, row in zip(together, rewards, strict=True)}
+    return [list(islice(left[text_key(prompt)], len(some))) for prompt, some in parts]

@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 from plaudit.console import progress, say
 from plaudit.data.prompts import Prompt, stream_prompts
 from plaudit.data.rankings import Rejected, Text, text_key
+from plaudit.data.rows import find_sources
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
+from plaudit.files import refuse_to_overwrite
 from plaudit.memory import keep_freed_memory
 from plaudit.model.identity import identity
+from plaudit.model.reward_model import as_scorer
 from plaudit.resumable import check_output, resumable
 from plaudit.sampling.policy import Completion, Policy, check_sampling
 from plaudit.sampling.selection import (
@@ -58,7 +61,7 @@ class Generation:
 
 
 def generate(
-    model: "Scorer | str | Path",
+    model: "Scorer | str | Path | Sequence[str | Path]",
     policy: Policy | str | Path,
     prompts: str | Path | Sequence[Text],
     output: str | Path,
@@ -92,7 +95,7 @@ def generate(
     are left out before anything is chosen, and so are those that the policy did not finish.
 
     Args:
-        model: a reward model or an ensemble, or what `RewardModel.load` takes.
+        model: a scorer, or what `RewardModel.load` takes: a name or several.
         policy: a policy, or what `Policy.load` takes.
         prompts: a `.txt` file with a prompt a line, data with a prompt column, or prompts.
         output: a `.jsonl` file (also `.gz`, `.zst`) or a `.parquet` file.
@@ -129,6 +132,10 @@ def generate(
     if keep == "pairs" and n < 2:
         raise PlauditError("n: pairs need 2 completions of a prompt or more")
     check_output(output, resume, overwrite)
+    if isinstance(prompts, str | Path):
+        text = Path(prompts).suffix == ".txt"
+        files = [prompts] if text else [one.name for one in find_sources(prompts, None, True)]
+        refuse_to_overwrite(output, True, inputs=files)
 
     def items() -> Iterator[Prompt | Rejected]:
         for item in stream_prompts(prompts, limit, columns):
@@ -139,10 +146,7 @@ def generate(
         "n": n, "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p,
         "batch_size": batch_size, "seed": seed,
     }  # fmt: skip
-    if isinstance(model, str | Path):
-        from plaudit.model.reward_model import RewardModel
-
-        model = RewardModel.load(model, dtype=dtype)
+    model = as_scorer(model, dtype=dtype)
     if isinstance(policy, str | Path):
         say(f"loading the policy {policy}")
         policy = Policy.load(policy, dtype=dtype)

@@ -15,6 +15,7 @@ from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import write_json, write_jsonl
 from plaudit.model.encoding import plain_text
+from plaudit.model.reward_model import as_scorer
 from plaudit.sampling.policy import Policy
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Comparison:
 
 
 def compare(
-    model: "Scorer | str | Path",
+    model: "Scorer | str | Path | Sequence[str | Path]",
     policy: Policy | str | Path,
     prompts: Sequence[Text],
     *,
@@ -87,7 +88,7 @@ def compare(
     """Sample n completions of each prompt from the policy, score them, mark the best.
 
     Args:
-        model: a reward model or an ensemble, or what `RewardModel.load` takes.
+        model: a scorer, or what `RewardModel.load` takes: a name or several.
         policy: a policy, or what `Policy.load` takes.
         prompts: plain texts or lists of chat messages.
         n: completions of each prompt.
@@ -101,10 +102,7 @@ def compare(
     """
     if not prompts:
         raise PlauditError("there is no prompt to complete")
-    if isinstance(model, str | Path):
-        from plaudit.model.reward_model import RewardModel
-
-        model = RewardModel.load(model)
+    model = as_scorer(model)
     if isinstance(policy, str | Path):
         say(f"loading the policy {policy}")
         policy = Policy.load(policy)

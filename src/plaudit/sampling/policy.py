@@ -24,7 +24,7 @@ from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
 from plaudit.model.encoding import plain_text
-from plaudit.model.identity import _digest as weights_digest
+from plaudit.model.identity import weights_digest
 from plaudit.model.reward_model import Dtype, best_device, compute_dtype
 
 # Tokens that top-p is looked for among at first; where they do not suffice, four times as many.
@@ -74,7 +74,12 @@ class Policy:
         if tokenizer.pad_token is None:
             raise PlauditError(f"policy: {name}'s tokenizer has neither a pad nor an EOS token")
         place = torch.device(best_device() if device == "auto" else device)
-        model, _ = base_models.load_weights(source, AutoModelForCausalLM)
+        model, missing = base_models.load_weights(source, AutoModelForCausalLM)
+        if missing:  # as of a reward model, which has a head of another kind
+            raise PlauditError(
+                f"policy: {name} lacks weights that generate text ({min(missing)}); is it a reward "
+                "model?"
+            )
         model = model.to(place, compute_dtype(dtype, place)).eval()
         return cls(model, tokenizer, place)
 

@@ -9,6 +9,7 @@ to, else that of RAY_ADDRESS, else a local one.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -86,7 +87,7 @@ class RayEngine:
             )
         self._cores, self._gpus = (0, 1) if gpus else (1, 0)  # of an actor
         self._model, self._loading = model, loading
-        self._truncation: dict[str, int] = {}
+        self._truncation: Counter[str] = Counter()
         # One that scores nothing says what the model is, before anything is written.
         about = ray.remote(num_cpus=self._cores, num_gpus=self._gpus)(_about)
         found = ray.get(about.remote(model, loading))
@@ -94,7 +95,9 @@ class RayEngine:
             raise found
         self.facts, self._max_length, untrained = found
         if untrained:
-            say("this model has no trained reward head: its rewards are random; train it first")
+            from plaudit.model.scorer import UNTRAINED
+
+            say(UNTRAINED)
 
     def outcomes(self, sources: Sequence[Tasks], done: int) -> Iterator[list[Outcome]]:
         """See `Engine`."""
@@ -123,8 +126,7 @@ class RayEngine:
             if isinstance(scored_or_why_not, PlauditError):
                 raise scored_or_why_not
             outcomes, truncation = scored_or_why_not
-            for name, count in truncation.items():
-                self._truncation[name] = self._truncation.get(name, 0) + count
+            self._truncation.update(truncation)
             yield outcomes
 
     def report(self) -> None:

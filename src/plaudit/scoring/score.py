@@ -249,6 +249,8 @@ def _arrow_schema(output: str | Path | None, tasks: Sequence[Tasks]) -> "pyarrow
     schema = pyarrow.schema([])
     for each in tasks:
         own = pyarrow.parquet.read_schema(each.source.name).remove_metadata()
+        if len(tasks) > 1:  # what one file always has, another may lack
+            own = pyarrow.schema([column.with_nullable(True) for column in own])
         number = pyarrow.float64()
         for kind in each.kinds:
             for name in REWARDS_OF[kind]:

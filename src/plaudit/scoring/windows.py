@@ -7,10 +7,9 @@ the same.
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from plaudit.data.rankings import Rejected, Text, text_key
+from plaudit.data.rankings import Rejected, Text
 from plaudit.data.tasks import Task, Tasks
 
 if TYPE_CHECKING:
@@ -45,39 +44,28 @@ def read_windows(sources: Iterable[Tasks], done: int = 0) -> Iterator[Window]:
 
 def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[Outcome]]:
     """What becomes of each window; the next one is read and encoded while one is computed."""
+    from plaudit.model.scorer import apart, gathered
+
     ahead_of = iter(windows)
 
     def prepare() -> tuple[Window, list[str], list[dict[str, Any]]] | None:
         window = next(ahead_of, None)
-        return None if window is None else (window, *_encode(scorer, window))
+        if window is None:
+            return None
+        together = gathered(_to_score(window))
+        return window, list(together), scorer.encode(list(together.values()))
 
     with ThreadPoolExecutor(1, "encode") as thread:
         ahead = thread.submit(prepare)
         while ready := ahead.result():
             ahead = thread.submit(prepare)
             window, keys, encoded = ready
-            rewards = {
-                key: iter(of_prompt)
-                for key, of_prompt in zip(keys, scorer.rewards(encoded), strict=True)
-            }
+            rewards = iter(apart(_to_score(window), keys, scorer.rewards(encoded)))
             yield [
-                task.with_rewards(
-                    list(islice(rewards[text_key(task.prompt)], len(task.completions)))
-                )
-                if isinstance(task, Task)
-                else task
+                task.with_rewards(next(rewards)) if isinstance(task, Task) else task
                 for task in window
             ]
 
 
-def _encode(scorer: "Scorer", window: Window) -> tuple[list[str], list[dict[str, Any]]]:
-    """The keys of the prompts of a window, and each encoded with all its completions.
-
-    Completions of one prompt go together, in however many rows they stand.
-    """
-    together: dict[str, tuple[Text, list[Text]]] = {}
-    for task in window:
-        if isinstance(task, Task):
-            prompt = together.setdefault(text_key(task.prompt), (task.prompt, []))
-            prompt[1].extend(task.completions)
-    return list(together), scorer.encode(list(together.values()))
+def _to_score(window: Window) -> list[tuple[Text, list[Text]]]:
+    return [(task.prompt, task.completions) for task in window if isinstance(task, Task)]

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -34,7 +34,7 @@ class Workers:
         self._model, self._count = model, count
         self._loading = _on_devices(loading, count)
         self._workers: list[_Worker] = []
-        self._truncation: dict[str, int] = {}
+        self._truncation: Counter[str] = Counter()
         self.facts: dict[str, Any] = {}
 
     def __enter__(self) -> "Workers":
@@ -57,6 +57,9 @@ class Workers:
             worker.process.kill()
         for worker in self._workers:
             worker.process.join()
+            # At its end Python would wait until all is passed on, and nobody reads any more.
+            worker.tasks.cancel_join_thread()
+            worker.tasks.close()
 
     def outcomes(self, sources: Sequence[Tasks], done: int) -> Iterator[list[Outcome]]:
         """See `Engine`."""
@@ -85,8 +88,7 @@ class Workers:
         for worker in self._workers:
             worker.tasks.put(None)
         for worker in self._workers:
-            for name, count in worker.receive().items():
-                self._truncation[name] = self._truncation.get(name, 0) + count
+            self._truncation.update(worker.receive())
 
     def report(self) -> None:
         """Say what was truncated, by all of them together."""

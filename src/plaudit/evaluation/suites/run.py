@@ -78,7 +78,7 @@ class SuiteResult:
 
 
 def run_suite(
-    model: "Scorer | str | Path",
+    model: "Scorer | str | Path | Sequence[str | Path]",
     data: "str | Path | Sequence[str | Path] | SuiteData",
     name: str | None = None,
     *,
@@ -90,7 +90,7 @@ def run_suite(
     """Score a model on a benchmark by the benchmark's own definition.
 
     Args:
-        model: a reward model or an ensemble, or what `RewardModel.load` takes.
+        model: a scorer, or what `RewardModel.load` takes: a name or several.
         data: what `load_suite` returned, or what it takes; so with `name` and `split`.
         output: a folder for `suite.json` and `predictions.jsonl`.
         resamples: of the bootstrap over prompts, for the 95 % intervals.
@@ -108,10 +108,9 @@ def run_suite(
     """
     if not isinstance(data, SuiteData):
         data = load_suite(data, name, split=split)
-    if isinstance(model, str | Path):
-        from plaudit.model.reward_model import RewardModel
+    from plaudit.model.reward_model import as_scorer
 
-        model = RewardModel.load(model)
+    model = as_scorer(model)
     model.warn_if_untrained()
     rewards = rewards_of(model, data.rankings)
     for ranking, found in zip(data.rankings, rewards, strict=True):
