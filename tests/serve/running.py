@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 
+from plaudit.serve.server import bounded_http
+
 PROGRAM = """
 import sys
 from plaudit.model.reward_model import RewardModel
@@ -51,7 +53,9 @@ def inside(app):
     """An app on a port, served by a thread of this process; gives a client of it."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, http=bounded_http())
+    )
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"

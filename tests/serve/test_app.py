@@ -98,6 +98,55 @@ def test_one_completion_and_a_whole_dialogue(client, model):
     assert mixed["rewards"] == pytest.approx(model.score(DIALOGUE[:1], ["Four."]), abs=1e-5)
 
 
+def test_a_blank_completion_has_its_reward_as_a_policy_sometimes_writes_none(client, model):
+    blank = ["", " \n", "Four."]
+    expected = pytest.approx(model.score(PROMPT, blank), abs=1e-5)
+    answer = client.post("/score", json={"prompt": PROMPT, "completions": blank}).json()
+    assert answer["rewards"] == expected
+    one = client.post("/score", json={"prompt": PROMPT, "completion": ""}).json()
+    assert [one["reward"], *answer["rewards"][1:]] == expected
+    for path, body in (
+        ("/rank", {"prompt": PROMPT, "completions": blank}),
+        ("/rerank", {"query": PROMPT, "documents": ["", {"text": " \n"}, "Four."]}),
+    ):
+        rows = [*client.post(path, json=body).json().values()]
+        rows = next(row for row in rows if isinstance(row, list))
+        assert [row["reward"] for row in sorted(rows, key=lambda row: row["index"])] == expected
+    said = {"role": "assistant", "content": ""}
+    expected = pytest.approx(model.score(DIALOGUE[:1], [[said]]), abs=1e-5)
+    dialogue = {"messages": [DIALOGUE[0], said]}
+    assert [client.post("/score", json=dialogue).json()["reward"]] == expected
+    raw = client.post("/classify", json=dialogue | {"use_activation": False}).json()
+    assert raw["data"][0]["probs"] == expected
+    messages = {"prompt": DIALOGUE[:1], "completions": [[said]]}
+    assert client.post("/score", json=messages).json()["rewards"] == expected
+    rows = model.rewards(model.encode_rendered(["", PROMPT]))
+    answer = client.post("/get_reward", json={"query": ["", PROMPT]}).json()["rewards"]
+    assert answer == pytest.approx([row[0] for row in rows], abs=1e-5)
+
+
+def test_rows_whose_prompts_are_told_are_laid_out_as_in_training(client, model):
+    rows = [f"{PROMPT}{text}" for text in ("", "It depends.", "A loan.")]
+    prompts = [PROMPT, PROMPT, "what it does not begin with"]
+    body = {"query": rows, "prompts": prompts, "labels": ["1", "2", "3"]}
+    rewards = client.post("/get_reward", json=body).json()["rewards"]
+    assert rewards[:2] == pytest.approx(model.score(PROMPT, ["", "It depends."]), abs=1e-5)
+    [[whole]] = model.rewards(model.encode_rendered(rows[2:]))
+    assert rewards[2] == pytest.approx(whole, abs=1e-5)
+    untold = client.post("/get_reward", json={"query": rows, "prompts": None}).json()["rewards"]
+    assert untold[1] != pytest.approx(rewards[1], abs=1e-5)
+    assert untold[2] == pytest.approx(whole, abs=1e-5)
+    short = client.post("/get_reward", json={"query": rows, "prompts": prompts[:2]})
+    assert "different length" in refused(short, 422, "invalid")
+
+
+def test_head_is_get_without_a_body_as_some_health_checks_ask(client):
+    for path in ("/health", "/ready", "/"):
+        answer = client.head(path)
+        assert answer.status_code == 200
+    assert client.head("/score").status_code == 405
+
+
 def test_rank_puts_the_best_first_and_ties_share_a_rank(client, model):
     completions = [*COMPLETIONS, COMPLETIONS[1]]
     rewards = model.score(PROMPT, completions)
@@ -204,7 +253,10 @@ def test_openapi_describes_every_endpoint_and_needs_nothing_from_elsewhere(clien
         ({}, 422, "invalid", None),
         ({"prompt": PROMPT}, 422, "invalid", None),
         ({"prompt": PROMPT, "completions": []}, 422, "invalid", "completions"),
-        ({"prompt": PROMPT, "completions": ["a", " "]}, 422, "invalid", "completions[1]"),
+        ({"prompt": PROMPT, "completions": ["a", None]}, 422, "invalid", "completions[1]"),
+        ({"prompt": " ", "completions": ["a"]}, 422, "invalid", "prompt"),
+        ({"messages": [DIALOGUE[0] | {"content": ""}, DIALOGUE[1]]}, 422, "invalid", "messages"),
+        ({f"field {i}": 1 for i in range(101)}, 422, "too_many", None),
         ({"prompt": PROMPT, "completions": "a"}, 422, "invalid", "completions"),
         ({"prompt": PROMPT, "completions": None}, 422, "invalid", None),
         ({"prompt": 5, "completions": ["a"]}, 422, "invalid", "prompt"),
@@ -422,7 +474,10 @@ def test_no_other_site_may_read_answers(client):
 
 def test_keys_are_read_from_a_file_and_the_environment(tmp_path, monkeypatch):
     file = tmp_path / "keys"
-    file.write_text("# of the team\nfirst-key-of-all\n\n  second-key  \n")
+    # As an editor on Windows may write it.
+    file.write_bytes(
+        b"\xef\xbb\xbffirst-key-of-all\r\n# of the team\r\n\r\n  second-key # hers\r\n"
+    )
     monkeypatch.setenv("PLAUDIT_API_KEYS", "third-key, fourth-key")
     assert set(read_keys(file)) == {"first-key-of-all", "second-key", "third-key", "fourth-key"}
     file.write_text("# none\n")
@@ -517,6 +572,42 @@ def test_a_second_signal_ends_it_at_once(base):
         time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
+
+
+def test_a_client_that_does_not_read_its_answer_keeps_it_only_for_so_long(base):
+    with (
+        running.service(base("bert"), body_timeout=0.5) as (process, client),
+        socket.socket() as deaf,
+    ):
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", client.base_url.port))
+        # An answer that no buffer on the way holds.
+        body = json.dumps({"prompt": "p", "completions": ["a"] * 1024, "preference": True})
+        head = f"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        deaf.sendall((head + "Content-Type: application/json\r\n\r\n" + body).encode())
+        deaf.recv(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "Traceback" not in running.talk(process)
+
+
+def test_where_scoring_dies_the_service_says_so_without_text_and_still_ends(
+    reward_model, capsys, monkeypatch
+):
+    def die(batcher, parts):
+        raise RuntimeError(PROMPT)
+
+    with ready(build_app(reward_model("bert"), ServiceSettings(timeout=0.5))) as client:
+        monkeypatch.setattr("plaudit.serve.batcher.Batcher._encoded", die)
+        body = {"prompt": PROMPT, "completions": COMPLETIONS}
+        refused(client.post("/score", json=body), 504, "timeout")
+        refused(client.post("/score", json=body), 500, "model")
+        refused(client.get("/health"), 500, "failed")
+        refused(client.get("/ready"), 503, "failed")
+    said = capsys.readouterr().err
+    assert "a fault of our own: RuntimeError" in said
+    assert PROMPT not in said
+    assert "Exception in thread" not in said
 
 
 def test_a_port_in_use_is_a_mistake_that_can_be_mended(reward_model):

@@ -6,9 +6,11 @@ in a process of its own, whose memory it watches.
 """
 
 import collections
+import contextlib
 import json
 import os
 import socket
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -212,6 +214,44 @@ def test_bodies_beyond_the_limit(client, seen):
         )
         assert response.status_code == 413
         check(response, seen)
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "entry"),
+    [("/score", "completions", 1), ("/get_reward", "query", 1), ("/rerank", "documents", {})],
+)
+def test_a_body_full_of_faults_holds_up_nobody(reward_model, path, field, entry):
+    with running.inside(build_app(reward_model("bert"), ServiceSettings())) as client:
+        before = resident_mib(os.getpid())
+        started = time.monotonic()
+        response = client.post(path, json={"prompt": "a", field: [entry] * 300_000})
+        assert response.json()["error"]["type"] == "too_many"
+        assert time.monotonic() - started < 1  # each looked at, it is five
+        assert resident_mib(os.getpid()) < before + 100
+
+
+def test_the_head_of_a_request_is_bounded(client):
+    for head in (b"X: " + b"a" * 2**20, b"X: a\r\n" * 2**18):
+        answer = b""
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as long:
+            long.settimeout(10)
+            with contextlib.suppress(ConnectionError):  # it hangs up
+                long.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n\r\n")
+                answer = long.recv(4096)
+        assert answer[:12] in (b"", b"HTTP/1.1 400")
+
+
+def test_a_large_body_and_requests_that_follow_each_other_are_not_taken_for_a_head(client):
+    body = json.dumps(GOOD | {"preference": None}).ljust(60 * 1024).encode()
+    head = b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    one = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+        connection.settimeout(10)
+        connection.sendall(one * 5)
+        answers = b""
+        while answers.count(b"preference") < 5:
+            answers += connection.recv(65536)
+    assert answers.count(b"HTTP/1.1 200") == 5
 
 
 def test_many_connections_that_say_nothing(client):

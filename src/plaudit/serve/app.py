@@ -47,6 +47,7 @@ PROTOCOLS: dict[str, tuple[type[protocols.Request], Any]] = {
     "/v2/rerank": (protocols.RerankRequest, protocols.RerankResponse),
     "/classify": (protocols.ClassifyRequest, protocols.ClassifyResponse),
 }
+MOST_FIELDS = 100  # of a request: clients of other programs send some that are not known here
 # What anybody may ask, with or without a key.
 PUBLIC = ("/health", "/ready", *page.PUBLIC)
 
@@ -80,6 +81,7 @@ class Service:
         if self.draining:
             raise RefusedError(503, "stopping", "the service is stopping", retry_after="5")
         content = await read_json(request)
+        self._check_counts(content, protocol)
         try:
             asked = protocol.model_validate(content)
             job = asked.job()
@@ -114,6 +116,20 @@ class Service:
         finally:
             self.batcher.drop(work)
 
+    def _check_counts(self, content: Any, protocol: type[protocols.Request]) -> None:
+        """Refuse what has far too much in it before each of it is looked at: the faults of a
+        million texts take a minute and gigabytes to be told."""
+        if not isinstance(content, dict):
+            return
+        if len(content) > MOST_FIELDS:
+            raise RefusedError(422, "too_many", f"more than {MOST_FIELDS} fields")
+        most = max(self.settings.max_completions, protocols.MAX_MESSAGES)
+        for name in protocol.model_fields:
+            value = content.get(name)
+            if isinstance(value, list) and len(value) > most:
+                reason = f"has {len(value):,} entries, and {most:,} are the most"
+                raise RefusedError(422, "too_many", reason, name)
+
     def _check_size(self, job: protocols.Job, where: str) -> None:
         most, longest = self.settings.max_completions, self.settings.max_characters
         if len(job.texts) > most:
@@ -128,7 +144,7 @@ class Service:
 
     async def _score(self, request: Request, job: protocols.Job) -> Scored:
         try:
-            work = self.batcher.submit(job.prompt, job.texts)
+            work = self.batcher.submit(job.prompt, job.texts, job.begins)
         except ModelError as error:
             raise RefusedError(500, "model", str(error)) from None
         except QueueFullError as full:

@@ -17,10 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jinja2 import TemplateError
+
 from plaudit.data.cells import characters
 from plaudit.data.rankings import Text, text_key
 from plaudit.errors import PlauditError
 from plaudit.model.scorer import Scorer
+from plaudit.serve.gate import report_fault
 from plaudit.serve.metrics import Metrics
 from plaudit.serve.settings import ServiceSettings
 
@@ -64,10 +67,12 @@ class Scored:
 
 @dataclass(eq=False)
 class Work:
-    """A request on its way: completions of `prompt`; where it is None, rows laid out elsewhere."""
+    """A request on its way: completions of `prompt`; where it is None, rows laid out elsewhere,
+    which begin with `begins` where that is known."""
 
     prompt: Text | None
     texts: Sequence[Any]
+    begins: Sequence[str] | None
     costs: list[int]  # of each text with its prompt, in characters
     answer: "asyncio.Future[Scored]"
     key: str = field(init=False)
@@ -177,8 +182,11 @@ class Batcher:
         """Return once all that was taken is answered."""
         await self._idle.wait()
 
-    def submit(self, prompt: Text | None, texts: Sequence[Any]) -> Work:
-        """Take one or more completions of `prompt`, or rendered rows where it is None.
+    def submit(
+        self, prompt: Text | None, texts: Sequence[Any], begins: Sequence[str] | None = None
+    ) -> Work:
+        """Take one or more completions of `prompt`; where it is None, rendered rows, and what each
+        of them begins with where that is known.
 
         Raises `QueueFullError` when too much waits for them to be answered in time, `ModelError`
         when the service cannot score any more.
@@ -188,7 +196,7 @@ class Batcher:
         before = 0 if prompt is None else characters(prompt)
         most = self.scorer.max_length * CHARACTERS_PER_TOKEN
         costs = [max(1, min(before + characters(text), most)) for text in texts]
-        work = Work(prompt, texts, costs, self._loop.create_future())
+        work = Work(prompt, texts, begins, costs, self._loop.create_future())
         with self._changed:
             wait = self._seconds_for(self._queued_cost * self._tokens_per_character)
             full = self._queued + len(texts) > self.settings.max_queue
@@ -282,13 +290,16 @@ class Batcher:
     def _encoded(self, parts: list[Part]) -> Batch:
         together: dict[str, list[Part]] = {}
         rendered: list[list[Part]] = []
+        told: list[list[Part]] = []
         for part in parts:
             if part.work.prompt is None:
-                rendered += [[Part(part.work, i, i + 1)] for i in range(part.start, part.stop)]
+                rows = rendered if part.work.begins is None else told
+                rows += [[Part(part.work, i, i + 1)] for i in range(part.start, part.stop)]
             else:
                 together.setdefault(part.work.key, []).append(part)
         groups = self._groups(list(together.values()), self._encode)
         others = self._groups(rendered, self._encode_rendered)
+        others += self._groups(told, self._encode_told)
         tokens = sum(self.scorer.tokens(group.row) for group in groups + others)
         cost = sum(sum(part.work.costs[part.start : part.stop]) for part in parts)
         self._tokens_per_character = _mean(self._tokens_per_character, max(tokens, 1) / cost)
@@ -319,6 +330,10 @@ class Batcher:
 
     def _encode_rendered(self, together: list[list[Part]]) -> list[dict[str, Any]]:
         return self.scorer.encode_rendered([text for (part,) in together for text in part.texts])
+
+    def _encode_told(self, together: list[list[Part]]) -> list[dict[str, Any]]:
+        begins = [(part.work.begins or ())[part.start] for (part,) in together]
+        return self.scorer.encode_rendered([part.texts[0] for (part,) in together], begins)
 
     # ---- in the thread that has the model ----
 
@@ -399,10 +414,16 @@ class Batcher:
             run()
         except BaseException as error:
             self.failed = error
-            raise
+            self._loop.call_soon_threadsafe(self._idle.set)  # nothing more will be answered
+            if self.warm:  # else the server ends and says so
+                report_fault(error, self.settings.log_text)
 
 
 def _why_not(error: Exception) -> Exception:
+    if isinstance(error.__cause__, TemplateError):  # whose words have those of the messages
+        return NotScorableError(
+            "the model's chat template refuses these messages; look at their roles and order"
+        )
     if isinstance(error, PlauditError):
         return NotScorableError(str(error))
     return NotScorableError(

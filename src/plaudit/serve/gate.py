@@ -94,13 +94,15 @@ class Gate:
             headers = dict(scope["headers"])
             self._check_host(headers)
             self._check_key(scope["path"], headers)
-            await self.app(scope, self._within_limits(receive), noting)
+            # HEAD, as some health checks ask, is GET without a body, which the server leaves out.
+            asked = dict(scope) | {"method": "GET"} if scope["method"] == "HEAD" else scope
+            await self.app(asked, self._within_limits(receive), noting)
         except RefusedError as refused:
             await refused.response()(scope, receive, noting)
         except ClientDisconnect:
             status = GONE
         except Exception as error:
-            self._report(error)
+            report_fault(error, self.settings.log_text)
             if not status:
                 ours = RefusedError(500, "internal", "the service's own fault; its log says more")
                 await ours.response()(scope, receive, noting)
@@ -185,11 +187,12 @@ class Gate:
                 line += f", completions: {scope['completions']}"
             say(line)
 
-    def _report(self, error: Exception) -> None:
-        """Where it happened, without what a message may quote of a user's text."""
-        lines = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-        what = repr(error) if self.settings.log_text else type(error).__name__
-        say(f"a fault of our own: {what}\n{lines.rstrip()}")
+
+def report_fault(error: BaseException, log_text: bool) -> None:
+    """Say where it happened, without what a message may quote of a user's text."""
+    lines = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+    what = repr(error) if log_text else type(error).__name__
+    say(f"a fault of our own: {what}\n{lines.rstrip()}")
 
 
 async def read_json(request: Request) -> Any:

@@ -170,7 +170,7 @@ class Labelling:
     def state(self, window: str = "") -> dict[str, Any]:
         """How far the work is, in numbers; also tells that `window` is still there."""
         with self._lock:
-            if window:
+            if window in self._heard:  # others, of which anybody can make up many, hold nothing
                 self._hear(window)
             return {
                 "data": self._data,

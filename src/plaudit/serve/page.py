@@ -60,7 +60,7 @@ class _OneBody(_Body):
 
 class _SaveBody(_OneBody):
     ranks: list[Annotated[int, Field(ge=1, le=MOST_COMPLETIONS)]] = Field(
-        min_length=2, max_length=MOST_COMPLETIONS
+        min_length=2, max_length=MOST_COMPLETIONS, fail_fast=True
     )
 
 

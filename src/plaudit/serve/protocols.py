@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from plaudit.data.cells import BadCellError, fit, read_text
+from plaudit.data.cells import BadCellError, fit, is_messages, read_text
 from plaudit.data.rankings import Text
 from plaudit.serve.batcher import Scored
 
@@ -59,7 +59,8 @@ _MESSAGES_SCHEMA: dict[str, Any] = {
         },
     },
 }
-_TEXT_SCHEMA = {"anyOf": [{"type": "string", "minLength": 1}, _MESSAGES_SCHEMA]}
+_PROMPT_SCHEMA = {"anyOf": [{"type": "string", "minLength": 1}, _MESSAGES_SCHEMA]}
+_COMPLETION_SCHEMA = {"anyOf": [{"type": "string"}, _MESSAGES_SCHEMA]}
 
 
 def _read(name: str) -> PlainValidator:
@@ -69,24 +70,45 @@ def _read(name: str) -> PlainValidator:
         if isinstance(value, list) and len(value) > MAX_MESSAGES:
             raise PydanticCustomError("too_long", f"more than {MAX_MESSAGES} messages")
         try:
-            return read_text(value, name)
+            if name == "prompt":
+                return read_text(value, name)
+            return _read_completion(value, name)
         except BadCellError as error:
             raise PydanticCustomError("bad_text", "{reason}", {"reason": str(error)}) from error
 
     return PlainValidator(read)
 
 
-Prompt = Annotated[Any, _read("prompt"), WithJsonSchema(_TEXT_SCHEMA)]
-Completion = Annotated[Any, _read("completion"), WithJsonSchema(_TEXT_SCHEMA)]
+def _read_completion(value: Any, name: str) -> Any:
+    """`read_text`, but that the last that is said may be blank: a policy sometimes writes nothing,
+    and that too has its reward."""
+    if _is_blank(value):
+        return str(value)
+    if is_messages(value) and _is_blank(value[-1]["content"]):
+        before = read_text(value[:-1], name) if value[1:] else []
+        # With a content in its place, for whatever else the message has to be read as ever.
+        last: Any = read_text([value[-1] | {"content": "."}], name)
+        return [*before, last[0] | {"content": value[-1]["content"]}]
+    return read_text(value, name)
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and (not value or value.isspace())
+
+
+Prompt = Annotated[Any, _read("prompt"), WithJsonSchema(_PROMPT_SCHEMA)]
+Completion = Annotated[Any, _read("completion"), WithJsonSchema(_COMPLETION_SCHEMA)]
 Messages = Annotated[Any, _read("messages"), WithJsonSchema(_MESSAGES_SCHEMA)]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be scored: completions of a prompt; where it is None, rows laid out elsewhere."""
+    """What is to be scored: completions of a prompt; where it is None, rows laid out elsewhere, and
+    in `begins`, where that is told, the prompt that each of them begins with."""
 
     prompt: Text | None
     texts: Sequence[Any]
+    begins: Sequence[str] | None = None
 
 
 def job_of(prompt: Text, completions: Sequence[Text]) -> Job:
@@ -257,16 +279,29 @@ Rows = Annotated[
 
 
 class GetRewardRequest(_Theirs):
-    """OpenRLHF's: `query` has whole rows, prompt and completion as its policy wrote them. `prompts`
-    and `labels`, which it sends too, are not looked at."""
+    """OpenRLHF's: `query` has whole rows, prompt and completion as its policy wrote them, `prompts`
+    what each begins with. `labels`, which it sends too, are not looked at."""
 
     texts_field: ClassVar[str] = "query"
 
     query: Rows
+    prompts: Annotated[list[str], BeforeValidator(_listed)] | None = Field(
+        default=None,
+        description="Where they are given, row and prompt are taken apart and laid out as in "
+        "training, unless the prompt was laid out by a chat template already.",
+    )
+
+    @model_validator(mode="after")
+    def _one_prompt_for_each(self) -> "GetRewardRequest":
+        if self.prompts and len(self.prompts) != len(self.query):
+            raise PydanticCustomError(
+                "fields", "query and prompts are of different length: give each row its prompt"
+            )
+        return self
 
     def job(self) -> Job:
         """What is to be scored."""
-        return Job(None, self.query)
+        return Job(None, self.query, self.prompts or None)
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `GetRewardResponse`."""
@@ -288,7 +323,7 @@ class GetRewardResponse(BaseModel):
 # ---- rerank, as Jina, Cohere and vLLM have it ----
 
 
-def _read_document(value: Any) -> str:
+def _read_document(value: Any, blank: bool = True) -> str:
     """A string; of Jina's and Cohere's documents the `text`, of vLLM's the parts in `content`."""
     if isinstance(value, dict):
         value = value.get("text", value.get("content"))
@@ -297,23 +332,25 @@ def _read_document(value: Any) -> str:
         if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in parts):
             raise PydanticCustomError("bad_text", "the document has a part that is not text")
         value = "".join(part["text"] for part in parts)
+    if blank and _is_blank(value):
+        return str(value)
     try:
-        return str(read_text(value, "document"))
+        return str(read_text(value, "document" if blank else "query"))
     except BadCellError as error:
         raise PydanticCustomError("bad_text", "{reason}", {"reason": str(error)}) from error
 
 
-_DOCUMENT_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {
-            "type": "object",
-            "required": ["text"],
-            "properties": {"text": {"type": "string", "minLength": 1}},
-        },
-    ]
-}
-Document = Annotated[Any, PlainValidator(_read_document), WithJsonSchema(_DOCUMENT_SCHEMA)]
+def _document_schema(text: dict[str, Any]) -> WithJsonSchema:
+    keyed = {"type": "object", "required": ["text"], "properties": {"text": text}}
+    return WithJsonSchema({"anyOf": [text, keyed]})
+
+
+Document = Annotated[Any, PlainValidator(_read_document), _document_schema({"type": "string"})]
+Query = Annotated[
+    Any,
+    PlainValidator(lambda value: _read_document(value, blank=False)),
+    _document_schema({"type": "string", "minLength": 1}),
+]
 
 
 class RerankRequest(_Theirs):
@@ -321,7 +358,7 @@ class RerankRequest(_Theirs):
 
     texts_field: ClassVar[str] = "documents"
 
-    query: Document
+    query: Query
     documents: Annotated[list[Document], BeforeValidator(_listed), Field(min_length=1)]
     top_n: int | None = Field(default=None, ge=0, description="How many to answer; 0: all.")
     return_documents: bool | None = None

@@ -6,6 +6,7 @@ a second one ends it at once.
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -24,6 +25,10 @@ from plaudit.serve.settings import ServiceSettings
 
 # How a machine calls itself.
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
+# Bytes before a request's body: its line and headers.
+MAX_HEAD = 64 * 1024
+# Seconds at the end beyond those of a body, for the last answers to be read.
+READING = 2.0
 # What a shell expects of a program that was interrupted.
 INTERRUPTED = 130
 
@@ -59,6 +64,8 @@ def serve(
         say("anybody who reaches this address can use the service: set keys with --keys FILE")
     scorer.warn_if_untrained()
     app = build_app(scorer, settings, labelling)
+    # Its warnings say no more than that somebody sent what is no HTTP, as often as they do.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -66,6 +73,7 @@ def serve(
         server_header=False,
         timeout_keep_alive=round(settings.keep_alive),
         limit_concurrency=settings.max_connections,
+        http=bounded_http(),
         ws="none",
         lifespan="on",
     )
@@ -102,6 +110,11 @@ class _Server(uvicorn.Server):
     async def _drain(self) -> None:
         await self.service.batcher.drained()
         self.should_exit = True
+        # By then every body has come or was given up: who is left does not read the answer.
+        await asyncio.sleep(self.service.settings.body_timeout + READING)
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
     def _stop(self) -> None:
         if self.service.draining:
@@ -121,6 +134,37 @@ class _Server(uvicorn.Server):
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+
+
+def bounded_http() -> Any:
+    """The protocol of connections: httptools', which has no bound for the head of a request, with
+    one; h11's, which has, where there is no httptools."""
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:
+        return "h11"
+
+    class Bounded(HttpToolsProtocol):
+        head = 0  # bytes so far of one that is not complete
+        in_body = False
+        moved = False  # whether a head or a body was completed by what came last
+
+        def on_headers_complete(self) -> None:
+            self.in_body = self.moved = True
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self.in_body, self.moved = False, True
+            super().on_message_complete()
+
+        def data_received(self, data: bytes) -> None:
+            self.moved = False
+            super().data_received(data)
+            self.head = 0 if self.in_body or self.moved else self.head + len(data)
+            if self.head > MAX_HEAD and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too large.")
+
+    return Bounded
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ command line, where every process on the machine could read them.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -97,7 +98,7 @@ def read_keys(path: str | Path | None = None) -> tuple[str, ...]:
     found = os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()
     if path is not None:
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
             raise PlauditError(f"{path}: {reason}; it is to hold API keys, one a line") from error
@@ -109,4 +110,5 @@ def read_keys(path: str | Path | None = None) -> tuple[str, ...]:
 
 
 def _without_comments(lines: Iterable[str]) -> Iterable[str]:
-    return (line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    bare = (re.split(r"(?:^|\s)#", line)[0].strip() for line in lines)
+    return (line for line in bare if line)
