@@ -391,7 +391,7 @@ def test_a_resumed_output_is_made_of_the_same_data_with_the_same_model(
 
 
 def assert_same_rows(one, other):
-    """The same rows in the same order; rewards within rounding, which the count of threads moves."""
+    """The same rows in the same order; rewards up to rounding: threads have a say in it."""
     ours, theirs = read_rows(one), read_rows(other)
     rewards = ("reward", "rewards", "reward_chosen", "reward_rejected")
     for row, same in zip(ours, theirs, strict=True):
