@@ -670,6 +670,23 @@ def test_cards_are_ordered_with_the_mouse(opened, labelling):
     )
 
 
+def test_long_cards_are_dragged_past_each_other(opened, labelling):
+    long = [f"{name} " + "line\n" * lines for name, lines in zip("abc", (40, 10, 60), strict=True)]
+    service, _ = labelling([{"prompt": "q", "completions": long}])
+    page = opened(service + "/label")
+    ready(page)
+    *_, last = order(page)
+    grip = page.locator(".card").nth(2).locator(".badge")
+    grip.scroll_into_view_if_needed()
+    start = grip.bounding_box()
+    page.mouse.move(start["x"] + 5, start["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(start["x"] + 5, 8, steps=6)  # to the window's edge, which scrolls up
+    expect(page.locator(".card .text").nth(0)).to_have_text(last)
+    page.mouse.up()
+    assert order(page)[0] == last
+
+
 def test_cards_are_ordered_with_a_finger(opened, labelling):
     service, _ = labelling(rows())
     page = opened(service + "/label", viewport=PHONE, has_touch=True)

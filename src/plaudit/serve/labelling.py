@@ -266,8 +266,13 @@ class Labelling:
             )
             label = next(mine, None)
             if label is None:
-                whose = "All labels are those of other windows" if self._labels else "No label yet"
-                raise LabelError("conflict", f"{whose}: there is nothing to take back.")
+                if not self._labels:
+                    raise LabelError("conflict", "No label yet: there is nothing to take back.")
+                raise LabelError(
+                    "conflict",
+                    "All labels are those of other windows. What a window has saved can be taken "
+                    "back elsewhere once it has been silent for ten minutes.",
+                )
             self._write([one for one in self._labels if one is not label])
             self._saved_by.pop(label.item.id, None)
             self._taken_back[label.item.id] = (next(self._when), label.ranks)

@@ -289,6 +289,7 @@ function startDrag(event, card) {
   const grabbed = event.clientY - card.element.getBoundingClientRect().top;
   let y = event.clientY, frame = 0;
   card.element.classList.add("dragged");
+  document.body.classList.add("dragging"); // cards show their first lines: long ones would leave no room
 
   const follow = () => {
     const edge = 70;
@@ -329,7 +330,9 @@ function startDrag(event, card) {
       redraw();
     }
     card.element.classList.remove("dragged");
+    document.body.classList.remove("dragging");
     card.element.style.removeProperty("transform");
+    card.element.scrollIntoView({ block: "nearest" });
     for (const [type, listener] of listeners) document.removeEventListener(type, listener, true);
   };
   const escape = (pressed) => {
