@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from plaudit.errors import PlauditError
     from plaudit.evaluation.evaluate import Evaluation, evaluate
     from plaudit.model.ensemble import Ensemble
-    from plaudit.model.normalisation import normalise
     from plaudit.model.reward_model import RewardModel
     from plaudit.rlhf import reward_func
     from plaudit.sampling.best_of_n import Generation, generate
     from plaudit.sampling.comparing import compare
     from plaudit.sampling.policy import Policy
+    from plaudit.scoring.normalise import normalise
     from plaudit.scoring.score import score_file
     from plaudit.training.run import Run, train
 
@@ -37,7 +37,7 @@ _HOME = {
     "evaluate": "plaudit.evaluation.evaluate",
     "generate": "plaudit.sampling.best_of_n",
     "load_rankings": "plaudit.data.readers",
-    "normalise": "plaudit.model.normalisation",
+    "normalise": "plaudit.scoring.normalise",
     "reward_func": "plaudit.rlhf",
     "score_file": "plaudit.scoring.score",
     "train": "plaudit.training.run",

@@ -216,7 +216,7 @@ def score(options: argparse.Namespace) -> None:
 
 def normalise(options: argparse.Namespace) -> None:
     """Fit a normalisation, and say what it is."""
-    from plaudit.model.normalisation import normalise
+    from plaudit.scoring.normalise import normalise
 
     found = normalise(
         options.model,

@@ -14,8 +14,9 @@ from plaudit.data.readers import load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.evaluate import evaluate, rewards_of
 from plaudit.model.export import export
-from plaudit.model.normalisation import Normalisation, normalise
+from plaudit.model.normalisation import Normalisation
 from plaudit.model.reward_model import RewardModel
+from plaudit.scoring.normalise import normalise
 from plaudit.training.setup import load_base
 
 PROMPT, TEXTS = "What is two plus two?", ["four", "Two plus two is four.", "no", "fox fox"]

@@ -7,27 +7,10 @@ they are, so that whatever reads them without plaudit gets the rewards they were
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from plaudit.console import progress, say
-from plaudit.data.rankings import Rejected, Text
-from plaudit.data.rows import find_sources, place
-from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
-from plaudit.files import read_json, write_json, writing
-
-if TYPE_CHECKING:
-    from plaudit.model.reward_model import Dtype
-
-# A standard deviation that is no more than so much of the mean is rounding.
-ROUNDING = 1e-6
-NOTE = "With plaudit its rewards are normalised: "
 
 
 @dataclass(frozen=True)
@@ -68,97 +51,3 @@ class Normalisation:
             f"(reward {-self.mean:+.6g}) / {self.std:.6g}, measured on {self.completions:,} "
             f"completions of {', '.join(self.data)}"
         )
-
-
-def normalise(
-    model: str | Path,
-    data: str | Path | Sequence[str | Path],
-    *,
-    columns: Mapping[str, str] | None = None,
-    overwrite: bool = False,
-    dtype: "Dtype" = "auto",
-) -> Normalisation:
-    """Measure a model's rewards of the completions of `data`, and store how to normalise them.
-
-    The two numbers go into the model folder's config.json (and a line of its README.md, where there
-    is one); the weights are not touched. `RewardModel.load` applies them from then on.
-
-    Args:
-        model: a run folder or a model folder.
-        data: files, folders, globs or a data set on the hub, with whatever can be scored: prompts
-            with completions, rankings, pairs. Completions like those that are to be compared.
-        columns: our name of a column → the one in the data, where it is not recognised.
-        overwrite: replace what an earlier call stored.
-        dtype: what matrix products run in; see `RewardModel.load`.
-
-    Raises:
-        PlauditError: when the model is in no folder or its head is new, when it is normalised
-            already, when the data cannot be read, or when its rewards are all the same.
-
-    >>> normalise("runs/first", "answers_ranked.csv")  # doctest: +SKIP
-    Normalisation(mean=0.42, std=1.37, completions=800, data=['answers_ranked.csv'])
-    """
-    from plaudit.model.reward_model import CONFIG_KEY, RewardModel, stored_settings
-
-    folder = Path(model)
-    folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder
-    file = folder / "config.json"
-    if folder.exists() and not file.is_file() and not (folder / "config.yaml").is_file():
-        raise PlauditError(
-            f"{model}: normalisation is kept in a model folder; normalise the folder, then export"
-        )
-    if not folder.exists():
-        raise PlauditError(f"{model}: there is no such folder, and normalisation is kept in one")
-    scorer = RewardModel.load(folder, normalised=False, dtype=dtype)
-    if scorer.new_head:
-        raise PlauditError(f"{model}: has no trained reward head; train it first")
-    config = read_json(file)
-    stored = stored_settings(scorer.encoding, scorer.pooling) | (config.get(CONFIG_KEY) or {})
-    if "normalisation" in stored and not overwrite:
-        raise PlauditError(f"{model}: is normalised already; --overwrite does it anew")
-
-    sources = find_sources(data, None, True)
-    scored = scorer.score_all(_texts([Tasks(source, columns or {}) for source in sources]))
-    rewards = np.array([r for some in progress(scored, "scoring") for r in some])
-    scorer.report_truncation()
-    if not np.isfinite(rewards).all():
-        raise PlauditError(f"{model}: a reward is not a finite number; was it trained to the end?")
-    if not len(rewards) or rewards.std() <= ROUNDING * max(1.0, abs(rewards.mean())):
-        raise PlauditError(
-            f"{sources[0].name}: the rewards of its {len(rewards):,} completions are all the same, "
-            "so they have no unit; give data with different completions"
-        )
-    names = [source.name.rstrip("/").split("/")[-1] for source in sources]
-    fitted = Normalisation(float(rewards.mean()), float(rewards.std()), len(rewards), names)
-    _note(folder / "README.md", fitted)
-    config[CONFIG_KEY] = stored | {"normalisation": asdict(fitted)}
-    write_json(file, config)
-    return fitted
-
-
-def _texts(every: Sequence[Tasks]) -> Iterator[tuple[Text, list[Text]]]:
-    """Prompts with completions; rows without are left out, and counted."""
-    left_out = 0
-    for task in chain.from_iterable(every):
-        if isinstance(task, Rejected):
-            left_out += 1
-            if left_out == 1:
-                say(f"{place(task.file, task.line)}: {task.reason}: left out")
-        else:
-            yield task.prompt, task.completions
-    if left_out > 1:
-        say(f"{left_out:,} rows that cannot be scored are left out")
-
-
-def _note(card: Path, fitted: Normalisation) -> None:
-    """Say on the model's card, where there is one, what its rewards are with and without us."""
-    if not card.is_file():
-        return
-    text = card.read_text(encoding="utf-8")
-    kept = [line for line in text.splitlines() if not line.startswith(NOTE)]
-    line = (
-        f"{NOTE}{fitted}. The weights are as they were: transformers alone gives the reward before "
-        "that, and σ(r_a − r_b) is of that one."
-    )
-    with writing(card) as file:
-        file.write("\n".join(kept).rstrip("\n") + f"\n\n{line}\n")
