@@ -179,7 +179,10 @@ class Encoding:
             return None
         if self.template == "chat" and prompt.rstrip().endswith(self._chat_frame.opening):
             return None
-        return prompt, [self._without_ending(text[len(prompt) :])]
+        completion = self._without_ending(text[len(prompt) :])
+        if self.template == "plain" and self.kind == "decoder" and self.separator:
+            prompt = prompt.removesuffix(self.separator)  # which encoding puts there again
+        return prompt, [completion]
 
     def _whole_row(self, text: str) -> dict[str, Any]:
         tokenizer = self.tokenizer
