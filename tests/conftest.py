@@ -5,6 +5,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import shutil
+
 import pytest
 import transformers
 from hypothesis import settings
@@ -45,3 +47,18 @@ def reward_model(base):
         return made[name, pooling]
 
     return get
+
+
+@pytest.fixture(scope="module")  # as long as it is open, no test may run an event loop
+def browser():
+    """The Chromium that is installed; where there is none, tests in a browser are skipped."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("there is no Chromium to open pages in")
+    with playwright.sync_playwright() as started:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = started.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()

@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import pytest
 from plaudit import Policy, RewardModel, train
 from plaudit.cli import main
 from plaudit.data.sample import write_sample
+from running import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDES = ("bulk", "serving", "labelling", "best-of-n", "over-optimisation", "rlhf")
@@ -130,9 +130,3 @@ def services():
         for process in running:
             process.kill()
             process.wait()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -4,8 +4,6 @@ import asyncio
 import importlib.util
 import json
 import sys
-import threading
-import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,12 +12,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import uvicorn
 
 from plaudit import Policy, RewardModel
 from plaudit.data.sample import sample_rankings
 from plaudit.serve.app import build_app
 from plaudit.serve.settings import ServiceSettings
+from running import inside
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUESTION = "What is two plus two?"
@@ -91,28 +89,9 @@ def test_too_few_prompts_are_said(tmp_path, capsys, reward_model):
 
 @contextmanager
 def serving(model, delay=0.0, **settings):
-    """The service on a free port; with `delay`, it answers only after a while."""
-    config = uvicorn.Config(
-        build_app(model, ServiceSettings(**settings)), port=0, log_level="warning"
-    )
-    listening = config.bind_socket()
-    server = uvicorn.Server(config)
-
-    def run():
-        time.sleep(delay)
-        server.run(sockets=[listening])
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        while not server.started and not delay:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        while not server.started:
-            time.sleep(0.01)
-        server.should_exit = True
-        thread.join()
+    """The address of a service; with `delay`, it answers only after a while."""
+    with inside(build_app(model, ServiceSettings(**settings)), delay) as client:
+        yield str(client.base_url)
 
 
 def ask_as_verl(url, question, answer, **extra):

@@ -4,7 +4,6 @@ The browser tests open it in a real headless Chromium.
 """
 
 import re
-import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -173,20 +172,6 @@ def test_messages_are_shown_in_turn_with_nothing_left_out():
 
 
 # ---- in a browser ----
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("there is no Chromium to open the report in")
-    with playwright.sync_playwright() as started:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = started.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -9,18 +9,9 @@ from scipy.stats import pearsonr
 
 from plaudit.errors import PlauditError
 from plaudit.sampling.comparing import Comparison, compare, format_comparison
-from plaudit.sampling.policy import Policy
 
 PROMPTS = ["Is it so?", "What is two plus two? " * 3, "dog", "The quick brown fox", "0 1 2 3"]
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "dog"}]
-
-
-@pytest.fixture(scope="module")
-def policy(base):
-    loaded = {
-        name: Policy.load(base(name), device="cpu", dtype="float32") for name in ("gpt2", "qwen2")
-    }
-    return loaded.__getitem__
 
 
 def test_the_best_is_marked_and_everything_is_written(policy, reward_model, tmp_path, capsys):

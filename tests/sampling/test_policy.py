@@ -13,15 +13,6 @@ PROMPTS = ["Is it so?", "What is two plus two? " * 3, "dog", "The quick brown fo
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "dog"}]
 
 
-@pytest.fixture(scope="module")
-def policy(base):
-    """Two that differ in most: no chat template and no pad token against both."""
-    loaded = {
-        name: Policy.load(base(name), device="cpu", dtype="float32") for name in ("gpt2", "qwen2")
-    }
-    return loaded.__getitem__
-
-
 def sampled(policy, prompts=PROMPTS, **options):
     return list(policy.sample(prompts, **{"n": 3, "max_new_tokens": 8, **options}))
 

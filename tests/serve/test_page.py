@@ -6,7 +6,6 @@ are the model's own rewards, and what is dragged into order is what stands in th
 
 import json
 import re
-import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -186,20 +185,6 @@ def test_labels_are_written_by_post_of_json_alone(http, labelling):
 
 
 # ---- in a browser ----
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("there is no Chromium to open the pages in")
-    with playwright.sync_playwright() as started:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = started.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

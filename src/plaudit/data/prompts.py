@@ -12,7 +12,7 @@ from typing import Any
 from plaudit.console import say
 from plaudit.data.cells import BadCellError, read_text, shown
 from plaudit.data.rankings import Rejected, Text, text_key
-from plaudit.data.readers import columns_of
+from plaudit.data.readers import columns_of, no_column
 from plaudit.data.rows import Source, find_sources, place
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
@@ -125,10 +125,7 @@ def _lines(path: str | Path) -> Iterator[Prompt]:
 def _table(source: Source, columns: Mapping[str, str]) -> Iterator[Prompt | Rejected]:
     found, names, _ = columns_of(source, columns)
     if "prompt" not in found:
-        raise PlauditError(
-            f"{source.name}: no column for the prompt; found: {', '.join(names[:20])}. "
-            "Say which it is with --columns prompt=NAME"
-        )
+        raise no_column(source, "prompt", names)
     for row in source.rows():
         if row.values is None:
             yield Rejected(row.file, row.line, row.problem or "cannot be read", shown(row.raw))

@@ -425,6 +425,14 @@ def _plain(name: str) -> str:
     return name.strip().lower().removeprefix("\ufeff")
 
 
+def no_column(source: Source, ours: str, names: list[str]) -> PlauditError:
+    """What to raise where a column is needed and none of `names` is recognised as it."""
+    return PlauditError(
+        f"{source.name}: no column for the {ours}; found: {_shown(names)}. "
+        f"Say which it is with --columns {ours}=NAME"
+    )
+
+
 def _shown(names: list[str]) -> str:
     """Names of columns on one line of bearable length, even when they are no names at all."""
     short = [" ".join(name.split())[:40] for name in names[:20]]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from plaudit.data.cells import BadCellError, fit, implicit_prompt, read_list, read_text, shown
 from plaudit.data.rankings import Rejected, Text
-from plaudit.data.readers import columns_of
+from plaudit.data.readers import columns_of, no_column
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 
@@ -50,6 +50,31 @@ class Task(NamedTuple):
         return {**values, **dict(zip(REWARDS_OF[self.kind], rewards, strict=True))}
 
 
+def columns_to_score(source: Source, mapped: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Our name → its name of the columns of a source, and all names it has.
+
+    Raises `PlauditError` where there is nothing in them that could be scored.
+    """
+    found, names, _ = columns_of(source, mapped)
+    if not _kinds(found):
+        raise no_column(source, "completion" if "prompt" in found else "prompt", names)
+    return found, names
+
+
+def _kinds(found: Mapping[str, str]) -> list[str]:
+    """The kinds of rows that such columns can hold."""
+    prompt = "prompt" in found
+    return [
+        kind
+        for kind, can in (
+            ("pair", "chosen" in found and "rejected" in found),
+            ("many", prompt and "completions" in found),
+            ("one", prompt and "completion" in found),
+        )
+        if can
+    ]
+
+
 @dataclass
 class Tasks:
     """How the rows of a source are understood.
@@ -65,15 +90,9 @@ class Tasks:
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.found, names, _ = columns_of(self.source, self.mapped)
+        self.found, names = columns_to_score(self.source, self.mapped)
         self.names = frozenset(names)
         self._late: dict[tuple[str, ...], dict[str, str]] = {}
-        if not self.kinds:
-            missing = "prompt" if "prompt" not in self.found else "completion"
-            raise PlauditError(
-                f"{self.source.name}: no column for the {missing}; found: "
-                f"{', '.join(names[:20])}. Say which it is with --columns {missing}=NAME"
-            )
         stated = self.source.columns()
         if twice := [name for name in stated if stated.count(name) > 1]:
             raise PlauditError(
@@ -89,16 +108,7 @@ class Tasks:
     @property
     def kinds(self) -> list[str]:
         """The kinds of rows that its columns can hold."""
-        prompt = "prompt" in self.found
-        return [
-            kind
-            for kind, can in (
-                ("pair", "chosen" in self.found and "rejected" in self.found),
-                ("many", prompt and "completions" in self.found),
-                ("one", prompt and "completion" in self.found),
-            )
-            if can
-        ]
+        return _kinds(self.found)
 
     def __iter__(self) -> Iterator[Task | Rejected]:
         return map(self.of, self.source.rows())

@@ -18,6 +18,9 @@ from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from scipy.special import expit
+
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import excerpt
 from plaudit.data.rankings import Text, dense_ranks
@@ -57,13 +60,9 @@ def unsureness(rewards: Sequence[float], scale: float = 1.0) -> float:
     >>> round(unsureness([2.0, -2.0]), 4)
     0.0177
     """
-    variances = []
-    for i, a in enumerate(rewards):
-        for b in rewards[i + 1 :]:
-            # p(1 − p) is even in the difference; of this form nothing overflows.
-            odds = math.exp(-abs(scale * (a - b)))
-            variances.append(odds / (1 + odds) ** 2)
-    return math.fsum(variances) / len(variances)
+    pairs = np.array(list(itertools.combinations(rewards, 2)))
+    margins = scale * (pairs[:, 0] - pairs[:, 1])
+    return float(np.mean(expit(margins) * expit(-margins)))
 
 
 class Labelling:

@@ -5,13 +5,13 @@ a word. Those of other programs ignore what they have no use for, since clients 
 read as `plaudit score` reads them, so that a reward is the same here and there.
 """
 
-import math
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from scipy.special import expit, softmax
 
 from plaudit.data.cells import BadCellError, fit, is_messages, read_text
 from plaudit.data.rankings import Text
@@ -183,12 +184,13 @@ class ScoreRequest(_Ours):
             return {"reward": rewards[0], "truncated": scored.truncated[0]}
         reply: dict[str, Any] = {
             "rewards": rewards,
-            "probabilities": probabilities(rewards, scale),
+            "probabilities": softmax(scale * np.array(rewards)).tolist(),
             "truncated": scored.truncated,
         }
         wanted = self.preference
         if wanted or (wanted is None and len(rewards) <= PREFERENCE_UP_TO):
-            reply["preference"] = [[sigmoid(scale * (a - b)) for b in rewards] for a in rewards]
+            each = scale * np.array(rewards)
+            reply["preference"] = expit(each[:, None] - each).tolist()
         return reply
 
 
@@ -227,7 +229,7 @@ class RankRequest(_Ours):
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `RankResponse`."""
         rewards = scored.rewards
-        chances = probabilities(rewards, scale)
+        chances = softmax(scale * np.array(rewards)).tolist()
         ranking: list[dict[str, Any]] = []
         for place, index in enumerate(best_first(rewards), start=1):
             tie = bool(ranking) and ranking[-1]["reward"] == rewards[index]
@@ -374,7 +376,7 @@ class RerankRequest(_Theirs):
             reward = scored.rewards[index]
             result: dict[str, Any] = {
                 "index": index,
-                "relevance_score": sigmoid(scale * reward),
+                "relevance_score": float(expit(scale * reward)),
                 "reward": reward,
             }
             if self.return_documents is not False:
@@ -455,7 +457,7 @@ class ClassifyRequest(_Theirs):
                 {
                     "index": index,
                     "label": "LABEL_0",
-                    "probs": [reward if raw else sigmoid(scale * reward)],
+                    "probs": [reward if raw else float(expit(scale * reward))],
                     "num_classes": 1,
                 }
                 for index, reward in enumerate(scored.rewards)
@@ -491,31 +493,7 @@ class ClassifyResponse(BaseModel):
 Request = ScoreRequest | RankRequest | GetRewardRequest | RerankRequest | ClassifyRequest
 
 
-# ---- the numbers ----
-
-
-def sigmoid(x: float) -> float:
-    """1 / (1 + exp(−x)), without overflow.
-
-    >>> sigmoid(0.0), sigmoid(-1000.0)
-    (0.5, 0.0)
-    """
-    if x >= 0:
-        return 1.0 / (1.0 + math.exp(-x))
-    power = math.exp(x)
-    return power / (1.0 + power)
-
-
-def probabilities(rewards: Sequence[float], scale: float) -> list[float]:
-    """The probability of each being the best of all: softmax of scale · reward (Plackett–Luce).
-
-    >>> probabilities([1.0, 1.0], 1.0)
-    [0.5, 0.5]
-    """
-    best = max(rewards)
-    powers = [math.exp(scale * (reward - best)) for reward in rewards]
-    total = sum(powers)
-    return [power / total for power in powers]
+# ---- what they share ----
 
 
 def best_first(rewards: Sequence[float]) -> list[int]:

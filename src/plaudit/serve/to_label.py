@@ -23,8 +23,8 @@ from plaudit.data.cells import (
     read_text,
 )
 from plaudit.data.rankings import Ranking, Text, text_key
-from plaudit.data.readers import columns_of
 from plaudit.data.rows import Row, Source, place
+from plaudit.data.tasks import columns_to_score
 from plaudit.errors import PlauditError
 
 UNWRITABLE = "a ranked CSV cannot hold the text unchanged"
@@ -79,7 +79,7 @@ def read_items(sources: Sequence[Source], columns: Mapping[str, str] | None = No
 
     groups: dict[str, _Group] = {}
     for source in sources:
-        found = _what_to_label(source, columns or {})
+        found, _ = columns_to_score(source, columns or {})
         for row in progress(source.rows(), f"reading {source.name}"):
             try:
                 prompt, given = _texts(row, found, source.all_text)
@@ -146,19 +146,6 @@ class _Group:
 
     prompts: list[Text] = field(default_factory=list)
     given: list[_Given] = field(default_factory=list)
-
-
-def _what_to_label(source: Source, mapped: Mapping[str, str]) -> dict[str, str]:
-    """Our name → its name of the columns; raises where there is nothing to label in them."""
-    found, names, _ = columns_of(source, mapped)
-    pair = "chosen" in found and "rejected" in found
-    if not pair and ("prompt" not in found or not {"completion", "completions"} & set(found)):
-        missing = "prompt" if "prompt" not in found else "completion"
-        raise PlauditError(
-            f"{source.name}: no column for the {missing}; found: {', '.join(names[:20])}. "
-            f"Say which it is with --columns {missing}=NAME"
-        )
-    return found
 
 
 def _texts(

@@ -49,21 +49,32 @@ def talk(process):
 
 
 @contextmanager
-def inside(app):
-    """An app on a port, served by a thread of this process; gives a client of it."""
+def inside(app, delay=0.0):
+    """An app on a port, served by a thread of this process; gives a client of it.
+
+    With `delay` the client is there at once, and the app answers only after so many seconds.
+    """
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, http=bounded_http())
     )
-    thread = threading.Thread(target=server.run, args=([listening],))
+
+    def run():
+        time.sleep(delay)
+        server.run(sockets=[listening])
+
+    thread = threading.Thread(target=run)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
         with httpx.Client(base_url=url, timeout=60) as client:
-            until_ready(client)
+            if not delay:
+                until_ready(client)
             yield client
     finally:
+        while thread.is_alive() and not server.started:  # before, it would not hear
+            time.sleep(0.01)
         server.should_exit = True
         thread.join()
 
