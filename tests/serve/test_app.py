@@ -12,9 +12,9 @@ import time
 
 import httpx
 import pytest
-import running
 from fastapi.testclient import TestClient
 
+import running
 import tiny
 from plaudit.errors import PlauditError
 from plaudit.model.ensemble import Ensemble

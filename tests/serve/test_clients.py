@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import cohere
 import openai
 import pytest
-import running
 from pydantic import BaseModel, ConfigDict, Field
 
+import running
 from plaudit.serve.app import build_app
 from plaudit.serve.settings import ServiceSettings
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-import running
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
+import running
 from plaudit.serve.app import PROTOCOLS, build_app
 from plaudit.serve.settings import ServiceSettings
 
