@@ -177,7 +177,8 @@ def test_attention_in_blocks_is_attention_by_parts(name, pooling, data, both):
 
     def under_a_mask(query, key, value, segments, *, causal, window, scale, dropout):
         total = query.shape[2]
-        sees = segments.block_mask(causal, window, query.device).mask_mod
+        blocks = segments.block_mask(causal, window, query.device)
+        sees = blocks.mask(causal, window).mask_mod
         places = torch.arange(total)
         mask = sees(None, None, places[:, None], places[None])
         return torch.nn.functional.scaled_dot_product_attention(

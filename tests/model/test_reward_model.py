@@ -83,6 +83,75 @@ def raised(match):
     return pytest.raises(PlauditError, match=re.compile(rf"\A[^\n]*{match}[^\n]*\Z"))
 
 
+# ---- equal texts, and memory that is not enough ----
+
+
+@every_model
+def test_equal_texts_have_equal_rewards_to_the_last_bit(reward_model, name, pooling):
+    model = reward_model(name, pooling)
+    asked = [
+        ("What is it?", ["a fox", "a much longer answer, " * 3, "a fox", "no", "a fox"]),
+        ("And that?", ["a dog", "a dog"]),
+        ("What is it?", ["no", "a fox"]),
+    ]
+    first, second, third = (rewards for rewards in model.score_all(asked))
+    assert first[0] == first[2] == first[4] == third[1]
+    assert second[0] == second[1]
+    assert first[3] == third[0]
+
+
+def counting(model, monkeypatch, fits=None):
+    """Rows of each forward pass; with `fits`, a pass of more tokens runs out of memory."""
+    passes, forward = [], model.model.forward
+
+    def counted(input_ids, **inputs):
+        if fits is not None and input_ids.numel() > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB.")
+        passes.append(input_ids.numel())
+        return forward(input_ids=input_ids, **inputs)
+
+    monkeypatch.setattr(model.model, "forward", counted)
+    return passes
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_each_distinct_row_is_computed_once(name, reward_model, monkeypatch):
+    model = reward_model(name)
+    passes = counting(model, monkeypatch)
+    once = list(model.score_all([("What?", ["a fox", "a dog it is"])]))
+    alone = sum(passes)
+    passes.clear()
+    often = list(model.score_all([("What?", ["a fox", "a dog it is"] * 20)]))
+    assert sum(passes) == alone
+    assert often == [once[0] * 20]
+
+
+@pytest.mark.parametrize("name", ["llama", "deberta-v2"])
+def test_what_does_not_fit_into_memory_is_scored_in_halves(name, reward_model, monkeypatch, capsys):
+    model = replace(reward_model(name))
+    prompts = [(f"Number {n}?", ["yes " * (n % 7 + 1), "no", "it is a fox"]) for n in range(12)]
+    whole = list(model.score_all(prompts))
+    passes = counting(model, monkeypatch, fits=150)
+    for ours, theirs in zip(model.score_all(prompts), whole, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    assert max(passes) <= 150
+    assert "out of memory on the cpu device: from now on at most" in capsys.readouterr().err
+    assert model.max_tokens_per_batch <= 300
+    before = model.max_tokens_per_batch
+    list(model.score_all(prompts))
+    assert model.max_tokens_per_batch == before
+    assert "memory" not in capsys.readouterr().err
+
+
+def test_a_row_that_alone_does_not_fit_into_memory_is_an_error_that_says_what_to_do(
+    reward_model, monkeypatch
+):
+    model = replace(reward_model("llama"))
+    counting(model, monkeypatch, fits=10)
+    with raised("too little memory to score .* tokens: load the model with a smaller max_len"):
+        list(model.score_all([("What?", ["it is the quick brown fox", "no"])]))
+
+
 # ---- a reward depends on its own tokens alone ----
 
 

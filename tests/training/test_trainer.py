@@ -12,11 +12,12 @@ from trl import RewardConfig, RewardTrainer
 
 from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
+from plaudit.errors import PlauditError
 from plaudit.model.reward_model import RewardModel
 from plaudit.training.losses import LOSSES
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer
-from plaudit.training.trainer import RunLog, last_checkpoint, read_log
+from plaudit.training.trainer import RankingTrainer, RunLog, last_checkpoint, read_log
 
 TEXT = "fox dog answer reward better worse two plus four user talk lazy quick"
 WORDS = TEXT.split()
@@ -118,6 +119,61 @@ def test_how_a_step_is_divided_does_not_change_it(bases, tmp_path):
     parts = trained(bases["llama"], tmp_path / "b", data, max_tokens_per_batch=60, **options)
     assert parts[2] == pytest.approx(whole[2], abs=1e-5)
     assert torch.allclose(weights(parts[1]), weights(whole[1]), atol=1e-5)
+
+
+def out_of_memory_above(tokens, monkeypatch, sizes):
+    """Have every forward pass of more tokens fail midway, its gradients half made; `sizes` gets
+    those that succeeded."""
+    compute = RankingTrainer.compute_loss
+
+    def limited(self, model, inputs, *args, **options):
+        if inputs["input_ids"].numel() > tokens:
+            if torch.is_grad_enabled():  # what a backward pass leaves that fails
+                next(model.parameters()).sum().backward()
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB.\nMore.")
+        sizes.append(inputs["input_ids"].numel())
+        return compute(self, model, inputs, *args, **options)
+
+    monkeypatch.setattr(RankingTrainer, "compute_loss", limited)
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+@pytest.mark.parametrize("layout", ["flat", "padded"])
+def test_a_step_that_runs_out_of_memory_is_done_anew_in_halves(
+    name, layout, bases, tmp_path, monkeypatch, capsys
+):
+    data = rankings(32, sizes=(2, 5, 3))
+    options = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 8}
+    # Adam would make steps of the rounding errors that are some gradients, as of the head's bias.
+    options |= {"max_steps": 2, "layout": layout, "optim": "sgd", "learning_rate": 0.1}
+    chosen = {"base": bases[name], "data": data, "validation": data[:12], "save_steps": 1}
+    whole = trained(folder=tmp_path / "a", **chosen, **options)
+    sizes = []
+    out_of_memory_above(max(sizes_of(whole)) // 2, monkeypatch, sizes)
+    parts = trained(folder=tmp_path / "b", **chosen, **options)
+    assert max(sizes) <= max(sizes_of(whole)) // 2
+    assert parts[2] == pytest.approx(whole[2], abs=1e-5)
+    assert torch.allclose(weights(parts[1]), weights(whole[1]), atol=1e-5)
+    logs = [read_log(tmp_path / run / "log.jsonl") for run in ("a", "b")]
+    for ours, theirs in zip(*logs, strict=True):
+        for figure in ("accuracy", "margin", "reward_mean", "eval_pairwise_accuracy"):
+            assert ours.get(figure) == pytest.approx(theirs.get(figure), abs=1e-4)
+    assert "out of memory on the cpu device: a pass takes at most" in capsys.readouterr().err
+
+
+def sizes_of(run):
+    """Tokens of the passes of a step over the data of a run."""
+    trainer = run[0]
+    batches = trainer.layout.divide([trainer.train_dataset[i] for i in range(8)], 10**6)
+    return [batch["input_ids"].numel() for batch in batches]
+
+
+def test_a_ranking_that_alone_does_not_fit_is_an_error_that_says_what_to_set(
+    bases, tmp_path, monkeypatch
+):
+    out_of_memory_above(20, monkeypatch, [])
+    with pytest.raises(PlauditError, match=r"one ranking of .* set gradient_checkpointing, lora_r"):
+        trained(bases["llama"], tmp_path, rankings(8, sizes=(4,)))
 
 
 def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):

@@ -9,20 +9,25 @@ one. Without `segments` it is transformers' own SDPA.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "plaudit_flat"
+
+
+# Tokens of a side of a block, as FlexAttention's kernels take them.
+BLOCK = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,60 +41,198 @@ class Segments:
     """
 
     rankings: Sequence[tuple[int, Sequence[int]]]
-
-    def rows(self) -> Tensor:
-        """`[N, L]`: where the tokens of each completion lie among the T, −1 beyond its end."""
-        rows, start = [], 0
-        for shared, own in self.rankings:
-            prefix = torch.arange(start, start + shared)
-            start += shared
-            for length in own:
-                rows.append(torch.cat([prefix, torch.arange(start, start + length)]))
-                start += length
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
-
-    def positions(self, first: int = 0) -> Tensor:
-        """`[T]`: the position of each token in its row, counted from `first`."""
-        parts = []
-        for shared, own in self.rankings:
-            parts.append(torch.arange(shared))
-            parts += [torch.arange(shared, shared + length) for length in own]
-        return torch.cat(parts) + first
-
-    def block_mask(self, causal: bool, window: int | None, device: torch.device) -> Any:
-        """Which tokens see which, as FlexAttention wants it; made once for all layers."""
-        if (causal, window, device) not in self._masks:
-            ranking, part, number = [], [], 0
-            for index, (shared, own) in enumerate(self.rankings):
-                ranking += [index] * (shared + sum(own))
-                part += [-1] * shared  # what is shared is part of every row of its ranking
-                for length in own:
-                    part += [number] * length
-                    number += 1
-            of_ranking, of_part = (torch.tensor(x, device=device) for x in (ranking, part))
-            positions = self.positions().to(device)
-
-            def sees(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
-                same_row = (of_ranking[query] == of_ranking[key]) & (
-                    (of_part[query] == of_part[key]) | (of_part[key] == -1)
-                )
-                return same_row & _sees(positions[query], positions[key], causal, window)
-
-            total = len(part)
-            # Uncompiled it would fill T² bytes on the way to the blocks.
-            self._masks[causal, window, device] = on_device(create_block_mask, device.type)(
-                sees, None, None, total, total, device=str(device)
-            )
-        return self._masks[causal, window, device]
-
-    @cached_property
-    def _masks(self) -> dict[tuple[bool, int | None, torch.device], Any]:
-        return {}
+    by_parts: bool = False  # on a GPU, too: nothing is compiled
 
     @cached_property
     def lengths(self) -> list[int]:
         """How many tokens each part has, in the order they lie: shared, own, own, …, shared, …"""
         return [n for shared, own in self.rankings for n in (shared, *own)]
+
+    @cached_property
+    def _completions(self) -> np.ndarray:
+        """`[N, 4]`: for each completion where the shared tokens of its ranking begin and end, and
+        where its own do."""
+        found, start = [], 0
+        for shared, own in self.rankings:
+            ends = start + shared + np.cumsum([0, *own])
+            found.append(np.empty((len(own), 4), dtype=np.int64))
+            found[-1][:, 0], found[-1][:, 1] = start, start + shared
+            found[-1][:, 2], found[-1][:, 3] = ends[:-1], ends[1:]
+            start = int(ends[-1])
+        return np.concatenate(found)
+
+    @cached_property
+    def last(self) -> Tensor:
+        """`[N]`: where the last token of each completion's row lies among the T."""
+        _, shared_end, begin, end = self._completions.T
+        return torch.from_numpy(np.where(end > begin, end, shared_end) - 1)
+
+    @cached_property
+    def first(self) -> Tensor:
+        """`[N]`: where the first token of each completion's row lies among the T."""
+        shared_begin, shared_end, begin, _ = self._completions.T
+        return torch.from_numpy(np.where(shared_end > shared_begin, shared_begin, begin))
+
+    def rows(self) -> Tensor:
+        """`[N, L]`: where the tokens of each completion lie among the T, −1 beyond its end."""
+        shared_begin, shared_end, begin, end = (x[:, None] for x in self._completions.T)
+        shared = shared_end - shared_begin
+        place = np.arange((shared + end - begin).max())[None]
+        own = begin + place - shared
+        return torch.from_numpy(
+            np.where(place < shared, shared_begin + place, np.where(own < end, own, -1))
+        )
+
+    def positions(self, first: int = 0) -> Tensor:
+        """`[T]`: the position of each token in its row, counted from `first`."""
+        return torch.from_numpy(self._tokens[4].astype(np.int64)) + first
+
+    @cached_property
+    def _tokens(self) -> np.ndarray:
+        """`[5, T]`: for each token where what its ranking shares begins and ends, where its own
+        part does, and its position in its row. What is shared is a part, too."""
+        parts, start = [], 0
+        for shared, own in self.rankings:
+            shared_end = begin = start + shared
+            parts.append((start, shared_end, start, shared_end, 0))
+            for length in own:
+                parts.append((start, shared_end, begin, begin + length, shared))
+                begin += length
+            start = begin
+        table = np.array(parts, dtype=np.int32)
+        tokens = np.repeat(table, table[:, 3] - table[:, 2], axis=0).T
+        tokens[4] += np.arange(tokens.shape[1], dtype=np.int32) - tokens[2]
+        return np.ascontiguousarray(tokens)
+
+    def block_mask(self, causal: bool, window: int | None, device: torch.device) -> "Blocks":
+        """Which tokens see which, as FlexAttention wants it; made once for all layers.
+
+        It is made on the host, from where the parts lie: a device is neither waited for nor kept
+        busy with T² comparisons. Blocks in which nothing is seen are left out; in those in which
+        everything is, the kernel asks no further. `padded(T)` tokens are described.
+        """
+        if (causal, window, device) not in self._masks:
+            total = self._tokens.shape[1]
+            # Those that fill up a short batch see themselves, and nothing else sees them.
+            filling = np.arange(total, padded(total), dtype=np.int32)
+            alone = np.stack([filling, filling, filling, filling + 1, np.zeros_like(filling)])
+            tokens = np.concatenate([self._tokens, alone], axis=1)
+            seen, whole = _blocks(tokens, causal, window)
+            part = seen & ~whole
+            orders = [_in_order(blocks) for blocks in (part, whole, part.T, whole.T)]
+            self._masks[causal, window, device] = Blocks(
+                _on(tokens, device),
+                *(_on(x[None, None], device) for order in orders for x in order),
+            )
+        return self._masks[causal, window, device]
+
+    @cached_property
+    def _masks(self) -> dict[tuple[bool, int | None, torch.device], "Blocks"]:
+        return {}
+
+
+class Blocks(NamedTuple):
+    """A block mask as tensors.
+
+    `tokens[5, T]` are `Segments._tokens`. Of B blocks of queries each sees some in part and some as
+    a whole: how many, `[1, 1, B]`, and first of all which, `[1, 1, B, B]`. Then the same from the
+    keys' side: which queries see a block of keys.
+    """
+
+    tokens: Tensor
+    parts: Tensor
+    part: Tensor
+    wholes: Tensor
+    whole: Tensor
+    back_parts: Tensor
+    back_part: Tensor
+    back_wholes: Tensor
+    back_whole: Tensor
+
+    def mask(self, causal: bool, window: int | None) -> BlockMask:
+        """The same as a `BlockMask`."""
+        length = self.tokens.shape[1]
+        return BlockMask(
+            seq_lengths=(length, length),
+            kv_num_blocks=self.parts,
+            kv_indices=self.part,
+            full_kv_num_blocks=self.wholes,
+            full_kv_indices=self.whole,
+            q_num_blocks=self.back_parts,
+            q_indices=self.back_part,
+            full_q_num_blocks=self.back_wholes,
+            full_q_indices=self.back_whole,
+            BLOCK_SIZE=(BLOCK, BLOCK),
+            mask_mod=_mask(self.tokens, causal, window),
+        )
+
+
+def padded(tokens: int) -> int:
+    """How many tokens the kernel is given: two blocks at least, or it would be compiled anew for
+    fewer."""
+    return max(tokens, 2 * BLOCK)
+
+
+def _mask(tokens: Tensor, causal: bool, window: int | None) -> Callable[..., Tensor]:
+    """`Segments._tokens` as a function of two tokens' places, which the kernel compiles."""
+    shared_begin, shared_end, begin, end, position = tokens
+
+    def sees(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        own = (key >= begin[query]) & (key < end[query])
+        shared = (key >= shared_begin[query]) & (key < shared_end[query])
+        # Within what a token may see, places are in the order of positions.
+        seen = (own | shared) & (key <= query) if causal else own | shared
+        if window is None:
+            return seen
+        return seen & ((position[query] - position[key]).abs() < window)
+
+    return sees
+
+
+def _blocks(tokens: np.ndarray, causal: bool, window: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """`[B, B]`, query by key: whether a block may hold something that is seen, and whether all of
+    it is. The first may err towards true, the second towards false."""
+    starts = np.arange(0, tokens.shape[1], BLOCK)
+    low = np.minimum.reduceat(tokens, starts, axis=1)
+    high = np.maximum.reduceat(tokens, starts, axis=1)
+    first, last = starts, np.minimum(starts + BLOCK, tokens.shape[1]) - 1
+    at_query, at_key = np.s_[:, None], np.s_[None, :]
+    # Parts lie in order, so those of a block's tokens reach from the lowest begin to the highest
+    # end; what is shared by several rankings has gaps, which makes the first of the two err.
+    own = (last[at_key] >= low[2][at_query]) & (first[at_key] < high[3][at_query])
+    shared = (last[at_key] >= low[0][at_query]) & (first[at_key] < high[1][at_query])
+    # A shared part that a block of keys begins after has nothing in it.
+    seen = own | shared
+    one_part = (low[2] == high[2])[at_query] & (low[3] == high[3])[at_query]
+    one_ranking = (low[0] == high[0])[at_query] & (low[1] == high[1])[at_query]
+    whole = one_part & (first[at_key] >= low[2][at_query]) & (last[at_key] < low[3][at_query])
+    whole |= one_ranking & (first[at_key] >= low[0][at_query]) & (last[at_key] < low[1][at_query])
+    if causal:
+        seen &= first[at_key] <= last[at_query]
+        whole &= last[at_key] <= first[at_query]
+    if window is not None:
+        ahead = low[4][at_query] - high[4][at_key]  # the least difference of positions
+        behind = low[4][at_key] - high[4][at_query]
+        seen &= (ahead < window) & (behind < window)
+        whole &= (high[4][at_query] - low[4][at_key] < window) & (
+            high[4][at_key] - low[4][at_query] < window
+        )
+    complete = last - first + 1 == BLOCK  # beyond the end of the last block there is nothing
+    return seen, whole & seen & complete[at_query] & complete[at_key]
+
+
+def _in_order(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of `[B, B]`: how many are true in each row, `[B]`, and where, `[B, B]`, the others after."""
+    places = np.argsort(~blocks, axis=1, kind="stable")
+    return blocks.sum(1).astype(np.int32), places.astype(np.int32)
+
+
+def _on(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on a device; the host does not wait for the copy."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def flat_attention(
@@ -136,7 +279,7 @@ def flat_attention(
         if options.get(name) is not None:
             raise NotImplementedError(f"attention with {name}")
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-    in_blocks = query.device.type == "cuda" and not dropout
+    in_blocks = query.device.type == "cuda" and not dropout and not segments.by_parts
     attend = attend_in_blocks if in_blocks else functools.partial(attend_by_parts, dropout=dropout)
     output = attend(
         query, key, value, segments, causal=causal, window=sliding_window, scale=scaling
@@ -219,17 +362,68 @@ def attend_in_blocks(
     """
     # Under autocast, rotated queries and keys come in float32 and values do not.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    mask = segments.block_mask(causal, window, query.device)
-    return on_device(flex_attention, query.device.type)(
-        query, key, value, block_mask=mask, scale=scale,
-        enable_gqa=query.shape[1] != key.shape[1],
+    total = query.shape[2]
+    query, key, value = (_tokens_first(x, padded(total)) for x in (query, key, value))
+    blocks = segments.block_mask(causal, window, query.device)
+    attend = compiled() if query.device.type == "cuda" else _flex
+    output = attend(query, key, value, *blocks, causal=causal, window=window, scale=scale)
+    return output[:, :, :total]
+
+
+def _tokens_first(x: Tensor, total: int) -> Tensor:
+    """`[1, H, T, D]` that lies in memory as `[1, T, H, D]`, zeros after its T tokens up to `total`.
+
+    Most models have it so already. What lies otherwise would have a kernel compiled of its own.
+    """
+    x = x.transpose(1, 2)
+    if filling := total - x.shape[1]:
+        x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, filling))
+    return x.contiguous().transpose(1, 2)
+
+
+def _flex(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *blocks: Tensor,
+    causal: bool,
+    window: int | None,
+    scale: float | None,
+) -> Tensor:
+    """FlexAttention over `Blocks`. They come as tensors: a number in its arguments would be part of
+    what a kernel is compiled for."""
+    output = flex_attention(
+        query, key, value, scale=scale, enable_gqa=query.shape[1] != key.shape[1],
+        block_mask=Blocks(*blocks).mask(causal, window),
     )  # fmt: skip
+    assert isinstance(output, Tensor)
+    return output
 
 
 @functools.cache
-def on_device(function: Any, device: str) -> Any:
-    """The function, on a GPU as a kernel that is compiled once for all lengths."""
-    return torch.compile(function, dynamic=True) if device == "cuda" else function
+def compiled(backend: str = "inductor") -> Callable[..., Tensor]:
+    """`_flex` as a kernel for all lengths, compiled when it is first used.
+
+    Anew for each number type, head shape, window, and for training: more often than Dynamo's limit
+    allows for, beyond which it would fill T² numbers without a word.
+    """
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, 64)
+    kernel = torch.compile(_flex, backend=backend)
+
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, *blocks: Tensor, **options: Any
+    ) -> Tensor:
+        # Lengths alone differ from batch to batch. Were all sizes free, one that happens to equal
+        # a number of heads would be tied to it, and the kernel compiled anew for the next batch.
+        for tensor in (query, key, value):
+            torch._dynamo.mark_dynamic(tensor, 2)
+        torch._dynamo.mark_dynamic(blocks[0], 1)
+        for order in blocks[1:]:
+            torch._dynamo.mark_dynamic(order, list(range(2, order.dim())))
+        return kernel(query, key, value, *blocks, **options)
+
+    return attend
 
 
 AttentionInterface.register(NAME, flat_attention)

@@ -144,9 +144,47 @@ def model_inputs(batch: Batch, device: torch.device | None = None) -> Batch:
     if device is None:
         return inputs
     return {
-        name: value.to(device) if isinstance(value, Tensor) else value
+        name: to_device(value, device) if isinstance(value, Tensor) else value
         for name, value in inputs.items()
     }
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; for a copy to a GPU the host does not wait."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def halves(batch: Batch) -> list[Batch]:
+    """A batch of several rankings as two, about equal in tokens.
+
+    Rankings stay whole. On a padded batch rows keep their padding.
+    """
+    ranks = batch["ranks"]
+    if len(ranks) < 2:
+        raise ValueError("a batch of one ranking has no halves")
+    rows = (ranks != PADDING).sum(1).tolist()
+    if "segments" in batch:
+        tokens = [shared + sum(own) for shared, own in batch["segments"].rankings]
+    else:
+        tokens = rows
+    sums = [sum(tokens[:i]) for i in range(1, len(tokens))]
+    cut = 1 + min(range(len(sums)), key=lambda i: abs(2 * sums[i] - sum(tokens)))
+    parts = []
+    for of_rankings in (slice(0, cut), slice(cut, None)):
+        begin, end, _ = of_rankings.indices(len(ranks))
+        inside = slice(sum(tokens[:begin]), sum(tokens[:end]))
+        part: Batch = {}
+        for name, value in batch.items():
+            if name == "segments":
+                part[name] = Segments(value.rankings[of_rankings])
+            elif name in ("ranks", "margin", "weight", "position"):
+                part[name] = value[of_rankings]
+            else:  # by tokens of a flat batch, by rows of a padded one
+                part[name] = value[:, inside] if "segments" in batch else value[inside]
+        parts.append(part)
+    return parts
 
 
 def unique_tokens(ranking: dict[str, Any]) -> int:

@@ -6,6 +6,8 @@ id; the head computes in float32 whatever the rest computes in; and a batch may 
 (`batches.Flat`), for which the attention is `attention.flat_attention`.
 """
 
+import functools
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,9 +51,8 @@ class _LastToken(_HiddenFlat):
     ) -> SequenceClassifierOutput:
         kwargs["use_cache"] = False
         if segments is not None:
-            rows = segments.rows().to(input_ids.device)
             hidden = self._hidden_flat(input_ids, segments, **kwargs)
-            pooled = hidden.index_select(0, rows.max(dim=1).values)
+            pooled = hidden.index_select(0, segments.last.to(hidden.device, non_blocking=True))
         else:
             if attention_mask is None:
                 attention_mask = torch.ones_like(input_ids)
@@ -99,7 +100,7 @@ def _keep_first_tokens(module: Any, _: Any, kwargs: dict[str, Any], output: Any)
     completion with its first token alone, which is all that a head with pooling `cls` looks at."""
     if kwargs.get("segments") is not None:
         hidden = output.last_hidden_state
-        first = kwargs["segments"].rows()[:, 0].to(hidden.device)
+        first = kwargs["segments"].first.to(hidden.device, non_blocking=True)
         output.last_hidden_state = hidden[0].index_select(0, first).unsqueeze(1)
     return output
 
@@ -142,11 +143,15 @@ def trunk(model: Any) -> Any:
     return base.encoder if pools_itself else base
 
 
-def try_flat(model: Any, kind: str, first_position: int, max_length: int) -> str:
+def try_flat(
+    model: Any, kind: str, first_position: int, max_length: int, dtype: torch.dtype
+) -> str:
     """Set the model's attention for the flat layout, or return why it cannot run on it.
 
     To be behind transformers' attention interface is not enough: a base model may mix tokens by
-    other means, or find positions by itself. So a small batch is compared on both layouts.
+    other means, or find positions by itself. So a small batch is compared on both layouts, in
+    float32. A GPU has a kernel for it to be compiled: that is then run, too, in the `dtype` it will
+    be used in.
     """
     base = model.base_model
     if not base._can_set_attn_implementation():
@@ -158,35 +163,57 @@ def try_flat(model: Any, kind: str, first_position: int, max_length: int) -> str
     model.set_attn_implementation(attention.NAME)
     if any(parameter.is_meta for parameter in model.parameters()):
         return ""  # its weights come later; another process, which has them, compares
+    encoded = _to_try(model, kind, max_length)
+    compare = functools.partial(_flat_against_padded, model, encoded, first_position)
+    device = next(model.parameters()).device
     try:
-        difference = _flat_against_padded(model, kind, first_position, max_length)
+        difference, bound = compare(torch.float32, by_parts=True), 1e-4
+        if difference < bound and device.type == "cuda":
+            difference, bound = compare(dtype), 1e-4 if dtype == torch.float32 else 0.1
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # what an architecture of its own ways may raise is anything
         reason = " ".join(str(error).split())[:100]
         difference, reason = float("inf"), f"{type(base).__name__} cannot run on it ({reason})"
     else:
         reason = f"the rewards of {type(base).__name__} differ on it by {difference:.1g}"
-    if difference < 1e-4:
+    if difference < bound:
         return ""
     model.set_attn_implementation(before)
     return reason
 
 
-def _flat_against_padded(model: Any, kind: str, first_position: int, max_length: int) -> float:
-    """`reward_difference` of some small rankings between the layouts."""
-    pad = model.config.pad_token_id
-    encoded = small_rankings(kind, pad)
+def _to_try(model: Any, kind: str, max_length: int) -> list[dict[str, Any]]:
+    """Some small rankings, and one of rows beyond the model's window, where alone it shows."""
+    encoded = small_rankings(kind, model.config.pad_token_id)
     config = model.config.get_text_config()
     windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
-    # A window shows only in a row that is longer.
     longest = min(max([window for window in windows if window] or [0]) + 8, max_length)
     words = encoded[0]["input_ids"][0]
     row = (words * (longest // len(words) + 1))[:longest]
     encoded.append({"input_ids": [row, row[1:]], "shared": 0, "length": longest})
+    return encoded
+
+
+def _flat_against_padded(
+    model: Any,
+    encoded: list[dict[str, Any]],
+    first_position: int,
+    dtype: torch.dtype,
+    by_parts: bool = False,
+) -> float:
+    """`reward_difference` of encoded rankings between the layouts."""
     device = next(model.parameters()).device
+    low = dtype != torch.float32
     rewards = []
-    for layout in (Padded(pad), Flat(first_position)):
+    for layout in (Padded(model.config.pad_token_id), Flat(first_position)):
         batch = layout.collate(encoded, range(len(encoded)))
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        if "segments" in batch:
+            batch["segments"] = replace(batch["segments"], by_parts=by_parts)
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, dtype if low else torch.bfloat16, enabled=low),
+        ):
             rewards.append(model(**model_inputs(batch, device)).logits[:, 0].float())
     padded, flat = rewards
     return reward_difference(flat, padded)

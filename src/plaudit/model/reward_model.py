@@ -10,7 +10,6 @@ import importlib.resources
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from plaudit.console import say
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, writing_folder
@@ -38,8 +38,9 @@ Template = Literal["auto", "chat", "plain"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 LayoutName = Literal["auto", "flat", "padded"]
 
-# Tokens of one forward pass, padding included; small enough for a laptop, large enough to be fast.
-MAX_TOKENS_PER_BATCH = 4096
+# Tokens of one forward pass, padding included. On a CPU small enough for a laptop and large enough
+# to be fast; on a GPU more, since its host takes as long to launch a pass of few as one of many.
+MAX_TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 32768}
 # What `classifier_pooling` calls the first token, where a model's configuration has it.
 FIRST_TOKEN = {"modernbert": "cls", "eurobert": "bos"}
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
@@ -76,11 +77,15 @@ class RewardModel(Scorer):
     device: torch.device
     dtype: torch.dtype
     layout: Layout
-    max_tokens_per_batch: int = MAX_TOKENS_PER_BATCH
+    max_tokens_per_batch: int = 0  # of one forward pass; 0 stands for what suits the device
     new_head: bool = False  # drawn at random and not trained yet
     truncation: dict[str, int] = field(default_factory=dict)  # since the last report
     normalisation: Normalisation | None = None
     length_penalty: float = 0.0  # of each token of the completion
+
+    def __post_init__(self) -> None:
+        if not self.max_tokens_per_batch:
+            self.max_tokens_per_batch = tokens_per_batch(self.device)
 
     # ---- load ----
 
@@ -191,28 +196,69 @@ class RewardModel(Scorer):
         return rewards
 
     def _raw_rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
+        """As the model gives them. Each distinct row of tokens is computed once, so that equal
+        texts have equal rewards to the last bit, in whatever batch they would have stood."""
         results: list[list[float]] = [[0.0] * len(row.get("input_ids", ())) for row in encoded]
-        pieces = [
-            (index, start, piece)
-            for index, row in enumerate(encoded)
+        distinct, where = _distinct(encoded)
+        waiting = [
+            (row["of"] + start, piece)
+            for row in distinct
             for start, piece in _pieces(row, self.max_tokens_per_batch)
         ]
-        if not pieces:
-            return results
-        batches = self.layout.divide([piece for *_, piece in pieces], self.max_tokens_per_batch)
-        for batch in batches:
-            rewards = iter(self._forward(batch).tolist())
-            for position in batch["position"].tolist():
-                index, start, piece = pieces[position]
-                size = len(piece["input_ids"])
-                results[index][start : start + size] = islice(rewards, size)
+        rewards: dict[int, float] = {}
+        while waiting:
+            given: list[tuple[list[int], Tensor]] = []
+            problem = ""
+            try:
+                for batch in self.layout.divide(
+                    [piece for _, piece in waiting], self.max_tokens_per_batch
+                ):
+                    given.append((batch["position"].tolist(), self._forward(batch)))
+            except torch.OutOfMemoryError as error:
+                problem = str(error)  # the error itself would keep alive what took the memory
+            for positions, of_batch in given:  # only now is the device waited for
+                numbers = iter(of_batch.tolist())
+                for position in positions:
+                    first, piece = waiting[position]
+                    for number in range(first, first + len(piece["input_ids"])):
+                        rewards[number] = next(numbers)
+            left = [(first, piece) for first, piece in waiting if first not in rewards]
+            if problem:
+                self._halve(problem, [piece for _, piece in left])
+            waiting = [
+                (first + start, part)
+                for first, piece in left
+                for start, part in _pieces(piece, self.max_tokens_per_batch)
+            ]
+        for number, places in enumerate(where):
+            for index, k in places:
+                results[index][k] = rewards[number]
         return results
+
+    def _halve(self, problem: str, waiting: Sequence[dict[str, Any]]) -> None:
+        """Take half as many tokens at once from now on, where memory was not enough for what
+        waits."""
+        longest = max(piece["length"] for piece in waiting)
+        largest = min(sum(map(unique_tokens, waiting)), self.max_tokens_per_batch)
+        if largest <= longest:
+            raise PlauditError(
+                f"the {self.device.type} device has too little memory to score {longest:,} tokens: "
+                "load the model with a smaller max_length, in bfloat16, or on another device "
+                f"({problem.splitlines()[0]})"
+            )
+        self.max_tokens_per_batch = max(largest // 2, longest)
+        free_memory(self.device)
+        say(
+            f"out of memory on the {self.device.type} device: from now on at most "
+            f"{self.max_tokens_per_batch:,} tokens are scored at once"
+        )
 
     @torch.inference_mode()
     def _forward(self, batch: dict[str, Any]) -> Tensor:
+        """Rewards `[N]` of a batch, on the device."""
         self.model.eval()
         with self.autocast():
-            return self.model(**model_inputs(batch, self.device)).logits[:, 0].float().cpu()
+            return self.model(**model_inputs(batch, self.device)).logits[:, 0].float()
 
     def autocast(self) -> torch.autocast:
         """Within it matrix products run in the model's own precision."""
@@ -231,6 +277,34 @@ class RewardModel(Scorer):
         """
         with writing_folder(folder) as partial:
             save_model(self.model, self.encoding, self.pooling, partial, self.normalisation)
+
+
+def _distinct(
+    encoded: Sequence[dict[str, Any]],
+) -> tuple[list[dict[str, Any]], list[list[tuple[int, int]]]]:
+    """Encoded prompts without the rows of tokens that stood in one before.
+
+    Returns the prompts that have any left, `of` being the number of the first of their rows among
+    all distinct ones, and for each distinct row where it stood: (prompt, completion).
+    """
+    distinct: list[dict[str, Any]] = []
+    numbers: dict[Any, int] = {}
+    where: list[list[tuple[int, int]]] = []
+    for index, row in enumerate(encoded):
+        kept, first = [], len(where)
+        types = row.get("token_type_ids")
+        for k, ids in enumerate(row.get("input_ids", ())):
+            key = (tuple(ids), tuple(types[k]) if types else None)
+            if key not in numbers:
+                numbers[key] = len(where)
+                where.append([])
+                kept.append(k)
+            where[numbers[key]].append((index, k))
+        if kept:
+            names = [name for name in ("input_ids", "token_type_ids") if row.get(name)]
+            some = {name: [row[name][k] for k in kept] for name in names}
+            distinct.append(some | {"length": row["length"], "shared": row["shared"], "of": first})
+    return distinct, where
 
 
 def _pieces(row: dict[str, Any], max_tokens: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -294,6 +368,17 @@ def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what the allocator keeps, so that it need not be in pieces of the old sizes."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def tokens_per_batch(device: torch.device) -> int:
+    """How many tokens a forward pass takes at most where nobody says."""
+    return MAX_TOKENS_PER_BATCH["cuda" if device.type == "cuda" else "cpu"]
 
 
 def compute_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
@@ -393,9 +478,10 @@ def _load(
     model = exact(model, pooling).eval()
     if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
         model = model.to(place)
+    number = compute_dtype(dtype, place)
     return cls(
-        model, encoding, pooling, place, compute_dtype(dtype, place),
-        _choose_layout(layout, model, encoding), new_head=new_head,
+        model, encoding, pooling, place, number,
+        choose_layout(layout, model, encoding, number), new_head=new_head,
         normalisation=normalisation, length_penalty=length_penalty,
     )  # fmt: skip
 
@@ -437,11 +523,12 @@ def _resolve_max_length(
     return asked
 
 
-def _choose_layout(asked: LayoutName, model: Any, encoding: Encoding) -> Layout:
+def choose_layout(asked: LayoutName, model: Any, encoding: Encoding, dtype: torch.dtype) -> Layout:
+    """The layout that is asked for, or the best one that gives the model's own rewards."""
     first_position = base_models.first_position(model)
     reason = ""
     if asked != "padded":
-        reason = try_flat(model, encoding.kind, first_position, encoding.max_length)
+        reason = try_flat(model, encoding.kind, first_position, encoding.max_length, dtype)
     if asked == "flat" and reason:
         raise PlauditError(f"layout: flat does not suit this model: {reason}; choose auto")
     if asked == "padded" or reason:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from plaudit import console
 from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
@@ -143,8 +145,15 @@ def train_on(
             )
         frozen = run_frozen_layers(trainer, chosen)
         untrained = _untrained_rewards(model, parts.test)
-        with quiet():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        try:
+            with quiet():
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except torch.OutOfMemoryError as error:  # of the optimiser: passes look after themselves
+            raise PlauditError(
+                f"out of memory on {trainer.args.device}: weights, gradients and the optimiser's "
+                "state do not fit; set lora_r, freeze_layers, or another optim such as "
+                f"adafactor ({str(error).splitlines()[0]})"
+            ) from error
         model = trained_model(trainer, model, chosen)
         if rankings.streaming and processes().is_main_process:
             say_once("writing what the stream rejected")

@@ -22,7 +22,12 @@ from plaudit.errors import PlauditError
 from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
 from plaudit.model.freezing import FrozenLayout, freeze
-from plaudit.model.reward_model import RewardModel, best_device, compute_dtype
+from plaudit.model.reward_model import (
+    RewardModel,
+    best_device,
+    compute_dtype,
+    tokens_per_batch,
+)
 from plaudit.training.losses import LOSSES, takes
 from plaudit.training.processes import processes, say_once
 from plaudit.training.trainer import (
@@ -54,6 +59,11 @@ def load_base(settings: Settings) -> RewardModel:
 def sharded() -> bool:
     """Whether FSDP divides the model among processes."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
+
+
+def pass_tokens(settings: Settings) -> int:
+    """How many tokens a forward pass takes at most."""
+    return settings.max_tokens_per_batch or tokens_per_batch(torch.device(best_device()))
 
 
 def bound_loss(settings: Settings) -> Callable[..., Tensor]:
@@ -92,7 +102,7 @@ def build_trainer(
                 loss=loss,
                 use_margin=takes(loss, "margin"),
                 layout=frozen or model.layout,
-                max_tokens_per_batch=settings.max_tokens_per_batch,
+                max_tokens_per_batch=pass_tokens(settings),
                 model=model.model,
                 args=arguments,
                 train_dataset=train_set,
@@ -149,7 +159,7 @@ def run_frozen_layers(trainer: RankingTrainer, settings: Settings) -> FrozenLayo
     for rows in (trainer.train_dataset, trainer.eval_dataset):
         if isinstance(rows, datasets.Dataset):
             share = range(here.process_index, len(rows), here.num_processes)
-            filling = frozen.filling((rows[i] for i in share), settings.max_tokens_per_batch)
+            filling = frozen.filling((rows[i] for i in share), pass_tokens(settings))
             for _ in console.progress(filling, "running the frozen layers", total=len(share)):
                 pass
     here.wait_for_everyone()
@@ -203,7 +213,8 @@ def training_arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=best_device() == "cpu",
         # Each process reads its own share of a stream: batches are no tensors to be sent around.
-        accelerator_config={"dispatch_batches": False},
+        # A step's own work goes on while the next one's tokens are copied.
+        accelerator_config={"dispatch_batches": False, "non_blocking": torch.cuda.is_available()},
         bf16=dtype == torch.bfloat16,
         disable_tqdm=True,
     )

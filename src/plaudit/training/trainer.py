@@ -38,7 +38,8 @@ from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.files import write_jsonl
-from plaudit.model.batches import Batch, Layout, model_inputs, per_ranking
+from plaudit.model.batches import Batch, Layout, halves, model_inputs, per_ranking
+from plaudit.model.reward_model import free_memory
 from plaudit.training.losses import ordered_pairs, reward_centring
 
 SECONDS_BETWEEN_LINES = 2.0
@@ -70,7 +71,13 @@ class RankingTrainer(RewardTrainer):
         self.ranking_loss = loss
         self.use_margin = use_margin
         self.layout = layout
-        self._step_sums = torch.zeros(6, dtype=torch.float64)
+        self._sums: Tensor | None = None  # of `_observe`, since the last log
+        self._losses = Losses()
+        self._fits = max_tokens_per_batch  # halved where a pass of so many did not
+        # What a step that is repeated begins with: its batches so far, and the sums before them.
+        self._step_begun = -1
+        self._since_update: list[list[Batch]] = []
+        self._sums_before: Tensor | None = None
         collator = functools.partial(layout.divide, max_tokens=max_tokens_per_batch)
         # A batch is a list of forward passes, not the dict that transformers' types expect.
         super().__init__(
@@ -90,9 +97,10 @@ class RankingTrainer(RewardTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """The weight of a step's rankings, the mean over processes, as gradients are averaged."""
-        weight = sum(part["weight"].sum().item() for batch in batch_samples for part in batch)
-        total = self.accelerator.reduce(torch.tensor(float(weight), device=device), "mean")
-        return total if total > 0 else torch.ones_like(total)
+        parts = [part["weight"].sum() for batch in batch_samples for part in batch]
+        weight = sum(parts, torch.zeros((), device=device))
+        total = self.accelerator.reduce(weight, "mean")
+        return torch.where(total > 0, total, torch.ones_like(total))
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one batch of rankings, one forward pass after another.
@@ -100,18 +108,68 @@ class RankingTrainer(RewardTrainer):
         `inputs` is the list of batches that `Layout.divide` makes. Each pass's loss is its share of
         the weighted mean over the rankings of the step, so that how a step is divided does not
         change its gradient. Processes exchange gradients once, on the last pass.
+
+        Where a pass does not fit into the device's memory, the step is done anew with passes of
+        half as many tokens, and so are all that follow.
         """
-        loss = torch.zeros((), device=self.args.device)
-        for number, batch in enumerate(inputs, start=1):
-            last = number == len(inputs)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss += super().training_step(model, batch, num_items_in_batch)
-        if not torch.isfinite(loss):
-            raise PlauditError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}: training has "
-                "diverged; lower learning_rate, or look for extreme margins or weights in the data"
-            )
+        if self._step_begun != self.state.global_step:
+            self._step_begun, self._since_update = self.state.global_step, []
+            self._sums_before = self._sums
+        self._since_update.append(inputs)
+        todo = [inputs]
+        while True:
+            divided = [[p for batch in batches for p in self._that_fit(batch)] for batches in todo]
+            problem = ""
+            try:
+                for passes in divided:
+                    loss = self._passes(model, passes, num_items_in_batch)
+                break
+            except torch.OutOfMemoryError as error:
+                problem = str(error)  # the error itself would keep alive what took the memory
+            self._halve(problem, [p for passes in divided for p in passes])
+            # What the failed pass left in the gradients cannot be told from the rest.
+            model.zero_grad()
+            todo, self._sums = self._since_update, self._sums_before
+        self._losses.add(self.state.global_step + 1, loss)
         return loss
+
+    def _passes(self, model: Any, batches: list[Batch], weight: Any) -> Tensor:
+        """Forward and backward of each; the sum of their losses."""
+        loss = torch.zeros((), device=self.args.device)
+        for number, batch in enumerate(batches, start=1):
+            last = number == len(batches)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss += super().training_step(model, batch, weight)
+        return loss
+
+    def _that_fit(self, batch: Batch) -> list[Batch]:
+        """The batch, divided until each part is known to fit into memory or is one ranking."""
+        if batch["input_ids"].numel() <= self._fits or len(batch["ranks"]) == 1:
+            return [batch]
+        return [part for half in halves(batch) for part in self._that_fit(half)]
+
+    def _halve(self, problem: str, passes: list[Batch]) -> None:
+        """Take half as many tokens in a pass from now on."""
+        largest = max(batch["input_ids"].numel() for batch in passes)
+        if self.accelerator.num_processes > 1:
+            advice = f"set max_tokens_per_batch below {largest:,}"
+        elif all(len(batch["ranks"]) == 1 for batch in passes):
+            advice = (
+                f"one ranking of {largest:,} tokens is too large for it; set "
+                "gradient_checkpointing, lora_r or a smaller max_length"
+            )
+        else:
+            self._fits = largest // 2
+            free_memory(self.args.device)
+            say(
+                f"out of memory on the {self.args.device.type} device: a pass takes at most "
+                f"{self._fits:,} tokens from now on"
+            )
+            return
+        raise PlauditError(
+            f"out of memory on the {self.args.device.type} device at step "
+            f"{self.state.global_step + 1}: {advice} ({problem.splitlines()[0]})"
+        )
 
     def compute_loss(
         self,
@@ -134,19 +192,20 @@ class RankingTrainer(RewardTrainer):
 
     def _observe(self, rewards: Tensor, ranks: Tensor) -> None:
         difference, better = ordered_pairs(rewards, ranks)
-        margins, present = difference[better], ranks != PADDING
-        correct = (margins > 0).sum() + 0.5 * (margins == 0).sum()
-        seen = rewards[present]
-        step = [correct, margins.sum(), better.sum(), seen.sum(), (seen**2).sum(), present.sum()]
-        self._step_sums += torch.stack([x.float() for x in step]).cpu()
+        present = ranks != PADDING
+        correct = (difference > 0) + 0.5 * (difference == 0)
+        step = [correct * better, difference * better, better]
+        step += [rewards * present, rewards**2 * present, present]
+        sums = torch.stack([x.sum(dtype=torch.float32) for x in step])
+        self._sums = sums if self._sums is None else self._sums + sums
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add accuracy, margin and the rewards' mean and spread since the last log, over all
         processes."""
         if "loss" in logs:
-            sums = self.accelerator.reduce(self._step_sums.to(self.args.device, torch.float32))
-            correct, margin, pairs, total, squares, count = sums.tolist()
-            self._step_sums.zero_()
+            here = torch.zeros(6, device=self.args.device) if self._sums is None else self._sums
+            correct, margin, pairs, total, squares, count = self.accelerator.reduce(here).tolist()
+            self._sums = None
             if pairs and count:
                 mean = total / count
                 spread = max(squares / count - mean * mean, 0.0) ** 0.5
@@ -184,22 +243,29 @@ class RankingTrainer(RewardTrainer):
         inputs = self._prepare_inputs(inputs)
         total = self._get_num_items_in_batch([inputs], self.args.device)
         width = max(batch["ranks"].shape[1] for batch in inputs)
-        loss = torch.zeros((), device=self.args.device)
-        rewards, ranks = [], []
         # Processes drop the examples that fill up their last batch by where they stand in it.
         order = torch.cat([batch["position"] for batch in inputs]).argsort()
-        with torch.no_grad(), self.compute_loss_context_manager():
-            for batch in inputs:
-                part, outputs = self.compute_loss(model, batch, True, total)
-                loss += part
-                rewards.append(_widen(outputs["rewards"], width))
-                ranks.append(_widen(batch["ranks"], width))
-        return loss, torch.cat(rewards)[order], torch.cat(ranks)[order]
+        while True:
+            passes = [part for batch in inputs for part in self._that_fit(batch)]
+            loss = torch.zeros((), device=self.args.device)
+            rewards, ranks, problem = [], [], ""
+            try:
+                with torch.no_grad(), self.compute_loss_context_manager():
+                    for batch in passes:
+                        part, outputs = self.compute_loss(model, batch, True, total)
+                        loss += part
+                        rewards.append(_widen(outputs["rewards"], width))
+                        ranks.append(_widen(batch["ranks"], width))
+                return loss, torch.cat(rewards)[order], torch.cat(ranks)[order]
+            except torch.OutOfMemoryError as error:
+                problem = str(error)
+            self._halve(problem, passes)
 
     # ---- checkpoints ----
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the checkpoint under a hidden name and rename it when it is whole."""
+        self._losses.check()
         run = Path(str(self.args.output_dir))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         staging = run / ".saving"
@@ -238,6 +304,7 @@ class RankingTrainer(RewardTrainer):
 
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         """Load the best checkpoint; without it the run must not end as if it had been."""
+        self._losses.check()
         self.state.best_model_checkpoint = best = self._best_checkpoint()
         if best is not None and not os.path.isdir(best):
             raise PlauditError(f"{best}: the best checkpoint is gone; start the run anew")
@@ -251,6 +318,43 @@ class RankingTrainer(RewardTrainer):
             if excess > 0 and checkpoint not in keep:
                 _remove(Path(checkpoint))
                 excess -= 1
+
+
+class Losses:
+    """The losses of steps, each looked at once it is there.
+
+    A GPU is then never waited for: its losses are looked at some steps later.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, Tensor, Any]] = []
+
+    def add(self, step: int, loss: Tensor) -> None:
+        """Note the loss of a step; raise `PlauditError` if one that is known is not finite."""
+        event = None
+        if loss.device.type == "cuda":
+            there, event = loss, torch.cuda.Event()
+            loss = torch.empty((), dtype=there.dtype, pin_memory=True)
+            loss.copy_(there.detach(), non_blocking=True)
+            event.record()
+        self._waiting.append((step, loss, event))
+        self.check(wait=False)
+
+    def check(self, wait: bool = True) -> None:
+        """Raise `PlauditError` if a loss is not finite; those not there yet are waited for, or
+        left for the next time."""
+        while self._waiting:
+            step, loss, event = self._waiting[0]
+            if event is not None and not wait and not event.query():
+                return
+            if event is not None:
+                event.synchronize()
+            self._waiting.pop(0)
+            if not torch.isfinite(loss):
+                raise PlauditError(
+                    f"the loss is {loss.item()} at step {step}: training has diverged; lower "
+                    "learning_rate, or look for extreme margins or weights in the data"
+                )
 
 
 def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
