@@ -28,6 +28,7 @@ NAME = "plaudit_flat"
 
 # Tokens of a side of a block, as FlexAttention's kernels take them.
 BLOCK = 128
+FLOAT32_BLOCKS: Any = {"fwd_BLOCK_M": 32, "fwd_BLOCK_N": 32, "fwd_num_warps": 8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,7 +379,10 @@ def _tokens_first(x: Tensor, total: int) -> Tensor:
     x = x.transpose(1, 2)
     if filling := total - x.shape[1]:
         x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, filling))
-    return x.contiguous().transpose(1, 2)
+    x = x.contiguous()
+    if x._is_view():  # of what it is a view, is part of what a kernel is compiled for
+        x = x.clone()
+    return x.transpose(1, 2)
 
 
 def _flex(
@@ -392,10 +396,18 @@ def _flex(
 ) -> Tensor:
     """FlexAttention over `Blocks`. They come as tensors: a number in its arguments would be part of
     what a kernel is compiled for."""
+    # For wide heads in float32 PyTorch's own choice spills 7 KB of each thread's registers on a
+    # Hopper, and this one nothing. Read off the compiled kernels, not timed.
+    wide = query.dtype == torch.float32 and query.shape[-1] >= 64
     output = flex_attention(
-        query, key, value, scale=scale, enable_gqa=query.shape[1] != key.shape[1],
+        query,
+        key,
+        value,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
         block_mask=Blocks(*blocks).mask(causal, window),
-    )  # fmt: skip
+        kernel_options=FLOAT32_BLOCKS if wide else None,
+    )
     assert isinstance(output, Tensor)
     return output
 

@@ -164,11 +164,10 @@ def halves(batch: Batch) -> list[Batch]:
     ranks = batch["ranks"]
     if len(ranks) < 2:
         raise ValueError("a batch of one ranking has no halves")
-    rows = (ranks != PADDING).sum(1).tolist()
     if "segments" in batch:
         tokens = [shared + sum(own) for shared, own in batch["segments"].rankings]
     else:
-        tokens = rows
+        tokens = (ranks != PADDING).sum(1).tolist()
     sums = [sum(tokens[:i]) for i in range(1, len(tokens))]
     cut = 1 + min(range(len(sums)), key=lambda i: abs(2 * sums[i] - sum(tokens)))
     parts = []
@@ -286,5 +285,7 @@ def per_ranking(rewards: Tensor, ranks: Tensor) -> Tensor:
     tensor([[1., 2.],
             [3., 0.]])
     """
-    laid = torch.zeros(ranks.shape, dtype=rewards.dtype, device=rewards.device)
-    return laid.masked_scatter(ranks != PADDING, rewards)
+    present = ranks != PADDING
+    # By place and not by mask, for whose gradient a GPU would be waited for.
+    place = (present.flatten().cumsum(0) - 1).clamp(min=0)
+    return torch.where(present, rewards.index_select(0, place).view(ranks.shape), 0.0)

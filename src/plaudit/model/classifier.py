@@ -18,10 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from plaudit.errors import PlauditError
 from plaudit.model import attention
 from plaudit.model.attention import Segments
-from plaudit.model.batches import Flat, Padded, model_inputs
-
-# transformers makes no mask of its own when it is given one of four dimensions.
-NO_MASK = torch.zeros(1, 1, 1, 1)
+from plaudit.model.batches import Flat, Padded, model_inputs, to_device
 
 
 class _HiddenFlat:
@@ -31,7 +28,7 @@ class _HiddenFlat:
         """`[T, H]` of `input_ids[1, T]`."""
         # mypy cannot know that the other base is a transformers classifier
         return self.base_model(  # type: ignore[attr-defined]
-            input_ids, attention_mask=NO_MASK.to(input_ids.device), segments=segments, **inputs
+            input_ids, attention_mask=_no_mask(input_ids), segments=segments, **inputs
         ).last_hidden_state[0]
 
 
@@ -52,7 +49,7 @@ class _LastToken(_HiddenFlat):
         kwargs["use_cache"] = False
         if segments is not None:
             hidden = self._hidden_flat(input_ids, segments, **kwargs)
-            pooled = hidden.index_select(0, segments.last.to(hidden.device, non_blocking=True))
+            pooled = hidden.index_select(0, to_device(segments.last, hidden.device))
         else:
             if attention_mask is None:
                 attention_mask = torch.ones_like(input_ids)
@@ -76,7 +73,7 @@ class _MeanOfScores(_HiddenFlat):
     ) -> SequenceClassifierOutput:
         if segments is None:
             return super().forward(input_ids, attention_mask, **kwargs)  # type: ignore[misc]
-        rows = segments.rows().to(input_ids.device)
+        rows = to_device(segments.rows(), input_ids.device)
         hidden = self._hidden_flat(input_ids, segments, **kwargs)
         scores = self.score(hidden)[:, 0].float()  # type: ignore[attr-defined]
         mask = rows >= 0
@@ -91,8 +88,13 @@ class _FirstToken:
         self, input_ids: Tensor, segments: Segments | None = None, **kwargs: Any
     ) -> SequenceClassifierOutput:
         if segments is not None:
-            kwargs |= {"segments": segments, "attention_mask": NO_MASK.to(input_ids.device)}
+            kwargs |= {"segments": segments, "attention_mask": _no_mask(input_ids)}
         return super().forward(input_ids, **kwargs)  # type: ignore[misc]
+
+
+def _no_mask(input_ids: Tensor) -> Tensor:
+    """What transformers makes no mask of its own for: one of four dimensions."""
+    return torch.zeros(1, 1, 1, 1, device=input_ids.device)
 
 
 def _keep_first_tokens(module: Any, _: Any, kwargs: dict[str, Any], output: Any) -> Any:
@@ -100,7 +102,7 @@ def _keep_first_tokens(module: Any, _: Any, kwargs: dict[str, Any], output: Any)
     completion with its first token alone, which is all that a head with pooling `cls` looks at."""
     if kwargs.get("segments") is not None:
         hidden = output.last_hidden_state
-        first = kwargs["segments"].first.to(hidden.device, non_blocking=True)
+        first = to_device(kwargs["segments"].first, hidden.device)
         output.last_hidden_state = hidden[0].index_select(0, first).unsqueeze(1)
     return output
 

@@ -253,7 +253,7 @@ class RewardModel(Scorer):
             f"{self.max_tokens_per_batch:,} tokens are scored at once"
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()  # in inference mode a GPU's kernel would be compiled once more
     def _forward(self, batch: dict[str, Any]) -> Tensor:
         """Rewards `[N]` of a batch, on the device."""
         self.model.eval()

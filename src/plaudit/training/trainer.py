@@ -213,11 +213,6 @@ class RankingTrainer(RewardTrainer):
                 logs |= {"reward_mean": mean, "reward_std": spread}
         Trainer.log(self, logs, start_time)  # RewardTrainer's would add its own of the same
 
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Of a step's forward and backward passes."""
-        count = getattr(self.model, "floating_point_ops", None)
-        return sum(count(model_inputs(batch)) for batch in inputs) if count else 0
-
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing when the checkpoint that is resumed from was the last one."""
         stopped = any(
