@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# What the GPU machine has, at the lower bounds of pyproject.toml, and nothing else.
+GPU_VENV ?= .venv-gpu
+GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo test lint types format clean
+.PHONY: demo test lint types format rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
@@ -33,5 +36,20 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	-$(BIN)/python -m pip install -q --no-deps openrlhf==0.11.2
 	touch $@
 
+# The GPU check in small, without a GPU: packed, then run from the packed folder without a network.
+rehearse: $(VENV)/installed $(GPU_VENV)/installed
+	$(BIN)/python benchmarks/gpu/pack $(GPU_VENV)/packed --python \
+		$$($(GPU_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+	benchmarks/gpu/offline $(GPU_PYTHON) $(GPU_VENV)/packed/run $(GPU_VENV)/out --device cpu --tiny
+
+# What wheels.txt names is taken away where another package brought it: the check must bring its own.
+$(GPU_VENV)/installed: constraints-lower.txt benchmarks/gpu/machine.txt benchmarks/gpu/wheels.txt
+	rm -rf $(GPU_VENV)
+	$(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_PYTHON) -m pip install -q --no-compile -c constraints-lower.txt torch
+	$(GPU_PYTHON) -m pip install -q --no-compile -c constraints-lower.txt -r benchmarks/gpu/machine.txt
+	sed -n 's/==.*//p' benchmarks/gpu/wheels.txt | xargs $(GPU_PYTHON) -m pip uninstall -qq -y
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo runs
+	rm -rf $(VENV) $(GPU_VENV) demo runs
