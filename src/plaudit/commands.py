@@ -183,7 +183,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def _evaluate_suite(options: argparse.Namespace) -> None:
-    from plaudit.evaluation.suites import load_suite, run_suite
+    from plaudit.evaluation.suite_run import load_suite, run_suite
 
     given = {name for name in ("against", "columns", "streaming", "strict") if vars(options)[name]}
     if given or options.max_rejected != Settings.model_fields["max_rejected"].default:
