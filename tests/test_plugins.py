@@ -1,12 +1,17 @@
 """The registry: a module is found by its file's name, another package's by its entry point."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import tiny
 from plaudit.errors import PlauditError
-from plaudit.plugins import Registry
+from plaudit.plugins import KINDS, Registry
 from plaudit.training.objectives import OBJECTIVES, Objective
 
 
@@ -71,7 +76,7 @@ def test_what_is_not_there_is_said_with_the_nearest_name():
     ("text", "reason"),
     [
         ("import a_package_that_is_not_there", "cannot be loaded: ModuleNotFoundError"),
-        ("OBJECTIVE = 3", "is a int, not a Objective"),
+        ("OBJECTIVE = 3", "is of type int where Objective is wanted"),
         ("", "cannot be loaded: AttributeError"),
     ],
 )
@@ -86,3 +91,71 @@ def test_two_of_one_name_are_an_error(other_package):
     objectives = other_package({"their_pl": HINGE}, {"plackett-luce": "their_pl:OBJECTIVE"})
     with pytest.raises(PlauditError, match=r"is plaudit's own, and other-rewards 1\.2"):
         objectives.names()
+
+
+@pytest.fixture(scope="module")
+def with_example(tmp_path_factory):
+    """Runs Python with the example package installed, in a folder of its own."""
+    place = tmp_path_factory.mktemp("site")
+    source = tmp_path_factory.mktemp("source") / "plugin_example"
+    shutil.copytree(Path(__file__).parent / "plugin_example", source)  # building writes into it
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*install, "--target", str(place), str(source)], check=True)
+    paths = [str(place), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, *words], env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_the_example_package_adds_one_of_each_kind(with_example):
+    listed = json.loads(with_example("-m", "plaudit", "plugins", "--json").stdout)
+    assert listed.keys() == KINDS.keys()
+    theirs = {kind: [n for n, o in names.items() if o == "plaudit-example 1.0"]
+              for kind, names in listed.items()}  # fmt: skip
+    assert theirs == {
+        "objective": ["hinge"],
+        "protocol": ["plain-reward"],
+        "suite": ["fewerwords"],
+    }
+    assert "  hinge          plaudit-example 1.0" in with_example("-m", "plaudit", "plugins").stdout
+
+
+USES_ALL = """
+import json, sys
+from pathlib import Path
+from fastapi.testclient import TestClient
+from plaudit import RewardModel, train
+from plaudit.evaluation.suite_run import load_suite, run_suite
+from plaudit.serve.app import build_app
+
+base, data, folder = sys.argv[1:]
+options = {"base": base, "max_steps": 2, "logging_steps": 1, "dtype": "float32"}
+run = train(data, output=folder + "/run", loss="hinge", **options)
+losses = [json.loads(line).get("loss") for line in open(folder + "/run/log.jsonl")]
+rows = [{"ask": f"What is {n}?", "few": "a fox", "many": "a dog " * 5} for n in range(8)]
+suite = Path(folder, "suite.jsonl")
+suite.write_text("".join(json.dumps(row) + "\\n" for row in rows))
+result = run_suite(run.model, load_suite(suite))
+with TestClient(build_app(run.model), base_url="http://127.0.0.1") as client:
+    for _ in range(600):
+        if client.get("/ready").status_code == 200:
+            break
+    answer = client.post("/plain_reward", json={"question": "What is 1?", "answer": "a fox"}).json()
+expected = run.model.score("What is 1?", "a fox")
+print(json.dumps([losses, result.summary["suite"], answer["reward"], expected]))
+"""
+
+
+def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, tmp_path):
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", 30)
+    done = with_example("-c", USES_ALL, str(base("bert")), str(data), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    losses, suite, reward, expected = json.loads(done.stdout.splitlines()[-1])
+    assert any(loss is not None and loss > 0 for loss in losses)
+    assert suite == "fewerwords"
+    assert reward == pytest.approx(expected, abs=1e-6)

@@ -23,6 +23,13 @@ from plaudit.errors import PlauditError
 
 T = TypeVar("T")
 
+# Every kind, with the registry that lists it.
+KINDS = {
+    "objective": "plaudit.training.objectives:OBJECTIVES",
+    "protocol": "plaudit.serve.protocols:PROTOCOLS",
+    "suite": "plaudit.evaluation.suites:SUITES",
+}
+
 
 @dataclass(frozen=True)
 class Registry(Generic[T]):
@@ -89,8 +96,8 @@ class Registry(Generic[T]):
                 ) from error
         if not isinstance(found, self.type):
             raise PlauditError(
-                f"{self.kind} {name} of {self._origin(name)} is a {type(found).__name__}, not a "
-                f"{self.type.__name__}"
+                f"{self.kind} {name} of {self._origin(name)} is of type {type(found).__name__} "
+                f"where {self.type.__name__} is wanted"
             )
         return found
 
@@ -112,3 +119,16 @@ class Registry(Generic[T]):
             found = entry.dist
             return f"{found.name} {found.version}" if found else entry.value
         return f"plaudit {version('plaudit')}"
+
+
+def installed() -> dict[str, dict[str, str]]:
+    """Of every kind all names, each with the distribution that brings it.
+
+    >>> installed()["objective"]["bradley-terry"]
+    'plaudit 0.1.0'
+    """
+    found = {}
+    for kind, where in KINDS.items():
+        module, attribute = where.split(":")
+        found[kind] = getattr(importlib.import_module(module), attribute).origins()
+    return found
