@@ -192,11 +192,3 @@ def test_flags_are_checked_one_by_one():
     for name, text in (("max_steps", "1e3"), ("learning_rate", "nan"), ("loss", "hinge")):
         with pytest.raises(ValueError, match=re.escape(f"{text!r} is not {allowed(name)}")):
             from_flag(name, text)
-
-
-def test_the_losses_of_the_settings_are_those_there_are():
-    from typing import get_args
-
-    from plaudit.training.losses import LOSSES
-
-    assert set(get_args(Settings.model_fields["loss"].annotation)) == set(LOSSES)

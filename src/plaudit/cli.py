@@ -331,6 +331,9 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("pt", "onnx"), required=True, help="what to write")
     export.add_argument("-o", "--output", metavar="FILE", required=True, help="file to write")
     export.add_argument("--overwrite", action="store_true", help="replace FILE")
+
+    plugins = command("plugins", commands.plugins, "list what can be chosen and who brought it")
+    flags.as_json(plugins)
     return parser
 
 

@@ -22,6 +22,21 @@ def demo(options: argparse.Namespace) -> None:
     _print(result.metrics if options.json else str(result))
 
 
+def plugins(options: argparse.Namespace) -> None:
+    """List the parts that have a name, plaudit's own and other packages'."""
+    from plaudit.plugins import installed
+
+    found = installed()
+    if options.json:
+        _print(found)
+        return
+    for kind, names in found.items():
+        print(f"{kind}s")
+        width = max(map(len, names), default=0)
+        for name, origin in names.items():
+            print(f"  {name:{width}}  {origin}")
+
+
 def sample(options: argparse.Namespace) -> None:
     """Write the example data."""
     from plaudit.data.sample import write_sample
@@ -183,7 +198,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def _evaluate_suite(options: argparse.Namespace) -> None:
-    from plaudit.evaluation.suites import load_suite, run_suite
+    from plaudit.evaluation.suite_run import load_suite, run_suite
 
     given = {name for name in ("against", "columns", "streaming", "strict") if vars(options)[name]}
     if given or options.max_rejected != Settings.model_fields["max_rejected"].default:

@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -26,9 +28,16 @@ from pydantic import (
 
 from plaudit.errors import PlauditError
 from plaudit.files import writing
+from plaudit.plugins import Registry
+from plaudit.training.objectives import OBJECTIVES
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _one_of(registry: Registry[Any]) -> dict[str, JsonValue]:
+    """What a setting's schema says where its values are the names of a registry."""
+    return {"enum": [*registry]}
 
 
 class Settings(BaseModel):
@@ -116,8 +125,10 @@ class Settings(BaseModel):
     gradient_checkpointing: bool = Field(False, description="trade speed for memory")
 
     # -- loss --
-    loss: Literal["bradley-terry", "plackett-luce"] = Field(
-        "bradley-terry", description="what is learnt from a ranking"
+    loss: Annotated[str, AfterValidator(OBJECTIVES.check)] = Field(
+        "bradley-terry",
+        description="what is learnt from a ranking",
+        json_schema_extra=_one_of(OBJECTIVES),
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.0, description="share of pairs thought to be labelled the wrong way round"

@@ -10,7 +10,7 @@ from plaudit import PlauditError, RewardModel
 from plaudit.data.rankings import Ranking
 from plaudit.model import attention
 from plaudit.model.batches import Flat, Padded, model_inputs, per_ranking
-from plaudit.training.losses import bradley_terry
+from plaudit.training.objectives.bradley_terry import bradley_terry
 
 MODELS = [
     *(("gpt2", "last"), ("llama", "last"), ("qwen2", "last"), ("mistral", "last")),

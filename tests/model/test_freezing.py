@@ -13,7 +13,7 @@ from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.model.batches import model_inputs, per_ranking
 from plaudit.model.freezing import freeze
-from plaudit.training.losses import bradley_terry
+from plaudit.training.objectives.bradley_terry import bradley_terry
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer, run_frozen_layers
 

@@ -513,12 +513,12 @@ def test_no_text_is_logged_unless_asked(reward_model, capsys):
 
 
 def test_a_fault_of_our_own_is_logged_without_text(reward_model, capsys, monkeypatch):
-    from plaudit.serve import protocols
+    from plaudit.serve.protocols import score
 
     def fail(asked, *_):
         raise KeyError(asked.prompt)
 
-    monkeypatch.setattr(protocols.ScoreRequest, "reply", fail)
+    monkeypatch.setattr(score.ScoreRequest, "reply", fail)
     with ready(build_app(reward_model("bert"))) as client:
         answer = client.post("/score", json={"prompt": "secret", "completions": ["a"]})
         refused(answer, 500, "internal")

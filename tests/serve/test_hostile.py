@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 import running
-from plaudit.serve.app import PROTOCOLS, build_app
+from plaudit.serve.app import build_app
+from plaudit.serve.protocols import by_path
 from plaudit.serve.settings import ServiceSettings
 
 ASKED = os.environ.get("PLAUDIT_HOSTILE_REQUESTS")
@@ -32,7 +33,8 @@ LIMITS = ServiceSettings(
 )
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 GOOD = {"prompt": "What is a bond?", "completions": ["A loan.", "It depends."]}
-FIELDS = sorted({field for take, _ in PROTOCOLS.values() for field in take.model_fields})
+PATHS = by_path()
+FIELDS = sorted({field for each in PATHS.values() for field in each.request.model_fields})
 FIELDS += ["role", "content", "text", "labels"]
 
 texts = st.one_of(
@@ -140,7 +142,7 @@ def asked(client, seen, path, **given):
 
 def test_bodies_that_are_nearly_right(client, seen):
     @settings(max_examples=REQUESTS // 3, **QUIET)
-    @given(st.sampled_from([*PROTOCOLS]), bodies)
+    @given(st.sampled_from([*PATHS]), bodies)
     def every(path, body):
         asked(client, seen, path, json=body)
 
@@ -149,7 +151,7 @@ def test_bodies_that_are_nearly_right(client, seen):
 
 def test_bytes_that_are_nearly_json(client, seen):
     @settings(max_examples=REQUESTS // 3, **QUIET)
-    @given(st.sampled_from([*PROTOCOLS]), wire(), headers)
+    @given(st.sampled_from([*PATHS]), wire(), headers)
     def every(path, body, headers):
         headers = {"content-type": "application/json"} | headers
         asked(client, seen, path, content=body, headers=headers)

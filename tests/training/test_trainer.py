@@ -14,7 +14,7 @@ from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
 from plaudit.model.reward_model import RewardModel
-from plaudit.training.losses import LOSSES
+from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer
 from plaudit.training.trainer import RankingTrainer, RunLog, last_checkpoint, read_log
@@ -198,7 +198,7 @@ def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):
     assert torch.allclose(weights(one[1]), weights(two[1]), atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", OBJECTIVES)
 def test_the_first_logged_loss_is_the_loss_of_the_data(bases, tmp_path, loss):
     data = rankings(6, sizes=(4, 2))
     data[0] = Ranking(**{**vars_of(data[0]), "weight": 3.0})
@@ -206,7 +206,10 @@ def test_the_first_logged_loss_is_the_loss_of_the_data(bases, tmp_path, loss):
     total = weight = 0.0
     for ranking in data:
         rewards = torch.tensor([model.score(ranking.prompt, ranking.completions)])
-        total += ranking.weight * LOSSES[loss](rewards, torch.tensor([ranking.ranks])).item()
+        total += (
+            ranking.weight
+            * OBJECTIVES.get(loss).loss(rewards, torch.tensor([ranking.ranks])).item()
+        )
         weight += ranking.weight
     _, _, losses = trained(
         bases["bert"], tmp_path / "run", data, per_device_train_batch_size=6, max_steps=1, loss=loss

@@ -30,7 +30,7 @@ from checks.setting import Report, Setting
 from plaudit.model import attention
 from plaudit.model.batches import Flat, model_inputs, per_ranking
 from plaudit.model.reward_model import RewardModel
-from plaudit.training.losses import bradley_terry
+from plaudit.training.objectives.bradley_terry import bradley_terry
 
 ORDER = 10
 LIMIT = 200

@@ -23,7 +23,8 @@ from plaudit.console import say
 from plaudit.data.cells import characters
 from plaudit.data.rankings import Text
 from plaudit.model.scorer import Scorer
-from plaudit.serve import page, protocols
+from plaudit.serve import page
+from plaudit.serve.asked import MAX_MESSAGES, Asked, Job, job_of
 from plaudit.serve.batcher import (
     Batcher,
     ModelError,
@@ -35,18 +36,9 @@ from plaudit.serve.batcher import (
 from plaudit.serve.gate import GONE, Gate, RefusedError, invalid, json_response, read_json
 from plaudit.serve.labelling import Labelling
 from plaudit.serve.metrics import MEDIA_TYPE
+from plaudit.serve.protocols import Protocol, by_path
 from plaudit.serve.settings import ServiceSettings
 
-# Path → what it takes, and what it answers.
-PROTOCOLS: dict[str, tuple[type[protocols.Request], Any]] = {
-    "/score": (protocols.ScoreRequest, protocols.ScoreResponse | protocols.RewardResponse),
-    "/rank": (protocols.RankRequest, protocols.RankResponse),
-    "/get_reward": (protocols.GetRewardRequest, protocols.GetRewardResponse),
-    "/rerank": (protocols.RerankRequest, protocols.RerankResponse),
-    "/v1/rerank": (protocols.RerankRequest, protocols.RerankResponse),
-    "/v2/rerank": (protocols.RerankRequest, protocols.RerankResponse),
-    "/classify": (protocols.ClassifyRequest, protocols.ClassifyResponse),
-}
 MOST_FIELDS = 100  # of a request: clients of other programs send some that are not known here
 # What anybody may ask, with or without a key.
 PUBLIC = ("/health", "/ready", *page.PUBLIC)
@@ -76,7 +68,7 @@ class Service:
         self.draining = False
         self.started = int(time.time())
 
-    async def answer(self, request: Request, protocol: type[protocols.Request]) -> Response:
+    async def answer(self, request: Request, protocol: type[Asked]) -> Response:
         """Read, score, reply."""
         if self.draining:
             raise RefusedError(503, "stopping", "the service is stopping", retry_after="5")
@@ -102,7 +94,7 @@ class Service:
 
         Raises `NotScorableError` or `ModelError`.
         """
-        job = protocols.job_of(prompt, completions)
+        job = job_of(prompt, completions)
         while True:
             while self.draining or not self.batcher.warm:
                 await asyncio.sleep(0.1)
@@ -116,21 +108,21 @@ class Service:
         finally:
             self.batcher.drop(work)
 
-    def _check_counts(self, content: Any, protocol: type[protocols.Request]) -> None:
+    def _check_counts(self, content: Any, protocol: type[Asked]) -> None:
         """Refuse what has far too much in it before each of it is looked at: the faults of a
         million texts take a minute and gigabytes to be told."""
         if not isinstance(content, dict):
             return
         if len(content) > MOST_FIELDS:
             raise RefusedError(422, "too_many", f"more than {MOST_FIELDS} fields")
-        most = max(self.settings.max_completions, protocols.MAX_MESSAGES)
+        most = max(self.settings.max_completions, MAX_MESSAGES)
         for name in protocol.model_fields:
             value = content.get(name)
             if isinstance(value, list) and len(value) > most:
                 reason = f"has {len(value):,} entries, and {most:,} are the most"
                 raise RefusedError(422, "too_many", reason, name)
 
-    def _check_size(self, job: protocols.Job, where: str) -> None:
+    def _check_size(self, job: Job, where: str) -> None:
         most, longest = self.settings.max_completions, self.settings.max_characters
         if len(job.texts) > most:
             reason = f"{len(job.texts):,} texts, and {most:,} are the most for one request"
@@ -142,7 +134,7 @@ class Service:
             if characters(text) > longest:
                 raise RefusedError(422, "too_long", reason, f"{where}[{index}]")
 
-    async def _score(self, request: Request, job: protocols.Job) -> Scored:
+    async def _score(self, request: Request, job: Job) -> Scored:
         try:
             work = self.batcher.submit(job.prompt, job.texts, job.begins)
         except ModelError as error:
@@ -198,8 +190,8 @@ def build_app(
         lifespan=lifespan,
     )
     app.state.service = service
-    for path, (protocol, answer) in PROTOCOLS.items():
-        app.post(path, **_described(path, protocol, answer))(_handler(service, protocol))
+    for path, protocol in by_path().items():
+        app.post(path, **_described(path, protocol))(_handler(service, protocol.request))
     _add_facts(app, service)
     _add_refusals(app)
     app.include_router(page.router(labelling, service.rewards))
@@ -213,24 +205,22 @@ def build_app(
     return app
 
 
-def _handler(
-    service: Service, protocol: type[protocols.Request]
-) -> Callable[[Request], Awaitable[Response]]:
+def _handler(service: Service, protocol: type[Asked]) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
         return await service.answer(request, protocol)
 
     return handler
 
 
-def _described(path: str, protocol: type[protocols.Request], answer: Any) -> dict[str, Any]:
+def _described(path: str, protocol: Protocol) -> dict[str, Any]:
     """What OpenAPI says of an endpoint."""
     refused = {"model": RefusedResponse, "description": "Refused; the body says why."}
-    schema = protocol.model_json_schema()
+    schema = protocol.request.model_json_schema()
     return {
         "summary": path,
         "operation_id": path.strip("/").replace("/", "_"),
-        "description": inspect.getdoc(protocol),
-        "responses": {200: {"model": answer}, "4XX": refused, "5XX": refused},
+        "description": inspect.getdoc(protocol.request),
+        "responses": {200: {"model": protocol.answer}, "4XX": refused, "5XX": refused},
         "openapi_extra": {
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
         },

@@ -1,1 +1,1 @@
-"""Losses, the trainer, and the main road from data to a run."""
+"""Objectives, the trainer, and the main road from data to a run."""

@@ -32,7 +32,7 @@ from plaudit.model.freezing import FrozenLayout
 from plaudit.model.reward_model import RewardModel
 from plaudit.training.card import model_card
 from plaudit.training.folder import begin, locked, open_run
-from plaudit.training.losses import LOSSES, takes
+from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, encoded_stream, name_data, reading, split
 from plaudit.training.processes import processes, say_once
 from plaudit.training.setup import (
@@ -301,7 +301,7 @@ def _check_weights_and_margins(train: Sequence[Ranking] | Rankings, settings: Se
     if not any(ranking.weight > 0 for ranking in train):
         raise PlauditError("weight: is 0 for every training ranking, so there is nothing to learn")
     margins = sum(ranking.margin is not None for ranking in train)
-    if margins and not takes(LOSSES[settings.loss], "margin"):
+    if margins and not OBJECTIVES.get(settings.loss).takes("margin"):
         say_once(f"{margins:,} rankings have a margin, which {settings.loss} does not use")
 
 

@@ -28,7 +28,7 @@ from plaudit.model.reward_model import (
     compute_dtype,
     tokens_per_batch,
 )
-from plaudit.training.losses import LOSSES, takes
+from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.processes import processes, say_once
 from plaudit.training.trainer import (
     RankingTrainer,
@@ -68,12 +68,12 @@ def pass_tokens(settings: Settings) -> int:
 
 def bound_loss(settings: Settings) -> Callable[..., Tensor]:
     """The loss of the settings, with those of its options that settings give."""
-    loss = LOSSES[settings.loss]
+    objective = OBJECTIVES.get(settings.loss)
     if not settings.label_smoothing:
-        return loss
-    if not takes(loss, "label_smoothing"):
+        return objective.loss
+    if not objective.takes("label_smoothing"):
         raise PlauditError(f"label_smoothing: the {settings.loss} loss has no such option")
-    return functools.partial(loss, label_smoothing=settings.label_smoothing)
+    return functools.partial(objective.loss, label_smoothing=settings.label_smoothing)
 
 
 def build_trainer(
@@ -100,7 +100,7 @@ def build_trainer(
             )
             trainer = RankingTrainer(
                 loss=loss,
-                use_margin=takes(loss, "margin"),
+                use_margin=OBJECTIVES.get(settings.loss).takes("margin"),
                 layout=frozen or model.layout,
                 max_tokens_per_batch=pass_tokens(settings),
                 model=model.model,

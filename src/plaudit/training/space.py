@@ -19,7 +19,7 @@ from optuna.distributions import (
 
 from plaudit.config import Settings, nearest, read_yaml
 from plaudit.errors import PlauditError
-from plaudit.training.losses import LOSSES, takes
+from plaudit.training.objectives import OBJECTIVES
 
 Space = dict[str, BaseDistribution]
 
@@ -43,7 +43,7 @@ def default_space(chosen: Settings, fixed: set[str]) -> Space:
         "per_device_train_batch_size": [4, 8, 16, 32],
         "weight_decay": [0.0, 0.01, 0.1, 1.0],
     }
-    if takes(LOSSES[chosen.loss], "label_smoothing"):
+    if OBJECTIVES.get(chosen.loss).takes("label_smoothing"):
         entries["label_smoothing"] = [0.0, 0.05, 0.1, 0.2]
     if chosen.max_steps > 0:
         del entries["num_train_epochs"]

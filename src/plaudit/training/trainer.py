@@ -2,7 +2,7 @@
 
 Optimisers, schedules, resuming, logging, accelerate and peft are theirs. What is ours: a step is a
 number of rankings, cut into forward passes of a bounded number of tokens whose gradients add up to
-the same; the loss is one of `losses`; validation gives the metrics of `evaluate`; and a checkpoint
+the same; the loss is an objective's; validation gives the metrics of `evaluate`; and a checkpoint
 appears whole or not at all. Assumes a dataset of rows as `Encoding.encode` makes them.
 """
 
@@ -40,7 +40,7 @@ from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.files import write_jsonl
 from plaudit.model.batches import Batch, Layout, halves, model_inputs, per_ranking
 from plaudit.model.reward_model import free_memory
-from plaudit.training.losses import ordered_pairs, reward_centring
+from plaudit.training.pairs import ordered_pairs, reward_centring
 
 SECONDS_BETWEEN_LINES = 2.0
 
@@ -49,7 +49,7 @@ class RankingTrainer(RewardTrainer):
     """Trains on rankings. See `plaudit.training.run.train` for how it is put together.
 
     Args:
-        loss: one of `losses.LOSSES`, its options already bound; takes rewards `[R, K]`, ranks
+        loss: an `Objective`'s, its options already bound; takes rewards `[R, K]`, ranks
             `[R, K]` and, with `use_margin`, `margin[R]`; returns `[R]`.
         use_margin: whether the loss takes the data's margins.
         layout: what divides a step's rankings into the batches of its forward passes.

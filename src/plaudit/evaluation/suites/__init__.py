@@ -1,10 +1,11 @@
-"""Published benchmarks of reward models, each read in its own format, scored by its own definition.
+"""Published benchmarks of reward models: one module each, found by its name.
 
-`suite` says what a benchmark is; `rewardbench`, `rmbench` and `judges` hold the six; `run` reads a
-file, scores it with a model and sums up.
+A module defines `SUITE`, a `Suite`: the fields it is recognised by, how a row is read, and the
+score by the benchmark's own definition. `plaudit.evaluation.suite` says what one is made of, and
+`plaudit.evaluation.suite_run` reads a file, scores it with a model and sums up.
 """
 
-from plaudit.evaluation.suites.run import SUITES, SuiteData, SuiteResult, load_suite, run_suite
-from plaudit.evaluation.suites.suite import Suite
+from plaudit.evaluation.suite import Suite
+from plaudit.plugins import Registry
 
-__all__ = ["SUITES", "Suite", "SuiteData", "SuiteResult", "load_suite", "run_suite"]
+SUITES = Registry("suite", __name__, "SUITE", Suite)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from plaudit.data.cells import BadCellError, read_text
 from plaudit.data.rows import Row
-from plaudit.evaluation.suites.suite import (
+from plaudit.evaluation.suite import (
     Item,
     Means,
     Part,
@@ -85,8 +85,7 @@ def score_rmbench(items: Sequence[Item], rewards: Sequence[Sequence[float]], mea
     return total
 
 
-RMBENCH = Suite(
-    name="rmbench",
+SUITE = Suite(
     title="RM-Bench",
     fields=("prompt", "chosen", "rejected", "domain"),
     lists=True,

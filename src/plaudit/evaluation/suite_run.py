@@ -6,7 +6,6 @@ as everywhere in plaudit; the benchmarks' own code does the same with the tokeni
 """
 
 import math
-import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,18 +21,13 @@ from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
 from plaudit.evaluation.evaluate import prediction_rows, rewards_of
 from plaudit.evaluation.statistics import Figure, Pending
-from plaudit.evaluation.suites.judges import JUDGEBENCH, LLMBAR, PANDALM
-from plaudit.evaluation.suites.rewardbench import REWARDBENCH, REWARDBENCH2
-from plaudit.evaluation.suites.rmbench import RMBENCH
-from plaudit.evaluation.suites.suite import Item, Means, Part, Suite
+from plaudit.evaluation.suite import Item, Means, Part, Suite, plain_name
+from plaudit.evaluation.suites import SUITES
 from plaudit.files import write_json, write_jsonl
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
 
-SUITES: dict[str, Suite] = {
-    suite.name: suite for suite in (REWARDBENCH, REWARDBENCH2, RMBENCH, JUDGEBENCH, LLMBAR, PANDALM)
-}
 LISTED = 8  # categories named in a note
 
 
@@ -154,7 +148,7 @@ def load_suite(
     suite = None if name is None else suite_called(name)
     if split is None:
         given = {str(one) for one in ([data] if isinstance(data, str | Path) else data)}
-        split = next((one.split for one in SUITES.values() if given == {one.hub}), None)
+        split = next((one.split for one in map(SUITES.get, SUITES) if given == {one.hub}), None)
     sources = find_sources(data, split)
     named = [one for one in sources if Path(one.name).name.startswith("dataset.")]
     if named and len(named) < len(sources):
@@ -201,10 +195,10 @@ def suite_called(name: str) -> Suite:
     >>> suite_called("RM-Bench").name
     'rmbench'
     """
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    if plain not in SUITES:
+    plain = plain_name(name)
+    if plain not in SUITES.names():
         raise PlauditError(f"suite: '{name}' is not known; known: {', '.join(SUITES)}")
-    return SUITES[plain]
+    return SUITES.get(plain)
 
 
 def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
@@ -212,10 +206,10 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     for source in sources:
         columns = columns_of(source, {})
         if suite is None:
-            fitting = (one for one in SUITES.values() if not _misfit(one, source, columns))
+            fitting = (one for one in map(SUITES.get, SUITES) if not _misfit(one, source, columns))
             suite = next(fitting, None)
         if suite is None:
-            wanted = "; ".join(f"{one.title}: {_needs(one)}" for one in SUITES.values())
+            wanted = "; ".join(f"{one.title}: {_needs(one)}" for one in map(SUITES.get, SUITES))
             raise PlauditError(
                 f"{source.name}: fits no suite known here; found: {_shown(columns)}. "
                 f"Wanted: {wanted}"

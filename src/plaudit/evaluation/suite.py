@@ -6,6 +6,7 @@ so a `Statistic`: it is known again whichever prompts are drawn. Equal rewards c
 benchmark's own code counts them. Pure functions; nothing here reads a file.
 """
 
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -127,7 +128,6 @@ class Suite:
     data by category; `totals` are theirs as a whole, where they come in several files.
     """
 
-    name: str
     title: str
     fields: tuple[str, ...]
     read: Callable[[Row, bool], Item]
@@ -139,6 +139,20 @@ class Suite:
     totals: tuple[int, ...] = ()
     hub: str = ""
     split: str = "train"
+
+    @property
+    def name(self) -> str:
+        """Its title, plainly spelt: the name of its module."""
+        return plain_name(self.title)
+
+
+def plain_name(title: str) -> str:
+    """Small letters and digits alone.
+
+    >>> plain_name("RM-Bench"), plain_name("reward-bench-2")
+    ('rmbench', 'rewardbench2')
+    """
+    return re.sub(r"[^a-z0-9]", "", title.lower())
 
 
 def make_item(

@@ -1,0 +1,134 @@
+"""What varies is one file, found here: a registry of a package's modules and of other packages'.
+
+A kind of thing (objectives, say) has a package of its own. Each module in it is one of them: its
+file name is its name, with dashes for underscores, and it defines what it is under the name that
+the kind asks for. A distribution adds its own through entry points, `plaudit.objectives` and so on:
+
+    [project.entry-points."plaudit.objectives"]
+    hinge = "my_package.hinge:OBJECTIVE"
+
+Names are listed without importing anything; a module is imported when it is first asked for.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Generic, TypeVar
+
+from plaudit.errors import PlauditError
+
+T = TypeVar("T")
+
+# Every kind, with the registry that lists it.
+KINDS = {
+    "objective": "plaudit.training.objectives:OBJECTIVES",
+    "protocol": "plaudit.serve.protocols:PROTOCOLS",
+    "suite": "plaudit.evaluation.suites:SUITES",
+}
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """All things of one kind, by name.
+
+    `kind` is its name in messages and of its entry points; `package` holds plaudit's own, a module
+    each, which define `attribute`; `type` is what it must be.
+    """
+
+    kind: str
+    package: str
+    attribute: str
+    type: type[T]
+
+    @cached_property
+    def _own(self) -> dict[str, str]:
+        """The modules of plaudit's own, by name."""
+        path = importlib.import_module(self.package).__path__
+        return {
+            module.name.replace("_", "-"): f"{self.package}.{module.name}"
+            for module in pkgutil.iter_modules(path)
+            if not module.name.startswith("_")
+        }
+
+    @cached_property
+    def _theirs(self) -> dict[str, EntryPoint]:
+        """What other packages add, by name."""
+        return {entry.name: entry for entry in entry_points(group=f"plaudit.{self.kind}s")}
+
+    def names(self) -> list[str]:
+        """All names, in order; nothing is imported for them.
+
+        Raises:
+            PlauditError: where two packages have one name.
+        """
+        for name in self._own.keys() & self._theirs.keys():
+            raise PlauditError(
+                f"{self.kind} {name}: is plaudit's own, and {self._origin(name)} has one, too; "
+                "uninstall that package, or ask its author for another name"
+            )
+        return sorted([*self._own, *self._theirs])
+
+    def get(self, name: str) -> T:
+        """What has this name.
+
+        Raises:
+            PlauditError: when nothing has, with the nearest name; or it cannot be loaded.
+        """
+        names = self.names()
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; the nearest is {near[0]}" if near else ""
+            raise PlauditError(
+                f"there is no {self.kind} {name}{hint}; there are {', '.join(names)}"
+            )
+        if name in self._own:
+            found = getattr(importlib.import_module(self._own[name]), self.attribute)
+        else:
+            try:
+                found = self._theirs[name].load()
+            except Exception as error:  # whatever somebody else's module raises when imported
+                raise PlauditError(
+                    f"{self.kind} {name} of {self._origin(name)} cannot be loaded: {error!r}"
+                ) from error
+        if not isinstance(found, self.type):
+            raise PlauditError(
+                f"{self.kind} {name} of {self._origin(name)} is of type {type(found).__name__} "
+                f"where {self.type.__name__} is wanted"
+            )
+        return found
+
+    def check(self, name: str) -> str:
+        """The name, where something has it; else `ValueError`, as validators of settings raise."""
+        if name not in self.names():
+            raise ValueError(f"there is no {self.kind} {name}")
+        return name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def origins(self) -> dict[str, str]:
+        """Where each comes from: a distribution and its version."""
+        return {name: self._origin(name) for name in self.names()}
+
+    def _origin(self, name: str) -> str:
+        if entry := self._theirs.get(name):
+            found = entry.dist
+            return f"{found.name} {found.version}" if found else entry.value
+        return f"plaudit {version('plaudit')}"
+
+
+def installed() -> dict[str, dict[str, str]]:
+    """Of every kind all names, each with the distribution that brings it.
+
+    >>> installed()["objective"]["bradley-terry"]
+    'plaudit 0.1.0'
+    """
+    found = {}
+    for kind, where in KINDS.items():
+        module, attribute = where.split(":")
+        found[kind] = getattr(importlib.import_module(module), attribute).origins()
+    return found

@@ -1,0 +1,161 @@
+"""The registry: a module is found by its file's name, another package's by its entry point."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiny
+from plaudit.errors import PlauditError
+from plaudit.plugins import KINDS, Registry
+from plaudit.training.objectives import OBJECTIVES, Objective
+
+
+@pytest.fixture
+def other_package(tmp_path, monkeypatch):
+    """Makes a distribution on the path that adds objectives under the names given."""
+
+    def make(modules, entries):
+        for name, text in modules.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        info = tmp_path / "other_rewards-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-rewards\nVersion: 1.2\n")
+        lines = [f"{name} = {value}" for name, value in entries.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[plaudit.objectives]", *lines]) + "\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        return Registry("objective", OBJECTIVES.package, "OBJECTIVE", Objective)
+
+    return make
+
+
+HINGE = """
+from plaudit.training.objectives import Objective
+from plaudit.training.pairs import mean_over, ordered_pairs
+
+
+def hinge(rewards, ranks):
+    difference, better = ordered_pairs(rewards, ranks)
+    return mean_over((1 - difference).clamp(min=0), better)
+
+
+OBJECTIVE = Objective(hinge)
+"""
+
+
+def test_names_are_those_of_the_files():
+    assert OBJECTIVES.names() == ["bradley-terry", "plackett-luce"]
+    assert set(OBJECTIVES.origins().values()) == {OBJECTIVES.origins()["bradley-terry"]}
+    assert OBJECTIVES.origins()["bradley-terry"].startswith("plaudit ")
+
+
+def test_names_are_listed_without_importing_torch():
+    code = "import sys; from plaudit.training.objectives import OBJECTIVES; OBJECTIVES.names(); "
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_another_package_adds_its_own(other_package):
+    objectives = other_package({"their_hinge": HINGE}, {"hinge": "their_hinge:OBJECTIVE"})
+    assert objectives.names() == ["bradley-terry", "hinge", "plackett-luce"]
+    assert objectives.origins()["hinge"] == "other-rewards 1.2"
+    assert isinstance(objectives.get("hinge"), Objective)
+    assert not objectives.get("hinge").takes("margin")
+
+
+def test_what_is_not_there_is_said_with_the_nearest_name():
+    with pytest.raises(PlauditError, match="bradley-tery; the nearest is bradley-terry"):
+        OBJECTIVES.get("bradley-tery")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import a_package_that_is_not_there", "cannot be loaded: ModuleNotFoundError"),
+        ("OBJECTIVE = 3", "is of type int where Objective is wanted"),
+        ("", "cannot be loaded: AttributeError"),
+    ],
+)
+def test_what_cannot_be_used_says_whose_it_is(text, reason, other_package):
+    objectives = other_package({"broken_objective": text}, {"odd": "broken_objective:OBJECTIVE"})
+    sys.modules.pop("broken_objective", None)
+    with pytest.raises(PlauditError, match=f"objective odd of other-rewards 1.2 {reason}"):
+        objectives.get("odd")
+
+
+def test_two_of_one_name_are_an_error(other_package):
+    objectives = other_package({"their_pl": HINGE}, {"plackett-luce": "their_pl:OBJECTIVE"})
+    with pytest.raises(PlauditError, match=r"is plaudit's own, and other-rewards 1\.2"):
+        objectives.names()
+
+
+@pytest.fixture(scope="module")
+def with_example(tmp_path_factory):
+    """Runs Python with the example package installed, in a folder of its own."""
+    place = tmp_path_factory.mktemp("site")
+    source = tmp_path_factory.mktemp("source") / "plugin_example"
+    shutil.copytree(Path(__file__).parent / "plugin_example", source)  # building writes into it
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*install, "--target", str(place), str(source)], check=True)
+    paths = [str(place), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, *words], env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_the_example_package_adds_one_of_each_kind(with_example):
+    listed = json.loads(with_example("-m", "plaudit", "plugins", "--json").stdout)
+    assert listed.keys() == KINDS.keys()
+    theirs = {kind: [n for n, o in names.items() if o == "plaudit-example 1.0"]
+              for kind, names in listed.items()}  # fmt: skip
+    assert theirs == {
+        "objective": ["hinge"],
+        "protocol": ["plain-reward"],
+        "suite": ["fewerwords"],
+    }
+    assert "  hinge          plaudit-example 1.0" in with_example("-m", "plaudit", "plugins").stdout
+
+
+USES_ALL = """
+import json, sys
+from pathlib import Path
+from fastapi.testclient import TestClient
+from plaudit import RewardModel, train
+from plaudit.evaluation.suite_run import load_suite, run_suite
+from plaudit.serve.app import build_app
+
+base, data, folder = sys.argv[1:]
+options = {"base": base, "max_steps": 2, "logging_steps": 1, "dtype": "float32"}
+run = train(data, output=folder + "/run", loss="hinge", **options)
+losses = [json.loads(line).get("loss") for line in open(folder + "/run/log.jsonl")]
+rows = [{"ask": f"What is {n}?", "few": "a fox", "many": "a dog " * 5} for n in range(8)]
+suite = Path(folder, "suite.jsonl")
+suite.write_text("".join(json.dumps(row) + "\\n" for row in rows))
+result = run_suite(run.model, load_suite(suite))
+with TestClient(build_app(run.model), base_url="http://127.0.0.1") as client:
+    for _ in range(600):
+        if client.get("/ready").status_code == 200:
+            break
+    answer = client.post("/plain_reward", json={"question": "What is 1?", "answer": "a fox"}).json()
+expected = run.model.score("What is 1?", "a fox")
+print(json.dumps([losses, result.summary["suite"], answer["reward"], expected]))
+"""
+
+
+def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, tmp_path):
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", 30)
+    done = with_example("-c", USES_ALL, str(base("bert")), str(data), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    losses, suite, reward, expected = json.loads(done.stdout.splitlines()[-1])
+    assert any(loss is not None and loss > 0 for loss in losses)
+    assert suite == "fewerwords"
+    assert reward == pytest.approx(expected, abs=1e-6)
