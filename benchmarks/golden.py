@@ -30,7 +30,9 @@ from typing import Any
 
 TOLERANCE = 1e-6  # of a number, relative where it is above 1
 # What differs from run to run, and what says where files lie.
-NOT_COMPARED = {"seconds", "minutes", "files", "file", "output", "model", "started", "version"}
+NOT_COMPARED = {"seconds", "minutes", "started", "version", "eval_runtime"}
+NOT_COMPARED |= {"eval_samples_per_second", "eval_steps_per_second"}
+RANKED, PAIRS = "ranked.csv", "pairs.jsonl"  # in the folder that the commands run in
 SMALL = ["--max-length", "128", "--dtype", "float32", "--seed", "3"]
 
 
@@ -70,46 +72,46 @@ def record(options: argparse.Namespace) -> None:
         folder = options.models.resolve() if options.models else Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         r = Recorder(folder, options.source)
-        ranked = first_ranked(options.ranked, folder / "ranked.csv", 60)
-        pairs = first_lines(options.pairs, folder / "pairs.jsonl", 80)
-        data_commands(r, ranked, pairs)
-        model_commands(r, ranked, pairs)
+        first_ranked(options.ranked, folder / RANKED, 60)
+        first_lines(options.pairs, folder / PAIRS, 80)
+        data_commands(r)
+        model_commands(r)
         options.out.write_text(json.dumps(r.found, indent=1) + "\n")
     print(f"{options.out}: {sum(1 for _ in leaves(r.found)):,} values")
 
 
-def data_commands(r: Recorder, ranked: Path, pairs: Path) -> None:
+def data_commands(r: Recorder) -> None:
     """What needs no model."""
     r.run("sample", "-n", 40, "--seed", 5, "-o", "sample")
     for path in sorted((r.folder / "sample").iterdir()):
         r.keep(f"sample {path.name}", hashlib.sha256(path.read_bytes()).hexdigest())
-    for name, path, other in (("ranked", ranked, pairs), ("pairs", pairs, ranked)):
+    for name, path, other in (("ranked", RANKED, PAIRS), ("pairs", PAIRS, RANKED)):
         r.keep(f"inspect {name}", json.loads(r.run("inspect", path, "--split", other, "--json")))
-    r.run("pairs", ranked, "-o", "as_pairs.jsonl")
+    r.run("pairs", RANKED, "-o", "as_pairs.jsonl")
     r.keep_rows("pairs", r.folder / "as_pairs.jsonl")
 
 
-def model_commands(r: Recorder, ranked: Path, pairs: Path) -> None:
+def model_commands(r: Recorder) -> None:
     """Train, measure, use: an encoder on rankings, a decoder on pairs, a head alone over folds."""
     steps = ["--max-steps", 6, "--save-steps", 3, "--per-device-train-batch-size", 4, *SMALL]
-    r.run("train", ranked, "-o", "encoder", *steps, "--loss", "plackett-luce")
+    r.run("train", RANKED, "-o", "encoder", *steps, "--loss", "plackett-luce")
     decoder = ["--base", "embedded:smollm2", "--max-length", 96, "--dtype", "float32"]
-    r.run("train", pairs, "-o", "decoder", *decoder, "--seed", 3, "--max-steps", 2,
+    r.run("train", PAIRS, "-o", "decoder", *decoder, "--seed", 3, "--max-steps", 2,
           "--per-device-train-batch-size", 2, "--lora-r", 2)  # fmt: skip
     for run in ("encoder", "decoder"):
         folder = r.folder / run
         r.keep(f"{run} metrics", json.loads((folder / "metrics.json").read_text()))
         r.keep_rows(f"{run} predictions", folder / "predictions.jsonl")
         r.keep_rows(f"{run} log", folder / "log.jsonl")
-        r.keep(f"{run} evaluate", json.loads(r.run("evaluate", run, pairs, "--json")))
-        r.run("score", run, pairs, "-o", f"{run}_scored.jsonl")
+        r.keep(f"{run} evaluate", json.loads(r.run("evaluate", run, PAIRS, "--json")))
+        r.run("score", run, PAIRS, "-o", f"{run}_scored.jsonl")
         r.keep_rows(f"{run} scored", r.folder / f"{run}_scored.jsonl")
-    r.run("cv", ranked, "-k", 3, "-o", "folds", "--freeze-layers", -1, "--num-train-epochs", 2,
-          "--features-cache", r.folder / "features", *SMALL)  # fmt: skip
+    r.run("cv", RANKED, "-k", 3, "-o", "folds", "--freeze-layers", -1, "--num-train-epochs", 2,
+          "--features-cache", "features", *SMALL)  # fmt: skip
     r.keep_rows("cv predictions", r.folder / "folds" / "predictions.jsonl")
     r.run("export", "encoder", "--format", "onnx", "-o", "encoder.onnx")
     r.run("export", "encoder", "--format", "pt", "-o", "encoder.pt")
-    r.run("score", "encoder.pt", pairs, "-o", "pt_scored.jsonl")
+    r.run("score", "encoder.pt", PAIRS, "-o", "pt_scored.jsonl")
     r.keep_rows("pt scored", r.folder / "pt_scored.jsonl")
     r.keep("served", served(r))
 
@@ -140,7 +142,7 @@ def served(r: Recorder) -> Any:
         process.wait()
 
 
-def first_ranked(source: Path, target: Path, prompts: int) -> Path:
+def first_ranked(source: Path, target: Path, prompts: int) -> None:
     """The rows of the first prompts of a ranked file."""
     with source.open(newline="") as file:
         reader = csv.DictReader(file)
@@ -152,13 +154,11 @@ def first_ranked(source: Path, target: Path, prompts: int) -> Path:
             writer = csv.DictWriter(out, reader.fieldnames or ())
             writer.writeheader()
             writer.writerows(row for rows in kept.values() for row in rows)
-    return target
 
 
-def first_lines(source: Path, target: Path, count: int) -> Path:
+def first_lines(source: Path, target: Path, count: int) -> None:
     """The first lines of a file."""
     target.write_text("".join(source.read_text().splitlines(keepends=True)[:count]))
-    return target
 
 
 # ---- comparing ----
