@@ -40,14 +40,18 @@ $(VENV)/installed: pyproject.toml constraints.txt
 rehearse: $(VENV)/installed $(GPU_VENV)/installed
 	$(BIN)/python benchmarks/gpu/pack $(GPU_VENV)/packed --python \
 		$$($(GPU_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-	benchmarks/gpu/offline $(GPU_PYTHON) $(GPU_VENV)/packed/run $(GPU_VENV)/out --device cpu --tiny
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= benchmarks/gpu/offline \
+		$(GPU_PYTHON) $(GPU_VENV)/packed/run $(GPU_VENV)/out --device cpu --tiny
 
-# What wheels.txt names is taken away where another package brought it: the check must bring its own.
+# To compile all would take longer than the check; what it imports is compiled once, here, and not in
+# each of its first processes. What wheels.txt names is taken away where another package brought it:
+# the check must bring its own.
 $(GPU_VENV)/installed: constraints-lower.txt benchmarks/gpu/machine.txt benchmarks/gpu/wheels.txt
 	rm -rf $(GPU_VENV)
 	$(PYTHON) -m venv $(GPU_VENV)
 	$(GPU_PYTHON) -m pip install -q --no-compile -c constraints-lower.txt torch
 	$(GPU_PYTHON) -m pip install -q --no-compile -c constraints-lower.txt -r benchmarks/gpu/machine.txt
+	PYTHONDONTWRITEBYTECODE= $(GPU_PYTHON) -c 'import peft, torch._dynamo, transformers.trainer'
 	sed -n 's/==.*//p' benchmarks/gpu/wheels.txt | xargs $(GPU_PYTHON) -m pip uninstall -qq -y
 	touch $@
 

@@ -48,8 +48,7 @@ OBJECTIVE = Objective(hinge)
 
 
 def test_names_are_those_of_the_files():
-    assert OBJECTIVES.names() == ["bradley-terry", "plackett-luce"]
-    assert set(OBJECTIVES.origins().values()) == {OBJECTIVES.origins()["bradley-terry"]}
+    assert {"bradley-terry", "plackett-luce"} <= set(OBJECTIVES.names())
     assert OBJECTIVES.origins()["bradley-terry"].startswith("plaudit ")
 
 
@@ -61,7 +60,7 @@ def test_names_are_listed_without_importing_torch():
 
 def test_another_package_adds_its_own(other_package):
     objectives = other_package({"their_hinge": HINGE}, {"hinge": "their_hinge:OBJECTIVE"})
-    assert objectives.names() == ["bradley-terry", "hinge", "plackett-luce"]
+    assert set(objectives.names()) == {*OBJECTIVES, "hinge"}
     assert objectives.origins()["hinge"] == "other-rewards 1.2"
     assert isinstance(objectives.get("hinge"), Objective)
     assert not objectives.get("hinge").takes("margin")
@@ -89,7 +88,7 @@ def test_what_cannot_be_used_says_whose_it_is(text, reason, other_package):
 
 def test_two_of_one_name_are_an_error(other_package):
     objectives = other_package({"their_pl": HINGE}, {"plackett-luce": "their_pl:OBJECTIVE"})
-    with pytest.raises(PlauditError, match=r"is plaudit's own, and other-rewards 1\.2"):
+    with pytest.raises(PlauditError, match=r"both plaudit .* and other-rewards 1\.2 have one"):
         objectives.names()
 
 

@@ -7,7 +7,7 @@ class, and a run stores the settings it resolved as `config.yaml`.
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +18,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    JsonValue,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -35,9 +34,13 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _one_of(registry: Registry[Any]) -> dict[str, JsonValue]:
-    """What a setting's schema says where its values are the names of a registry."""
-    return {"enum": [*registry]}
+def _one_of(registry: Registry[Any]) -> Callable[[dict[str, Any]], None]:
+    """Have a setting's schema say that its values are the names of a registry.
+
+    They are listed when the schema is asked for, and not when this module is imported: what other
+    packages bring may be an error.
+    """
+    return lambda schema: schema.update(enum=[*registry])
 
 
 class Settings(BaseModel):
@@ -296,6 +299,15 @@ def allowed(name: str) -> str:
     'true or false, or null'
     """
     return ", or ".join(_in_words(kind) for kind in _schema(name))
+
+
+def choices(name: str) -> list[str]:
+    """The values that a setting has to be one of; none where it is no such setting.
+
+    >>> choices("template")
+    ['auto', 'chat', 'plain']
+    """
+    return [str(value) for kind in _schema(name) for value in kind.get("enum", ())]
 
 
 def explain(error: ValidationError, values: Mapping[str, Any]) -> str:

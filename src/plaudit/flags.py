@@ -7,11 +7,10 @@ import argparse
 import dataclasses
 import difflib
 import math
-import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plaudit.config import Settings, allowed, from_flag
+from plaudit.config import Settings, allowed, choices, from_flag
 from plaudit.serve.settings import ServiceSettings
 
 
@@ -183,9 +182,8 @@ def setting(parser: "argparse._ActionsContainer", name: str, given_only: bool = 
     elif many:
         options |= {"action": "append", "metavar": "X"}
     else:
-        choices = typing.get_args(field.annotation)
-        is_choice = typing.get_origin(field.annotation) is typing.Literal
-        metavar = "{" + ",".join(choices) + "}" if is_choice else "X"
+        names = choices(name)
+        metavar = "{" + ",".join(names) + "}" if names else "X"
         options |= {"metavar": metavar, "type": _checked(name)}
     parser.add_argument("--" + name.replace("_", "-"), **options)
 
@@ -253,5 +251,5 @@ def unknown(word: str, parser: argparse.ArgumentParser) -> str:
     if not word.startswith("-"):
         return f"{word}: unexpected here; name all data in one place, flags before or after"
     flag = word.partition("=")[0]
-    near = difflib.get_close_matches(flag, parser._option_string_actions, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(flag, parser._option_string_actions, n=1, cutoff=0.6)
     return f"there is no {flag}" + (f"; the nearest is {near[0]}" if near else "")

@@ -2,7 +2,8 @@
 
 A kind of thing (objectives, say) has a package of its own. Each module in it is one of them: its
 file name is its name, with dashes for underscores, and it defines what it is under the name that
-the kind asks for. A distribution adds its own through entry points, `plaudit.objectives` and so on:
+the kind asks for. A module whose name begins with an underscore is none. A distribution adds its
+own through entry points, `plaudit.objectives` and so on:
 
     [project.entry-points."plaudit.objectives"]
     hinge = "my_package.hinge:OBJECTIVE"
@@ -57,7 +58,16 @@ class Registry(Generic[T]):
     @cached_property
     def _theirs(self) -> dict[str, EntryPoint]:
         """What other packages add, by name."""
-        return {entry.name: entry for entry in entry_points(group=f"plaudit.{self.kind}s")}
+        found: dict[str, EntryPoint] = {}
+        for entry in entry_points(group=f"plaudit.{self.kind}s"):
+            if entry.name in self._own or entry.name in found:
+                who = _distribution(found[entry.name]) if entry.name in found else OURS
+                raise PlauditError(
+                    f"{self.kind} {entry.name}: both {who} and {_distribution(entry)} have one; "
+                    "uninstall one of them"
+                )
+            found[entry.name] = entry
+        return found
 
     def names(self) -> list[str]:
         """All names, in order; nothing is imported for them.
@@ -65,11 +75,6 @@ class Registry(Generic[T]):
         Raises:
             PlauditError: where two packages have one name.
         """
-        for name in self._own.keys() & self._theirs.keys():
-            raise PlauditError(
-                f"{self.kind} {name}: is plaudit's own, and {self._origin(name)} has one, too; "
-                "uninstall that package, or ask its author for another name"
-            )
         return sorted([*self._own, *self._theirs])
 
     def get(self, name: str) -> T:
@@ -85,15 +90,15 @@ class Registry(Generic[T]):
             raise PlauditError(
                 f"there is no {self.kind} {name}{hint}; there are {', '.join(names)}"
             )
-        if name in self._own:
-            found = getattr(importlib.import_module(self._own[name]), self.attribute)
-        else:
-            try:
+        try:
+            if name in self._own:
+                found = getattr(importlib.import_module(self._own[name]), self.attribute)
+            else:
                 found = self._theirs[name].load()
-            except Exception as error:  # whatever somebody else's module raises when imported
-                raise PlauditError(
-                    f"{self.kind} {name} of {self._origin(name)} cannot be loaded: {error!r}"
-                ) from error
+        except Exception as error:  # whatever a module raises when imported
+            raise PlauditError(
+                f"{self.kind} {name} of {self._origin(name)} cannot be loaded: {error!r}"
+            ) from error
         if not isinstance(found, self.type):
             raise PlauditError(
                 f"{self.kind} {name} of {self._origin(name)} is of type {type(found).__name__} "
@@ -115,17 +120,22 @@ class Registry(Generic[T]):
         return {name: self._origin(name) for name in self.names()}
 
     def _origin(self, name: str) -> str:
-        if entry := self._theirs.get(name):
-            found = entry.dist
-            return f"{found.name} {found.version}" if found else entry.value
-        return f"plaudit {version('plaudit')}"
+        return _distribution(self._theirs[name]) if name in self._theirs else OURS
+
+
+OURS = f"plaudit {version('plaudit')}"
+
+
+def _distribution(entry: EntryPoint) -> str:
+    """Which distribution an entry point is of, with its version."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
 
 
 def installed() -> dict[str, dict[str, str]]:
     """Of every kind all names, each with the distribution that brings it.
 
-    >>> installed()["objective"]["bradley-terry"]
-    'plaudit 0.1.0'
+    >>> installed()["objective"]["bradley-terry"].split()[0]
+    'plaudit'
     """
     found = {}
     for kind, where in KINDS.items():

@@ -41,7 +41,7 @@ def rows_of(segments):
 def seen_by_definition(segments, causal, window):
     """A token sees those that stand in a row with it, in plain loops over rows; what is shared
     sees only what is shared."""
-    total = attention.padded(sum(segments.lengths))
+    total = attention.kernel_length(sum(segments.lengths))
     seen = torch.eye(total, dtype=torch.bool)
     start = 0
     for shared, own in segments.rankings:

@@ -136,10 +136,8 @@ def test_what_does_not_fit_into_memory_is_scored_in_halves(name, reward_model, m
         assert ours == pytest.approx(theirs, abs=1e-5)
     assert max(passes) <= 150
     assert "out of memory on the cpu device: from now on at most" in capsys.readouterr().err
-    assert model.max_tokens_per_batch <= 300
-    before = model.max_tokens_per_batch
+    assert model.max_tokens_per_batch == 4096  # what was asked for says how it scores
     list(model.score_all(prompts))
-    assert model.max_tokens_per_batch == before
     assert "memory" not in capsys.readouterr().err
 
 

@@ -181,6 +181,15 @@ def test_a_ranking_that_alone_does_not_fit_is_an_error_that_says_what_to_set(
         trained(bases["llama"], tmp_path, rankings(8, sizes=(4,)))
 
 
+def test_one_ranking_too_large_among_small_ones_is_an_error_too(bases, tmp_path, monkeypatch):
+    """And not passes that are halved for ever, since the small ones fit long since."""
+    data = [*rankings(7), Ranking("What?", ["fox " * 12, "dog " * 12, "two " * 12], [0, 1, 2])]
+    out_of_memory_above(30, monkeypatch, [])
+    options = {"max_tokens_per_batch": 60, "per_device_train_batch_size": 8}
+    with pytest.raises(PlauditError, match=r"one ranking of .* tokens is too large for it"):
+        trained(bases["llama"], tmp_path, data, **options)
+
+
 def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):
     data = [
         Ranking(**{**vars_of(r), "weight": float(n % 5)})

@@ -13,6 +13,10 @@ import time
 import traceback
 from pathlib import Path
 
+from checks.setting import Report, Setting
+
+# 1 is what Python itself ends with after an error.
+HELD, NOT_HELD, FAILED = 0, 10, 11
 SHARED = {"__init__", "__main__", "contest", "setting", "shapes", "timing"}
 
 
@@ -26,9 +30,12 @@ def describe(path: Path) -> dict:
         and isinstance(node.targets[0], ast.Name)
         and node.targets[0].id in ("ORDER", "LIMIT", "ALONE")
     }
+    question = ast.get_docstring(tree)
+    if not question or constants.keys() != {"ORDER", "LIMIT", "ALONE"}:
+        sys.exit(f"{path.name}: a check needs a docstring, ORDER, LIMIT and ALONE")
     return {
         "name": path.stem.replace("_", "-"),
-        "question": (ast.get_docstring(tree) or "").splitlines()[0],
+        "question": question.splitlines()[0],
         "order": constants["ORDER"],
         "limit": constants["LIMIT"],
         "alone": constants["ALONE"],
@@ -42,39 +49,44 @@ def listed() -> list[dict]:
 
 
 def work() -> int:
-    """Import, wait, run one check; 0 where it held, 1 where not, 3 where it failed."""
-    import torch
+    """Import, wait, run one check; the exit code that `run` knows."""
+    problem = ""
+    try:
+        import torch
 
-    import plaudit.training.run  # noqa: F401  the slow imports, TRL among them
-    from checks.setting import Report, Setting
-
+        import plaudit.training.run  # noqa: F401  the slow imports, TRL among them
+    except BaseException:  # told once it is known which check it concerns
+        problem = traceback.format_exc()
     if not (line := sys.stdin.readline()):
-        return 0  # nobody needs this process any more
+        return HELD  # nobody needs this process any more
     told = json.loads(line)
-    module = importlib.import_module("checks." + told["name"].replace("-", "_"))
-    scratch = Path(told["scratch"])
-    scratch.mkdir(parents=True)
-    question = (module.__doc__ or "").splitlines()[0]
-    report = Report(Path(told["report"]), question, judge_goals=not told["tiny"])
-    report.write()
-    setting = Setting(
-        device=told["device"],
-        tiny=told["tiny"],
-        scratch=scratch,
-        data=Path(os.environ["PLAUDIT_CHECK_DATA"]),
-        ends=time.monotonic() + told["seconds"],
-    )
+    report = Report(Path(told["report"]), judge_goals=not told["tiny"])
     print(f"\n==== {told['name']}", flush=True)
     try:
+        report.write()
+        if problem:
+            raise ImportError(f"what the checks need cannot be imported:\n{problem}")
+        scratch = Path(told["scratch"])
+        scratch.mkdir(parents=True)
+        setting = Setting(
+            device=told["device"],
+            tiny=told["tiny"],
+            scratch=scratch,
+            data=Path(os.environ["PLAUDIT_CHECK_DATA"]),
+            ends=time.monotonic() + told["seconds"],
+        )
         if setting.device == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("PyTorch sees no CUDA device here")
+        module = importlib.import_module("checks." + told["name"].replace("-", "_"))
         module.check(setting, report)
-    except Exception:
+        report.finished = True
+        report.write()
+    except BaseException:  # SystemExit too: a check that ends the process has not finished
         report.error = traceback.format_exc()
         report.write()
         print(report.error, flush=True)
-        return 3
-    return 0 if report.held() else 1
+        return FAILED
+    return HELD if report.held() else NOT_HELD
 
 
 if __name__ == "__main__":

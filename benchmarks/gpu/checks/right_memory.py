@@ -110,7 +110,6 @@ def _sizes(large: int) -> Sizes:
 
 
 def _scoring(layout: Any, folder: Path, sizes: Sizes, setting: Setting, report: Report) -> None:
-    # A pass is never made smaller than a row of the greatest length.
     longest = 128 if setting.tiny else 4096
     model = RewardModel.load(
         folder, device=setting.device, dtype="float32", layout=layout, max_length=longest
@@ -124,9 +123,9 @@ def _scoring(layout: Any, folder: Path, sizes: Sizes, setting: Setting, report: 
     model.max_tokens_per_batch = sizes.large
     with _little_memory(model.model, sizes, need_small, need_large, setting), _listening() as talk:
         rewards = model.rewards(sizes.rankings)
-        left = model.max_tokens_per_batch
         again = model.rewards(sizes.rankings)
     said = HALVED.search(talk.getvalue())
+    left = int(said[1].replace(",", "")) if said else sizes.large
     difference = max(_difference(some, expected) for some in (rewards, again, in_one))
     _report(report, f"scoring, {layout}", talk, sizes, need_small, need_large)
     report.holds(
@@ -199,7 +198,7 @@ def _training(layout: Any, folder: Path, sizes: Sizes, setting: Setting, report:
     )
     del made
     _free(setting)
-    made = trainer(sizes.large, sizes.too_long)
+    made = trainer(sizes.large, [*sizes.too_long, *sizes.rankings])
     _states_what_to_set(f"training, {layout}", made.train, made.model, setting, report)
 
 

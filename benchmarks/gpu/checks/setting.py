@@ -41,11 +41,11 @@ class Report:
     """What a check found. Written to `path` at every change."""
 
     path: Path
-    question: str
     statements: list[tuple[bool, str]] = field(default_factory=list)
     goals: list[dict[str, Any]] = field(default_factory=list)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     error: str = ""
+    finished: bool = False
     judge_goals: bool = True
 
     def holds(self, what: str, held: bool) -> None:
@@ -55,6 +55,7 @@ class Report:
 
     def goal(self, what: str, got: float, wanted: str) -> None:
         """A figure beside the one that is wanted, such as `>= 0.45` or `< 5`."""
+        got = float(got)
         relation, bound = wanted.split()
         reached = {">=": got >= float(bound), "<": got < float(bound), "<=": got <= float(bound)}
         self.goals.append(
@@ -76,8 +77,8 @@ class Report:
 
     def write(self) -> None:
         """The file, replaced whole."""
-        names = ("question", "statements", "goals", "tables", "error")
+        names = ("statements", "goals", "tables", "error", "finished")
         text = json.dumps({name: getattr(self, name) for name in names}, default=str)
         partial = self.path.with_name(f".{self.path.name}")
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, self.path)

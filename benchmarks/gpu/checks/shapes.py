@@ -205,9 +205,9 @@ def reward_model(
     kind = "encoder" if encoder else "decoder"
     encoding = Encoding(words, kind, "plain", max_length, "\n\n", pooling)
     place = torch.device(device)
-    number = compute_dtype(dtype, place)
-    chosen = choose_layout(layout, model, encoding, number)
-    return RewardModel(model, encoding, pooling, place, number, chosen)
+    precision = compute_dtype(dtype, place)
+    chosen = choose_layout(layout, model, encoding, precision)
+    return RewardModel(model, encoding, pooling, place, precision, chosen)
 
 
 def rankings(

@@ -195,10 +195,10 @@ def suite_called(name: str) -> Suite:
     >>> suite_called("RM-Bench").name
     'rmbench'
     """
-    plain = plain_name(name)
-    if plain not in SUITES.names():
+    called = {plain_name(one): one for one in SUITES}
+    if (plain := plain_name(name)) not in called:
         raise PlauditError(f"suite: '{name}' is not known; known: {', '.join(SUITES)}")
-    return SUITES.get(plain)
+    return SUITES.get(called[plain])
 
 
 def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
@@ -309,7 +309,7 @@ def _notes(data: SuiteData) -> list[str]:
                 f"these are not the published data of {suite.title}, so the score is not the "
                 f"published one: {', '.join(short[:LISTED])}{more}"
             )
-    elif len(data.items) not in suite.totals:
+    elif suite.totals and len(data.items) not in suite.totals:
         published = " or ".join(f"{total:,}" for total in suite.totals)
         notes.append(
             f"these are not the published data of {suite.title}, so the score is not the published "

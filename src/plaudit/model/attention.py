@@ -28,6 +28,8 @@ NAME = "plaudit_flat"
 
 # Tokens of a side of a block, as FlexAttention's kernels take them.
 BLOCK = 128
+# For wide heads in float32 PyTorch's own choice spills 7 KB of each thread's registers on a Hopper,
+# and this one nothing. Read off the compiled kernels, not timed.
 FLOAT32_BLOCKS: Any = {"fwd_BLOCK_M": 32, "fwd_BLOCK_N": 32, "fwd_num_warps": 8}
 
 
@@ -110,12 +112,12 @@ class Segments:
 
         It is made on the host, from where the parts lie: a device is neither waited for nor kept
         busy with T² comparisons. Blocks in which nothing is seen are left out; in those in which
-        everything is, the kernel asks no further. `padded(T)` tokens are described.
+        everything is, the kernel asks no further. `kernel_length(T)` tokens are described.
         """
         if (causal, window, device) not in self._masks:
             total = self._tokens.shape[1]
             # Those that fill up a short batch see themselves, and nothing else sees them.
-            filling = np.arange(total, padded(total), dtype=np.int32)
+            filling = np.arange(total, kernel_length(total), dtype=np.int32)
             alone = np.stack([filling, filling, filling, filling + 1, np.zeros_like(filling)])
             tokens = np.concatenate([self._tokens, alone], axis=1)
             seen, whole = _blocks(tokens, causal, window)
@@ -168,7 +170,7 @@ class Blocks(NamedTuple):
         )
 
 
-def padded(tokens: int) -> int:
+def kernel_length(tokens: int) -> int:
     """How many tokens the kernel is given: two blocks at least, or it would be compiled anew for
     fewer."""
     return max(tokens, 2 * BLOCK)
@@ -202,7 +204,6 @@ def _blocks(tokens: np.ndarray, causal: bool, window: int | None) -> tuple[np.nd
     # end; what is shared by several rankings has gaps, which makes the first of the two err.
     own = (last[at_key] >= low[2][at_query]) & (first[at_key] < high[3][at_query])
     shared = (last[at_key] >= low[0][at_query]) & (first[at_key] < high[1][at_query])
-    # A shared part that a block of keys begins after has nothing in it.
     seen = own | shared
     one_part = (low[2] == high[2])[at_query] & (low[3] == high[3])[at_query]
     one_ranking = (low[0] == high[0])[at_query] & (low[1] == high[1])[at_query]
@@ -364,7 +365,7 @@ def attend_in_blocks(
     # Under autocast, rotated queries and keys come in float32 and values do not.
     query, key = query.to(value.dtype), key.to(value.dtype)
     total = query.shape[2]
-    query, key, value = (_tokens_first(x, padded(total)) for x in (query, key, value))
+    query, key, value = (_tokens_first(x, kernel_length(total)) for x in (query, key, value))
     blocks = segments.block_mask(causal, window, query.device)
     attend = compiled() if query.device.type == "cuda" else _flex
     output = attend(query, key, value, *blocks, causal=causal, window=window, scale=scale)
@@ -374,7 +375,7 @@ def attend_in_blocks(
 def _tokens_first(x: Tensor, total: int) -> Tensor:
     """`[1, H, T, D]` that lies in memory as `[1, T, H, D]`, zeros after its T tokens up to `total`.
 
-    Most models have it so already. What lies otherwise would have a kernel compiled of its own.
+    Most models have it so already. Another layout in memory would have another kernel compiled.
     """
     x = x.transpose(1, 2)
     if filling := total - x.shape[1]:
@@ -394,10 +395,8 @@ def _flex(
     window: int | None,
     scale: float | None,
 ) -> Tensor:
-    """FlexAttention over `Blocks`. They come as tensors: a number in its arguments would be part of
-    what a kernel is compiled for."""
-    # For wide heads in float32 PyTorch's own choice spills 7 KB of each thread's registers on a
-    # Hopper, and this one nothing. Read off the compiled kernels, not timed.
+    """FlexAttention over `Blocks`, given as tensors: a plain number would be compiled into the
+    kernel, and each batch would have one compiled anew."""
     wide = query.dtype == torch.float32 and query.shape[-1] >= 64
     output = flex_attention(
         query,
@@ -416,8 +415,8 @@ def _flex(
 def compiled(backend: str = "inductor") -> Callable[..., Tensor]:
     """`_flex` as a kernel for all lengths, compiled when it is first used.
 
-    Anew for each number type, head shape, window, and for training: more often than Dynamo's limit
-    allows for, beyond which it would fill T² numbers without a word.
+    A kernel is compiled for each number type, head shape and window, and for training. These are
+    more than Dynamo's own limit, beyond which it runs uncompiled, on T² numbers, without a word.
     """
     config = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, 64)

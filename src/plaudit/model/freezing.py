@@ -67,6 +67,8 @@ def freeze(model: RewardModel, layers: int) -> "FrozenLayout":
         frozen = FrozenLayout(modules, model.layout if layers != -1 else Pooled())
         difference = frozen.difference()
         reason = f"its rewards from kept features differ by {difference:.1g}"
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         difference, reason = float("inf"), " ".join(str(error).split())[:100]
     if difference > 1e-4:
@@ -301,7 +303,14 @@ class FrozenLayout:
             return
         for batch in self.whole.divide(encoded, max_tokens):
             started = time.monotonic()
-            hidden = self.modules.run(batch)
+            try:
+                hidden = self.modules.run(batch)
+            except torch.OutOfMemoryError as error:
+                raise PlauditError(
+                    f"out of memory in the frozen layers, with {batch['input_ids'].numel():,} "
+                    "tokens at once: set a smaller max_tokens_per_batch or max_length "
+                    f"({' '.join(str(error).split())[:200]})"
+                ) from error
             places = batch["position"].tolist()
             features = [f.cpu() for f in self._per_ranking(hidden, batch, encoded)]
             self._put({_name(encoded[i]): f for i, f in zip(places, features, strict=True)})

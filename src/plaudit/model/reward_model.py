@@ -86,6 +86,7 @@ class RewardModel(Scorer):
     def __post_init__(self) -> None:
         if not self.max_tokens_per_batch:
             self.max_tokens_per_batch = tokens_per_batch(self.device)
+        self._fits = math.inf  # tokens of a pass: fewer where memory was not enough for more
 
     # ---- load ----
 
@@ -201,21 +202,21 @@ class RewardModel(Scorer):
         results: list[list[float]] = [[0.0] * len(row.get("input_ids", ())) for row in encoded]
         distinct, where = _distinct(encoded)
         waiting = [
-            (row["of"] + start, piece)
+            (row["first"] + start, piece)
             for row in distinct
-            for start, piece in _pieces(row, self.max_tokens_per_batch)
+            for start, piece in _pieces(row, self._pass_tokens)
         ]
         rewards: dict[int, float] = {}
         while waiting:
             given: list[tuple[list[int], Tensor]] = []
             problem = ""
             try:
-                for batch in self.layout.divide(
-                    [piece for _, piece in waiting], self.max_tokens_per_batch
-                ):
+                pieces = [piece for _, piece in waiting]
+                for batch in self.layout.divide(pieces, self._pass_tokens):
                     given.append((batch["position"].tolist(), self._forward(batch)))
             except torch.OutOfMemoryError as error:
-                problem = str(error)  # the error itself would keep alive what took the memory
+                # The error itself would keep alive what took the memory.
+                problem = str(error) or "out of memory"
             for positions, of_batch in given:  # only now is the device waited for
                 numbers = iter(of_batch.tolist())
                 for position in positions:
@@ -228,29 +229,37 @@ class RewardModel(Scorer):
             waiting = [
                 (first + start, part)
                 for first, piece in left
-                for start, part in _pieces(piece, self.max_tokens_per_batch)
+                for start, part in _pieces(piece, self._pass_tokens)
             ]
         for number, places in enumerate(where):
             for index, k in places:
                 results[index][k] = rewards[number]
         return results
 
+    @property
+    def _pass_tokens(self) -> int:
+        """How many tokens a forward pass takes at most, as far as is known."""
+        return int(min(self.max_tokens_per_batch, self._fits))
+
     def _halve(self, problem: str, waiting: Sequence[dict[str, Any]]) -> None:
-        """Take half as many tokens at once from now on, where memory was not enough for what
-        waits."""
+        """Halve the tokens of a pass from now on, since `waiting` did not fit into memory.
+
+        Raises `PlauditError` where one row alone does not.
+        """
         longest = max(piece["length"] for piece in waiting)
-        largest = min(sum(map(unique_tokens, waiting)), self.max_tokens_per_batch)
+        tokens = sum(len(piece["input_ids"]) * piece["length"] for piece in waiting)
+        largest = min(tokens, self._pass_tokens)
         if largest <= longest:
             raise PlauditError(
                 f"the {self.device.type} device has too little memory to score {longest:,} tokens: "
                 "load the model with a smaller max_length, in bfloat16, or on another device "
                 f"({problem.splitlines()[0]})"
             )
-        self.max_tokens_per_batch = max(largest // 2, longest)
+        self._fits = max(largest // 2, longest)
         free_memory(self.device)
         say(
             f"out of memory on the {self.device.type} device: from now on at most "
-            f"{self.max_tokens_per_batch:,} tokens are scored at once"
+            f"{self._fits:,} tokens are scored at once"
         )
 
     @torch.no_grad()  # in inference mode a GPU's kernel would be compiled once more
@@ -284,8 +293,8 @@ def _distinct(
 ) -> tuple[list[dict[str, Any]], list[list[tuple[int, int]]]]:
     """Encoded prompts without the rows of tokens that stood in one before.
 
-    Returns the prompts that have any left, `of` being the number of the first of their rows among
-    all distinct ones, and for each distinct row where it stood: (prompt, completion).
+    Returns the prompts that have any left, with the number of the first of their rows among all
+    distinct ones in `first`; and for each distinct row where it stood: (prompt, completion).
     """
     distinct: list[dict[str, Any]] = []
     numbers: dict[Any, int] = {}
@@ -303,7 +312,9 @@ def _distinct(
         if kept:
             names = [name for name in ("input_ids", "token_type_ids") if row.get(name)]
             some = {name: [row[name][k] for k in kept] for name in names}
-            distinct.append(some | {"length": row["length"], "shared": row["shared"], "of": first})
+            distinct.append(
+                some | {"length": row["length"], "shared": row["shared"], "first": first}
+            )
     return distinct, where
 
 
@@ -478,10 +489,10 @@ def _load(
     model = exact(model, pooling).eval()
     if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
         model = model.to(place)
-    number = compute_dtype(dtype, place)
+    precision = compute_dtype(dtype, place)
     return cls(
-        model, encoding, pooling, place, number,
-        choose_layout(layout, model, encoding, number), new_head=new_head,
+        model, encoding, pooling, place, precision,
+        choose_layout(layout, model, encoding, precision), new_head=new_head,
         normalisation=normalisation, length_penalty=length_penalty,
     )  # fmt: skip
 

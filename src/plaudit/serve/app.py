@@ -68,20 +68,20 @@ class Service:
         self.draining = False
         self.started = int(time.time())
 
-    async def answer(self, request: Request, protocol: type[Asked]) -> Response:
+    async def answer(self, request: Request, kind: type[Asked]) -> Response:
         """Read, score, reply."""
         if self.draining:
             raise RefusedError(503, "stopping", "the service is stopping", retry_after="5")
         content = await read_json(request)
-        self._check_counts(content, protocol)
+        self._check_counts(content, kind)
         try:
-            asked = protocol.model_validate(content)
+            asked = kind.model_validate(content)
             job = asked.job()
         except ValidationError as error:
             raise invalid(error) from None
         except PydanticCustomError as error:
             raise RefusedError(422, "invalid", error.message()) from None
-        self._check_size(job, protocol.texts_field)
+        self._check_size(job, kind.texts_field)
         request.scope["completions"] = len(job.texts)
         scored = await self._score(request, job)
         if self.settings.log_text:
@@ -108,7 +108,7 @@ class Service:
         finally:
             self.batcher.drop(work)
 
-    def _check_counts(self, content: Any, protocol: type[Asked]) -> None:
+    def _check_counts(self, content: Any, kind: type[Asked]) -> None:
         """Refuse what has far too much in it before each of it is looked at: the faults of a
         million texts take a minute and gigabytes to be told."""
         if not isinstance(content, dict):
@@ -116,7 +116,7 @@ class Service:
         if len(content) > MOST_FIELDS:
             raise RefusedError(422, "too_many", f"more than {MOST_FIELDS} fields")
         most = max(self.settings.max_completions, MAX_MESSAGES)
-        for name in protocol.model_fields:
+        for name in kind.model_fields:
             value = content.get(name)
             if isinstance(value, list) and len(value) > most:
                 reason = f"has {len(value):,} entries, and {most:,} are the most"
@@ -205,9 +205,9 @@ def build_app(
     return app
 
 
-def _handler(service: Service, protocol: type[Asked]) -> Callable[[Request], Awaitable[Response]]:
+def _handler(service: Service, kind: type[Asked]) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
-        return await service.answer(request, protocol)
+        return await service.answer(request, kind)
 
     return handler
 

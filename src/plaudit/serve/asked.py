@@ -101,8 +101,11 @@ Messages = Annotated[Any, _read("messages"), WithJsonSchema(_MESSAGES_SCHEMA)]
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be scored: completions of a prompt; where it is None, rows laid out elsewhere, and
-    in `begins`, where that is told, the prompt that each of them begins with."""
+    """What is to be scored: completions of `prompt`.
+
+    Where that is None, each text is a whole row, as another program laid it out; `begins` then has
+    the prompt that each row begins with, if the client sent it.
+    """
 
     prompt: Text | None
     texts: Sequence[Any]
@@ -125,7 +128,7 @@ def listed(given: Any) -> Any:
 class Asked(BaseModel):
     """A request: fields to be validated, what of them is to be scored, and the answer."""
 
-    texts_field: ClassVar[str]  # what refusals of a text name
+    texts_field: ClassVar[str]  # the field that an error about one of the texts names
 
     @abstractmethod
     def job(self) -> Job:

@@ -9,8 +9,8 @@ from plaudit.data.rankings import PADDING
 def ordered_pairs(rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
     """Reward differences of all completions and which of them are strictly ordered pairs.
 
-    Returns `difference[R, K, K]`, entry (i, j) being r_i − r_j, and `better[R, K, K]`, true where
-    completion i ranks strictly better than completion j.
+    Returns `difference[R, K, K]`, entry (i, j) being r_i − r_j where completion i ranks
+    strictly better than completion j and 0 elsewhere, and `better[R, K, K]`, true where it does.
 
     >>> difference, better = ordered_pairs(torch.tensor([[2.0, 0.5]]), torch.tensor([[0, 1]]))
     >>> difference[better]
@@ -19,7 +19,8 @@ def ordered_pairs(rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
     present = ranks != PADDING
     better = ranks.unsqueeze(2) < ranks.unsqueeze(1)
     better = better & present.unsqueeze(2) & present.unsqueeze(1)
-    return rewards.unsqueeze(2) - rewards.unsqueeze(1), better
+    # Masked here, too: a loss that overflows on a pair that is none would have gradients of NaN.
+    return torch.where(better, rewards.unsqueeze(2) - rewards.unsqueeze(1), 0.0), better
 
 
 def reward_centring(rewards: Tensor, ranks: Tensor) -> Tensor:

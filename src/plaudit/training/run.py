@@ -36,6 +36,7 @@ from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, encoded_stream, name_data, reading, split
 from plaudit.training.processes import processes, say_once
 from plaudit.training.setup import (
+    bound_loss,
     build_trainer,
     load_base,
     run_frozen_layers,
@@ -119,6 +120,7 @@ def train_on(
     if any(folder.resolve() in Path(file).resolve().parents for file in rankings.files):
         raise PlauditError(f"{folder}: holds the data themselves; choose another output")
     _check_weights_and_margins(parts.train, chosen)
+    bound_loss(chosen)  # what does not suit it is said before a base model is fetched
 
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
@@ -152,7 +154,7 @@ def train_on(
             raise PlauditError(
                 f"out of memory on {trainer.args.device}: weights, gradients and the optimiser's "
                 "state do not fit; set lora_r, freeze_layers, or another optim such as "
-                f"adafactor ({str(error).splitlines()[0]})"
+                f"adafactor ({' '.join(str(error).split())[:200]})"
             ) from error
         model = trained_model(trainer, model, chosen)
         if rankings.streaming and processes().is_main_process:

@@ -72,7 +72,7 @@ class RankingTrainer(RewardTrainer):
         self.use_margin = use_margin
         self.layout = layout
         self._sums: Tensor | None = None  # of `_observe`, since the last log
-        self._losses = Losses()
+        self._losses = FiniteLosses()
         self._fits = max_tokens_per_batch  # halved where a pass of so many did not
         # What a step that is repeated begins with: its batches so far, and the sums before them.
         self._step_begun = -1
@@ -121,11 +121,12 @@ class RankingTrainer(RewardTrainer):
             divided = [[p for batch in batches for p in self._that_fit(batch)] for batches in todo]
             problem = ""
             try:
-                for passes in divided:
+                for passes in divided:  # the last are this call's, whose loss is to be returned
                     loss = self._passes(model, passes, num_items_in_batch)
                 break
             except torch.OutOfMemoryError as error:
-                problem = str(error)  # the error itself would keep alive what took the memory
+                # The error itself would keep alive what took the memory.
+                problem = str(error) or "out of memory"
             self._halve(problem, [p for passes in divided for p in passes])
             # What the failed pass left in the gradients cannot be told from the rest.
             model.zero_grad()
@@ -149,17 +150,22 @@ class RankingTrainer(RewardTrainer):
         return [part for half in halves(batch) for part in self._that_fit(half)]
 
     def _halve(self, problem: str, passes: list[Batch]) -> None:
-        """Take half as many tokens in a pass from now on."""
+        """Halve the tokens of a pass from now on.
+
+        Raises `PlauditError` where no pass can be divided, or there are several processes.
+        """
         largest = max(batch["input_ids"].numel() for batch in passes)
+        # A pass of one ranking stays as it is: only the others can still get smaller.
+        divisible = [batch["input_ids"].numel() for batch in passes if len(batch["ranks"]) > 1]
         if self.accelerator.num_processes > 1:
             advice = f"set max_tokens_per_batch below {largest:,}"
-        elif all(len(batch["ranks"]) == 1 for batch in passes):
+        elif not divisible:
             advice = (
                 f"one ranking of {largest:,} tokens is too large for it; set "
                 "gradient_checkpointing, lora_r or a smaller max_length"
             )
         else:
-            self._fits = largest // 2
+            self._fits = max(divisible) // 2
             free_memory(self.args.device)
             say(
                 f"out of memory on the {self.args.device.type} device: a pass takes at most "
@@ -191,12 +197,13 @@ class RankingTrainer(RewardTrainer):
         return (loss, {"rewards": rewards}) if return_outputs else loss
 
     def _observe(self, rewards: Tensor, ranks: Tensor) -> None:
+        """Add what `log` reports of a pass to the sums since the last log."""
         difference, better = ordered_pairs(rewards, ranks)
         present = ranks != PADDING
         correct = (difference > 0) + 0.5 * (difference == 0)
-        step = [correct * better, difference * better, better]
-        step += [rewards * present, rewards**2 * present, present]
-        sums = torch.stack([x.sum(dtype=torch.float32) for x in step])
+        terms = [correct * better, difference * better, better]
+        terms += [rewards * present, rewards**2 * present, present]
+        sums = torch.stack([x.sum(dtype=torch.float32) for x in terms])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -253,7 +260,7 @@ class RankingTrainer(RewardTrainer):
                         ranks.append(_widen(batch["ranks"], width))
                 return loss, torch.cat(rewards)[order], torch.cat(ranks)[order]
             except torch.OutOfMemoryError as error:
-                problem = str(error)
+                problem = str(error) or "out of memory"
             self._halve(problem, passes)
 
     # ---- checkpoints ----
@@ -315,8 +322,8 @@ class RankingTrainer(RewardTrainer):
                 excess -= 1
 
 
-class Losses:
-    """The losses of steps, each looked at once it is there.
+class FiniteLosses:
+    """Watches that the losses of steps are finite, each looked at once it is there.
 
     A GPU is then never waited for: its losses are looked at some steps later.
     """

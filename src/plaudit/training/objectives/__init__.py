@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Objective:
     """What is learnt from a ranking.
 
-    `loss` takes `rewards[R, K]` and `ranks[R, K]` and returns `[R]`, in nats. Options are keywords:
+    `loss` takes `rewards[R, K]` and `ranks[R, K]` and returns `[R]`, 0 for a ranking without an
+    ordered pair. Options are keywords:
     a loss that has `margin` is given the data's, `margin[R]`; one that has `label_smoothing` the
     setting.
     """

@@ -47,18 +47,23 @@ def plackett_luce(rewards: Tensor, ranks: Tensor) -> Tensor:
     lowest = torch.finfo(rewards.dtype).min / 4
     rest = rewards.unsqueeze(1).masked_fill(~worse, lowest).logsumexp(2, keepdim=True)
     log_a = torch.where(drawn & stage.unsqueeze(2), rewards.unsqueeze(1) - rest, 0.0)
-    # One completion alone: a / (1 + a). The integral is taken for every stage, tied or not: to pick
-    # the ties out, a GPU would be waited for.
-    tied = drawn & (drawn.sum(2, keepdim=True) > 1)
-    together = _log_all_before(log_a, tied)
-    log_probability = torch.where(tied.any(2), together, logsigmoid(log_a.sum(2)))
+    # One completion alone: a / (1 + a). Ties are few, and on a CPU the integral is taken for them
+    # alone; to pick them out, a GPU would be waited for.
+    tie = stage & (drawn.sum(2) > 1)
+    log_probability = logsigmoid(log_a.sum(2))
+    if rewards.device.type == "cpu":
+        together = _log_all_before(log_a[tie], drawn[tie])
+        log_probability = log_probability.masked_scatter(tie, together)
+    else:
+        together = _log_all_before(log_a, drawn & tie.unsqueeze(2))
+        log_probability = torch.where(tie, together, log_probability)
     return -torch.where(stage, log_probability, 0.0).sum(1) / stage.sum(1).clamp(min=1)
 
 
 def _log_all_before(log_a: Tensor, tied: Tensor) -> Tensor:
-    """The logarithm of the integral above for `[R, G, K]` rates, of which those `tied` count."""
+    """The logarithm of the integral above for `[…, K]` rates, of which those `tied` count."""
     x = torch.arange(-45.0, 5.0 + _STEP, _STEP, dtype=log_a.dtype, device=log_a.device)
-    z = log_a.unsqueeze(3) + x  # [R, G, K, nodes]
+    z = log_a.unsqueeze(-1) + x  # […, K, nodes]
     # log(1 − e^(−y)) for y = e^z without cancellation (Mächler 2012); far out it is z, or nothing.
     y = z.clamp(-20, 20).exp()
     rung = torch.where(
@@ -67,8 +72,8 @@ def _log_all_before(log_a: Tensor, tied: Tensor) -> Tensor:
         torch.log1p(-torch.exp(-y.clamp(min=0.6))),
     )
     rung = torch.where(z < -20, z, rung)
-    rung = torch.where(tied.unsqueeze(3), rung, 0.0).sum(2)
-    return (x - x.exp() + rung).logsumexp(2) + math.log(_STEP)
+    rung = torch.where(tied.unsqueeze(-1), rung, 0.0).sum(-2)
+    return (x - x.exp() + rung).logsumexp(-1) + math.log(_STEP)
 
 
 _STEP = 0.25
