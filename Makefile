@@ -11,8 +11,9 @@ GPU_PYTHON = $(GPU_VENV)/bin/python
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
 
+# Two processes, each computing in one thread: on two cores that takes the least time.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
