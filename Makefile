@@ -50,8 +50,8 @@ rehearse: $(VENV)/installed $(GPU_VENV)/installed
 $(GPU_VENV)/installed: constraints-lower.txt benchmarks/gpu/machine.txt benchmarks/gpu/wheels.txt
 	rm -rf $(GPU_VENV)
 	$(PYTHON) -m venv $(GPU_VENV)
-	$(GPU_PYTHON) -m pip install -q -c constraints-lower.txt torch
-	$(GPU_PYTHON) -m pip install -q -c constraints-lower.txt -r benchmarks/gpu/machine.txt
+	$(GPU_PYTHON) -m pip install -q --no-compile -c constraints-lower.txt torch
+	$(GPU_PYTHON) -m pip install -q --no-compile -c constraints-lower.txt -r benchmarks/gpu/machine.txt
 	PYTHONDONTWRITEBYTECODE= $(GPU_PYTHON) -c 'import peft, torch._dynamo, transformers.trainer'
 	sed -n 's/==.*//p' benchmarks/gpu/wheels.txt | xargs $(GPU_PYTHON) -m pip uninstall -qq -y
 	touch $@
