@@ -230,9 +230,13 @@ def _in_order(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _on(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array on a device; the host does not wait for the copy."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cuda":
+    """The array on a device."""
+    return to_device(torch.from_numpy(np.ascontiguousarray(array)), device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; for a copy to a GPU the host does not wait."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from plaudit.data.rankings import PADDING
-from plaudit.model.attention import Segments
+from plaudit.model.attention import Segments, to_device
 
 Batch = dict[str, Any]
 Encoded = Sequence[dict[str, Any]]
@@ -147,13 +147,6 @@ def model_inputs(batch: Batch, device: torch.device | None = None) -> Batch:
         name: to_device(value, device) if isinstance(value, Tensor) else value
         for name, value in inputs.items()
     }
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device; for a copy to a GPU the host does not wait."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def halves(batch: Batch) -> list[Batch]:

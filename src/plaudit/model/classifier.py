@@ -17,8 +17,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from plaudit.errors import PlauditError
 from plaudit.model import attention
-from plaudit.model.attention import Segments
-from plaudit.model.batches import Flat, Padded, model_inputs, to_device
+from plaudit.model.attention import Segments, to_device
+from plaudit.model.batches import Flat, Padded, model_inputs
 
 
 class _HiddenFlat:
