@@ -4,7 +4,7 @@ Every strictly ordered pair of a prompt becomes a record of its own, and a rando
 records is turned round. A reward head on a frozen base model is trained on them in five folds by
 prompt, so that the fold that holds out a prompt holds out all its pairs. The pairs are then
 put in order by how likely their label is wrong, three ways: by the out-of-fold margin alone, by
-what `plaudit.evaluation.labels` makes of the margin together with the prompt's other pairs, and by
+what `plaudit.inspection.labels` makes of the margin together with the prompt's other pairs, and by
 the other pairs alone. A coin gets an AUC of a half and a precision of a tenth. Labels that were
 wrong before any was flipped count as right here, so no method can reach 1.
 
@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from plaudit import Ranking, RewardModel, load_rankings
 from plaudit.console import progress
 from plaudit.data.splits import folds_by_prompt
-from plaudit.evaluation.labels import check_labels
+from plaudit.inspection.labels import check_labels
 from plaudit.model.base_models import load_tokenizer, locate
 
 STRENGTH = 0.01  # of the head's regularisation, as scikit-learn has it (less is stronger)

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 
-from plaudit.serve.server import bounded_http
+from plaudit.serving.server import bounded_http
 
 PROGRAM = """
 import sys
 from plaudit.model.reward_model import RewardModel
-from plaudit.serve.server import serve
-from plaudit.serve.settings import ServiceSettings
+from plaudit.serving.server import serve
+from plaudit.serving.settings import ServiceSettings
 folder, port, settings = sys.argv[1:]
 scorer = RewardModel.load(folder, dtype="float32", device="cpu")
 serve(scorer, port=int(port), settings=ServiceSettings(**eval(settings)))

@@ -130,7 +130,7 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 from plaudit import RewardModel, train
 from plaudit.evaluation.suite_run import load_suite, run_suite
-from plaudit.serve.app import build_app
+from plaudit.serving.app import build_app
 
 base, data, folder = sys.argv[1:]
 options = {"base": base, "max_steps": 2, "logging_steps": 1, "dtype": "float32"}

@@ -39,7 +39,7 @@ def plugins(options: argparse.Namespace) -> None:
 
 def sample(options: argparse.Namespace) -> None:
     """Write the example data."""
-    from plaudit.data.sample import write_sample
+    from plaudit.sample.sample import write_sample
 
     for path in write_sample(
         options.output, n=options.n, seed=options.seed, overwrite=options.overwrite
@@ -49,9 +49,9 @@ def sample(options: argparse.Namespace) -> None:
 
 def inspect(options: argparse.Namespace) -> None:
     """Say what is in data; write rejected rows and suspects where asked."""
-    from plaudit.data.diagnosis import advise, format_inspection
-    from plaudit.data.inspection import inspect_rankings
     from plaudit.files import refuse_to_overwrite, write_jsonl
+    from plaudit.inspection.advice import advise, format_inspection
+    from plaudit.inspection.rankings import inspect_rankings
 
     if options.suspects and not (options.predictions or options.mislabelled):
         raise PlauditError(
@@ -71,7 +71,7 @@ def inspect(options: argparse.Namespace) -> None:
         refuse_to_overwrite(path, options.overwrite, inputs=inputs)
     result = inspect_rankings(rankings, splits)
     if options.predictions or options.mislabelled:
-        from plaudit.evaluation.labels import check_labels, judge, read_predictions
+        from plaudit.inspection.labels import check_labels, judge, read_predictions
 
         held = list(rankings)
         if options.predictions:
@@ -306,8 +306,8 @@ def serve(options: argparse.Namespace) -> None:
         raise PlauditError(
             f"serve needs {error.name}, which is not installed: pip install 'plaudit[serve]'"
         ) from error
-    from plaudit.serve.server import serve
-    from plaudit.serve.settings import ServiceSettings, read_keys
+    from plaudit.serving.server import serve
+    from plaudit.serving.settings import ServiceSettings, read_keys
 
     names = {field.name for field in dataclasses.fields(ServiceSettings)}
     given = {name: value for name, value in vars(options).items() if name in names}
@@ -321,7 +321,7 @@ def serve(options: argparse.Namespace) -> None:
     scorer = _scorer(options)
     labelling = None
     if options.label:
-        from plaudit.serve.labelling import Labelling
+        from plaudit.labelling.labelling import Labelling
 
         columns = dict(options.columns)
         labelling = Labelling(scorer, options.label, options.labels, columns=columns)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from plaudit.config import Settings, allowed, choices, from_flag
-from plaudit.serve.settings import ServiceSettings
+from plaudit.serving.settings import ServiceSettings
 
 
 def files(parser: argparse.ArgumentParser, nargs: str = "+") -> None:

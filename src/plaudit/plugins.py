@@ -27,7 +27,7 @@ T = TypeVar("T")
 # Every kind, with the registry that lists it.
 KINDS = {
     "objective": "plaudit.training.objectives:OBJECTIVES",
-    "protocol": "plaudit.serve.protocols:PROTOCOLS",
+    "protocol": "plaudit.serving.protocols:PROTOCOLS",
     "suite": "plaudit.evaluation.suites:SUITES",
 }
 

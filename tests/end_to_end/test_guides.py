@@ -23,7 +23,7 @@ import pytest
 
 from plaudit import Policy, RewardModel, train
 from plaudit.cli import main
-from plaudit.data.sample import write_sample
+from plaudit.sample.sample import write_sample
 from running import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -11,7 +11,7 @@ import torch
 import tiny
 from plaudit import RewardModel
 from plaudit.cli import main
-from plaudit.data.sample import write_sample
+from plaudit.sample.sample import write_sample
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from plaudit import Policy, RewardModel
-from plaudit.data.sample import sample_rankings
-from plaudit.serve.app import build_app
-from plaudit.serve.settings import ServiceSettings
+from plaudit.sample.sample import sample_rankings
+from plaudit.serving.app import build_app
+from plaudit.serving.settings import ServiceSettings
 from running import inside
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -58,8 +58,8 @@ class Evaluation:
         `facts` name what stands at the top of the report: the model, the data. A comparison with
         another model goes into the report, and into files of its own.
         """
-        from plaudit.evaluation.report import write_report
-        from plaudit.evaluation.report_contents import evaluation_report
+        from plaudit.reporting.contents import evaluation_report
+        from plaudit.reporting.page import write_report
 
         folder = Path(folder)
         for name in NOT_ALWAYS:  # nothing of an evaluation that stood here may pass for this one's
@@ -82,7 +82,7 @@ class Evaluation:
 
     def plot(self, folder: Path) -> None:
         """Draw reward distributions, margins, reward against length and accuracy by category."""
-        from plaudit.evaluation import reward_plots as plots
+        from plaudit.reporting import reward_plots as plots
 
         better, worse = self.pair_rewards()
         plots.reward_distributions(better, worse).write(folder / "rewards.png")

@@ -67,7 +67,7 @@ class Comparison:
 
     def write(self, folder: str | Path) -> None:
         """Write `completions.jsonl`, `summary.json` and `comparison.png` into a folder."""
-        from plaudit.evaluation.reward_plots import comparison
+        from plaudit.reporting.reward_plots import comparison
 
         folder = Path(folder)
         write_jsonl(folder / "completions.jsonl", self.rows())

@@ -32,14 +32,14 @@ from plaudit.evaluation.comparison import (
 )
 from plaudit.evaluation.evaluate import Evaluation, measure, prediction_rows
 from plaudit.evaluation.items import METRICS
-from plaudit.evaluation.labels import read_predictions
 from plaudit.evaluation.learning_curve import learning_curve as fit_learning_curve
 from plaudit.evaluation.metrics import facts, label, per_prompt
-from plaudit.evaluation.report import write_report
-from plaudit.evaluation.report_contents import cross_validation_report
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
 from plaudit.files import read_json, write_json, write_jsonl
+from plaudit.inspection.labels import read_predictions
+from plaudit.reporting.contents import cross_validation_report
+from plaudit.reporting.page import write_report
 from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process

@@ -21,16 +21,16 @@ from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
-from plaudit.evaluation import run_plots
 from plaudit.evaluation.evaluate import Evaluation, evaluate, rewards_of
-from plaudit.evaluation.report import write_report
-from plaudit.evaluation.report_contents import evaluation_report
 from plaudit.files import write_json, write_jsonl, writing
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import describe_truncation
 from plaudit.model.freezing import FrozenLayout
 from plaudit.model.reward_model import RewardModel
-from plaudit.training.card import model_card
+from plaudit.reporting import run_plots
+from plaudit.reporting.card import model_card
+from plaudit.reporting.contents import evaluation_report
+from plaudit.reporting.page import write_report
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, encoded_stream, name_data, reading, split

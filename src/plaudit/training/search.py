@@ -30,13 +30,13 @@ from plaudit.data.rankings import PADDING
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.metrics import facts, label, log_loss, pairwise_accuracy
-from plaudit.evaluation.report import write_report
-from plaudit.evaluation.report_contents import search_report
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
 from plaudit.files import read_json, write_json, write_jsonl
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
+from plaudit.reporting.contents import search_report
+from plaudit.reporting.page import write_report
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, encoded, load_for, name_data, split
 from plaudit.training.processes import one_process

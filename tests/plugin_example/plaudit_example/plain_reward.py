@@ -4,9 +4,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from plaudit.serve.asked import Completion, Job, Prompt, Theirs, job_of
-from plaudit.serve.batcher import Scored
-from plaudit.serve.protocols import Protocol
+from plaudit.serving.asked import Completion, Job, Prompt, Theirs, job_of
+from plaudit.serving.batcher import Scored
+from plaudit.serving.protocols import Protocol
 
 
 class PlainRequest(Theirs):

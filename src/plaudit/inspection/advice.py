@@ -1,0 +1,340 @@
+"""What an inspection found, in words: the facts, and what to do about them, weightiest first.
+
+Takes the report of `inspection.inspect_rankings` and reads no data. Advice begins at the thresholds
+named below, so that clean data get a clean bill; what lies below them still stands in the facts.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from plaudit.data.cells import excerpt
+from plaudit.data.readers import NOT_COUNTED
+
+LISTED = 12  # categories and models, in the text
+SHOWN = 10  # of the pairs most likely to be mislabelled, in the text
+
+# From where on a finding is worth a word; shares of rows, completions or pairs.
+REJECTED = 0.01
+SKEWED = 0.1  # of the share of pairs whose better completion is longer, from a half
+FLAWED = 0.01
+ALIKE = 0.005
+CANNED = 0.05
+
+
+class Advice(NamedTuple):
+    """One finding and what to do about it."""
+
+    finding: str
+    advice: str
+
+
+def advise(report: dict[str, Any]) -> list[Advice]:
+    """What to do, the findings that matter most first; nothing for clean data.
+
+    >>> from plaudit.inspection.rankings import inspect_rankings
+    >>> from plaudit.data.rankings import Ranking
+    >>> advise(inspect_rankings([Ranking("2+2?", ["4", "5"], [0, 1])]))
+    []
+    """
+    return list(_advise(report))
+
+
+def _advise(report: dict[str, Any]) -> Iterator[Advice]:
+    # First what makes figures worthless, then what teaches falsely, then what wastes or weakens.
+    for shared in report["shared_prompts"]:
+        number = shared["same"] + shared["nearly_the_same"]
+        if number:
+            yield Advice(
+                f"{number:,} of the {shared['prompts']:,} prompts of {shared['second']} are also "
+                f"in {shared['first']}",
+                "take them out of one side, or every figure measured there is too good",
+            )
+    cycles = report["cycles"]
+    if cycles["pairs"]:
+        yield Advice(
+            f"{cycles['pairs']:,} pairs of {cycles['prompts']:,} prompts contradict each other",
+            "at least one row of each example is wrong: judge them anew, or leave them out",
+        )
+    if report["contradictions"]:
+        yield Advice(
+            f"{report['contradictions']:,} rows contradict another row and are not used",
+            "judge these prompts anew: they show how far the judges agree",
+        )
+    labels = report.get("mislabelled")
+    if labels and labels["suspects"]:
+        weak = labels["judge"]["above_length"]["value"] <= 0
+        yield Advice(
+            f"about {labels['expected']:,.0f} of {labels['pairs']:,} pairs are probably labelled "
+            "the wrong way round" + (", says a judge no better than length" if weak else ""),
+            "read the suspects from the top and mend or drop those that are wrong, until most of "
+            "what you read is right"
+            + ("; with --predictions of a better model the list gets better, too" if weak else ""),
+        )
+    rejected = sum(
+        told["rows"]
+        for kind, told in report["rejected"].items()
+        if kind not in NOT_COUNTED and not kind.startswith("contradiction")
+    )
+    if rejected > REJECTED * report["rows"]:
+        yield Advice(
+            f"{rejected:,} of {report['rows']:,} rows cannot be used",
+            "see the reasons above; --rejected FILE writes each with its line",
+        )
+    yield from _about_lengths(report)
+    refused = report["refused"]
+    if refused["share_of_best"] >= max(FLAWED, refused["share_of_worst"]):
+        yield Advice(
+            f"{refused['share_of_best']:.1%} of the best completions look refused, of the worst "
+            f"{refused['share_of_worst']:.1%}",
+            "see that this is meant: the model will learn to prefer refusing",
+        )
+    truncated = report["truncated"]
+    if truncated["share"] >= FLAWED:
+        yield Advice(
+            f"{truncated['share']:.1%} of the completions look cut off",
+            "generate them anew with a higher limit, or drop them: where they lose, the model "
+            "learns that short is bad",
+        )
+    near = report["near_duplicates"]
+    if near["prompts"]["groups"]:
+        yield Advice(
+            f"{near['prompts']['texts']:,} prompts are nearly the same as another "
+            f"({_groups(near['prompts'])})",
+            "keep one of each group, or keep a group on one side of a split: splits go by the "
+            "exact prompt",
+        )
+    if near["pairs"] > ALIKE * report["pairs"]:
+        yield Advice(
+            f"{near['pairs']:,} pairs have completions that are nearly the same",
+            "look whether a judge could tell them apart; otherwise drop the pair or call it a tie",
+        )
+    repeated = report["duplicates"]
+    if repeated["repeated_pairs"]:
+        yield Advice(
+            f"{repeated['repeated_pairs']:,} pairs stand in the data more than once",
+            "keep one of each, or mean it: a pair counts as often as it stands there",
+        )
+    canned = repeated["completions_under_several_prompts"]
+    if canned > CANNED * report["completions"]:
+        yield Advice(
+            f"{canned:,} completions stand under several prompts",
+            "see that they are not stock answers, which a model can learn by heart",
+        )
+    if report["prompts_not_adjacent"]:
+        yield Advice(
+            f"prompts came back {report['prompts_not_adjacent']:,} times after other prompts",
+            "sort the file by prompt, or read without --streaming",
+        )
+
+
+def _about_lengths(report: dict[str, Any]) -> Iterator[Advice]:
+    share = report["length_skew"]["longer"]
+    # Twice the standard error of a share of a half: below that it may be chance. It is over
+    # prompts, since the pairs of one prompt share their completions and go the same way.
+    if share is None or abs(share - 0.5) < max(SKEWED, report["prompts"] ** -0.5):
+        return
+    longer = share > 0.5
+    yield Advice(
+        f"the {'longer' if longer else 'shorter'} completion is the better one in "
+        f"{share if longer else 1 - share:.0%} of the pairs",
+        f"hold accuracy against that figure, and add pairs whose "
+        f"{'shorter' if longer else 'longer'} completion is the better one",
+    )
+
+
+def format_inspection(report: dict[str, Any]) -> str:
+    """The report of `inspect_rankings` as text for a person, with what to do at the end."""
+    lines: list[str] = []
+
+    def add(name: str, value: Any) -> None:
+        lines.append(_line(name, value))
+
+    files = report["files"]
+    if files:
+        add("data", files[0] + (f" and {len(files) - 1} more" if len(files) > 1 else ""))
+    columns = ", ".join(
+        ours if ours == theirs else f"{ours} from '{theirs}'"
+        for ours, theirs in report["columns"].items()
+    )
+    add("format", report["format"] + (f" ({columns})" if columns else ""))
+    for name in ("rows", "rankings", "prompts", "completions", "pairs"):
+        add(name, report[name])
+    sizes = report["completions_per_ranking"]
+    add("completions a ranking", ", ".join(f"{k}: {number:,}" for k, number in sizes.items()))
+    ties = report["ties"]
+    add("ties", f"{ties['pairs']:,} pairs in {ties['rankings']:,} rankings")
+    for name in ("prompt", "completion"):
+        sized = report[f"{name}_characters"]
+        add(
+            f"{name} length",
+            f"median {sized['median']:,}, 95 % up to {sized['p95']:,}, longest {sized['max']:,} "
+            "characters",
+        )
+    share = report["longer_is_better"]
+    if share is not None:
+        add(
+            "longer is better",
+            f"in {share:.1%} of the pairs, what a model that only measures length would get right",
+        )
+        lines += _about_skew(report["length_skew"])
+    repeated = report["duplicates"]
+    add(
+        "repeated",
+        f"{repeated['prompts_in_several_rankings']:,} prompts in several rankings, "
+        f"{repeated['completions_under_several_prompts']:,} completions under several prompts, "
+        f"{repeated['repeated_pairs']:,} pairs",
+    )
+    lines += _about_duplicates(report)
+    add("contradictions", report["contradictions"])
+    lines += _about_cycles(report)
+    for name, what in (("truncated", "look cut off"), ("refused", "look refused")):
+        lines += _about_flaws(name, what, report[name])
+    for shared in report["shared_prompts"]:
+        lines += _about_shared(shared)
+    if report["prompts_not_adjacent"]:
+        add("not adjacent", f"prompts came back {report['prompts_not_adjacent']:,} times")
+    for name in ("categories", "models"):
+        named = report[name]
+        if named:
+            listed = [f"{excerpt(one)} {number:,}" for one, number in list(named.items())[:LISTED]]
+            more = [f"and {len(named) - LISTED} more"] if len(named) > LISTED else []
+            add(name, ", ".join(listed + more))
+    rejected = report["rejected"]
+    add("rows rejected", sum(reason["rows"] for reason in rejected.values()))
+    for reason, told in rejected.items():
+        where = f" ({', '.join(told['examples'])})" if told["examples"] else ""
+        what = ": ".join([reason, "; ".join(told["details"])]) if told["details"] else reason
+        lines.append(f"  {told['rows']:,} × {what}{where}")
+    if "mislabelled" in report:
+        lines += _about_labels(report["mislabelled"])
+    found = advise(report)
+    lines += ["", "what to do"]
+    lines += [f"{n:>3}. {one.finding}: {one.advice}." for n, one in enumerate(found, start=1)]
+    return "\n".join(lines if found else [*lines, "  nothing: no fault found that is looked for"])
+
+
+def _line(name: str, value: Any) -> str:
+    return f"{name:<24}{value:,}" if isinstance(value, int) else f"{name:<24}{value}"
+
+
+def _about_skew(skew: dict[str, Any]) -> list[str]:
+    size = skew["effect_size"]
+    if size is None:
+        return []
+    # Cohen's own words for his d: small from 0.2, medium from 0.5, large from 0.8 on.
+    sizes = ((0.8, "a large"), (0.5, "a medium"), (0.2, "a small"))
+    word = next((word for least, word in sizes if abs(size) >= least), "next to no")
+    lines = [
+        f"  the better one is {_signed(skew['mean_difference'])} characters longer on average, "
+        f"{_signed(skew['median_difference'])} in the middle: {word} effect (d = {size:.2f})"
+    ]
+    extremes = sorted(
+        ((one["longer"], name) for name, one in skew["by_category"].items() if one["pairs"] >= 10),
+        reverse=True,
+    )
+    if len(extremes) > 1:
+        (most, name), (least, other) = extremes[0], extremes[-1]
+        most_in, least_in = excerpt(name), excerpt(other)
+        lines.append(f"  most in {most_in} ({most:.0%} longer), least in {least_in} ({least:.0%})")
+    return lines
+
+
+def _signed(number: float) -> str:
+    return f"{number:+,.0f}"
+
+
+def _about_duplicates(report: dict[str, Any]) -> list[str]:
+    near = report["near_duplicates"]
+    lines = [
+        _line(
+            "nearly the same",
+            f"{near['prompts']['texts']:,} prompts in {_groups(near['prompts'])}, "
+            f"{near['completions']['texts']:,} completions in {_groups(near['completions'])}, "
+            f"the two sides of {near['pairs']:,} pairs",
+        )
+    ]
+    for what in ("prompts", "completions"):
+        for group in near[what]["examples"]:
+            texts = list(dict.fromkeys(one["text"] for one in group))
+            places = dict.fromkeys(one["at"] for one in group if one["at"])
+            more = ", …" * (len(group) > len(places) or near[what]["largest"] > len(group))
+            lines.append(f"  {what} like “{texts[0]}” ({', '.join(places)}{more})")
+    for one in near["pair_examples"]:
+        lines.append(f"  “{one['better']}” over “{one['worse']}” ({one['at']})")
+    return lines
+
+
+def _groups(near: dict[str, Any]) -> str:
+    return f"{near['groups']:,} group{'s' * (near['groups'] != 1)}"
+
+
+def _quoted(one: dict[str, str]) -> str:
+    return f"“{one['text']}”" + (f" ({one['at']})" if one["at"] else "")
+
+
+def _about_cycles(report: dict[str, Any]) -> list[str]:
+    cycles = report["cycles"]
+    lines = [
+        _line(
+            "between rankings",
+            f"{cycles['contradictions']:,} contradictions, {cycles['cycles']:,} longer cycles, "
+            f"in {cycles['prompts']:,} prompts",
+        )
+    ]
+    for one in cycles["examples"]:
+        steps = [*one["completions"], one["completions"][0]]
+        where = ", ".join(dict.fromkeys(place for place in one["at"] if place))
+        order = " > ".join(f"“{text}”" for text in steps)
+        lines.append(f"  “{one['prompt']}”: {order}" + (f" ({where})" if where else ""))
+    return lines
+
+
+def _about_flaws(name: str, what: str, flaws: dict[str, Any]) -> list[str]:
+    lines = [
+        _line(
+            name,
+            f"{flaws['completions']:,} completions {what}: {flaws['share_of_best']:.1%} of the best"
+            f" and {flaws['share_of_worst']:.1%} of the worst of their rankings",
+        )
+    ]
+    for sign, number in flaws["signs"].items():
+        if number:
+            lines.append(f"  {number:,} × {sign}")
+            lines += [f"      {_quoted(one)}" for one in flaws["examples"][sign]]
+    return lines
+
+
+def _about_shared(shared: dict[str, Any]) -> list[str]:
+    lines = [
+        _line(
+            "shared prompts",
+            f"{shared['same']:,} of the {shared['prompts']:,} prompts of {shared['second']} are in "
+            f"{shared['first']}, {shared['nearly_the_same']:,} more are nearly the same as one",
+        )
+    ]
+    for one in shared["examples"]:
+        like = f"“{one['like']}” " if one["like"] != one["text"] else ""
+        lines.append(f"  {_quoted(one)}: {like}({one['like_at']})")
+    return lines
+
+
+def _about_labels(labels: dict[str, Any]) -> list[str]:
+    judged, above = (labels["judge"][k]["value"] for k in ("pairwise_accuracy", "above_length"))
+    lines = [
+        _line(
+            "mislabelled",
+            f"about {labels['expected']:,.0f} of {labels['pairs']:,} pairs "
+            f"({labels['noise_rate']:.1%}), by rewards that get {judged:.1%} of them right, "
+            f"{100 * above:+.1f} points above preferring the longer; the likeliest:",
+        )
+    ]
+    for one in labels["examples"][:SHOWN]:
+        (won, of), (other_won, other_of) = one["better_won"], one["worse_won"]
+        others = ""
+        if of or other_of:
+            others = f"; elsewhere they won {won} of {of} and {other_won} of {other_of}"
+        lines.append(
+            f"  {one['probability']:.0%} {one['origin']}: “{one['better']}” over “{one['worse']}”, "
+            f"rewards {one['reward_better']:.2f} and {one['reward_worse']:.2f}{others}"
+        )
+    return lines

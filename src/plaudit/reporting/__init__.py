@@ -1,0 +1,1 @@
+"""Measures as plots, tables, a page and a model card."""

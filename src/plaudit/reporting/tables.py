@@ -1,0 +1,319 @@
+"""What every report says of rewards on rankings: its figures, in sections of tables and plots.
+
+A summary is what `summarise` returns and must be whole: a missing key is an error, a None is what
+the data at hand leave undefined.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from plaudit.console import counted
+from plaudit.data.cells import characters
+from plaudit.data.rankings import Ranking
+from plaudit.evaluation.metrics import capitalised, facts, label
+from plaudit.reporting import reward_plots
+from plaudit.reporting.drawing import Plot
+from plaudit.reporting.page import Highlight, Row, Section, Table, signed
+
+Summary = Mapping[str, Any]
+Figure = Mapping[str, float | None]  # {"value", "low", "high"}
+
+MANY_ROWS = 24  # more than this stand on their own, over the whole width
+UNDEFINED = "–"
+NBSP = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
+INTERVAL = f"95{NBSP}% interval"
+
+
+def highlights(summary: Summary) -> tuple[Highlight, ...]:
+    """The few numbers at the top."""
+    counts, above = summary["counts"], summary["accuracy_above_length"]
+    return (
+        Highlight(
+            "Pairwise accuracy",
+            percent(summary["pairwise_accuracy"]["value"]),
+            interval(summary["pairwise_accuracy"], percent),
+        ),
+        Highlight(
+            "Above preferring the longer",
+            f"{points(above['value'])} points",
+            interval(above, points),
+        ),
+        Highlight(
+            "Top-1 accuracy",
+            percent(summary["top1_accuracy"]["value"]),
+            interval(summary["top1_accuracy"], percent),
+        ),
+        Highlight(
+            "Measured on",
+            counted(counts["prompts"], "prompt"),
+            f"{counted(counts['pairs'], 'pair')}, {counted(counts['completions'], 'completion')}",
+        ),
+    )
+
+
+def measured(
+    summary: Summary,
+    rankings: Sequence[Ranking],
+    rewards: Sequence[Sequence[float]],
+    notes: Sequence[str] = (),
+) -> tuple[Section, ...]:
+    """Whether the model is right, sure, leaning on something, and where: a section each.
+
+    `rewards` hold K numbers for each ranking; `notes` are sentences under the first heading.
+    """
+    pairs = [
+        (given[i], given[j])
+        for ranking, given in zip(rankings, rewards, strict=True)
+        for i, j in ranking.pairs()
+    ]
+    better, worse = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    lengths = [characters(text) for ranking in rankings for text in ranking.completions]
+    parts = [("by_category", "category", "By category"),
+             ("by_rank_distance", "ranks apart", "By distance in rank"),
+             ("by_length_difference", "difference", "By difference in length")]  # fmt: skip
+    kinds = [_parts(title, what, summary[key]) for key, what, title in parts if summary[key]]
+    by_category: tuple[Plot, ...] = ()
+    if summary["by_category"]:
+        by_category = (reward_plots.accuracy_by_category(summary["by_category"]),)
+    sections = [
+        Section(
+            "Is it right?",
+            tuple(notes),
+            (_pair_table(summary), _ranking_table(summary), _baseline_table(summary)),
+            (
+                reward_plots.margins(better - worse),
+                reward_plots.reward_distributions(better, worse),
+            ),
+        ),
+        Section(
+            "Does it know how sure to be?",
+            (
+                "The difference of two rewards says how probable it is that one completion is "
+                "preferred to the other: σ(difference).",
+            ),
+            (_probability_table(summary),),
+            (reward_plots.reliability(summary["reliability"]),),
+        ),
+        Section(
+            "What does it lean on?",
+            (
+                "Rewards that follow length or formatting raise them, too, once a policy is "
+                "trained on them.",
+            ),
+            tuple(_style_tables(summary)),
+            (reward_plots.reward_against_length(np.concatenate(rewards), lengths),),
+        ),
+    ]
+    if kinds:
+        sections.append(Section("Where is it right?", (), tuple(kinds), by_category))
+    return tuple(sections)
+
+
+def _pair_table(summary: Summary) -> Table:
+    return _figures("Pairs", summary, [
+        ("pairwise_accuracy", f"a coin toss gets 50{NBSP}%"),
+        ("length_baseline", "what length alone gets"),
+        ("accuracy_above_length", "the difference of the two, in points"),
+        ("auc", "one threshold for all prompts; a coin toss gets 0.5"),
+        ("mean_margin", "reward of chosen − reward of rejected"),
+    ])  # fmt: skip
+
+
+def _ranking_table(summary: Summary) -> Table:
+    return _figures("Rankings", summary, [
+        ("top1_accuracy", "how often best-of-n picks one of the best"),
+        ("mean_reciprocal_rank", "1 where the best always comes first"),
+        ("ndcg", "the whole order, its top counting most; 1 is perfect"),
+        ("kendall_tau_b", "−1 to 1, 0 is no agreement"),
+        ("spearman", "−1 to 1, 0 is no agreement"),
+        ("tie_agreement", "are tied completions closer in reward? chance gets 0.5"),
+    ])  # fmt: skip
+
+
+def _probability_table(summary: Summary) -> Table:
+    return _figures("Probabilities", summary, [
+        ("log_loss", "a coin toss gets 0.693; lower is better"),
+        ("brier", "a coin toss gets 0.25; lower is better"),
+        ("calibration_error", "mean gap of sureness and being right"),
+        ("temperature", "divide rewards by it to be calibrated; above 1: too sure"),
+    ])  # fmt: skip
+
+
+def _baseline_table(summary: Summary) -> Table:
+    rows = [
+        Row(
+            name,
+            (
+                percent(entry["pairwise_accuracy"]["value"]),
+                points(entry["above"]["value"]),
+                interval(entry["above"], points),
+            ),
+        )
+        for name, entry in summary["baselines"].items()
+    ]
+    columns = ("", "accuracy", "model above it, points", INTERVAL)
+    return Table("Against baselines", columns, tuple(rows))
+
+
+def _style_tables(summary: Summary) -> Iterable[Table]:
+    columns = ("", "value", INTERVAL)
+    for name, entry in summary["style"].items():
+        if entry is None:
+            continue
+        more = {"length": "is longer", "lists": "has more list items",
+                "markdown": "has more markdown"}.get(name, f"has more {name}")  # fmt: skip
+        rows = [
+            _row("Rank correlation with reward", entry["correlation"], _signed, "within a ranking"),
+            _row(
+                "Rank correlation in the data",
+                entry["correlation_in_data"],
+                _signed,
+                "what a perfect model would show",
+            ),
+            _row("Accuracy where chosen " + more, entry["accuracy_where_more"], percent),
+            _row("Accuracy where rejected " + more, entry["accuracy_where_less"], percent),
+            _row(
+                "Mean of these two",
+                entry["controlled_accuracy"],
+                percent,
+                f"{words(name)} controlled: a rule of it alone gets 50{NBSP}%",
+            ),
+            _row("Always preferring more of it", entry["baseline"], percent, "the baseline"),
+        ]
+        pairs = counted(entry["pairs_that_differ"], "pair")
+        yield Table(f"{words(name).capitalize()}: {pairs} differ", columns, tuple(rows))
+    white = summary["whitespace"]
+    if white is not None:
+        change = Row(
+            "Mean change of a reward",
+            (UNDEFINED if white["mean_change"] is None else f"{white['mean_change']:.3f}", ""),
+            "in standard deviations of the rewards",
+        )
+        keep = _row("Pairs that keep their order", white["agreement"], percent)
+        title = f"With other whitespace: {counted(white['completions'], 'completion')}"
+        yield Table(title, columns, (keep, change))
+
+
+def _parts(title: str, what: str, entries: Mapping[str, Any]) -> Table:
+    rows = [
+        Row(
+            name,
+            (
+                percent(entry["pairwise_accuracy"]["value"]),
+                interval(entry["pairwise_accuracy"], percent),
+                percent(entry["length_baseline"]["value"]),
+                f"{entry['pairs']:,}",
+            ),
+        )
+        for name, entry in entries.items()
+    ]
+    columns = (what, "accuracy", INTERVAL, "longer", "pairs")
+    return Table(title, columns, tuple(rows), wide=len(rows) > MANY_ROWS)
+
+
+# ---- forms ----
+
+
+def differences(caption: str, names: Sequence[str], metrics: Mapping[str, Any]) -> Table:
+    """Two models or ways of training side by side.
+
+    `metrics` holds for each its values "first" and "second" (numbers or figures), the figure of
+    their "difference", "p" and "p_holm", which is None for the main metric.
+    """
+    rows = []
+    for metric, entry in metrics.items():
+        values = [
+            each["value"] if isinstance(each, Mapping) else each
+            for each in (entry["first"], entry["second"])
+        ]
+        form = points if facts(metric).form == "share" else _signed
+        p = entry["p"] if entry["p_holm"] is None else entry["p_holm"]
+        cells = (
+            *map(form_of(metric), values),
+            form(entry["difference"]["value"]),
+            interval(entry["difference"], form),
+            "< 0.001" if p < 0.001 else f"{p:.3f}",
+        )
+        rows.append(Row(name_of(metric), cells, "the main one" if entry["p_holm"] is None else ""))
+    columns = ("metric", *names, "difference", INTERVAL, "p, adjusted")
+    return Table(caption, columns, tuple(rows), wide=True)
+
+
+def name_of(metric: str) -> str:
+    """What a metric is called at the beginning of a line."""
+    return capitalised(label(metric))
+
+
+def words(name: str) -> str:
+    """A name as words."""
+    return name.replace("_", " ")
+
+
+def form_of(metric: str) -> Any:
+    """How a value of the metric is written: a function from a number to text."""
+    forms = {"share": percent, "points": points, "signed": _signed, "number": _plain}
+    return forms[facts(metric).form]
+
+
+def percent(value: float) -> str:
+    """A share with one decimal.
+
+    >>> percent(0.5)
+    '50.0\\xa0%'
+    """
+    return f"{100 * value:.1f}{NBSP}%"
+
+
+def points(value: float) -> str:
+    """A difference of two shares in points of per cent.
+
+    >>> points(-0.115)
+    '−11.5'
+    """
+    return signed(100 * value, ".1f")
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    return signed(value, ".3f")
+
+
+def spread(metric: str, value: float | None) -> str:
+    """A standard deviation of the metric."""
+    if value is None:
+        return UNDEFINED
+    form = form_of(metric)
+    return f"{100 * value:.1f} points" if form in (percent, points) else f"{value:.3f}"
+
+
+def interval(figure: Mapping[str, Any], form: Any) -> str:
+    """`low to high`, the unit once; nothing where there is no interval."""
+    if figure["low"] is None or figure["high"] is None:
+        return ""
+    return f"{form(figure['low']).removesuffix(NBSP + '%')} to {form(figure['high'])}"
+
+
+def _row(label: str, figure: Figure | None, form: Any, hint: str = "") -> Row:
+    if figure is None:
+        return Row(label, (UNDEFINED, ""), hint)
+    return Row(label, (form(figure["value"]), interval(figure, form)), hint)
+
+
+def _figures(caption: str, summary: Summary, rows: Sequence[tuple[str, str]]) -> Table:
+    return Table(
+        caption,
+        ("", "value", INTERVAL),
+        tuple(_row(name_of(name), summary[name], form_of(name), hint) for name, hint in rows),
+    )
+
+
+def setting(value: Any) -> str:
+    """The value of a setting."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

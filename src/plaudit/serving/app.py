@@ -1,0 +1,290 @@
+"""The service as an ASGI application: which path has which protocol, and how a request is answered.
+
+`build_app` makes it of a scorer and settings; `server.serve` runs it. A request passes the `gate`,
+is understood (`protocols`), scored together with others (`batcher`) and answered. Handlers take the
+raw request, so that refusals are ours; OpenAPI's description comes from the protocols' own models.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError, to_json
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from plaudit.console import say
+from plaudit.data.cells import characters
+from plaudit.data.rankings import Text
+from plaudit.labelling.labelling import Labelling
+from plaudit.model.scorer import Scorer
+from plaudit.serving import page
+from plaudit.serving.asked import MAX_MESSAGES, Asked, Job, job_of
+from plaudit.serving.batcher import (
+    Batcher,
+    ModelError,
+    NotScorableError,
+    QueueFullError,
+    Scored,
+    Work,
+)
+from plaudit.serving.gate import GONE, Gate, RefusedError, invalid, json_response, read_json
+from plaudit.serving.metrics import MEDIA_TYPE
+from plaudit.serving.protocols import Protocol, by_path
+from plaudit.serving.settings import ServiceSettings
+
+MOST_FIELDS = 100  # of a request: clients of other programs send some that are not known here
+# What anybody may ask, with or without a key.
+PUBLIC = ("/health", "/ready", *page.PUBLIC)
+
+
+class Refused(BaseModel):
+    """Why a request is not answered."""
+
+    message: str
+    type: str
+    where: str | None = None
+
+
+class RefusedResponse(BaseModel):
+    """The body of every 4xx and 5xx."""
+
+    error: Refused
+
+
+class Service:
+    """What the endpoints share. `draining` says that it is about to stop and takes nothing new."""
+
+    def __init__(self, scorer: Scorer, settings: ServiceSettings) -> None:
+        self.scorer = scorer
+        self.settings = settings
+        self.batcher = Batcher(scorer, settings)
+        self.draining = False
+        self.started = int(time.time())
+
+    async def answer(self, request: Request, kind: type[Asked]) -> Response:
+        """Read, score, reply."""
+        if self.draining:
+            raise RefusedError(503, "stopping", "the service is stopping", retry_after="5")
+        content = await read_json(request)
+        self._check_counts(content, kind)
+        try:
+            asked = kind.model_validate(content)
+            job = asked.job()
+        except ValidationError as error:
+            raise invalid(error) from None
+        except PydanticCustomError as error:
+            raise RefusedError(422, "invalid", error.message()) from None
+        self._check_size(job, kind.texts_field)
+        request.scope["completions"] = len(job.texts)
+        scored = await self._score(request, job)
+        if self.settings.log_text:
+            shown = {"prompt": job.prompt, "texts": job.texts, "rewards": scored.rewards}
+            say(to_json(shown).decode())
+        return json_response(asked.reply(scored, self.scorer.scale, self.settings.name))
+
+    async def rewards(self, prompt: Text, completions: Sequence[Text]) -> list[float]:
+        """For work of the service's own, which can wait: it has time, and goes when the rest goes.
+
+        Raises `NotScorableError` or `ModelError`.
+        """
+        job = job_of(prompt, completions)
+        while True:
+            while self.draining or not self.batcher.warm:
+                await asyncio.sleep(0.1)
+            try:
+                work = self.batcher.submit(job.prompt, job.texts)
+                break
+            except QueueFullError as full:
+                await asyncio.sleep(full.retry_after)
+        try:
+            return (await asyncio.shield(work.answer)).rewards
+        finally:
+            self.batcher.drop(work)
+
+    def _check_counts(self, content: Any, kind: type[Asked]) -> None:
+        """Refuse what has far too much in it before each of it is looked at: the faults of a
+        million texts take a minute and gigabytes to be told."""
+        if not isinstance(content, dict):
+            return
+        if len(content) > MOST_FIELDS:
+            raise RefusedError(422, "too_many", f"more than {MOST_FIELDS} fields")
+        most = max(self.settings.max_completions, MAX_MESSAGES)
+        for name in kind.model_fields:
+            value = content.get(name)
+            if isinstance(value, list) and len(value) > most:
+                reason = f"has {len(value):,} entries, and {most:,} are the most"
+                raise RefusedError(422, "too_many", reason, name)
+
+    def _check_size(self, job: Job, where: str) -> None:
+        most, longest = self.settings.max_completions, self.settings.max_characters
+        if len(job.texts) > most:
+            reason = f"{len(job.texts):,} texts, and {most:,} are the most for one request"
+            raise RefusedError(422, "too_many", reason, where)
+        reason = f"has more than {longest:,} characters"
+        if job.prompt is not None and characters(job.prompt) > longest:
+            raise RefusedError(422, "too_long", reason, "prompt")
+        for index, text in enumerate(job.texts):
+            if characters(text) > longest:
+                raise RefusedError(422, "too_long", reason, f"{where}[{index}]")
+
+    async def _score(self, request: Request, job: Job) -> Scored:
+        try:
+            work = self.batcher.submit(job.prompt, job.texts, job.begins)
+        except ModelError as error:
+            raise RefusedError(500, "model", str(error)) from None
+        except QueueFullError as full:
+            wait = str(full.retry_after)
+            reason = f"too much waits already; try again in {wait} s"
+            raise RefusedError(503, "queue_full", reason, retry_after=wait) from None
+        # The body is read, so all that can still come of the client is that it goes.
+        gone = asyncio.ensure_future(request.receive())
+        try:
+            return await self._answer_of(work, gone)
+        except NotScorableError as error:
+            raise RefusedError(422, "invalid", str(error)) from None
+        except ModelError as error:
+            raise RefusedError(500, "model", str(error)) from None
+        finally:
+            gone.cancel()
+            self.batcher.drop(work)
+
+    async def _answer_of(self, work: Work, gone: "asyncio.Future[Any]") -> Scored:
+        timeout = self.settings.timeout
+        await asyncio.wait(
+            (work.answer, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        if work.answer.done():
+            return work.answer.result()
+        if gone.done():
+            raise RefusedError(GONE, "gone", "the client went away")
+        raise RefusedError(504, "timeout", f"no answer within {timeout:g} s", retry_after="5")
+
+
+def build_app(
+    scorer: Scorer, settings: ServiceSettings | None = None, labelling: Labelling | None = None
+) -> FastAPI:
+    """The service of a reward model or an ensemble, with its pages.
+
+    >>> app = build_app(RewardModel.load("runs/first"))  # doctest: +SKIP
+    """
+    service = Service(scorer, settings or ServiceSettings())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.batcher.start()
+        yield
+        await asyncio.to_thread(service.batcher.close)
+
+    app = FastAPI(
+        title="plaudit",
+        docs_url=None,  # those pages load their scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    for path, protocol in by_path().items():
+        app.post(path, **_described(path, protocol))(_handler(service, protocol.request))
+    _add_facts(app, service)
+    _add_refusals(app)
+    app.include_router(page.router(labelling, service.rewards))
+    app.add_middleware(
+        Gate,
+        settings=service.settings,
+        metrics=service.batcher.metrics,
+        endpoints=frozenset(route.path for route in app.routes if hasattr(route, "path")),
+        public=PUBLIC,
+    )
+    return app
+
+
+def _handler(service: Service, kind: type[Asked]) -> Callable[[Request], Awaitable[Response]]:
+    async def handler(request: Request) -> Response:
+        return await service.answer(request, kind)
+
+    return handler
+
+
+def _described(path: str, protocol: Protocol) -> dict[str, Any]:
+    """What OpenAPI says of an endpoint."""
+    refused = {"model": RefusedResponse, "description": "Refused; the body says why."}
+    schema = protocol.request.model_json_schema()
+    return {
+        "summary": path,
+        "operation_id": path.strip("/").replace("/", "_"),
+        "description": inspect.getdoc(protocol.request),
+        "responses": {200: {"model": protocol.answer}, "4XX": refused, "5XX": refused},
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
+        },
+    }
+
+
+def _add_facts(app: FastAPI, service: Service) -> None:
+    """What can be asked about the service itself."""
+
+    @app.get("/health")
+    async def health() -> Response:
+        """Whether the service lives."""
+        if service.batcher.failed is not None:
+            raise RefusedError(500, "failed", "the service has failed: start it anew")
+        return json_response({"status": "ok"})
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """Whether it takes requests: the model is warm, and the service is not stopping."""
+        if service.batcher.failed is not None:
+            raise RefusedError(503, "failed", "the service has failed: start it anew")
+        if service.draining:
+            raise RefusedError(503, "stopping", "the service is stopping")
+        if not service.batcher.warm:
+            raise RefusedError(503, "warming", "the model is not warm yet", retry_after="1")
+        return json_response({"status": "ready"})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Counters, as Prometheus reads them."""
+        return Response(service.batcher.metrics.text(), media_type=MEDIA_TYPE)
+
+    facts = {
+        "id": service.settings.name,
+        "object": "model",
+        "created": service.started,
+        "owned_by": "plaudit",
+        "max_model_len": service.scorer.max_length,
+    }
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        """The one model, as OpenAI's clients list them."""
+        return json_response({"object": "list", "data": [facts]})
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> Response:
+        """The one model by its name."""
+        if name != service.settings.name:
+            raise RefusedError(404, "not_found", "no such model; GET /v1/models names the one")
+        return json_response(facts)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Response:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    async def no_such(request: Request, error: HTTPException) -> Response:
+        kind, message = {
+            404: ("not_found", "nothing is here; GET /openapi.json says what there is"),
+            405: ("method", "not with this method; GET /openapi.json says with which"),
+        }.get(error.status_code, ("invalid", "the request cannot be read"))
+        answer = RefusedError(error.status_code, kind, message).response()
+        answer.headers.update(error.headers or {})
+        return answer

@@ -1,0 +1,449 @@
+"""Requests in, rewards out, many requests to a batch.
+
+One thread turns texts into rows of tokens while another has the model at work; tokenizers and torch
+both let go of the interpreter meanwhile. What comes in while the model works waits, so that the
+next batch is as full as it can be, and is encoded just before the model is likely to be free. A
+batch takes parts of requests in turn, so that a large one does not hold up small ones; completions
+of one prompt go together whoever sent them, for their prompt to be computed once. Rewards do not
+depend on what else is in a batch.
+"""
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import TemplateError
+
+from plaudit.data.cells import characters
+from plaudit.data.rankings import Text, text_key
+from plaudit.errors import PlauditError
+from plaudit.model.scorer import Scorer
+from plaudit.serving.gate import report_fault
+from plaudit.serving.metrics import Metrics
+from plaudit.serving.settings import ServiceSettings
+
+# Tokens of one part of a request: what others wait for at most, beside their own.
+PART_TOKENS = 1024
+# Characters of a row beyond so many for each token that the model reads are certain to be cut.
+CHARACTERS_PER_TOKEN = 6
+# Before anything is measured: tokens of a character, and of a batch with the seconds it takes.
+TOKENS_PER_CHARACTER = 0.3
+TOKENS, SECONDS = 4000.0, 1.0
+# How much of a running mean is its newest value.
+NEW = 0.2
+# Encoding begins this many of its usual durations, and these seconds, before the model is free.
+AHEAD, LEAST_AHEAD = 2.0, 0.01
+
+
+class QueueFullError(Exception):
+    """There is no room for the request; `retry_after` is when there may be, in whole seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+
+
+class NotScorableError(Exception):
+    """These texts cannot be scored; the message says why."""
+
+
+class ModelError(Exception):
+    """The model failed at its work; the message says how."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rewards of a request, which of its completions were truncated, and its share of tokens."""
+
+    rewards: list[float]
+    truncated: list[bool]
+    tokens: int
+
+
+@dataclass(eq=False)
+class Work:
+    """A request on its way: completions of `prompt`; where it is None, rows laid out elsewhere,
+    which begin with `begins` where that is known."""
+
+    prompt: Text | None
+    texts: Sequence[Any]
+    begins: Sequence[str] | None
+    costs: list[int]  # of each text with its prompt, in characters
+    answer: "asyncio.Future[Scored]"
+    key: str = field(init=False)
+    rewards: list[float] = field(init=False)
+    truncated: list[bool] = field(init=False)
+    unfinished: int = field(init=False)
+    begun: int = 0  # texts that went into batches
+    tokens: float = 0.0
+    error: Exception | None = None
+    dropped: bool = False  # nobody waits for it any more
+    arrived: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.key = "" if self.prompt is None else text_key(self.prompt)
+        self.rewards = [0.0] * len(self.texts)
+        self.truncated = [False] * len(self.texts)
+        self.unfinished = len(self.texts)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some texts of a request, `work.texts[start:stop]`."""
+
+    work: Work
+    start: int
+    stop: int
+
+    @property
+    def texts(self) -> Sequence[Any]:
+        """The texts themselves."""
+        return self.work.texts[self.start : self.stop]
+
+
+@dataclass
+class Group:
+    """Parts that have one prompt, and the row they became."""
+
+    parts: list[Part]
+    row: dict[str, Any]
+
+
+@dataclass
+class Batch:
+    """What the model gets at a time: groups of one prompt each, and rows laid out elsewhere."""
+
+    groups: list[Group]
+    rendered: list[Group]
+    tokens: int
+
+    @property
+    def all(self) -> list[Group]:
+        """Both."""
+        return self.groups + self.rendered
+
+
+class Batcher:
+    """Scores the texts of many requests. `start` and `submit` are for a running event loop.
+
+    >>> batcher = Batcher(scorer, ServiceSettings())             # doctest: +SKIP
+    >>> batcher.start()                                          # doctest: +SKIP
+    >>> work = batcher.submit("What is 2 + 2?", ["4", "5"])      # doctest: +SKIP
+    >>> (await work.answer).rewards                              # doctest: +SKIP
+    [1.93, -2.41]
+    """
+
+    def __init__(self, scorer: Scorer, settings: ServiceSettings) -> None:
+        self.scorer = scorer
+        self.settings = settings
+        self.metrics = Metrics(lambda: self._queued)
+        self.warm = False
+        self.failed: BaseException | None = None  # what a thread died of
+        self._changed = threading.Condition()  # guards what follows, up to the next empty line
+        self._waiting: deque[Work] = deque()
+        self._queued = 0  # completions of these that are not begun
+        self._queued_cost = 0  # the same in characters
+        self._ready: Batch | None = None
+        self._free_at: float | None = None  # when the model will be; None: now
+        self._closing = False
+
+        self._unanswered = 0
+        self._tokens_per_character = TOKENS_PER_CHARACTER
+        self._tokens, self._seconds = TOKENS, SECONDS
+        self._encode_seconds = LEAST_AHEAD
+        self._threads: list[threading.Thread] = []
+
+    # ---- on the event loop ----
+
+    def start(self) -> None:
+        """Start both threads; `warm` tells when the model has worked once."""
+        self._loop = asyncio.get_running_loop()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        for name, run in (("encode", self._encode_all), ("score", self._score_all)):
+            thread = threading.Thread(target=self._run, args=(run,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Stop the threads, after the batch that they have; blocks until they stopped."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    async def drained(self) -> None:
+        """Return once all that was taken is answered."""
+        await self._idle.wait()
+
+    def submit(
+        self, prompt: Text | None, texts: Sequence[Any], begins: Sequence[str] | None = None
+    ) -> Work:
+        """Take one or more completions of `prompt`; where it is None, rendered rows, and what each
+        of them begins with where that is known.
+
+        Raises `QueueFullError` when too much waits for them to be answered in time, `ModelError`
+        when the service cannot score any more.
+        """
+        if self.failed is not None:
+            raise ModelError("the service has failed: start it anew")
+        before = 0 if prompt is None else characters(prompt)
+        most = self.scorer.max_length * CHARACTERS_PER_TOKEN
+        costs = [max(1, min(before + characters(text), most)) for text in texts]
+        work = Work(prompt, texts, begins, costs, self._loop.create_future())
+        with self._changed:
+            wait = self._seconds_for(self._queued_cost * self._tokens_per_character)
+            full = self._queued + len(texts) > self.settings.max_queue
+            if self._queued and (full or wait > self.settings.timeout):
+                raise QueueFullError(max(math.ceil(wait), 1))
+            self._waiting.append(work)
+            self._queued += len(texts)
+            self._queued_cost += sum(costs)
+            if len(self._waiting) == 1:
+                self._changed.notify_all()
+        self._unanswered += 1
+        self._idle.clear()
+        return work
+
+    def drop(self, work: Work) -> None:
+        """Forget a request that nobody waits for; what of it has begun is finished all the same."""
+        work.dropped = True
+        self._settle([work])
+
+    def _settle(self, works: Sequence[Work]) -> None:
+        for work in works:
+            if work.answer.done():
+                continue
+            if work.dropped:
+                work.answer.cancel()
+            elif work.error is not None:
+                work.answer.set_exception(work.error)
+            else:
+                scored = Scored(work.rewards, work.truncated, round(work.tokens))
+                work.answer.set_result(scored)
+            self._unanswered -= 1
+        if not self._unanswered:
+            self._idle.set()
+
+    # ---- in the thread that encodes ----
+
+    def _encode_all(self) -> None:
+        while (parts := self._gather()) is not None:
+            if not parts:  # all of them were dropped
+                continue
+            started = time.monotonic()
+            batch = self._encoded(parts)
+            self._encode_seconds = _mean(self._encode_seconds, time.monotonic() - started)
+            with self._changed:
+                if batch.all:
+                    self._ready = batch
+                    self._changed.notify_all()
+
+    def _gather(self) -> list[Part] | None:
+        """Parts of what waits, when the model is about to be free; None at the end."""
+        with self._changed:
+            while not self._closing:
+                pause: float | None = None  # until something changes
+                if self._waiting and self._ready is None:
+                    if self._free_at is None:
+                        return self._parts()
+                    ahead = AHEAD * self._encode_seconds + LEAST_AHEAD
+                    pause = self._free_at - ahead - time.monotonic()
+                    if pause <= 0:
+                        return self._parts()
+                self._changed.wait(pause)
+        return None
+
+    def _parts(self) -> list[Part]:
+        """A batch of parts, of each request in turn; the rest of a large one goes to the end.
+
+        A full batch still takes, up to as much again, what waits with a prompt that it has: that
+        costs little now, and the whole prompt in a later batch.
+        """
+        now = time.monotonic()
+        parts: list[Part] = []
+        full = self.settings.batch_tokens / self._tokens_per_character
+        room = full
+        prompts: set[str] = set()
+        left: deque[Work] = deque()
+        while self._waiting and room > -full:
+            work = self._waiting.popleft()
+            over = work.dropped or work.error is not None
+            if room <= 0 and not over and work.key not in prompts:
+                left.append(work)
+                continue
+            start = stop = work.begun
+            cost = 0
+            most = min(PART_TOKENS / self._tokens_per_character, room if room > 0 else full)
+            while stop < len(work.texts) and (over or stop == start or cost < most):
+                cost += work.costs[stop]
+                stop += 1
+            work.begun = stop
+            self._queued -= stop - start
+            self._queued_cost -= cost
+            if over:
+                continue
+            if not start:
+                self.metrics.queue_seconds.observe(now - work.arrived)
+            parts.append(Part(work, start, stop))
+            room -= cost
+            if work.key:
+                prompts.add(work.key)
+            if stop < len(work.texts):
+                (self._waiting if room > 0 else left).append(work)
+        left.extend(self._waiting)
+        self._waiting = left
+        return parts
+
+    def _encoded(self, parts: list[Part]) -> Batch:
+        together: dict[str, list[Part]] = {}
+        rendered: list[list[Part]] = []
+        told: list[list[Part]] = []
+        for part in parts:
+            if part.work.prompt is None:
+                rows = rendered if part.work.begins is None else told
+                rows += [[Part(part.work, i, i + 1)] for i in range(part.start, part.stop)]
+            else:
+                together.setdefault(part.work.key, []).append(part)
+        groups = self._groups(list(together.values()), self._encode)
+        others = self._groups(rendered, self._encode_rendered)
+        others += self._groups(told, self._encode_told)
+        tokens = sum(self.scorer.tokens(group.row) for group in groups + others)
+        cost = sum(sum(part.work.costs[part.start : part.stop]) for part in parts)
+        self._tokens_per_character = _mean(self._tokens_per_character, max(tokens, 1) / cost)
+        return Batch(groups, others, tokens)
+
+    def _groups(
+        self, together: list[list[Part]], encode: Callable[[list[list[Part]]], list[dict[str, Any]]]
+    ) -> list[Group]:
+        """Encode all at once; where that fails, each part alone, to fail none but its request."""
+        if not together:
+            return []
+        try:
+            return [Group(*both) for both in zip(together, encode(together), strict=True)]
+        except Exception as error:
+            alone = [[part] for parts in together for part in parts]
+            if len(alone) == 1:
+                self._fail([alone[0][0].work], _why_not(error))
+                return []
+            return [group for parts in alone for group in self._groups([parts], encode)]
+
+    def _encode(self, together: list[list[Part]]) -> list[dict[str, Any]]:
+        return self.scorer.encode(
+            [
+                (parts[0].work.prompt or "", [t for p in parts for t in p.texts])
+                for parts in together
+            ]
+        )
+
+    def _encode_rendered(self, together: list[list[Part]]) -> list[dict[str, Any]]:
+        return self.scorer.encode_rendered([text for (part,) in together for text in part.texts])
+
+    def _encode_told(self, together: list[list[Part]]) -> list[dict[str, Any]]:
+        begins = [(part.work.begins or ())[part.start] for (part,) in together]
+        return self.scorer.encode_rendered([part.texts[0] for (part,) in together], begins)
+
+    # ---- in the thread that has the model ----
+
+    def _score_all(self) -> None:
+        # The first pass is the slowest, and fails where nothing will work.
+        self.scorer.rewards(self.scorer.encode([("What is two plus two?", ["Four."])]))
+        self.warm = True
+        while (batch := self._next()) is not None:
+            started = time.monotonic()
+            try:
+                # Apart: rows that were laid out elsewhere may lack what others have.
+                rewards = [
+                    row
+                    for groups in (batch.groups, batch.rendered)
+                    if groups
+                    for row in self.scorer.rewards([group.row for group in groups])
+                ]
+            except Exception as error:
+                works = {id(p.work): p.work for group in batch.all for p in group.parts}
+                why = ModelError(f"the model failed ({type(error).__name__})")
+                self._fail(list(works.values()), why)
+                continue
+            self._tokens = _mean(self._tokens, batch.tokens)
+            self._seconds = _mean(self._seconds, time.monotonic() - started)
+            self._deliver(batch, rewards)
+
+    def _next(self) -> Batch | None:
+        with self._changed:
+            while self._ready is None:
+                if self._closing:
+                    return None
+                self._free_at = None
+                self._changed.notify_all()
+                self._changed.wait()
+            batch, self._ready = self._ready, None
+            self._free_at = time.monotonic() + self._seconds_for(batch.tokens)
+            self._changed.notify_all()
+            return batch
+
+    def _deliver(self, batch: Batch, rewards: list[list[float]]) -> None:
+        finished: list[Work] = []
+        for group, row in zip(batch.all, rewards, strict=True):
+            cuts = zip(group.row["prompt_cut"], group.row["completion_cut"], strict=True)
+            cut = [bool(before or after) for before, after in cuts]
+            share = self.scorer.tokens(group.row) / len(row)
+            position = 0
+            for part in group.parts:
+                work, count = part.work, part.stop - part.start
+                mine = row[position : position + count]
+                if not all(map(math.isfinite, mine)):
+                    work.error = ModelError("the model's reward is not a finite number")
+                work.rewards[part.start : part.stop] = mine
+                work.truncated[part.start : part.stop] = cut[position : position + count]
+                work.tokens += share * count
+                work.unfinished -= count
+                position += count
+                if not work.unfinished:
+                    finished.append(work)
+            self.metrics.truncated.inc(sum(cut))
+        count = sum(map(len, rewards))
+        self.metrics.completions.inc(count)
+        self.metrics.batch_completions.observe(count)
+        self.metrics.tokens.inc(batch.tokens)
+        self._loop.call_soon_threadsafe(self._settle, finished)
+
+    # ---- in all of them ----
+
+    def _seconds_for(self, tokens: float) -> float:
+        return tokens * self._seconds / self._tokens
+
+    def _fail(self, works: list[Work], error: Exception) -> None:
+        for work in works:
+            work.error = error
+        self._loop.call_soon_threadsafe(self._settle, works)
+
+    def _run(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except BaseException as error:
+            self.failed = error
+            self._loop.call_soon_threadsafe(self._idle.set)  # nothing more will be answered
+            if self.warm:  # else the server ends and says so
+                report_fault(error, self.settings.log_text)
+
+
+def _why_not(error: Exception) -> Exception:
+    if isinstance(error.__cause__, TemplateError):  # whose words have those of the messages
+        return NotScorableError(
+            "the model's chat template refuses these messages; look at their roles and order"
+        )
+    if isinstance(error, PlauditError):
+        return NotScorableError(str(error))
+    return NotScorableError(
+        f"these texts cannot be laid out for the model ({type(error).__name__})"
+    )
+
+
+def _mean(old: float, new: float) -> float:
+    return old + NEW * (new - old)

@@ -1,0 +1,234 @@
+"""What every request passes: is it for us, may it ask, is it too much, how did it go.
+
+Refusals have one shape, `{"error": {"message", "type", "where"}}`, and say why; none repeats what
+the user wrote, but for the name of a field that is unknown. Nor do logs, unless that is asked for.
+"""
+
+import asyncio
+import hmac
+import time
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from plaudit.console import say
+from plaudit.serving.metrics import Metrics
+from plaudit.serving.settings import ServiceSettings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# Of a body that is too large so many bytes more are read and thrown away, for the client to get to
+# the answer: most write all of a body before they read.
+DISCARDED = 64 * 2**20
+GONE = 499  # what is counted where the client went away, and nobody gets
+SHOWN = 80  # characters of a path or a field's name that fit into a line
+
+
+class RefusedError(Exception):
+    """A request that is not answered: `kind` tells programs why, `message` tells people."""
+
+    def __init__(
+        self, status: int, kind: str, message: str, where: str = "", **headers: str
+    ) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.message, self.where = status, kind, message, where
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def response(self) -> Response:
+        """The answer that says so."""
+        error = {"message": self.message, "type": self.kind}
+        if self.where:
+            error["where"] = self.where
+        return json_response({"error": error}, self.status, self.headers)
+
+
+def json_response(
+    content: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """An answer in JSON."""
+    return Response(to_json(content), status, headers, media_type="application/json")
+
+
+class Gate:
+    """The outermost layer of the service: an ASGI application around another."""
+
+    def __init__(
+        self,
+        app: Any,
+        settings: ServiceSettings,
+        metrics: Metrics,
+        endpoints: frozenset[str],
+        public: tuple[str, ...],
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.metrics = metrics
+        self.endpoints = endpoints
+        self.public = {path for path in public if not path.endswith("/") or path == "/"}
+        self.public_below = tuple(path for path in public if path.endswith("/") and path != "/")
+        self.keys = [key.encode() for key in settings.keys]
+        self.hosts = {host.lower() for host in settings.hosts}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it; count it either way."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            headers = dict(scope["headers"])
+            self._check_host(headers)
+            self._check_key(scope["path"], headers)
+            # HEAD, as some health checks ask, is GET without a body, which the server leaves out.
+            asked = dict(scope) | {"method": "GET"} if scope["method"] == "HEAD" else scope
+            await self.app(asked, self._within_limits(receive), noting)
+        except RefusedError as refused:
+            await refused.response()(scope, receive, noting)
+        except ClientDisconnect:
+            status = GONE
+        except Exception as error:
+            report_fault(error, self.settings.log_text)
+            if not status:
+                ours = RefusedError(500, "internal", "the service's own fault; its log says more")
+                await ours.response()(scope, receive, noting)
+        finally:
+            self._note(scope, status, time.perf_counter() - started)
+
+    def _check_host(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse a `Host` that is not ours: a foreign web page could point a name of its own at
+        this machine and have the browser ask (DNS rebinding)."""
+        if not self.hosts:
+            return
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name, _, port = host.rpartition(":")
+        if (name if port.isdigit() else host) not in self.hosts:
+            raise RefusedError(421, "host", "this service does not go by that name (Host)")
+
+    def _check_key(self, path: str, headers: dict[bytes, bytes]) -> None:
+        if not self.keys or path in self.public or path.startswith(self.public_below):
+            return
+        given = headers.get(b"x-api-key", b"")
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer":
+            given = token.strip()
+        # All keys are compared, also after one that fits, so that the time tells nothing.
+        fitting = [hmac.compare_digest(given, key) for key in self.keys]
+        if not any(fitting):
+            raise RefusedError(
+                401,
+                "key",
+                "no valid API key: send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+                www_authenticate="Bearer",
+            )
+
+    def _within_limits(self, receive: Receive) -> Receive:
+        """`receive`, refusing a body that is too large, however it is sent, or too slow."""
+        size = 0
+        complete = False
+        ends = asyncio.get_running_loop().time() + self.settings.body_timeout
+
+        async def limited() -> Message:
+            nonlocal size, complete
+            if complete:  # what comes now is that the client goes
+                return await receive()
+            try:
+                async with asyncio.timeout_at(ends):
+                    while True:
+                        message = await receive()
+                        size += len(message.get("body", b""))
+                        complete = not message.get("more_body", False)
+                        if size <= self.settings.max_body_bytes:
+                            return message
+                        if complete or size > self.settings.max_body_bytes + DISCARDED:
+                            break
+            except TimeoutError:
+                complete = True
+                raise RefusedError(
+                    408,
+                    "timeout",
+                    f"the body did not arrive within {self.settings.body_timeout:g} s",
+                    connection="close",
+                ) from None
+            raise RefusedError(
+                413,
+                "too_large",
+                f"the body has more than {self.settings.max_body_bytes:,} bytes; send several "
+                "requests",
+                connection="close",
+            )
+
+        return limited
+
+    def _note(self, scope: Message, status: int, seconds: float) -> None:
+        """Count a request, and write its line where lines are asked for."""
+        path = scope["path"]
+        endpoint = path if path in self.endpoints else "other"
+        self.metrics.requests.labels(endpoint, str(status)).inc()
+        self.metrics.seconds.labels(endpoint).observe(seconds)
+        if self.settings.log_requests:
+            method = printable(scope["method"])
+            line = f"{method} {printable(path)} {status} {1000 * seconds:.0f} ms"
+            if "completions" in scope:
+                line += f", completions: {scope['completions']}"
+            say(line)
+
+
+def report_fault(error: BaseException, log_text: bool) -> None:
+    """Say where it happened, without what a message may quote of a user's text."""
+    lines = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+    what = repr(error) if log_text else type(error).__name__
+    say(f"a fault of our own: {what}\n{lines.rstrip()}")
+
+
+async def read_json(request: Request) -> Any:
+    """The JSON of a request's body."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RefusedError(415, "content_type", "send JSON, with `Content-Type: application/json`")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RefusedError(415, "content_encoding", "send the body as it is, not compressed")
+    try:
+        return from_json(await request.body(), allow_inf_nan=False)
+    except ValueError as error:
+        raise RefusedError(400, "json", f"the body is not JSON: {error}") from None
+
+
+def invalid(error: ValidationError) -> RefusedError:
+    """Why a request is not one of its protocol: the first fault, and where it is."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    message = first["msg"]
+    if first["type"] == "extra_forbidden":
+        message = "there is no such field"
+    return RefusedError(422, "invalid", message, _path(first["loc"]))
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    path = ""
+    for step in loc:
+        shown = f"[{step}]" if isinstance(step, int) else printable(step)
+        path += shown if isinstance(step, int) or not path else f".{shown}"
+    return path
+
+
+def printable(name: str) -> str:
+    """A path or a name of the client's, fit to be written on one line.
+
+    >>> printable("/score\\n2026 all is well")
+    '/score?2026 all is well'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:SHOWN])

@@ -1,0 +1,55 @@
+"""OpenRLHF's remote reward model: `/get_reward`."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from plaudit.serving.asked import Job, Rows, Theirs, listed
+from plaudit.serving.batcher import Scored
+from plaudit.serving.protocols import Protocol
+
+
+class GetRewardRequest(Theirs):
+    """OpenRLHF's: `query` has whole rows, prompt and completion as its policy wrote them, `prompts`
+    what each begins with. `labels`, which it sends too, are not looked at."""
+
+    texts_field: ClassVar[str] = "query"
+
+    query: Rows
+    prompts: Annotated[list[str], BeforeValidator(listed)] | None = Field(
+        default=None,
+        description="Where they are given, row and prompt are taken apart and laid out as in "
+        "training, unless the prompt was laid out by a chat template already.",
+    )
+
+    @model_validator(mode="after")
+    def _one_prompt_for_each(self) -> "GetRewardRequest":
+        if self.prompts and len(self.prompts) != len(self.query):
+            raise PydanticCustomError(
+                "fields", "query and prompts are of different length: give each row its prompt"
+            )
+        return self
+
+    def job(self) -> Job:
+        """What is to be scored."""
+        return Job(None, self.query, self.prompts or None)
+
+    def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
+        """As `GetRewardResponse`."""
+        return {
+            "rewards": scored.rewards,
+            "scores": scored.rewards,
+            "extra_logs": {"truncated_by_reward_model": list(map(float, scored.truncated))},
+        }
+
+
+class GetRewardResponse(BaseModel):
+    """Rewards to train on, scores to filter by (the same here), and what it logs with them."""
+
+    rewards: list[float]
+    scores: list[float]
+    extra_logs: dict[str, list[float]]
+
+
+PROTOCOL = Protocol(("/get_reward",), GetRewardRequest, GetRewardResponse)

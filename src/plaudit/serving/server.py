@@ -1,0 +1,190 @@
+"""Runs the service: a socket, uvicorn, and what happens between the first signal and the end.
+
+The first SIGTERM or SIGINT lets the service refuse what is new (503), finish what it took and end;
+a second one ends it at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import uvicorn
+
+from plaudit.console import say
+from plaudit.errors import PlauditError
+from plaudit.labelling.labelling import Labelling
+from plaudit.model.scorer import Scorer
+from plaudit.serving.app import build_app
+from plaudit.serving.settings import ServiceSettings
+
+# How a machine calls itself.
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
+# Bytes before a request's body: its line and headers.
+MAX_HEAD = 64 * 1024
+# Seconds at the end beyond those of a body, for the last answers to be read.
+READING = 2.0
+# What a shell expects of a program that was interrupted.
+INTERRUPTED = 130
+
+
+def serve(
+    scorer: Scorer,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    settings: ServiceSettings | None = None,
+    labelling: Labelling | None = None,
+) -> None:
+    """Serve a reward model, or an ensemble, until a signal says to stop.
+
+    Args:
+        scorer: what gives rewards.
+        host: the address to listen on; the default is reached from this machine alone.
+        port: 0 takes one that is free. The line that says that the service is ready names it.
+        settings: limits, keys and the rest.
+        labelling: what the labelling page hands out.
+
+    Raises:
+        PlauditError: when the address cannot be listened on, or the model does not work.
+
+    >>> serve(RewardModel.load("runs/first"), port=8000)  # doctest: +SKIP
+    """
+    settings = settings or ServiceSettings()
+    listening = _listen(host, port)
+    local = _is_loopback(listening)
+    if local:
+        settings = replace(settings, hosts=(*LOCAL, host, *settings.hosts))
+    if not local and not settings.keys:
+        say("anybody who reaches this address can use the service: set keys with --keys FILE")
+    scorer.warn_if_untrained()
+    app = build_app(scorer, settings, labelling)
+    # Its warnings say no more than that somebody sent what is no HTTP, as often as they do.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=round(settings.keep_alive),
+        limit_concurrency=settings.max_connections,
+        http=bounded_http(),
+        ws="none",
+        lifespan="on",
+    )
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    server = _Server(config, app.state.service, url)
+    server.run(sockets=[listening])
+    if server.failed is not None:
+        raise PlauditError(f"the model does not work: {server.failed}") from server.failed
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with an end that finishes what was taken, and a word when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, service: Any, url: str) -> None:
+        super().__init__(config)
+        self.service = service
+        self.url = url
+        self.failed: BaseException | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._watching = asyncio.ensure_future(self._say_when_ready())
+
+    async def _say_when_ready(self) -> None:
+        batcher = self.service.batcher
+        while not batcher.warm and not self.should_exit:
+            if batcher.failed is not None:
+                self.failed, self.should_exit = batcher.failed, True
+                return
+            await asyncio.sleep(0.02)
+        if not self.should_exit:
+            say(f"serving {self.service.settings.name} at {self.url} (Ctrl+C stops it)")
+
+    async def _drain(self) -> None:
+        await self.service.batcher.drained()
+        self.should_exit = True
+        # By then every body has come or was given up: who is left does not read the answer.
+        await asyncio.sleep(self.service.settings.body_timeout + READING)
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    def _stop(self) -> None:
+        if self.service.draining:
+            say("stopped at once")
+            os._exit(INTERRUPTED)
+        self.service.draining = True
+        say("stopping: finishing what was taken; a second signal stops at once")
+        self._draining = asyncio.ensure_future(self._drain())
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def bounded_http() -> Any:
+    """The protocol of connections: httptools', which has no bound for the head of a request, with
+    one; h11's, which has, where there is no httptools."""
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:
+        return "h11"
+
+    class Bounded(HttpToolsProtocol):
+        head = 0  # bytes so far of one that is not complete
+        in_body = False
+        moved = False  # whether a head or a body was completed by what came last
+
+        def on_headers_complete(self) -> None:
+            self.in_body = self.moved = True
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self.in_body, self.moved = False, True
+            super().on_message_complete()
+
+        def data_received(self, data: bytes) -> None:
+            self.moved = False
+            super().data_received(data)
+            self.head = 0 if self.in_body or self.moved else self.head + len(data)
+            if self.head > MAX_HEAD and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too large.")
+
+    return Bounded
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise PlauditError(f"port: {port} is not one of 0 to {2**16 - 1}")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PlauditError(
+            f"cannot listen on {host} port {port}: {reason}; choose others with --host and --port"
+        ) from error
+    return listening
+
+
+def _is_loopback(listening: socket.socket) -> bool:
+    address = listening.getsockname()[0]
+    return address.startswith("127.") or address == "::1"

@@ -1,0 +1,95 @@
+"""What the inspection advises: nothing for clean data, and the weightiest finding first."""
+
+import numpy as np
+import pytest
+
+from plaudit.data.rankings import Ranking
+from plaudit.inspection.advice import advise, format_inspection
+from plaudit.inspection.rankings import inspect_rankings
+
+WORDS = ("loan", "share", "bond", "fund", "rate", "yield", "stock", "price", "trade", "market")
+
+
+def clean(number=60):
+    """Rankings with nothing wrong: different texts, whole sentences, lengths by chance."""
+    chance = np.random.default_rng(0)
+
+    def text(length):
+        return " ".join(chance.choice(WORDS, length)) + "."
+
+    return [
+        Ranking(text(12), [text(n), text(m)], [0, 1], origin=f"data.csv:{i}")
+        for i, (n, m) in enumerate(chance.permuted([[20, 40]] * number, axis=1))
+    ]
+
+
+def test_clean_data_get_a_clean_bill():
+    report = inspect_rankings(clean(), {"test.csv": clean(70)[60:]})
+    assert advise(report) == []
+    assert format_inspection(report).endswith("nothing: no fault found that is looked for")
+
+
+REFUSED = "I'm sorry, but I can't help with that."
+FIRST = clean()[0]
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ([Ranking(FIRST.prompt, FIRST.completions[::-1], [0, 1])], "contradict each other"),
+        ([FIRST], "1 pairs stand in the data more than once"),
+        ([Ranking("a", [REFUSED, "A loan."], [0, 1])], "of the best completions look refused"),
+        ([Ranking(p, [f"{p} loan and the", "A loan."], [0, 1]) for p in "abc"], "look cut off"),
+        (
+            [Ranking(FIRST.prompt + "..", ["A loan to a state.", "None."], [0, 1])],
+            "2 prompts are nearly the same as another (1 group)",
+        ),
+        (
+            [Ranking("a", ["Yes, a bond is a loan.", "Yes, a bond is a loan!"], [0, 1])],
+            "1 pairs have completions that are nearly the same",
+        ),
+        (
+            [Ranking(f"what {w}", [f"{w} " * 9 + ".", f"{w}."], [0, 1]) for w in WORDS] * 5,
+            "the longer completion is the better one in",
+        ),
+        ([Ranking("a", ["a"], [0])], "rows cannot be used"),
+    ],
+)
+def test_each_fault_has_its_advice(added, said):
+    report = inspect_rankings(clean() + added)
+    assert any(said in one.finding for one in advise(report))
+    assert said in format_inspection(report)
+
+
+def test_a_refusal_that_loses_is_no_fault():
+    report = inspect_rankings([*clean(), Ranking("a", ["A loan.", REFUSED], [0, 1])])
+    assert report["refused"]["completions"] == 1
+    assert advise(report) == []
+
+
+def test_the_weightiest_comes_first():
+    cut_off = [Ranking(f"{w}?", [f"{w} and the", f"{w}."], [0, 1]) for w in WORDS]
+    report = inspect_rankings([*clean(), FIRST, *cut_off], {"test.csv": [FIRST]})
+    told = [one.finding for one in advise(report)]
+    assert told[0] == "1 of the 1 prompts of test.csv are also in the data"
+    order = [next(i for i, t in enumerate(told) if what in t) for what in ("cut off", "more than")]
+    assert order == sorted(order)
+
+
+def test_text_tells_where_things_are():
+    three = [Ranking("p", list(pair), [0, 1], origin=f"a.csv:{i}")
+             for i, pair in enumerate(("AB", "BC", "CA"))]  # fmt: skip
+    text = format_inspection(inspect_rankings([*clean(), *three], {"test.csv": clean()[:1]}))
+    assert "“p”: “A” > “B” > “C” > “A” (a.csv:0, a.csv:1, a.csv:2)" in text
+    assert "1 of the 1 prompts of test.csv are in the data" in text
+    assert "(data.csv:0): (data.csv:0)" in text
+
+
+@pytest.mark.parametrize(("prompts", "advised"), [(3, False), (60, True)])
+def test_what_few_prompts_say_of_length_may_be_chance_however_many_their_pairs(prompts, advised):
+    rankings = [
+        Ranking(f"{p} what?", [*(f"{w} {p} {w}." for w in WORDS), f"{p}."], [0] * 10 + [1])
+        for p in range(prompts)
+    ]
+    found = [one.finding for one in advise(inspect_rankings(rankings))]
+    assert any("the longer completion is the better one in" in one for one in found) == advised
