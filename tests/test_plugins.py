@@ -117,6 +117,7 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
     theirs = {kind: [n for n, o in names.items() if o == "plaudit-example 1.0"]
               for kind, names in listed.items()}  # fmt: skip
     assert theirs == {
+        "layout": ["votes"],
         "objective": ["hinge"],
         "protocol": ["plain-reward"],
         "suite": ["fewerwords"],
@@ -128,7 +129,7 @@ USES_ALL = """
 import json, sys
 from pathlib import Path
 from fastapi.testclient import TestClient
-from plaudit import RewardModel, train
+from plaudit import RewardModel, load_rankings, train
 from plaudit.evaluation.suite_run import load_suite, run_suite
 from plaudit.serving.app import build_app
 
@@ -146,7 +147,11 @@ with TestClient(build_app(run.model), base_url="http://127.0.0.1") as client:
             break
     answer = client.post("/plain_reward", json={"question": "What is 1?", "answer": "a fox"}).json()
 expected = run.model.score("What is 1?", "a fox")
-print(json.dumps([losses, result.summary["suite"], answer["reward"], expected]))
+votes = Path(folder, "votes.jsonl")
+votes.write_text(json.dumps({"asked": "2+2?", "first": "4", "second": "5", "for_second": -3}))
+[ranking] = load_rankings(votes)
+better_first = [ranking.completions[k] for k in sorted((0, 1), key=lambda k: ranking.ranks[k])]
+print(json.dumps([losses, result.summary["suite"], answer["reward"], expected, better_first]))
 """
 
 
@@ -154,7 +159,8 @@ def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, 
     data = tiny.write_rankings(tmp_path / "ranked.jsonl", 30)
     done = with_example("-c", USES_ALL, str(base("bert")), str(data), str(tmp_path))
     assert done.returncode == 0, done.stderr
-    losses, suite, reward, expected = json.loads(done.stdout.splitlines()[-1])
+    losses, suite, reward, expected, better_first = json.loads(done.stdout.splitlines()[-1])
     assert any(loss is not None and loss > 0 for loss in losses)
     assert suite == "fewerwords"
+    assert better_first == ["4", "5"]
     assert reward == pytest.approx(expected, abs=1e-6)

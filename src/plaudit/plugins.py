@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 # Every kind, with the registry that lists it.
 KINDS = {
+    "layout": "plaudit.data.layouts:LAYOUTS",
     "objective": "plaudit.training.objectives:OBJECTIVES",
     "protocol": "plaudit.serving.protocols:PROTOCOLS",
     "suite": "plaudit.evaluation.suites:SUITES",

@@ -1,12 +1,13 @@
 """Cells to prompts and completions: messages, implicit prompts, numbers."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trl import extract_prompt
 
 from plaudit.data.cells import (
-    BadCellError,
     characters,
     excerpt,
     excerpt_of_end,
@@ -19,6 +20,7 @@ from plaudit.data.cells import (
     read_text,
     said,
 )
+from plaudit.data.rankings import BadRowError
 
 
 def user(content):
@@ -46,7 +48,7 @@ def assistant(content):
     ],
 )
 def test_what_is_no_text(value, reason):
-    with pytest.raises(BadCellError) as raised:
+    with pytest.raises(BadRowError) as raised:
         read_text(value, "prompt")
     assert str(raised.value).startswith(reason)
 
@@ -55,41 +57,51 @@ def test_keys_without_a_value_are_not_part_of_a_message():
     assert read_text([{**user("x"), "tool_calls": None}], "prompt") == [user("x")]
 
 
-def test_json_of_messages_is_messages_only_where_all_is_text():
-    text = '[{"role": "user", "content": "x"}]'
-    assert read_text(text, "prompt", all_text=True) == [user("x")]
+@pytest.mark.parametrize("write", [json.dumps, str])
+def test_messages_stored_as_text_are_messages(write):
+    assert read_text(write([user('it\'s "x"\n')]), "prompt") == [user('it\'s "x"\n')]
+
+
+@pytest.mark.parametrize(
+    "text", ["[1, 2]", "['role']", "[INST] Hi", '[{"role": 1}]', "[{'role': 1}]"]
+)
+def test_other_text_in_brackets_is_text(text):
     assert read_text(text, "prompt") == text
-    assert read_text("[1, 2]", "prompt", all_text=True) == "[1, 2]"
+
+
+def test_what_python_wrote_and_nobody_can_read_is_not_taken_for_words():
+    with pytest.raises(BadRowError, match="a Python literal that cannot be read"):
+        read_text("[{'role': 'user', 'content': 'x'}\n {'role': 'user'", "prompt")
 
 
 @pytest.mark.parametrize(
     "value", ["nan", "inf", float("inf"), True, "1_000", "first", [1], 10**400, {}, "١٢x"]
 )
 def test_what_is_no_number(value):
-    with pytest.raises(BadCellError, match="the rank is not a finite number"):
+    with pytest.raises(BadRowError, match="the rank is not a finite number"):
         read_number(value, "rank")
 
 
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_no_number_is_missing_or_none(value):
     assert read_optional_number(value, "margin") is None
-    with pytest.raises(BadCellError, match="the rank is missing"):
+    with pytest.raises(BadRowError, match="the rank is missing"):
         read_number(value, "rank")
 
 
 def test_weight_is_not_negative_but_a_margin_may_be():
     assert read_optional_number("-1", "margin") == -1
-    with pytest.raises(BadCellError, match="the weight is negative"):
+    with pytest.raises(BadRowError, match="the weight is negative"):
         read_optional_number("-1", "weight")
 
 
 def test_labels_and_lists():
     assert [read_label(value, "category") for value in (None, "", "a", 3)] == [None, None, "a", "3"]
-    with pytest.raises(BadCellError, match="the category is not text"):
+    with pytest.raises(BadRowError, match="the category is not text"):
         read_label(["a"], "category")
     for broken in ("[1", "3", '"x"'):
-        with pytest.raises(BadCellError, match="the ranks are not a"):
-            read_list(broken, "ranks", all_text=True)
+        with pytest.raises(BadRowError, match="the ranks are not a"):
+            read_list(broken, "ranks")
 
 
 def test_prompt_and_completions_become_one_kind():
@@ -102,7 +114,7 @@ def test_completion_does_not_repeat_its_prompt():
     whole = [user("p"), assistant("a")]
     assert fit([user("p")], [whole]) == ([user("p")], [[assistant("a")]])
     assert fit([user("q")], [whole]) == ([user("q")], [whole])
-    with pytest.raises(BadCellError, match="only repeats the prompt"):
+    with pytest.raises(BadRowError, match="only repeats the prompt"):
         fit([user("p")], [[user("p")]])
 
 
@@ -171,7 +183,7 @@ def test_content_in_parts_is_read_as_its_text():
     message = {"role": "user", "content": [text, {"type": "text", "text": "you"}]}
     assert read_text([message], "prompt") == [{"role": "user", "content": "Hi you"}]
     picture = {"role": "user", "content": [text, {"type": "image", "url": "a.png"}]}
-    with pytest.raises(BadCellError, match="a part that is not text"):
+    with pytest.raises(BadRowError, match="a part that is not text"):
         read_text([picture], "prompt")
 
 

@@ -10,9 +10,10 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plaudit.data import readers
+from plaudit.data import grouping, readers
+from plaudit.data.grouping import PromptsSeen
 from plaudit.data.rankings import Ranking
-from plaudit.data.readers import PromptsSeen, Rankings, load_rankings
+from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
 
 
@@ -235,7 +236,7 @@ def test_prompt_is_grouped_over_files(tmp_path):
 
 TIED = "all completions of this prompt are tied"
 LIST = "a list, but not of messages with role and content"
-TWICE = readers.CONTRADICTION
+TWICE = grouping.CONTRADICTION
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ TWICE = readers.CONTRADICTION
         (answers(("p", " ", 1)), [(3, "the completion is blank")]),
         (answers((None, "c", 1)), [(3, "the prompt is missing")]),
         (answers((["x"], "c", 1)), [(3, f"the prompt is not text: {LIST}")]),
-        (answers(("p", "a", 1)), [(3, readers.DUPLICATE)]),
+        (answers(("p", "a", 1)), [(3, grouping.DUPLICATE)]),
         (answers(("p", "c", 3), ("p", "a", 3)), [(1, TWICE), (4, TWICE)]),
     ],
 )  # fmt: skip
@@ -270,13 +271,13 @@ def test_bad_pairs(tmp_path, streaming):
     ]
     rankings = load_rankings(jsonl(tmp_path / "a.jsonl", rows), max_rejected=1, streaming=streaming)
     kept = [one.origin.rpartition(":")[2] for one in rankings]
-    contradiction = readers.CONTRADICTION_OF_PAIRS
+    contradiction = grouping.CONTRADICTION_OF_PAIRS
     if streaming:  # the row that came first is gone already
         assert kept == ["1", "4", "5"]
-        assert reasons(rankings) == [(2, readers.SAME), (3, contradiction)]
+        assert reasons(rankings) == [(2, grouping.SAME), (3, contradiction)]
     else:
         assert kept == ["4", "5"]  # the same preference twice is no contradiction
-        assert reasons(rankings) == [(1, contradiction), (2, readers.SAME), (3, contradiction)]
+        assert reasons(rankings) == [(1, contradiction), (2, grouping.SAME), (3, contradiction)]
 
 
 def test_faults_inside_a_list_cost_the_completion_not_the_row(tmp_path):

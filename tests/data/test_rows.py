@@ -265,7 +265,7 @@ def test_folder_glob_and_list(tmp_path):
         ("empty", "no data in this folder"),
         ("notes.txt", "not a kind of file known"),
         ([], "list of data files is empty"),
-        (7, "not by a int"),
+        (7, "not of type int"),
     ],
 )
 def test_nothing_there(tmp_path, monkeypatch, source, message):

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from drawn import RANKINGS, gaps, ordered_pairs, pair_counts, plain_bootstrap, some_rankings
 from hypothesis import given, settings
 from scipy.optimize import brentq
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
 
+from drawn import RANKINGS, gaps, ordered_pairs, pair_counts, plain_bootstrap, some_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.calibration import (
     COOLEST,

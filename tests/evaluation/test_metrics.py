@@ -7,6 +7,11 @@ from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from scipy.stats import kendalltau, spearmanr
+from sklearn.metrics import brier_score_loss, ndcg_score, roc_auc_score
+from sklearn.metrics import log_loss as sklearn_log_loss
+
 from drawn import (
     RANKINGS,
     brute_accuracy,
@@ -15,11 +20,6 @@ from drawn import (
     plain_bootstrap,
     some_rankings,
 )
-from hypothesis import given, settings
-from scipy.stats import kendalltau, spearmanr
-from sklearn.metrics import brier_score_loss, ndcg_score, roc_auc_score
-from sklearn.metrics import log_loss as sklearn_log_loss
-
 from plaudit.errors import PlauditError
 from plaudit.evaluation import items
 from plaudit.evaluation.metrics import (

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from drawn import plain_bootstrap
 from scipy import stats
 
+from drawn import plain_bootstrap
 from plaudit.evaluation.statistics import (
     Figure,
     Statistic,

@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from drawn import RANKINGS, ordered_pairs, plain_bootstrap, some_rankings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from drawn import RANKINGS, ordered_pairs, plain_bootstrap, some_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.style import (

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from drawn import RANKINGS, ordered_pairs, some_rankings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drawn import RANKINGS, ordered_pairs, some_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation import calibration, metrics, style
 from plaudit.evaluation.statistics import Figure

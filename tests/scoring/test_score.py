@@ -121,7 +121,7 @@ def test_lists_and_messages_in_csv_are_json(tmp_path, model):
     assert row["rewards"] == close([chat, chat])
 
 
-BAD = ['{"prompt": "p", "completion": ""}', '{"prompt": "p"', '{"completion": "c"}', "[1]"]
+BAD = ['{"prompt": "", "completion": "c"}', '{"prompt": "p"', '{"completion": "c"}', "[1]"]
 
 
 def test_rows_that_cannot_be_scored_go_beside_the_output(tmp_path, model, capsys):
@@ -131,7 +131,7 @@ def test_rows_that_cannot_be_scored_go_beside_the_output(tmp_path, model, capsys
     rejected = read_rows(tmp_path / "rejected.jsonl")
     assert [row["line"] for row in rejected] == [2, 3, 4, 5]
     assert [row["reason"].split(":")[0] for row in rejected] == [
-        "the completion is blank", "broken JSON", "the prompt is missing", "not an object",
+        "the prompt is blank", "broken JSON", "the prompt is missing", "not an object",
     ]  # fmt: skip
     assert f"4 rows rejected, with reasons, to {tmp_path / 'rejected.jsonl'}" in (
         capsys.readouterr().err
@@ -150,10 +150,21 @@ def test_where_no_row_can_be_scored_only_the_reasons_are_left(tmp_path, model):
     assert sorted(os.listdir(tmp_path)) == ["a.jsonl", "rejected.jsonl"]
 
 
+def test_a_blank_completion_has_its_reward_as_over_http(tmp_path, model):
+    for name, rows in {
+        "jsonl": '{"prompt": "p", "completion": ""}',
+        "csv": 'prompt,answer\np,""',
+    }.items():
+        (tmp_path / f"a.{name}").write_text(rows)
+        assert score_file(model, tmp_path / f"a.{name}", tmp_path / f"{name}.jsonl") == 1
+        (row,) = read_rows(tmp_path / f"{name}.jsonl")
+        assert row["reward"] == close(model.score("p", ""))
+
+
 def test_strict_stops_at_the_first_bad_row(tmp_path, model):
     data = tmp_path / "a.jsonl"
     data.write_text("\n".join(['{"prompt": "p", "completion": "c"}', *BAD]))
-    with pytest.raises(PlauditError, match=r"a\.jsonl:2: the completion is blank"):
+    with pytest.raises(PlauditError, match=r"a\.jsonl:2: the prompt is blank"):
         score_file(model, data, tmp_path / "out.jsonl", strict=True)
     assert os.listdir(tmp_path) == ["a.jsonl"]
 
@@ -198,7 +209,8 @@ def test_a_reward_column_that_comes_late_rejects_its_row(tmp_path, model):
 
 def test_missing_columns_are_named(tmp_path, model):
     data = write_rows(tmp_path / "a.jsonl", [{"ask": "p", "say": "c"}])
-    with pytest.raises(PlauditError, match=r"no column for the prompt; found: ask, say\. Say"):
+    wanted = r"no column for the prompt \(.*\) and the completion \(.*\); found: ask, say\. Say"
+    with pytest.raises(PlauditError, match=wanted):
         score_file(model, data)
     assert score_file(
         model, data, tmp_path / "o.jsonl", columns={"prompt": "ask", "completion": "say"}
@@ -300,7 +312,7 @@ def test_parquet_stays_what_it_is(tmp_path, model):
     days = [datetime(2024, 2, day, tzinfo=UTC) for day in (27, 28, 29)]
     columns = {
         "prompt": pyarrow.array(["p", "q", "q"]).dictionary_encode(),
-        "chosen": ["a", "b", ""],
+        "chosen": ["a", "b", None],
         "rejected": ["b", "c", "c"],
         "when": pyarrow.array(days, pyarrow.timestamp("us", "UTC")),
         "score": pyarrow.array([1, 2, 3], pyarrow.int8()),

@@ -1,18 +1,19 @@
-"""From the cells of a row to a prompt, completions and numbers, whatever shape they come in.
+"""From one value to a text, a number or a label, whatever shape it comes in.
 
-A text is a string or a list of messages (`{"role": …, "content": …}`). Within one ranking the
-prompt and its completions are of the same kind, a completion never repeats its prompt, and where a
-pair has no prompt column the prompt is what both sides begin with. A cell that cannot be used
-raises `BadCellError`, whose text is the reason the row is rejected for.
+A text is a string or a list of messages (`{"role": …, "content": …}`); a string that is the JSON of
+such messages is these messages, in every kind of file. Within one ranking the prompt and its
+completions are of the same kind, a completion never repeats its prompt, and where a pair has no
+prompt the prompt is what both sides begin with. A value that cannot be used raises `BadRowError`.
 """
 
+import ast
 import json
 import math
 import re
 import sys
 from typing import Any
 
-from plaudit.data.rankings import Message, Text
+from plaudit.data.rankings import BadRowError, Fault, Message, Text
 
 # What comes right before an answer in transcripts: "\n\nAssistant:", "### Response:",
 # "<|assistant|>", "<|im_start|>assistant".
@@ -20,82 +21,138 @@ TURN = re.compile(
     r"(?:^|\n)(?:#+[ ]*|<\|(?:im_start\|>)?)?(?:assistant|ai|bot|response|answer)(?:\|>|:|(?=\n))",
     re.IGNORECASE,
 )
+# How messages begin that were written with Python's str() and not as JSON.
+PYTHON_MESSAGES = re.compile(r"""\[\s*\{\s*'(?:role|content)'\s*:""")
 
 EXCERPT = 60  # characters of a text that fit into a message
 
 
-class BadCellError(Exception):
-    """Why a row cannot be used. Up to the first colon it is the kind of fault, then the detail."""
+def is_blank(text: str) -> bool:
+    """Whether a text is empty or nothing but white space.
+
+    >>> is_blank(" \\n"), is_blank("a")
+    (True, False)
+    """
+    return not text or text.isspace()
 
 
-def read_text(value: Any, name: str, all_text: bool = False) -> Text:
-    """The prompt or completion in a cell; `name` is ours, for the reason.
+def read_text(value: Any, name: str, blank: bool = False) -> Text:
+    """The prompt or completion that a value is; `name` is what the reason calls it.
 
-    With `all_text` (CSV) a cell that is the JSON of a list of messages is those messages.
+    With `blank` it may say nothing: a policy sometimes writes an empty completion.
 
-    >>> read_text('[{"role": "user", "content": "Hi"}]', "prompt", all_text=True)
+    >>> read_text('[{"role": "user", "content": "Hi"}]', "prompt")
     [{'role': 'user', 'content': 'Hi'}]
     """
     if isinstance(value, str):
-        if not value or value.isspace():
-            raise BadCellError(f"the {name} is blank")
+        if not blank and is_blank(value):
+            raise BadRowError(Fault.BLANK, f"the {name} is blank")
         _check_unicode(value, name)
-        messages = messages_from_json(value) if all_text else None
-        return value if messages is None else read_text(messages, name)
+        messages = messages_from_text(value, name) if value[:1] == "[" else None
+        return value if messages is None else _read_messages(messages, name, blank)
     if value is None:
-        raise BadCellError(f"the {name} is missing")
+        raise BadRowError(Fault.MISSING, f"the {name} is missing")
     if not isinstance(value, list):
-        raise BadCellError(f"the {name} is not text: {type(value).__name__}")
+        raise BadRowError(Fault.NOT_TEXT, f"the {name} is not text: {type(value).__name__}")
     if not value:
-        raise BadCellError(f"the {name} is blank")
+        raise BadRowError(Fault.BLANK, f"the {name} is blank")
     if not is_messages(value):
-        raise BadCellError(
-            f"the {name} is not text: a list, but not of messages with role and content"
+        raise BadRowError(
+            Fault.NOT_TEXT,
+            f"the {name} is not text: a list, but not of messages with role and content",
         )
-    return [_read_message(message, name) for message in value]
+    return _read_messages(value, name, blank)
+
+
+def _read_messages(messages: list[Message], name: str, blank: bool) -> list[Message]:
+    read = [_read_message(message, name) for message in messages]
+    for place, message in enumerate(read, start=1):
+        content = message["content"]
+        may_be = len(message) > 2 or (blank and place == len(read))
+        if not may_be and isinstance(content, str) and is_blank(content):
+            raise BadRowError(Fault.BLANK, f"the {name} is blank: a message without content")
+    return read
 
 
 def _read_message(message: Message, name: str) -> Message:
-    # Arrow gives every message all keys that any of them has; those without a value are not said.
-    message = {key: value for key, value in message.items() if value is not None}
-    content = message["content"]
-    if isinstance(content, list):
-        # Content in parts is what services for text and pictures take; we read text.
-        if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-            raise BadCellError(f"the {name} has a message with a part that is not text")
-        content = "".join(part["text"] for part in content)
-        message["content"] = content
+    content = message.get("content")
     if len(message) == 2 and isinstance(content, str):
         _check_unicode(content, name)
         _check_unicode(message["role"], name)
-    else:
-        try:
-            _check_unicode(json.dumps(message, ensure_ascii=False), name)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise BadCellError(f"the {name} has a message that is not plain JSON") from error
-    if isinstance(content, str) and (not content or content.isspace()) and len(message) == 2:
-        raise BadCellError(f"the {name} is blank: a message without content")
+        return message
+    # Arrow gives every record all keys that any of them has, null where it has none.
+    message = _without_nulls(message)
+    content = message.get("content", "")  # of a message that only calls tools it is null
+    if isinstance(content, list):
+        # Content in parts is what services for text and pictures take; we read text.
+        if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
+            raise BadRowError(
+                Fault.NOT_TEXT, f"the {name} has a message with a part that is not text"
+            )
+        content = "".join(part["text"] for part in content)
+    message["content"] = content
+    if isinstance(message.get("tool_calls"), list):
+        message["tool_calls"] = [_tool_call(call, name) for call in message["tool_calls"]]
+    try:
+        _check_unicode(json.dumps(message, ensure_ascii=False), name)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRowError(
+            Fault.NOT_TEXT, f"the {name} has a message that is not plain JSON"
+        ) from error
     return message
 
 
+def _without_nulls(value: Any) -> Any:
+    """`value` without the keys of its records that hold null."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _tool_call(call: Any, name: str) -> Any:
+    """A call with its arguments as a record: OpenAI writes them as JSON, templates expect none."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"])
+    except (ValueError, RecursionError) as error:
+        raise BadRowError(
+            Fault.NOT_TEXT, f"the {name} calls a tool with arguments that are not JSON"
+        ) from error
+    return call | {"function": function | {"arguments": arguments}}
+
+
 def is_messages(value: Any) -> bool:
-    """Whether `value` is a list of messages, each with a role and content."""
+    """Whether `value` is a list of messages, each with a role and content, or calls of tools."""
     return (
         isinstance(value, list)
         and bool(value)
         and all(
             isinstance(message, dict)
             and isinstance(message.get("role"), str)
-            and isinstance(message.get("content"), (str, list))
+            and (
+                isinstance(message.get("content"), (str, list))
+                or (message.get("content") is None and bool(message.get("tool_calls")))
+            )
             for message in value
         )
     )
 
 
-def messages_from_json(text: str) -> list[Message] | None:
-    """The messages that `text` is the JSON of, or None."""
-    if text[:1] != "[":
-        return None
+def messages_from_text(text: str, name: str = "text") -> list[Message] | None:
+    """The messages that `text` is the JSON of, or a Python literal of; None for any other text.
+
+    Raises `BadRowError` for messages that Python wrote and that cannot be read back.
+    """
+    if PYTHON_MESSAGES.match(text):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise BadRowError(
+                Fault.NOT_TEXT, f"the {name} is a Python literal that cannot be read: write JSON"
+            ) from error
+        return value if is_messages(value) else None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -108,7 +165,9 @@ def _check_unicode(text: str, name: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise BadCellError(f"undecodable bytes: half a character in the {name}") from error
+            raise BadRowError(
+                Fault.UNDECODABLE, f"undecodable bytes: half a character in the {name}"
+            ) from error
 
 
 def read_number(value: Any, name: str) -> float:
@@ -118,7 +177,7 @@ def read_number(value: Any, name: str) -> float:
     3.0
     """
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise BadCellError(f"the {name} is missing")
+        raise BadRowError(Fault.MISSING, f"the {name} is missing")
     # What Python calls a number and nobody else does: True, and "1_000".
     if not isinstance(value, bool) and not (isinstance(value, str) and "_" in value):
         try:
@@ -128,7 +187,7 @@ def read_number(value: Any, name: str) -> float:
         else:
             if math.isfinite(number):
                 return number
-    raise BadCellError(f"the {name} is not a finite number: {shown(value)}")
+    raise BadRowError(Fault.NOT_A_NUMBER, f"the {name} is not a finite number: {shown(value)}")
 
 
 def read_optional_number(value: Any, name: str) -> float | None:
@@ -137,7 +196,7 @@ def read_optional_number(value: Any, name: str) -> float | None:
         return None
     number = read_number(value, name)
     if name == "weight" and number < 0:
-        raise BadCellError(f"the weight is negative: {shown(value)}")
+        raise BadRowError(Fault.NOT_A_NUMBER, f"the weight is negative: {shown(value)}")
     return number
 
 
@@ -150,24 +209,41 @@ def read_label(value: Any, name: str) -> str | None:
         return sys.intern(value)
     if isinstance(value, (int, float)):
         return str(value)
-    raise BadCellError(f"the {name} is not text: {type(value).__name__}")
+    raise BadRowError(Fault.NOT_TEXT, f"the {name} is not text: {type(value).__name__}")
 
 
-def read_list(value: Any, name: str, all_text: bool = False) -> list[Any]:
-    """A list in a cell; with `all_text` (CSV) it is written as JSON.
+def read_labels(value: Any, name: str, count: int) -> list[str | None]:
+    """One label for each of `count` completions, from a list or from one label for all.
 
-    >>> read_list("[2, 1]", "ranks", all_text=True)
+    >>> read_labels('["gpt", "qwen"]', "model", 2), read_labels("gpt", "model", 2)
+    (['gpt', 'qwen'], ['gpt', 'gpt'])
+    """
+    if isinstance(value, str) and value.startswith("[") and count > 1:
+        value = read_list(value, name)
+    if not isinstance(value, list):
+        return [read_label(value, name)] * count
+    if len(value) != count:
+        raise BadRowError(
+            Fault.LENGTHS, f"lists of different length: {count} completions, {len(value)} of {name}"
+        )
+    return [read_label(item, name) for item in value]
+
+
+def read_list(value: Any, name: str) -> list[Any]:
+    """A list, which may be written as JSON, as in CSV.
+
+    >>> read_list("[2, 1]", "ranks")
     [2, 1]
     """
     if value is None or value == "":
-        raise BadCellError(f"the {name} are missing")
-    if all_text and isinstance(value, str):
+        raise BadRowError(Fault.MISSING, f"the {name} are missing")
+    if isinstance(value, str):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise BadCellError(f"the {name} are not a JSON list") from error
+            raise BadRowError(Fault.NOT_A_LIST, f"the {name} are not a JSON list") from error
     if not isinstance(value, list):
-        raise BadCellError(f"the {name} are not a list: {type(value).__name__}")
+        raise BadRowError(Fault.NOT_A_LIST, f"the {name} are not a list: {type(value).__name__}")
     return value
 
 
@@ -191,7 +267,9 @@ def fit(prompt: Text, completions: list[Text]) -> tuple[Text, list[Text]]:
         elif prompt and text[: len(prompt)] == prompt:
             text = text[len(prompt) :]
             if not text:
-                raise BadCellError("the completion is blank: it only repeats the prompt")
+                raise BadRowError(
+                    Fault.REPEATS, "the completion is blank: it only repeats the prompt"
+                )
         fitted.append(text)
     return prompt, fitted
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 
 import zstandard
 
-from plaudit.data.cells import implicit_prompt, messages_from_json
+from plaudit.data.cells import implicit_prompt, messages_from_text
 from plaudit.data.rankings import Ranking, Text
 from plaudit.data.readers import Rankings
 from plaudit.data.rows import kind_of
@@ -139,7 +139,7 @@ def _csv_cell(value: Any, path: str) -> Any:
     if isinstance(value, str):
         if "\0" in value:
             raise PlauditError(f"{path}: a text has a NUL, which CSV cannot hold; write .jsonl")
-        if messages_from_json(value) is not None:
+        if messages_from_text(value) is not None:
             raise PlauditError(
                 f"{path}: a text is the JSON of messages, which CSV cannot tell from messages; "
                 "write .jsonl"

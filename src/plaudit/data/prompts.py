@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.console import say
-from plaudit.data.cells import BadCellError, read_text, shown
-from plaudit.data.rankings import Rejected, Text, text_key
-from plaudit.data.readers import columns_of, no_column
+from plaudit.data.cells import read_text, shown
+from plaudit.data.columns import check_mapped, columns_of, prompt_column
+from plaudit.data.rankings import BadRowError, Rejected, Text, text_key
 from plaudit.data.rows import Source, find_sources, place
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
@@ -122,30 +122,25 @@ def _lines(path: str | Path) -> Iterator[Prompt]:
         raise PlauditError(f"{path}: is not UTF-8; save it as UTF-8") from error
 
 
-def _table(source: Source, columns: Mapping[str, str]) -> Iterator[Prompt | Rejected]:
-    found, names, _ = columns_of(source, columns)
-    if "prompt" not in found:
-        raise no_column(source, "prompt", names)
+def _table(source: Source, mapped: Mapping[str, str]) -> Iterator[Prompt | Rejected]:
+    columns = columns_of(source)
+    check_mapped(source, columns, mapped)
+    column = prompt_column(source, columns, mapped)
     for row in source.rows():
         if row.values is None:
             yield Rejected(row.file, row.line, row.problem or "cannot be read", shown(row.raw))
         else:
-            text, ids = row.values.get(found["prompt"]), shown(_ids(row.values))
-            yield _checked(text, row.file, row.line, row.values, source.all_text, ids)
+            ids = shown(_ids(row.values))
+            yield _checked(row.values.get(column), row.file, row.line, row.values, ids)
 
 
 def _checked(
-    text: Any,
-    file: str,
-    line: int,
-    row: Any,
-    all_text: bool = False,
-    ids: dict[str, Any] | None = None,
+    text: Any, file: str, line: int, row: Any, ids: dict[str, Any] | None = None
 ) -> Prompt | Rejected:
     try:
-        return Prompt(read_text(text, "prompt", all_text), file, line, ids or {})
-    except BadCellError as bad:
-        return Rejected(file, line, str(bad), shown(row))
+        return Prompt(read_text(text, "prompt"), file, line, ids or {})
+    except BadRowError as bad:
+        return Rejected(file, line, str(bad), shown(row), bad.fault)
 
 
 def _ids(values: Mapping[str, Any]) -> dict[str, Any]:

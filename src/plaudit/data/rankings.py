@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 # The rank that marks "no completion here" where rankings of different K share a tensor. The same
@@ -22,12 +23,46 @@ USER_TURN = {"role", "content"}
 Text = str | list[Message]
 
 
+class Fault(StrEnum):
+    """What is wrong with a row, in one word for programs; the reason says it to a person."""
+
+    UNREADABLE = "unreadable"
+    MISSING = "missing"
+    BLANK = "blank"
+    NOT_TEXT = "not text"
+    UNDECODABLE = "undecodable"
+    NOT_A_NUMBER = "not a number"
+    NOT_A_LIST = "not a list"
+    LENGTHS = "lengths differ"
+    REPEATS = "repeats the prompt"
+    SAME = "chosen equals rejected"
+    DUPLICATE = "duplicate"
+    CONTRADICTION = "contradiction"
+    ALONE = "only one completion"
+    TIED = "all tied"
+    UNKNOWN = "unknown value"
+    TAKEN = "the output has that column"
+
+
+class BadRowError(Exception):
+    """Why a row cannot be used: its `fault`, and the reason in words.
+
+    Up to its first colon the reason is the kind of fault, which is counted; then comes the detail.
+    """
+
+    def __init__(self, fault: Fault, reason: str) -> None:
+        super().__init__(reason)
+        self.fault = fault
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """One prompt, K ≥ 2 completions and K ranks; lower is better, equal ranks are ties.
 
     `ranks` are dense: they count 0, 1, 2 … without a gap whatever the file called them, so that
-    only their order carries meaning. `margin` is how much better, in reward, a better completion
+    only their order carries meaning. They are empty where nothing is known of the order, as of a
+    row that is only to be scored. `ratings` are what the data rated the completions with, higher
+    being better, where they did. `margin` is how much better, in reward, a better completion
     should be; `weight` multiplies the ranking's loss; `models` names what wrote each completion;
     `categories` names the kind of each completion (for pairs: of the rejected one), `category` that
     of the whole ranking; `origin` says where it came from, for messages (`file.csv:12`).
@@ -39,13 +74,14 @@ class Ranking:
 
     prompt: Text
     completions: Sequence[Text]
-    ranks: Sequence[int]
+    ranks: Sequence[int] = ()
     margin: float | None = None
     weight: float = 1.0
     category: str | None = None
     categories: Sequence[str | None] | None = None
     models: Sequence[str | None] | None = None
     origin: str = ""
+    ratings: Sequence[float] | None = None
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every strictly ordered pair as (better, worse) indices, in the data's order."""
@@ -87,27 +123,28 @@ def dense_ranks(ranks: Sequence[float]) -> list[int]:
     return [order[rank] for rank in ranks]
 
 
-def check(ranking: Ranking) -> str | None:
+def check(ranking: Ranking) -> BadRowError | None:
     """Why nothing can be learnt from `ranking`, or None when something can.
 
-    >>> check(Ranking("p", ["a"], [0]))
+    >>> str(check(Ranking("p", ["a"], [0])))
     'only one completion for this prompt'
     """
     if len(ranking.completions) < 2:
-        return "only one completion for this prompt"
+        return BadRowError(Fault.ALONE, "only one completion for this prompt")
     if len(set(ranking.ranks)) < 2:
-        return "all completions of this prompt are tied"
+        return BadRowError(Fault.TIED, "all completions of this prompt are tied")
     return None
 
 
 @dataclass
 class Rejected:
-    """A row that was not used: where it stood, why, and what it said."""
+    """A row that was not used: where it stood, why in words, what it said, and the fault."""
 
     file: str
     line: int | None
     reason: str
     row: Any = field(default=None, repr=False)
+    fault: Fault = Fault.UNREADABLE
 
     def as_dict(self) -> dict[str, Any]:
         """The row of `rejected.jsonl`."""

@@ -13,12 +13,13 @@ import glob
 import gzip
 import io
 import json
+import math
 import os
 import re
 import tempfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -55,14 +56,12 @@ class Row(NamedTuple):
 class Source:
     """One file or data set: its name for messages, its size in bytes, and a way to read its rows.
 
-    `all_text` says that every value is text (CSV, TSV), so that lists and messages in it are JSON.
     `columns` reads the names of the columns where the file states them, and gives [] where rows do.
     """
 
     name: str
     size: int
     rows: Callable[[], Iterator[Row]]
-    all_text: bool = False
     columns: Callable[[], list[str]] = list
 
 
@@ -96,25 +95,72 @@ def kind_of(path: str | Path) -> tuple[str | None, str | None]:
 def find_sources(
     source: Any, split: str | None = None, streaming: bool | None = None
 ) -> list[Source]:
-    """The files or data sets that `source` names, in a fixed order, each once.
+    """The files or data sets that `source` names or is, in a fixed order, each once.
 
-    `source` is a path, a folder, a glob, the name of a data set on the hub ("org/name") or a list
-    of these; what exists on disk is never looked for on the hub. `split` picks a split of a
-    `datasets` folder or hub data set (default "train"), or the files of a folder that are named
-    after it. Raises `PlauditError` when something named does not exist or holds no data.
+    `source` is a path, a folder, a glob, the name of a data set on the hub ("org/name"), a data set
+    of `datasets`, a frame of pandas or polars, rows as dictionaries, or a list of these; what is on
+    disk is never looked for on the hub. `split` picks a split of a `datasets` folder, object or
+    hub data set (default "train"), or the files of a folder that are named after it. Raises
+    `PlauditError` when something named does not exist or holds no data.
     """
-    if isinstance(source, (list, tuple)):
-        if not source:
-            raise PlauditError("the list of data files is empty; name at least one")
-        found = [one for item in source for one in find_sources(item, split, streaming)]
-    elif isinstance(source, (str, Path)):
+    if isinstance(source, (str, Path)):
         found = _find(os.path.expanduser(str(source)), split, streaming)
-    else:
+        return list({os.path.realpath(one.name): one for one in found}.values())
+    if (held := _in_memory(source, split)) is not None:
+        return [held]
+    if not isinstance(source, Sequence):
         raise PlauditError(
-            f"data must be named by a path or a list of paths, not by a {type(source).__name__}; "
-            "for records in memory use Rankings.from_list"
+            "data are a path, a data set, a frame, rows as dictionaries or a list of these, and not of "
+            f"type {type(source).__name__}; for Ranking objects use Rankings.from_list"
         )
-    return list({os.path.realpath(one.name): one for one in found}.values())
+    if not source:
+        raise PlauditError("the list of data files is empty; name at least one")
+    every = [one for item in source for one in find_sources(item, split, streaming)]
+    # What lies in memory may have the name of another that does.
+    keys = [os.path.realpath(one.name) if os.path.exists(one.name) else id(one) for one in every]
+    return list(dict(zip(keys, every, strict=True)).values())
+
+
+def _in_memory(source: Any, split: str | None) -> Source | None:
+    """The rows that `source` itself holds; None where it is something else."""
+    kind = type(source).__name__
+    if kind in ("DatasetDict", "IterableDatasetDict"):
+        return _dataset(kind, 0, _split_of(kind, source, split))
+    if kind in ("Dataset", "IterableDataset") and hasattr(source, "column_names"):
+        return _dataset(kind, 0, source)
+    if kind == "DataFrame" and hasattr(source, "to_dicts"):  # polars
+        rows: Callable[[], Iterator[Any]] = lambda: source.iter_rows(named=True)  # noqa: E731
+        return _rows_held(kind, rows, list(source.columns))
+    if kind == "DataFrame":  # pandas, which has NaN where there is nothing
+        names = [str(name) for name in source.columns]
+        tuples = lambda: source.itertuples(index=False, name=None)  # noqa: E731
+        return _rows_held(kind, lambda: (dict(zip(names, v, strict=True)) for v in tuples()), names)
+    if isinstance(source, Iterator):
+        source = list(source)  # it can be gone through once, and rows are read more than once
+    if isinstance(source, Sequence) and source and all(isinstance(o, Mapping) for o in source):
+        return _rows_held("rows", lambda: iter(source), [])
+    return None
+
+
+def _rows_held(name: str, rows: Callable[[], Iterator[Any]], columns: list[str]) -> Source:
+    def read() -> Iterator[Row]:
+        for number, values in enumerate(rows(), start=1):
+            yield Row(name, number, {str(key): _plain(item) for key, item in values.items()})
+
+    return Source(name, 0, read, columns=lambda: columns)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: lists for arrays, nothing for NaN, which frames have for it."""
+    if isinstance(value, (str, int)) or value is None:
+        return value
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        value = value.tolist()
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _find(name: str, split: str | None, streaming: bool | None) -> list[Source]:
@@ -182,7 +228,6 @@ def _file(name: str) -> Source:
         name,
         os.path.getsize(name),
         lambda: readers[kind](name),
-        all_text=kind in ("csv", "tsv"),
         columns=lambda: columns[kind](name) if kind in columns else [],
     )
 
@@ -539,14 +584,18 @@ def _saved_dataset(folder: str, split: str | None) -> Source:
     except Exception as error:  # `datasets` raises whatever its parts raise
         raise PlauditError(f"{folder}: cannot be read as a data set: {_line(error)}") from error
     if isinstance(data, DatasetDict):
-        split = split or "train"
-        if split not in data:
-            raise PlauditError(
-                f"{folder}: no split '{split}' in this data set; it has: {', '.join(data)}"
-            )
-        data = data[split]
+        data = _split_of(folder, data, split)
     size = sum(path.stat().st_size for path in Path(folder).rglob("*.arrow"))
     return _dataset(folder, size, data)
+
+
+def _split_of(name: str, splits: Any, split: str | None) -> Any:
+    split = split or "train"
+    if split not in splits:
+        raise PlauditError(
+            f"{name}: no split '{split}' in this data set; it has: {', '.join(splits)}"
+        )
+    return splits[split]
 
 
 def _hub(name: str, split: str | None, streaming: bool | None) -> Source:

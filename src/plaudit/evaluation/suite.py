@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plaudit.data.cells import BadCellError, fit, read_label, read_list, read_text
-from plaudit.data.rankings import Ranking, Text
+from plaudit.data.cells import read_label, read_list
+from plaudit.data.layouts import Given
+from plaudit.data.parse import make_ranking
+from plaudit.data.rankings import BadRowError, Fault, Ranking
 from plaudit.data.rows import Row, place
 from plaudit.evaluation.layout import Floats
 from plaudit.evaluation.statistics import Statistic, divide, ratios
@@ -124,13 +126,13 @@ class Suite:
     """One benchmark: how it is recognised, read and scored, and what published it.
 
     `lists` says whether `chosen` holds a list of completions (None: there is no such field). `read`
-    raises `BadCellError` for a row that cannot be used. `counts` are the items of the published
+    raises `BadRowError` for a row that cannot be used. `counts` are the items of the published
     data by category; `totals` are theirs as a whole, where they come in several files.
     """
 
     title: str
     fields: tuple[str, ...]
-    read: Callable[[Row, bool], Item]
+    read: Callable[[Row], Item]
     score: Callable[[Sequence[Item], Sequence[Sequence[float]], Means], Part]
     definition: str
     source: str
@@ -158,31 +160,30 @@ def plain_name(title: str) -> str:
 def make_item(
     row: Row,
     category: str | None,
-    prompt: Text,
-    completions: list[Text],
+    prompt: Any,
+    completions: Any,
     ranks: Sequence[int],
+    names: Sequence[str] = (),
     id: Any = None,
     unit: Hashable = None,
 ) -> Item:
-    """The item of a row; it is resampled with the others of its `unit`, by default its prompt."""
-    prompt, completions = fit(prompt, completions)
-    origin = place(row.file, row.line)
-    ranking = Ranking(prompt, completions, list(ranks), category=category, origin=origin)
+    """The item of a row; it is resampled with the others of its `unit`, by default its prompt.
+
+    Prompt and completions are what stands in the row: they are read here, as every row is. A
+    completion may be blank: a policy that writes nothing is scored for it. `names` are what reasons
+    call the completions.
+    """
+    given = Given(prompt=prompt, completions=tuple(completions), names=names)
+    ranking = make_ranking(given, order=False, origin=place(row.file, row.line))
+    ranking = replace(ranking, ranks=list(ranks), category=category)
     return Item(ranking, "" if id is None else str(id), ranking.key if unit is None else unit)
 
 
-def read_completion(value: Any, name: str, all_text: bool = False) -> Text:
-    """A completion, which may be blank: a policy that says nothing is scored for it."""
-    if isinstance(value, str) and not value.strip():
-        return value
-    return read_text(value, name, all_text)
-
-
-def read_completions(value: Any, name: str, all_text: bool) -> list[Text]:
+def read_completions(value: Any, name: str) -> list[Any]:
     """A list of completions with at least one in it."""
-    texts = [read_completion(text, name) for text in read_list(value, name, all_text)]
+    texts = read_list(value, name)
     if not texts:
-        raise BadCellError(f"the {name} are missing")
+        raise BadRowError(Fault.MISSING, f"the {name} are missing")
     return texts
 
 
@@ -190,19 +191,21 @@ def read_category(value: Any, name: str, known: Sequence[str]) -> str:
     """A category that the suite knows."""
     label = read_label(value, name)
     if label is None:
-        raise BadCellError(f"the {name} is missing")
+        raise BadRowError(Fault.MISSING, f"the {name} is missing")
     if label not in known:
-        raise BadCellError(f"unknown {name}: '{label}'")
+        raise BadRowError(Fault.UNKNOWN, f"unknown {name}: '{label}'")
     return label
 
 
 def read_choice(value: Any, name: str, choices: dict[str, int]) -> int:
     """What a label stands for; 1, 1.0 and "1" are the same label."""
     if value is None or value == "":
-        raise BadCellError(f"the {name} is missing")
+        raise BadRowError(Fault.MISSING, f"the {name} is missing")
     text = f"{value:g}" if isinstance(value, float) else str(value).strip()
     if text not in choices:
-        raise BadCellError(f"unknown {name}: {value!r}, wanted {' or '.join(choices)}")
+        raise BadRowError(
+            Fault.UNKNOWN, f"unknown {name}: {value!r}, wanted {' or '.join(choices)}"
+        )
     return choices[text]
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.console import progress, say
-from plaudit.data.cells import BadCellError, is_messages, read_list, shown
-from plaudit.data.rankings import Ranking, Rejected, text_key
-from plaudit.data.readers import Columns, Tally, columns_of
+from plaudit.data.cells import is_messages, read_list
+from plaudit.data.columns import Columns, columns_of, listed
+from plaudit.data.parse import reject
+from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, text_key
+from plaudit.data.readers import Tally
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
 from plaudit.evaluation.evaluate import prediction_rows, rewards_of
@@ -162,14 +164,15 @@ def load_suite(
             tally.rows += 1
             try:
                 if row.problem is not None:
-                    raise BadCellError(row.problem)
-                item = suite.read(row, source.all_text)
+                    raise BadRowError(Fault.UNREADABLE, row.problem)
+                item = suite.read(row)
                 key = (item.id, _key(item.ranking))
                 if item.id and key in seen:
-                    raise BadCellError("duplicate: the same row with the same id twice")
-            except BadCellError as bad:
-                what = shown(row.raw if row.values is None else row.values)
-                tally.count(Rejected(row.file, row.line, str(bad), what), keep=True)
+                    raise BadRowError(
+                        Fault.DUPLICATE, "duplicate: the same row with the same id twice"
+                    )
+            except BadRowError as bad:
+                tally.count(reject(row, bad), keep=True)
             else:
                 seen.add(key)
                 items.append(item)
@@ -204,49 +207,45 @@ def suite_called(name: str) -> Suite:
 def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     """The suite that all sources fit: the one asked for, or the one that the first of them fits."""
     for source in sources:
-        columns = columns_of(source, {})
+        columns = columns_of(source)
         if suite is None:
-            fitting = (one for one in map(SUITES.get, SUITES) if not _misfit(one, source, columns))
+            fitting = (one for one in map(SUITES.get, SUITES) if not _misfit(one, columns))
             suite = next(fitting, None)
         if suite is None:
             wanted = "; ".join(f"{one.title}: {_needs(one)}" for one in map(SUITES.get, SUITES))
             raise PlauditError(
-                f"{source.name}: fits no suite known here; found: {_shown(columns)}. "
+                f"{source.name}: fits no suite known here; found: {listed(columns.names)}. "
                 f"Wanted: {wanted}"
             )
-        if problem := _misfit(suite, source, columns):
+        if problem := _misfit(suite, columns):
             raise PlauditError(
-                f"{source.name}: is not {suite.title}: {problem}; found: {_shown(columns)}"
+                f"{source.name}: is not {suite.title}: {problem}; found: {listed(columns.names)}"
             )
     assert suite is not None  # there is always a source
     return suite
 
 
-def _misfit(suite: Suite, source: Source, columns: Columns) -> str | None:
+def _misfit(suite: Suite, columns: Columns) -> str | None:
     """What keeps a source from being of that suite."""
     missing = [name for name in suite.fields if name not in columns.names]
     if missing:
         return f"the field{'s' * (len(missing) > 1)} {', '.join(missing)} missing"
     chosen = columns.example.get("chosen")
-    if suite.lists is None or chosen is None or suite.lists == _is_list(chosen, source.all_text):
+    if suite.lists is None or chosen is None or suite.lists == _is_list(chosen):
         return None
     return f"chosen is {'not ' * suite.lists}a list of completions"
 
 
-def _is_list(value: Any, all_text: bool) -> bool:
+def _is_list(value: Any) -> bool:
     try:
-        return not is_messages(read_list(value, "completions", all_text))
-    except BadCellError:
+        return not is_messages(read_list(value, "completions"))
+    except BadRowError:
         return False
 
 
 def _needs(suite: Suite) -> str:
     kind = {None: "", True: " (chosen is a list)", False: " (chosen is a text)"}[suite.lists]
     return ", ".join(suite.fields) + kind
-
-
-def _shown(columns: Columns) -> str:
-    return ", ".join(name[:40] for name in columns.names[:20]) or "none"
 
 
 # --------------------------------------------------------------------------------------- summing up

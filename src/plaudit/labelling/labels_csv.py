@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plaudit.console import progress
-from plaudit.data.cells import BadCellError, read_number, read_text
-from plaudit.data.rankings import Text, dense_ranks, text_key
+from plaudit.data.cells import read_number, read_text
+from plaudit.data.rankings import BadRowError, Text, dense_ranks, text_key
 from plaudit.data.rows import Row, find_sources, place
 from plaudit.errors import PlauditError
 from plaudit.files import writing
@@ -122,11 +122,9 @@ class LabelsFile:
         if row.values is None:
             raise self._not_ours(row.problem or "cannot be read", row)
         try:
-            prompt, answer = (
-                read_text(row.values[name], name, all_text=True) for name in ("prompt", "answer")
-            )
+            prompt, answer = (read_text(row.values[name], name) for name in ("prompt", "answer"))
             return prompt, answer, read_number(row.values["rank"], "rank")
-        except BadCellError as bad:
+        except BadRowError as bad:
             raise self._not_ours(str(bad), row) from bad
 
     def _not_ours(self, why: str, row: Row | None = None) -> PlauditError:

@@ -10,24 +10,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from plaudit.console import progress
-from plaudit.data.cells import (
-    BadCellError,
-    excerpt,
-    fit,
-    implicit_prompt,
-    read_label,
-    read_list,
-    read_text,
-)
-from plaudit.data.rankings import Ranking, Text, text_key
-from plaudit.data.rows import Row, Source, place
-from plaudit.data.tasks import columns_to_score
+from plaudit.data.cells import excerpt, fit, is_blank, read_text
+from plaudit.data.parse import Records
+from plaudit.data.rankings import BadRowError, Ranking, Rejected, Text, text_key
+from plaudit.data.rows import Source, place
 from plaudit.errors import PlauditError
 
 UNWRITABLE = "a ranked CSV cannot hold the text unchanged"
+BLANK = "the completion is blank"
+NO_PROMPT = "chosen and rejected begin with no common prompt"
 TOO_FEW = "the prompt has fewer than two different completions"
 
 
@@ -79,28 +73,30 @@ def read_items(sources: Sequence[Source], columns: Mapping[str, str] | None = No
 
     groups: dict[str, _Group] = {}
     for source in sources:
-        found, _ = columns_to_score(source, columns or {})
+        records = Records(source, columns or {}, order=False)
         for row in progress(source.rows(), f"reading {source.name}"):
-            try:
-                prompt, given = _texts(row, found, source.all_text)
-            except BadCellError as bad:
-                leave_out(str(bad), place(row.file, row.line))
+            record = records.of(row)
+            if isinstance(record, Rejected):
+                leave_out(record.reason, place(row.file, row.line))
                 continue
-            group = groups.setdefault(Ranking(prompt, (), ()).key, _Group())
-            group.prompts.append(prompt)
-            for one in given:
-                if isinstance(one, BadCellError):
-                    leave_out(str(one), place(row.file, row.line))
+            if record.fit.layout.row == "pair" and _is_empty(record.ranking.prompt):
+                leave_out(NO_PROMPT, place(row.file, row.line))
+                continue
+            group = groups.setdefault(record.ranking.key, _Group())
+            group.prompts.append(record.ranking.prompt)
+            for given in _given(record.ranking):
+                if _is_empty(given.text):
+                    leave_out(BLANK, place(row.file, row.line))
                 else:
-                    group.given.append(one)
+                    group.given.append(given)
 
     items = []
     for group in groups.values():
         prompt, fitted = _fitted(group)
         kept: dict[str, _Given] = {}
         for one in fitted:
-            if isinstance(one, BadCellError) or not _survives(prompt, one):
-                reason = str(one) if isinstance(one, BadCellError) else UNWRITABLE
+            if isinstance(one, BadRowError) or not _survives(prompt, one):
+                reason = str(one) if isinstance(one, BadRowError) else UNWRITABLE
                 leave_out(reason, excerpt(cell(prompt)))
                 continue
             before = kept.setdefault(text_key(one.text), one)
@@ -148,75 +144,35 @@ class _Group:
     given: list[_Given] = field(default_factory=list)
 
 
-def _texts(
-    row: Row, found: Mapping[str, str], all_text: bool
-) -> tuple[Text, list[_Given | BadCellError]]:
-    """The prompt of a row and its completions; for one that is no good the reason."""
-    if row.values is None:
-        raise BadCellError(row.problem or "cannot be read")
-    values = row.values
-
-    def value(ours: str) -> Any:
-        return values.get(found[ours]) if ours in found else None
-
-    def text(ours: str) -> Text:
-        return read_text(value(ours), ours, all_text)
-
-    given: list[Any]
-    pair = "chosen" in found and "rejected" in found
-    others = value("completions") is not None or value("completion") is not None
-    # A file may hold rows of several kinds: what a row has decides, where any kind fits.
-    if pair and (not others or None not in (value("chosen"), value("rejected"))):
-        chosen, rejected = text("chosen"), text("rejected")
-        if "prompt" in found:
-            prompt, given = text("prompt"), [chosen, rejected]
-        else:
-            prompt, chosen, rejected = implicit_prompt(chosen, rejected)
-            given = [chosen, rejected]
-            if not prompt or (isinstance(prompt, str) and prompt.isspace()):
-                raise BadCellError("chosen and rejected begin with no common prompt")
-    elif value("completions") is not None or "completion" not in found:
-        prompt = text("prompt")
-        given = read_list(value("completions"), "completions", all_text)
-        if not given:
-            raise BadCellError("the completions are missing")
-    else:
-        prompt, given = text("prompt"), [text("completion")]
-    labels = [_labels(value(name), name, len(given), all_text) for name in ("category", "model")]
-    read: list[_Given | BadCellError] = []
-    for one, category, model in zip(given, *labels, strict=True):
-        try:
-            read.append(_Given(read_text(one, "completion"), category, model))
-        except BadCellError as bad:
-            read.append(bad)
-    return prompt, read
+def _given(ranking: Ranking) -> Iterator[_Given]:
+    """The completions of a record, each with what is known of it."""
+    for place_of, text in enumerate(ranking.completions):
+        category = ranking.categories[place_of] if ranking.categories else ranking.category
+        yield _Given(text, category, ranking.models[place_of] if ranking.models else None)
 
 
-def _labels(value: Any, name: str, count: int, all_text: bool) -> list[str | None]:
-    """One label for each of `count` completions, from a list or from one label for all."""
-    if all_text and isinstance(value, str) and value.startswith("[") and count > 1:
-        value = read_list(value, name, all_text)
-    if not isinstance(value, list):
-        return [read_label(value, name)] * count
-    if len(value) != count:
-        raise BadCellError(f"lists of different length: {count} completions, {len(value)} {name}")
-    return [read_label(one, name) for one in value]
+def _is_empty(text: Text) -> bool:
+    """Whether a text, or the last that its messages say, is blank."""
+    if isinstance(text, str):
+        return is_blank(text)
+    last = text[-1] if text else {}
+    return len(last) <= 2 and is_blank(last.get("content", ""))
 
 
 # ---- from texts to items ----
 
 
-def _fitted(group: _Group) -> tuple[Text, Iterator[_Given | BadCellError]]:
+def _fitted(group: _Group) -> tuple[Text, Iterator[_Given | BadRowError]]:
     """Prompt and completions of one kind: all in messages where any of them is."""
     prompt = next((p for p in group.prompts if not isinstance(p, str)), group.prompts[0])
     if isinstance(prompt, str) and any(not isinstance(one.text, str) for one in group.given):
         prompt = [{"role": "user", "content": prompt}]
 
-    def each() -> Iterator[_Given | BadCellError]:
+    def each() -> Iterator[_Given | BadRowError]:
         for one in group.given:
             try:
                 yield one._replace(text=fit(prompt, [one.text])[1][0])
-            except BadCellError as bad:
+            except BadRowError as bad:
                 yield bad
 
     return prompt, each()
@@ -227,9 +183,9 @@ def _survives(prompt: Text, one: _Given) -> bool:
     try:
         if any("\0" in part for part in (cell(prompt), cell(one.text), *_said(one))):
             return False
-        read = [read_text(cell(text), "text", all_text=True) for text in (prompt, one.text)]
+        read = [read_text(cell(text), "text") for text in (prompt, one.text)]
         return fit(read[0], read[1:]) == (prompt, [one.text])
-    except (BadCellError, ValueError):  # the latter for an infinite number in a message
+    except (BadRowError, ValueError):  # the latter for an infinite number in a message
         return False
 
 

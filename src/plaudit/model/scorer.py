@@ -13,8 +13,9 @@ from typing import Any, overload
 import torch
 
 from plaudit.console import say
-from plaudit.data.cells import BadCellError, fit
-from plaudit.data.rankings import Text, text_key
+from plaudit.data.layouts import Given
+from plaudit.data.parse import make_ranking
+from plaudit.data.rankings import BadRowError, Text, text_key
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import describe_truncation
 
@@ -85,10 +86,11 @@ class Scorer(ABC):
         if isinstance(completions, str):
             return self.score(prompt, [completions])[0]
         try:
-            prompt, fitted = fit(prompt, list(completions))
-        except BadCellError as error:
+            given = Given(prompt=prompt, completions=tuple(completions), empty_prompt=True)
+            ranking = make_ranking(given, order=False)
+        except BadRowError as error:
             raise PlauditError(f"score: {error}") from error
-        return next(self.score_all([(prompt, fitted)]))
+        return next(self.score_all([(ranking.prompt, ranking.completions)]))
 
     def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
         """Rewards for a stream of (prompt, completions), in order, with flat memory."""

@@ -85,7 +85,7 @@ def normalise(
     return fitted
 
 
-def _texts(every: Sequence[Tasks]) -> Iterator[tuple[Text, list[Text]]]:
+def _texts(every: Sequence[Tasks]) -> Iterator[tuple[Text, Sequence[Text]]]:
     """Prompts with completions; rows without are left out, and counted."""
     left_out = 0
     for task in chain.from_iterable(every):

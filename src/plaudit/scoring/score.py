@@ -17,7 +17,7 @@ from plaudit.console import progress, say
 from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.rows import Source, find_sources, kind_of, place
-from plaudit.data.tasks import REWARDS_OF, Tasks
+from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite, rejected_beside, writing
 from plaudit.memory import keep_freed_memory
@@ -252,11 +252,10 @@ def _arrow_schema(output: str | Path | None, tasks: Sequence[Tasks]) -> "pyarrow
         if len(tasks) > 1:  # what one file always has, another may lack
             own = pyarrow.schema([column.with_nullable(True) for column in own])
         number = pyarrow.float64()
-        for kind in each.kinds:
-            for name in REWARDS_OF[kind]:
-                own = own.append(
-                    pyarrow.field(name, number if kind != "many" else pyarrow.list_(number))
-                )
+        for names in each.columns:
+            kind = pyarrow.list_(number) if names == ("rewards",) else number
+            for name in names:
+                own = own.append(pyarrow.field(name, kind))
         try:
             schema = pyarrow.unify_schemas([schema, own])
         except pyarrow.ArrowException as error:

@@ -5,7 +5,7 @@ how its reward is rounded: wherever an output is interrupted, and whoever scores
 the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -67,5 +67,5 @@ def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[
             ]
 
 
-def _to_score(window: Window) -> list[tuple[Text, list[Text]]]:
+def _to_score(window: Window) -> list[tuple[Text, Sequence[Text]]]:
     return [(task.prompt, task.completions) for task in window if isinstance(task, Task)]

@@ -22,8 +22,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from plaudit.data.cells import BadCellError, fit, is_messages, read_text
-from plaudit.data.rankings import Text
+from plaudit.data.cells import read_text
+from plaudit.data.layouts import Given
+from plaudit.data.parse import make_ranking
+from plaudit.data.rankings import BadRowError, Text
 from plaudit.serving.batcher import Scored
 
 MAX_MESSAGES = 1000
@@ -60,43 +62,40 @@ _PROMPT_SCHEMA = {"anyOf": [{"type": "string", "minLength": 1}, _MESSAGES_SCHEMA
 _COMPLETION_SCHEMA = {"anyOf": [{"type": "string"}, _MESSAGES_SCHEMA]}
 
 
-def _read(name: str) -> PlainValidator:
-    def read(value: Any) -> Text:
-        if name == "messages" and isinstance(value, str):
-            raise PydanticCustomError("bad_text", "messages are a list, not a text")
-        if isinstance(value, list) and len(value) > MAX_MESSAGES:
-            raise PydanticCustomError("too_long", f"more than {MAX_MESSAGES} messages")
-        try:
-            if name == "prompt":
-                return read_text(value, name)
-            return _read_completion(value, name)
-        except BadCellError as error:
-            raise PydanticCustomError("bad_text", "{reason}", {"reason": str(error)}) from error
-
-    return PlainValidator(read)
+def bad_text(error: BadRowError) -> PydanticCustomError:
+    """The refusal of a request for what the door for rows refuses."""
+    return PydanticCustomError("bad_text", "{reason}", {"reason": str(error)})
 
 
-def _read_completion(value: Any, name: str) -> Any:
-    """`read_text`, but that the last that is said may be blank: a policy sometimes writes nothing,
-    and that too has its reward."""
-    if is_blank(value):
-        return str(value)
-    if is_messages(value) and is_blank(value[-1]["content"]):
-        before = read_text(value[:-1], name) if value[1:] else []
-        # With a content in its place, for whatever else the message has to be read as ever.
-        last: Any = read_text([value[-1] | {"content": "."}], name)
-        return [*before, last[0] | {"content": value[-1]["content"]}]
-    return read_text(value, name)
+def read(value: Any, name: str, blank: bool = False) -> Text:
+    """A text of a request, as a file's is read.
+
+    Raises:
+        PydanticCustomError: for what is no text.
+    """
+    if isinstance(value, list) and len(value) > MAX_MESSAGES:
+        raise PydanticCustomError("too_long", f"more than {MAX_MESSAGES} messages")
+    try:
+        return read_text(value, name, blank)
+    except BadRowError as error:
+        raise bad_text(error) from error
 
 
-def is_blank(value: Any) -> bool:
-    """Whether it is a text of nothing but space."""
-    return isinstance(value, str) and (not value or value.isspace())
+def _read_messages(value: Any) -> Text:
+    if isinstance(value, str):
+        raise PydanticCustomError("bad_text", "messages are a list, not a text")
+    return read(value, "messages", blank=True)
 
 
-Prompt = Annotated[Any, _read("prompt"), WithJsonSchema(_PROMPT_SCHEMA)]
-Completion = Annotated[Any, _read("completion"), WithJsonSchema(_COMPLETION_SCHEMA)]
-Messages = Annotated[Any, _read("messages"), WithJsonSchema(_MESSAGES_SCHEMA)]
+Prompt = Annotated[
+    Any, PlainValidator(lambda value: read(value, "prompt")), WithJsonSchema(_PROMPT_SCHEMA)
+]
+Completion = Annotated[
+    Any,
+    PlainValidator(lambda value: read(value, "completion", blank=True)),
+    WithJsonSchema(_COMPLETION_SCHEMA),
+]
+Messages = Annotated[Any, PlainValidator(_read_messages), WithJsonSchema(_MESSAGES_SCHEMA)]
 
 
 @dataclass(frozen=True)
@@ -113,11 +112,13 @@ class Job:
 
 
 def job_of(prompt: Text, completions: Sequence[Text]) -> Job:
-    """Prompt and completions made to fit each other, as `RewardModel.score` does it."""
+    """Prompt and completions through the door that all rows take."""
     try:
-        return Job(*fit(prompt, list(completions)))
-    except BadCellError as error:
-        raise PydanticCustomError("bad_text", "{reason}", {"reason": str(error)}) from error
+        given = Given(prompt=prompt, completions=tuple(completions), empty_prompt=True)
+        ranking = make_ranking(given, order=False)
+    except BadRowError as error:
+        raise bad_text(error) from error
+    return Job(ranking.prompt, ranking.completions)
 
 
 def listed(given: Any) -> Any:

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 
-from plaudit.data.cells import read_text
 from plaudit.data.rows import Row
-from plaudit.evaluation.suite import Item, Means, Part, Suite, make_item, read_completion
+from plaudit.evaluation.suite import Item, Means, Part, Suite, make_item
 
 
-def read_row(row: Row, all_text: bool) -> Item:
+def read_row(row: Row) -> Item:
     """`ask`, `few` and `many`, of which `few` is right."""
     cell = row.values or {}
-    completions = [read_completion(cell.get(name), name) for name in ("few", "many")]
-    return make_item(row, None, read_text(cell.get("ask"), "ask", all_text), completions, (0, 1))
+    return make_item(row, None, cell.get("ask"), [cell.get("few"), cell.get("many")], (0, 1))
 
 
 def score(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.data.cells import BadCellError, read_label, read_text
+from plaudit.data.cells import read_label
+from plaudit.data.rankings import BadRowError, Fault
 from plaudit.data.rows import Row
 from plaudit.evaluation.suite import (
     Item,
@@ -18,7 +19,6 @@ from plaudit.evaluation.suite import (
     categories_of,
     make_item,
     read_choice,
-    read_completion,
 )
 
 JUDGEBENCH_CATEGORIES = {
@@ -29,18 +29,22 @@ JUDGEBENCH_CATEGORIES = {
 }
 
 
-def read_judgebench(row: Row, all_text: bool) -> Item:
+def read_judgebench(row: Row) -> Item:
     """`question`, `response_A`, `response_B`, `source` and the `label` A>B or B>A."""
     cell = row.values or {}
     source = read_label(cell.get("source"), "source")
     if source is None:
-        raise BadCellError("the source is missing")
+        raise BadRowError(Fault.MISSING, "the source is missing")
     better = read_choice(cell.get("label"), "label", {"A>B": 0, "B>A": 1})
-    sides = [
-        read_completion(cell.get(f"response_{side}"), f"response {side}", all_text) for side in "AB"
-    ]
-    prompt = read_text(cell.get("question"), "question", all_text)
-    return make_item(row, source, prompt, sides, [better, 1 - better], cell.get("pair_id"))
+    return make_item(
+        row,
+        source,
+        cell.get("question"),
+        [cell.get("response_A"), cell.get("response_B")],
+        [better, 1 - better],
+        names=("response A", "response B"),
+        id=cell.get("pair_id"),
+    )
 
 
 def score_judgebench(

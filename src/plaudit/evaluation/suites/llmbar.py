@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plaudit.data.cells import read_label, read_text
+from plaudit.data.cells import read_label
 from plaudit.data.rows import Row
 from plaudit.evaluation.suite import (
     Item,
@@ -19,14 +19,13 @@ from plaudit.evaluation.suite import (
     categories_of,
     make_item,
     read_choice,
-    read_completion,
     together,
 )
 
 LLMBAR_SETS = {"Natural": 100, "Neighbor": 134, "GPTInst": 92, "GPTOut": 47, "Manual": 46}
 
 
-def read_llmbar(row: Row, all_text: bool) -> Item:
+def read_llmbar(row: Row) -> Item:
     """`input`, `output_1`, `output_2` and the `label` 1 or 2; the set is named by file or folder.
 
     The published files are all called dataset.json and lie in a folder named after the set. A
@@ -41,9 +40,9 @@ def read_llmbar(row: Row, all_text: bool) -> Item:
         if name.lower().replace("_", "-").rsplit("-", 1)[-1] == known.lower():
             name = known
     better = read_choice(cell.get("label"), "label", {"1": 0, "2": 1})
-    sides = [read_completion(cell.get(f"output_{k}"), f"output {k}", all_text) for k in (1, 2)]
-    prompt = read_text(cell.get("input"), "input", all_text)
-    return make_item(row, name, prompt, sides, [better, 1 - better])
+    sides = [cell.get("output_1"), cell.get("output_2")]
+    names = ("output 1", "output 2")
+    return make_item(row, name, cell.get("input"), sides, [better, 1 - better], names)
 
 
 def score_llmbar(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.data.cells import read_text
 from plaudit.data.rows import Row
 from plaudit.evaluation.layout import Floats
 from plaudit.evaluation.suite import (
@@ -20,13 +19,12 @@ from plaudit.evaluation.suite import (
     combined,
     make_item,
     read_choice,
-    read_completion,
 )
 
 PANDALM_CLASSES = (0, 1, 2)  # a tie, the first response, the second
 
 
-def read_pandalm(row: Row, all_text: bool) -> Item:
+def read_pandalm(row: Row) -> Item:
     """`instruction`, `input`, `response1`, `response2` and the votes of three annotators.
 
     The majority is right; of three different votes, the first annotator's. NaN, which the published
@@ -38,15 +36,14 @@ def read_pandalm(row: Row, all_text: bool) -> Item:
         read_choice(cell.get(f"annotator{k}"), f"vote of annotator {k}", labels) for k in (1, 2, 3)
     ]
     majority = Counter(votes).most_common(1)[0][0]
-    prompt = read_text(cell.get("instruction"), "instruction", all_text)
+    prompt = cell.get("instruction")
     more = cell.get("input")
     if isinstance(prompt, str) and isinstance(more, str) and more.strip():
         prompt = f"{prompt}\n\n{more}"
-    sides = [
-        read_completion(cell.get(f"response{k}") or "", f"response {k}", all_text) for k in (1, 2)
-    ]
+    sides = [cell.get("response1") or "", cell.get("response2") or ""]
     ranks = {0: [0, 0], 1: [0, 1], 2: [1, 0]}[majority]
-    return make_item(row, None, prompt, sides, ranks, cell.get("idx"))
+    names = ("response 1", "response 2")
+    return make_item(row, None, prompt, sides, ranks, names, id=cell.get("idx"))
 
 
 def score_pandalm(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:

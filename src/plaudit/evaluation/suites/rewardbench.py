@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plaudit.data.cells import read_text
 from plaudit.data.rows import Row
 from plaudit.evaluation.suite import (
     Item,
@@ -16,7 +15,6 @@ from plaudit.evaluation.suite import (
     categories_of,
     make_item,
     read_category,
-    read_completion,
     together,
 )
 
@@ -57,17 +55,18 @@ REWARDBENCH_SECTIONS: dict[str, dict[str, int]] = {
 }
 
 
-def read_rewardbench(row: Row, all_text: bool) -> Item:
+def read_rewardbench(row: Row) -> Item:
     """`prompt`, `chosen`, `rejected`, `subset`: chosen first."""
     cell = row.values or {}
     subsets = [subset for section in REWARDBENCH_SECTIONS.values() for subset in section]
     return make_item(
         row,
         read_category(cell.get("subset"), "subset", subsets),
-        read_text(cell.get("prompt"), "prompt", all_text),
-        [read_completion(cell.get(side), side, all_text) for side in ("chosen", "rejected")],
+        cell.get("prompt"),
+        [cell.get("chosen"), cell.get("rejected")],
         [0, 1],
-        cell.get("id"),
+        names=("chosen", "rejected"),
+        id=cell.get("id"),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from plaudit.data.cells import BadCellError, read_text
+from plaudit.data.rankings import BadRowError, Fault
 from plaudit.data.rows import Row
 from plaudit.errors import PlauditError
 from plaudit.evaluation.suite import (
@@ -32,26 +32,32 @@ REWARDBENCH2_SUBSETS = {
 }
 
 
-def read_rewardbench2(row: Row, all_text: bool) -> Item:
+def read_rewardbench2(row: Row) -> Item:
     """`prompt`, `subset`, lists `chosen` and `rejected`; `id` says which prompts of Ties belong."""
     cell = row.values or {}
     subset = read_category(cell.get("subset"), "subset", list(REWARDBENCH2_SUBSETS))
-    chosen = read_completions(cell.get("chosen"), "chosen", all_text)
-    rejected = read_completions(cell.get("rejected"), "rejected", all_text)
+    chosen = read_completions(cell.get("chosen"), "chosen")
+    rejected = read_completions(cell.get("rejected"), "rejected")
     id = "" if cell.get("id") is None else str(cell.get("id"))
     unit: Hashable = None
     if subset == "Ties":
         kind, _, number = id.partition(":")
         if kind not in ("ref", "tied") or not number.isdecimal():
-            raise BadCellError(f"unknown id in Ties: '{id}', wanted ref:NUMBER or tied:NUMBER")
+            raise BadRowError(
+                Fault.UNKNOWN, f"unknown id in Ties: '{id}', wanted ref:NUMBER or tied:NUMBER"
+            )
         if kind == "tied" and len(chosen) < 2:
-            raise BadCellError("a tied prompt has only one chosen completion")
+            raise BadRowError(Fault.ALONE, "a tied prompt has only one chosen completion")
         id, unit = f"{kind}:{int(number)}", ("Ties", int(number))
     elif len(chosen) != 1:
-        raise BadCellError(f"wrong number of chosen completions: {len(chosen)} outside Ties, not 1")
+        raise BadRowError(
+            Fault.LENGTHS,
+            f"wrong number of chosen completions: {len(chosen)} outside Ties, not 1",
+        )
     ranks = [0] * len(chosen) + [1] * len(rejected)
-    prompt = read_text(cell.get("prompt"), "prompt", all_text)
-    return make_item(row, subset, prompt, chosen + rejected, ranks, id, unit)
+    names = ["chosen"] * len(chosen) + ["rejected"] * len(rejected)
+    prompt = cell.get("prompt")
+    return make_item(row, subset, prompt, chosen + rejected, ranks, names, id, unit)
 
 
 def score_rewardbench2(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from plaudit.data.cells import BadCellError, read_text
+from plaudit.data.rankings import BadRowError, Fault
 from plaudit.data.rows import Row
 from plaudit.evaluation.suite import (
     Item,
@@ -34,17 +34,20 @@ RMBENCH_DOMAINS = {
 STYLES = 3  # concise, detailed, detailed in markdown
 
 
-def read_rmbench(row: Row, all_text: bool) -> Item:
+def read_rmbench(row: Row) -> Item:
     """`prompt`, `domain`, and three `chosen` and three `rejected` in the same order of styles."""
     cell = row.values or {}
-    sides = [read_completions(cell.get(side), side, all_text) for side in ("chosen", "rejected")]
+    sides = [read_completions(cell.get(side), side) for side in ("chosen", "rejected")]
     for name, side in zip(("chosen", "rejected"), sides, strict=True):
         if len(side) != STYLES:
-            raise BadCellError(f"wrong number of {name} completions: {len(side)}, not {STYLES}")
+            raise BadRowError(
+                Fault.LENGTHS, f"wrong number of {name} completions: {len(side)}, not {STYLES}"
+            )
     domain = read_category(cell.get("domain"), "domain", list(RMBENCH_DOMAINS))
-    prompt = read_text(cell.get("prompt"), "prompt", all_text)
     ranks = [0] * STYLES + [1] * STYLES
-    return make_item(row, domain, prompt, sides[0] + sides[1], ranks, cell.get("id"))
+    names = ["chosen"] * STYLES + ["rejected"] * STYLES
+    prompt = cell.get("prompt")
+    return make_item(row, domain, prompt, sides[0] + sides[1], ranks, names, id=cell.get("id"))
 
 
 def score_rmbench(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:

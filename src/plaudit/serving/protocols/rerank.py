@@ -6,13 +6,12 @@ from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, WithJson
 from pydantic_core import PydanticCustomError
 from scipy.special import expit
 
-from plaudit.data.cells import BadCellError, read_text
-from plaudit.serving.asked import Job, Theirs, Usage, best_first, is_blank, listed, new_id
+from plaudit.serving.asked import Job, Theirs, Usage, best_first, job_of, listed, new_id, read
 from plaudit.serving.batcher import Scored
 from plaudit.serving.protocols import Protocol
 
 
-def _read_document(value: Any, blank: bool = True) -> str:
+def _read_document(value: Any, blank: bool = True) -> Any:
     """A string; of Jina's and Cohere's documents the `text`, of vLLM's the parts in `content`."""
     if isinstance(value, dict):
         value = value.get("text", value.get("content"))
@@ -21,12 +20,8 @@ def _read_document(value: Any, blank: bool = True) -> str:
         if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in parts):
             raise PydanticCustomError("bad_text", "the document has a part that is not text")
         value = "".join(part["text"] for part in parts)
-    if blank and is_blank(value):
-        return str(value)
-    try:
-        return str(read_text(value, "document" if blank else "query"))
-    except BadCellError as error:
-        raise PydanticCustomError("bad_text", "{reason}", {"reason": str(error)}) from error
+    read(value, "document" if blank else "query", blank)
+    return value
 
 
 def _document_schema(text: dict[str, Any]) -> WithJsonSchema:
@@ -54,7 +49,7 @@ class RerankRequest(Theirs):
 
     def job(self) -> Job:
         """What is to be scored."""
-        return Job(self.query, self.documents)
+        return job_of(self.query, self.documents)
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `RerankResponse`."""

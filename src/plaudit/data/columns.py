@@ -1,0 +1,196 @@
+"""Which columns a source has, and which layout they make.
+
+Columns are recognised by their names, without regard to case, or by what the user says they are
+(`--columns ours=theirs`). Where rows name their own columns (JSON), those of the first rows count.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from plaudit.data.cells import is_messages
+from plaudit.data.layouts import LAYOUTS, PROMPT, Layout
+from plaudit.data.rows import Row, Source, place
+from plaudit.errors import PlauditError
+
+ROWS_LOOKED_AT = 100  # to learn the columns of a file whose rows each name their own
+
+
+class Columns(NamedTuple):
+    """The names of a source's columns, and one of its rows."""
+
+    names: list[str]
+    example: Mapping[str, Any]
+
+
+class Fit(NamedTuple):
+    """A layout with its columns: plaudit's name of each → the one in the data."""
+
+    name: str
+    layout: Layout
+    columns: dict[str, str]
+
+    @property
+    def format(self) -> str:
+        """The layout's name in words."""
+        return self.name.replace("-", " ")
+
+
+def columns_of(source: Source) -> Columns:
+    """The names of the columns and one row, from the first rows of a source.
+
+    Raises `PlauditError` when the source holds nothing.
+    """
+    names: dict[str, None] = {}
+    stated = source.columns()
+    example: Mapping[str, Any] = {}
+    first_bad: Row | None = None
+    looked = 0
+    for row in source.rows():
+        looked += 1
+        if row.values is None:
+            first_bad = first_bad or row
+        else:
+            names.update(dict.fromkeys(row.values))
+            example = example or row.values
+        if example and looked >= ROWS_LOOKED_AT:
+            break
+    if not looked:
+        if stated:
+            raise PlauditError(f"{source.name}: only a header, no rows")
+        raise PlauditError(f"{source.name}: the file is empty")
+    if first_bad and not example and not stated:
+        where = place(first_bad.file, first_bad.line)
+        raise PlauditError(
+            f"{source.name}: nothing usable in it. {looked:,} rows rejected; "
+            f"the first at {where}: {first_bad.problem}"
+        )
+    return Columns(stated or list(names), example)
+
+
+def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) -> None:
+    """Refuse what `mapped` names and no layout or no column is called.
+
+    Raises `PlauditError` that lists what there is.
+    """
+    known = dict.fromkeys(
+        name
+        for layout in map(LAYOUTS.get, LAYOUTS)
+        for group in (layout.texts, layout.order, layout.optional)
+        for name in group
+    )
+    there = {_plain(name) for name in columns.names}
+    for ours, name in mapped.items():
+        if ours not in known:
+            raise PlauditError(
+                f"columns: '{ours}' is no column known here; known: {', '.join(known)}"
+            )
+        if _plain(name) not in there:
+            raise PlauditError(
+                f"{source.name}: no column '{name}' to take as {ours}; "
+                f"found: {listed(columns.names)}"
+            )
+
+
+def layouts_that_fit(
+    columns: Columns, mapped: Mapping[str, str], *, order: bool, before: Sequence[Fit] = ()
+) -> list[Fit]:
+    """The layouts whose texts the columns hold, and with `order` what is better: the best first.
+
+    `before` are the layouts of earlier rows, whose columns count where these have none.
+    """
+    found = []
+    for name in LAYOUTS:
+        layout = LAYOUTS.get(name)
+        known = next((fit.columns for fit in before if fit.name == name), {})
+        theirs = known | find(layout, columns, mapped)
+        if all(ours in theirs for ours in (*layout.texts, *(layout.order if order else ()))):
+            found.append(Fit(name, layout, theirs))
+    return sorted(found, key=lambda fit: (fit.layout.precedence, -len(fit.columns)))
+
+
+def find(layout: Layout, columns: Columns, mapped: Mapping[str, str]) -> dict[str, str]:
+    """The columns that a layout recognises: plaudit's name of each → the one in the data."""
+    theirs: dict[str, str] = {}
+    for name in columns.names:
+        theirs.setdefault(_plain(name), name)
+    found: dict[str, str] = {}
+    for group in (layout.texts, layout.order, layout.optional):
+        for ours, names in group.items():
+            if ours in mapped and _plain(mapped[ours]) in theirs:
+                found[ours] = theirs[_plain(mapped[ours])]
+                continue
+            there = [theirs[name] for name in names if name in theirs]
+            if ours in layout.lists:
+                more = [theirs[name] for name in layout.lists[ours] if name in theirs]
+                there += [name for name in more if _is_list(columns.example.get(name))]
+            elif group is layout.texts:
+                there = [name for name in there if not _is_list(columns.example.get(name))]
+            if there:
+                found[ours] = there[0]
+    return found
+
+
+def missing_columns(
+    source: Source, columns: Columns, mapped: Mapping[str, str], *, order: bool
+) -> PlauditError:
+    """What to raise where no layout fits: which columns the nearest one lacks."""
+
+    def nearness(name: str) -> tuple[int, int]:
+        layout = LAYOUTS.get(name)
+        # Of layouts as near as each other those with ranks, which most people have.
+        return len(find(layout, columns, mapped)), "rank" in layout.order or "ranks" in layout.order
+
+    layout = LAYOUTS.get(max(LAYOUTS, key=nearness))
+    found = find(layout, columns, mapped)
+    needed = {**layout.texts, **(layout.order if order else {})}
+    missing = [ours for ours in needed if ours not in found]
+    wanted = " and ".join(f"the {ours} ({', '.join(needed[ours])})" for ours in missing)
+    options = " ".join(f"--columns {ours}=NAME" for ours in missing)
+    return PlauditError(
+        f"{source.name}: no column for {wanted}; found: {listed(columns.names)}. "
+        f"Say which it is with {options}"
+    )
+
+
+def prompt_column(source: Source, columns: Columns, mapped: Mapping[str, str]) -> str:
+    """The column that holds the prompts.
+
+    Raises `PlauditError` when there is none.
+    """
+    theirs = {_plain(name): name for name in reversed(columns.names)}
+    for name in [mapped["prompt"]] if "prompt" in mapped else PROMPT:
+        if _plain(name) in theirs:
+            return theirs[_plain(name)]
+    raise no_column(source, "prompt", columns.names)
+
+
+def no_column(source: Source, ours: str, names: Sequence[str]) -> PlauditError:
+    """What to raise where a column is needed and none of `names` is recognised as it."""
+    return PlauditError(
+        f"{source.name}: no column for the {ours}; found: {listed(names)}. "
+        f"Say which it is with --columns {ours}=NAME"
+    )
+
+
+def refuse_twins(source: Source, columns: Columns, fit: Fit) -> None:
+    """Refuse a used column that stands there twice, but for case and blanks.
+
+    Raises `PlauditError` that names it.
+    """
+    for ours, name in fit.columns.items():
+        if sum(_plain(other) == _plain(name) for other in columns.names) > 1:
+            raise PlauditError(f"{source.name}: two columns are called '{name}' ({ours})")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns on one line of bearable length, even when they are no names at all."""
+    short = [" ".join(name.split())[:40] for name in names[:20]]
+    return (", ".join(short) or "none") + (" …" if len(names) > 20 else "")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and not is_messages(value)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().removeprefix("\ufeff")

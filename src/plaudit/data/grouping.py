@@ -1,0 +1,237 @@
+"""From records to rankings: which rows belong together, and which contradict each other.
+
+Single completions are grouped by their prompt: wherever they stand where the data are held in
+memory, and where they are adjacent in a stream. Pairs stay pairs; those that stand in both
+directions under one prompt are rejected.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from plaudit.data.parse import Record, reject
+from plaudit.data.rankings import (
+    BadRowError,
+    Fault,
+    Ranking,
+    Rejected,
+    check,
+    dense_ranks,
+    text_key,
+)
+
+PAIRS_REMEMBERED = 100_000  # of a stream, to notice contradictions
+
+DUPLICATE = "duplicate: the same completion twice with the same rank"
+CONTRADICTION = "contradiction: the same completion twice with different ranks"
+CONTRADICTION_IN_LIST = "contradiction in a list: the same completion twice with different ranks"
+CONTRADICTION_OF_PAIRS = "contradiction: A over B in one row and B over A in another"
+SAME = "chosen equals rejected"
+# What costs no row that says something: these do not count towards `max_rejected`.
+NOT_COUNTED = ("duplicate", "contradiction in a list")
+
+Item = Record | Rejected
+Outcome = Ranking | Rejected
+
+
+def grouped(items: Iterable[Item]) -> Iterator[Outcome]:
+    """Rankings of rows grouped by prompt wherever they stand, in order of first appearance."""
+    groups: dict[str, list[Record]] = {}
+    for item in items:
+        if isinstance(item, Rejected):
+            yield item
+        else:
+            groups.setdefault(text_key(item.ranking.prompt), []).append(item)
+    for group in groups.values():
+        yield from _merged(group)
+
+
+class Adjacent:
+    """Rankings of adjacent rows with the same prompt; `came_back` counts prompts that come back."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.came_back = 0
+        self._items = items
+
+    def __iter__(self) -> Iterator[Outcome]:
+        seen = PromptsSeen()
+        group: list[Record] = []
+        present: str | None = None
+        for item in self._items:
+            if isinstance(item, Rejected):
+                yield item
+                continue
+            key = text_key(item.ranking.prompt)
+            if key != present:
+                if group:
+                    yield from _merged(group)
+                self.came_back += seen.before(key)
+                group, present = [], key
+            group.append(item)
+        if group:
+            yield from _merged(group)
+
+
+def each_alone(items: Iterable[Item]) -> Iterator[Outcome]:
+    """Rankings of rows that hold a whole one."""
+    for item in items:
+        if isinstance(item, Rejected):
+            yield item
+        else:
+            yield from _merged([item], in_list=True)
+
+
+def _merged(records: Sequence[Record], in_list: bool = False) -> Iterator[Outcome]:
+    """The ranking that the records of one prompt make, and what of them is no good.
+
+    The same completion twice with the same rank: the first stays. With different ranks: none does.
+    """
+    ranks: dict[str, set[float]] = {}
+    for record in records:
+        for text, rank in zip(record.ranking.completions, record.ranking.ranks, strict=True):
+            ranks.setdefault(text_key(text), set()).add(rank)
+    kept: dict[str, tuple[Record, int]] = {}
+    for record in records:
+        for place, text in enumerate(record.ranking.completions):
+            key = text_key(text)
+            rank = record.ranking.ranks[place]
+            piece = {"completion": text, "rank": rank} if in_list else None
+            if len(ranks[key]) > 1:
+                reason = CONTRADICTION_IN_LIST if in_list else CONTRADICTION
+                yield _reject(record, Fault.CONTRADICTION, reason, piece)
+            elif key in kept:
+                yield _reject(record, Fault.DUPLICATE, DUPLICATE, piece)
+            else:
+                kept[key] = record, place
+    if not kept:
+        if in_list:
+            reason = "all completions of this prompt contradict themselves"
+            yield _reject(records[0], Fault.CONTRADICTION, reason)
+        return
+    used = list(kept.values())
+    ranking = _ranking(used)
+    problem = check(ranking)
+    if problem is None:
+        yield ranking
+        return
+    for record, _ in used[:1] if in_list else used:
+        yield reject(record.row, problem)
+
+
+def _ranking(used: Sequence[tuple[Record, int]]) -> Ranking:
+    """One ranking of completions, each given by its record and its place in it."""
+    rankings = [record.ranking for record, _ in used]
+    places = [place for _, place in used]
+    each = list(zip(rankings, places, strict=True))
+    categories = [r.categories[i] if r.categories else r.category for r, i in each]
+    models = [r.models[i] if r.models else None for r, i in each]
+    ratings = [r.ratings[i] for r, i in each if r.ratings is not None]
+    margins = [r.margin for r in rankings if r.margin is not None]
+    weights = [record.ranking.weight for record, _ in used if _has_weight(record)]
+    return Ranking(
+        rankings[0].prompt,
+        [r.completions[i] for r, i in each],
+        dense_ranks([r.ranks[i] for r, i in each]),
+        margin=sum(margins) / len(margins) if margins else None,
+        weight=sum(weights) / len(weights) if weights else 1.0,
+        category=categories[0] if len(set(categories)) == 1 else None,
+        categories=categories if any(categories) else None,
+        models=models if any(models) else None,
+        origin=rankings[0].origin,
+        ratings=ratings if len(ratings) == len(used) else None,
+    )
+
+
+def _has_weight(record: Record) -> bool:
+    column = record.fit.columns.get("weight")
+    return column is not None and (record.row.values or {}).get(column) not in (None, "")
+
+
+def _reject(record: Record, fault: Fault, reason: str, piece: Any = None) -> Rejected:
+    return reject(record.row, BadRowError(fault, reason), piece)
+
+
+class PromptsSeen:
+    """Whether a prompt was there before, in 16 MiB however many there are (a Bloom filter).
+
+    It never forgets one, and takes a new prompt for an old one with a probability of
+    (1 − exp(−k n / m))ᵏ (Bloom 1970) after n prompts; with k = 4 probes of m = 2²⁷ bits that is
+    10⁻⁶ at a million prompts and 0.4 % at ten million.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray(1 << 24)
+
+    def before(self, key: str) -> bool:
+        """Whether `key` was asked for before; from now on it was."""
+        value = hash(key) & (1 << 64) - 1
+        step = (value >> 27) | 1
+        was = True
+        for probe in range(4):
+            at = (value + probe * step) & (1 << 27) - 1
+            bit = 1 << (at & 7)
+            was = was and bool(self._bits[at >> 3] & bit)
+            self._bits[at >> 3] |= bit
+        return was
+
+
+# ---- pairs ----
+
+
+def pairs(items: Iterable[Item]) -> Iterator[Outcome]:
+    """The pairs without those that stand in both directions under the same prompt."""
+    kept: list[tuple[int, Record]] = []
+    directions: dict[int, int] = {}
+    for item in _usable(items):
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        key, direction = _direction(item.ranking)
+        directions[key] = directions.get(key, 0) | direction
+        kept.append((key, item))
+    for key, record in kept:
+        if directions[key] == 3:
+            yield _reject(record, Fault.CONTRADICTION, CONTRADICTION_OF_PAIRS)
+        else:
+            yield _pair(record)
+
+
+def pairs_of_stream(items: Iterable[Item]) -> Iterator[Outcome]:
+    """The pairs without those that contradict one of the last hundred thousand."""
+    lately: OrderedDict[int, int] = OrderedDict()
+    for item in _usable(items):
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        key, direction = _direction(item.ranking)
+        if lately.setdefault(key, direction) != direction:
+            yield _reject(item, Fault.CONTRADICTION, CONTRADICTION_OF_PAIRS)
+            continue
+        if len(lately) > PAIRS_REMEMBERED:
+            lately.popitem(last=False)
+        yield _pair(item)
+
+
+def _usable(items: Iterable[Item]) -> Iterator[Item]:
+    """Pairs of two texts that differ, one of them better."""
+    for item in items:
+        if isinstance(item, Record):
+            if item.ranking.completions[0] == item.ranking.completions[1]:
+                item = _reject(item, Fault.SAME, SAME)
+            elif problem := check(item.ranking):
+                item = reject(item.row, problem)
+        yield item
+
+
+def _pair(record: Record) -> Ranking:
+    ranking = record.ranking
+    return replace(ranking, ranks=dense_ranks(ranking.ranks))
+
+
+def _direction(ranking: Ranking) -> tuple[int, int]:
+    """A number that is the same for A over B and B over A, and 1 or 2 for which of them it is."""
+    better = 0 if ranking.ranks[0] < ranking.ranks[1] else 1
+    a, b = (text_key(ranking.completions[i]) for i in (better, 1 - better))
+    prompt = text_key(ranking.prompt)
+    return (hash((prompt, a, b)), 1) if a < b else (hash((prompt, b, a)), 2)

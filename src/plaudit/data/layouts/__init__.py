@@ -1,0 +1,98 @@
+"""The layouts of preference data: what the columns of a row mean, one module for each layout.
+
+A module defines `LAYOUT`: the columns that it is recognised by and what a row gives. Reading the
+texts, fitting prompt and completions to each other, grouping, and rejecting what is no good are the
+same for all layouts (see `parse`): a layout says nothing but where things stand.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from plaudit.plugins import Registry
+
+# Names that a column is recognised by, best first; people's own words for the same thing.
+PROMPT = ("prompt", "question", "instruction", "query", "input")
+COMPLETION = ("completion", "answer", "response", "output", "text")
+COMPLETIONS = ("completions", "answers", "responses", "outputs")
+# What a row of any layout may say beside its texts and their order.
+COMMON: Mapping[str, Sequence[str]] = {
+    "category": ("category", "categories"),
+    "model": ("model", "models"),
+    "margin": ("margin",),
+    "weight": ("weight",),
+}
+
+
+class Cells:
+    """The cells of a row, by plaudit's names of its columns."""
+
+    __slots__ = ("_columns", "_values")
+
+    def __init__(self, values: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+        self._values = values
+        self._columns = columns
+
+    def __call__(self, name: str) -> Any:
+        """What stands in a column; None where there is nothing, or no such column."""
+        return self._values.get(self._columns[name]) if name in self._columns else None
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a column, be it empty in this row."""
+        return name in self._columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a row says, as it stands there: nothing is read or checked yet.
+
+    `completions`, `ranks` and `ratings` are tuples of what stands in one cell each, or the one cell
+    that holds them all, a list or its JSON. The lowest of the `ranks` is best, the highest rating.
+    `names` are what reasons call the completions, `order_name` what they call a rank or a rating.
+    `implicit` says that there is no prompt, and both completions begin with it; `empty_prompt` that
+    the prompt may be empty, as an implicit one sometimes is.
+    """
+
+    prompt: Any = None
+    completions: Any
+    names: Sequence[str] = ()
+    implicit: bool = False
+    empty_prompt: bool = False
+    ranks: Any = None
+    ratings: Any = None
+    order_name: str = "rank"
+    category: Any = None
+    model: Any = None
+    margin: Any = None
+    weight: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One layout of rows: how it is recognised, and what a row gives.
+
+    `texts` and `order` are the columns that it needs, by plaudit's name of each with the names it
+    is recognised by; rows can be scored without those of `order`. `optional` columns are used where
+    they are there. A column of `lists` holds lists, under the names here also where its own names
+    are missing; no other column of texts may hold one. `row` says what a row is: one completion of
+    a prompt, a pair, or a whole ranking. `rewards` are the columns in which a scored row has its
+    rewards; one name for all takes a list. Of the layouts that fit, that of the lowest `precedence`
+    is taken; a data set's own layout, recognised by names that no other has, goes first.
+    """
+
+    texts: Mapping[str, Sequence[str]]
+    order: Mapping[str, Sequence[str]]
+    give: Callable[[Cells], Given]
+    row: Literal["completion", "pair", "ranking"]
+    optional: Mapping[str, Sequence[str]] = field(default_factory=lambda: COMMON)
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    rewards: tuple[str, ...] = ("rewards",)
+    precedence: int = 0
+
+
+def common(cell: Cells) -> dict[str, Any]:
+    """What stands in the columns that any layout may have."""
+    return {name: cell(name) for name in COMMON}
+
+
+LAYOUTS = Registry("layout", __name__, "LAYOUT", Layout)

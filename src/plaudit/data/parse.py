@@ -1,0 +1,187 @@
+"""The one door for rows: whatever enters becomes a `Ranking` here, or is rejected with a reason.
+
+`make_ranking` makes the record of what a row gives; files, the hub, data frames, HTTP bodies,
+Python arguments, the label page and benchmark suites all call it. A record that can be scored need
+not be one that something can be learnt from: that is `check` of `rankings`, on top of it.
+`Records` reads the rows of a source through it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from plaudit.data.cells import (
+    BadRowError,
+    Fault,
+    fit,
+    implicit_prompt,
+    read_labels,
+    read_list,
+    read_number,
+    read_optional_number,
+    read_text,
+    shown,
+)
+from plaudit.data.columns import (
+    Columns,
+    Fit,
+    check_mapped,
+    columns_of,
+    layouts_that_fit,
+    missing_columns,
+)
+from plaudit.data.layouts import Cells, Given
+from plaudit.data.rankings import Ranking, Rejected, Text
+from plaudit.data.rows import Row, Source, place
+
+# Sets of columns whose meaning is remembered; rows of a file rarely have more.
+KNOWN_AT_ONCE = 1000
+
+
+def make_ranking(given: Given, *, order: bool = True, origin: str = "") -> Ranking:
+    """The record of what a row gives.
+
+    Its `ranks` are the numbers that the row has, lower being better; they are made dense when the
+    rows of a prompt have come together (`dense_ranks`). Without `order` they are not looked at, and
+    a completion may be blank: a policy sometimes writes nothing, and that too has its reward.
+
+    Raises:
+        BadRowError: for what is no such record, with the fault and the reason.
+
+    >>> make_ranking(Given(prompt="2+2?", completions=("4", "5"), ratings=(0.5, "-1"))).ranks
+    [-0.5, 1.0]
+    """
+    prompt, completions = _texts(given, blank=not order)
+    ranks, ratings = _order(given, len(completions)) if order else ([], None)
+    categories = read_labels(given.category, "category", len(completions))
+    models = read_labels(given.model, "model", len(completions))
+    weight = read_optional_number(given.weight, "weight")
+    alike = len(set(categories)) == 1
+    return Ranking(
+        prompt,
+        completions,
+        ranks,  # type: ignore[arg-type]  # not dense yet
+        ratings=ratings,
+        margin=read_optional_number(given.margin, "margin"),
+        weight=1.0 if weight is None else weight,
+        category=categories[0] if alike else None,
+        categories=None if alike or not any(categories) else categories,
+        models=models if any(models) else None,
+        origin=origin,
+    )
+
+
+def _texts(given: Given, blank: bool) -> tuple[Text, list[Text]]:
+    """Prompt and completions, made to fit each other."""
+    cells = given.completions
+    if not isinstance(cells, tuple):
+        cells = read_list(cells, "completions")
+        if not cells:
+            raise BadRowError(Fault.MISSING, "the completions are missing")
+    names = given.names or ["completion"] * len(cells)
+    completions = [read_text(*cell, blank) for cell in zip(cells, names, strict=True)]
+    if given.implicit:
+        prompt, *completions = implicit_prompt(*completions)
+        return prompt, completions
+    if given.empty_prompt and not given.prompt:
+        return fit(given.prompt, completions)
+    return fit(read_text(given.prompt, "prompt"), completions)
+
+
+def _order(given: Given, count: int) -> tuple[list[float], list[float] | None]:
+    """A number for each completion, lower being better, and the ratings where there are some."""
+    ranks = _numbers(given.ranks, given.order_name, count)
+    ratings = _numbers(given.ratings, given.order_name if ranks is None else "rating", count)
+    if ranks is None:
+        ranks = [-rating for rating in ratings or ()]
+    return ranks, ratings
+
+
+def _numbers(cells: Any, name: str, count: int) -> list[float] | None:
+    """A number for each of `count` completions, None where there are none at all."""
+    if cells is None:
+        return None
+    if not isinstance(cells, tuple):
+        cells = read_list(cells, f"{name}s")
+    if len(cells) != count:
+        raise BadRowError(
+            Fault.LENGTHS, f"lists of different length: {count} completions, {len(cells)} {name}s"
+        )
+    return [read_number(cell, name) for cell in cells]
+
+
+class Record(NamedTuple):
+    """A row, the layout it is in, and what it says."""
+
+    row: Row
+    fit: Fit
+    ranking: Ranking
+
+
+@dataclass
+class Records:
+    """The records of a source, in order, and among them the rows that make none.
+
+    With `order` its rows are read in one layout, to be learnt from; without, each in the first
+    layout whose texts it has, to be scored. `mapped` is plaudit's name of a column → the one in the
+    data, where it is not recognised. Raises `PlauditError` where no layout fits the columns.
+    """
+
+    source: Source
+    mapped: Mapping[str, str] = field(default_factory=dict)
+    order: bool = True
+    columns: Columns = field(init=False)
+    fits: list[Fit] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.columns = columns_of(self.source)
+        check_mapped(self.source, self.columns, self.mapped)
+        self.fits = layouts_that_fit(self.columns, self.mapped, order=self.order)
+        if not self.fits:
+            raise missing_columns(self.source, self.columns, self.mapped, order=self.order)
+        self._names = frozenset(self.columns.names)
+        self._late: dict[tuple[str, ...], list[Fit]] = {}
+
+    def __iter__(self) -> Iterator[Record | Rejected]:
+        return map(self.of, self.source.rows())
+
+    def of(self, row: Row) -> Record | Rejected:
+        """What a row of the source says, or why it says nothing."""
+        try:
+            if row.values is None:
+                raise BadRowError(Fault.UNREADABLE, row.problem or "cannot be read")
+            fit = self._fit(row.values)
+            given = fit.layout.give(Cells(row.values, fit.columns))
+            origin = place(row.file, row.line)
+            return Record(row, fit, make_ranking(given, order=self.order, origin=origin))
+        except BadRowError as bad:
+            return reject(row, bad)
+
+    def _fit(self, values: Mapping[str, Any]) -> Fit:
+        """The layout of a row, whose columns may be others than those of the first rows."""
+        fits = self.fits
+        if not self._names.issuperset(values):
+            key = tuple(values)
+            if key not in self._late:
+                if len(self._late) >= KNOWN_AT_ONCE:
+                    self._late.clear()
+                own = {ours: name for ours, name in self.mapped.items() if name in values}
+                columns = Columns(list(values), values)
+                self._late[key] = layouts_that_fit(columns, own, order=self.order, before=self.fits)
+            fits = self._late[key]
+        if self.order:
+            return next((fit for fit in fits if fit.name == self.fits[0].name), self.fits[0])
+        return next((fit for fit in fits if _has_texts(values, fit)), fits[0])
+
+
+def _has_texts(values: Mapping[str, Any], fit: Fit) -> bool:
+    """Whether a row has a completion where the layout expects one."""
+    needed = (fit.columns[ours] for ours in fit.layout.texts if ours != "prompt")
+    return all(values.get(column) not in (None, "") for column in needed)
+
+
+def reject(row: Row, bad: BadRowError, what: Any = None) -> Rejected:
+    """A row that is not used, and why; `what` of it, where it is not the whole row."""
+    if what is None:
+        what = row.raw if row.values is None else row.values
+    return Rejected(row.file, row.line, str(bad), shown(what), bad.fault)
