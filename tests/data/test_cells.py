@@ -63,7 +63,7 @@ def test_messages_stored_as_text_are_messages(write):
 
 
 @pytest.mark.parametrize(
-    "text", ["[1, 2]", "['role']", "[INST] Hi", '[{"role": 1}]', "[{'role': 1}]"]
+    "text", ["[1, 2]", "['role']", "[INST] Hi", '[{"roll": 1}]', "[{'roll': 1}]"]
 )
 def test_other_text_in_brackets_is_text(text):
     assert read_text(text, "prompt") == text

@@ -13,7 +13,7 @@ import re
 import sys
 from typing import Any
 
-from plaudit.data.rankings import BadRowError, Fault, Message, Text
+from plaudit.data.rankings import USER_TURN, BadRowError, Fault, Message, Text
 
 # What comes right before an answer in transcripts: "\n\nAssistant:", "### Response:",
 # "<|assistant|>", "<|im_start|>assistant".
@@ -23,6 +23,8 @@ TURN = re.compile(
 )
 # How messages begin that were written with Python's str() and not as JSON.
 PYTHON_MESSAGES = re.compile(r"""\[\s*\{\s*'(?:role|content)'\s*:""")
+
+NO_MESSAGES = "is not text: a list, but not of messages with role and content"
 
 EXCERPT = 60  # characters of a text that fit into a message
 
@@ -57,10 +59,7 @@ def read_text(value: Any, name: str, blank: bool = False) -> Text:
     if not value:
         raise BadRowError(Fault.BLANK, f"the {name} is blank")
     if not is_messages(value):
-        raise BadRowError(
-            Fault.NOT_TEXT,
-            f"the {name} is not text: a list, but not of messages with role and content",
-        )
+        raise BadRowError(Fault.NOT_TEXT, f"the {name} {NO_MESSAGES}")
     return _read_messages(value, name, blank)
 
 
@@ -143,21 +142,24 @@ def is_messages(value: Any) -> bool:
 def messages_from_text(text: str, name: str = "text") -> list[Message] | None:
     """The messages that `text` is the JSON of, or a Python literal of; None for any other text.
 
-    Raises `BadRowError` for messages that Python wrote and that cannot be read back.
+    Raises `BadRowError` for what was meant as messages and is none: it is not taken for words.
     """
-    if PYTHON_MESSAGES.match(text):
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise BadRowError(
-                Fault.NOT_TEXT, f"the {name} is a Python literal that cannot be read: write JSON"
-            ) from error
-        return value if is_messages(value) else None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if is_messages(value) else None
+        if PYTHON_MESSAGES.match(text):
+            value = ast.literal_eval(text)
+        else:
+            value = json.loads(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        if not PYTHON_MESSAGES.match(text):
+            return None
+        raise BadRowError(
+            Fault.NOT_TEXT, f"the {name} is a Python literal that cannot be read: write JSON"
+        ) from error
+    if is_messages(value):
+        return value
+    if isinstance(value, list) and any(isinstance(o, dict) and o.keys() & USER_TURN for o in value):
+        raise BadRowError(Fault.NOT_TEXT, f"the {name} {NO_MESSAGES}")
+    return None
 
 
 def _check_unicode(text: str, name: str) -> None:

@@ -123,7 +123,7 @@ def find(layout: Layout, columns: Columns, mapped: Mapping[str, str]) -> dict[st
             if ours in layout.lists:
                 more = [theirs[name] for name in layout.lists[ours] if name in theirs]
                 there += [name for name in more if _is_list(columns.example.get(name))]
-            elif group is layout.texts:
+            elif ours in layout.single:
                 there = [name for name in there if not _is_list(columns.example.get(name))]
             if there:
                 found[ours] = there[0]

@@ -83,7 +83,7 @@ def _texts(given: Given, blank: bool) -> tuple[Text, list[Text]]:
     if given.implicit:
         prompt, *completions = implicit_prompt(*completions)
         return prompt, completions
-    if given.empty_prompt and not given.prompt:
+    if given.empty_prompt and given.prompt in ("", []):
         return fit(given.prompt, completions)
     return fit(read_text(given.prompt, "prompt"), completions)
 

@@ -110,8 +110,8 @@ def find_sources(
         return [held]
     if not isinstance(source, Sequence):
         raise PlauditError(
-            "data are a path, a data set, a frame, rows as dictionaries or a list of these, and not of "
-            f"type {type(source).__name__}; for Ranking objects use Rankings.from_list"
+            "data are a path, a data set, a frame, rows as dictionaries or a list of these, and "
+            f"not of type {type(source).__name__}; for Ranking objects use Rankings.from_list"
         )
     if not source:
         raise PlauditError("the list of data files is empty; name at least one")

@@ -73,8 +73,8 @@ class Layout:
 
     `texts` and `order` are the columns that it needs, by plaudit's name of each with the names it
     is recognised by; rows can be scored without those of `order`. `optional` columns are used where
-    they are there. A column of `lists` holds lists, under the names here also where its own names
-    are missing; no other column of texts may hold one. `row` says what a row is: one completion of
+    they are there. `lists` are columns that hold lists, with names that they are also recognised by
+    where they do; `single` are columns that do not. `row` says what a row is: one completion of
     a prompt, a pair, or a whole ranking. `rewards` are the columns in which a scored row has its
     rewards; one name for all takes a list. Of the layouts that fit, that of the lowest `precedence`
     is taken; a data set's own layout, recognised by names that no other has, goes first.
@@ -86,6 +86,7 @@ class Layout:
     row: Literal["completion", "pair", "ranking"]
     optional: Mapping[str, Sequence[str]] = field(default_factory=lambda: COMMON)
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    single: tuple[str, ...] = ()
     rewards: tuple[str, ...] = ("rewards",)
     precedence: int = 0
 

@@ -16,6 +16,7 @@ def give(cell: Cells) -> Given:
 LAYOUT = Layout(
     texts={"prompt": PROMPT, "completion": COMPLETION},
     order={"rank": ("rank",)},
+    single=("completion",),
     give=give,
     row="completion",
     rewards=("reward",),

@@ -17,6 +17,7 @@ def give(cell: Cells) -> Given:
 LAYOUT = Layout(
     texts={"prompt": PROMPT, "completion": COMPLETION},
     order={"score": ("score", "rating")},
+    single=("completion",),
     give=give,
     row="completion",
     rewards=("reward",),
