@@ -8,7 +8,7 @@ directions under one prompt are rejected.
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from plaudit.data.parse import Record, reject
 from plaudit.data.rankings import (
@@ -16,6 +16,7 @@ from plaudit.data.rankings import (
     Fault,
     Ranking,
     Rejected,
+    Text,
     check,
     dense_ranks,
     text_key,
@@ -30,6 +31,8 @@ CONTRADICTION_OF_PAIRS = "contradiction: A over B in one row and B over A in ano
 SAME = "chosen equals rejected"
 # What costs no row that says something: these do not count towards `max_rejected`.
 NOT_COUNTED = ("duplicate", "contradiction in a list")
+
+DENSE = ([0, 1], [1, 0])  # the ranks of a pair
 
 Item = Record | Rejected
 Outcome = Ranking | Rejected
@@ -82,63 +85,75 @@ def each_alone(items: Iterable[Item]) -> Iterator[Outcome]:
             yield from _merged([item], in_list=True)
 
 
+class Entry(NamedTuple):
+    """One completion of a record."""
+
+    key: str
+    text: Text
+    rank: float
+    record: Record
+    place: int
+
+
 def _merged(records: Sequence[Record], in_list: bool = False) -> Iterator[Outcome]:
     """The ranking that the records of one prompt make, and what of them is no good.
 
     The same completion twice with the same rank: the first stays. With different ranks: none does.
     """
-    ranks: dict[str, set[float]] = {}
-    for record in records:
-        for text, rank in zip(record.ranking.completions, record.ranking.ranks, strict=True):
-            ranks.setdefault(text_key(text), set()).add(rank)
-    kept: dict[str, tuple[Record, int]] = {}
-    for record in records:
-        for place, text in enumerate(record.ranking.completions):
-            key = text_key(text)
-            rank = record.ranking.ranks[place]
-            piece = {"completion": text, "rank": rank} if in_list else None
-            if len(ranks[key]) > 1:
+    entries = [
+        Entry(text_key(text), text, record.ranking.ranks[place], record, place)
+        for record in records
+        for place, text in enumerate(record.ranking.completions)
+    ]
+    used = entries
+    if len({entry.key for entry in entries}) < len(entries):
+        ranks: dict[str, set[float]] = {}
+        for entry in entries:
+            ranks.setdefault(entry.key, set()).add(entry.rank)
+        kept: dict[str, Entry] = {}
+        for entry in entries:
+            piece = {"completion": entry.text, "rank": entry.rank} if in_list else None
+            if len(ranks[entry.key]) > 1:
                 reason = CONTRADICTION_IN_LIST if in_list else CONTRADICTION
-                yield _reject(record, Fault.CONTRADICTION, reason, piece)
-            elif key in kept:
-                yield _reject(record, Fault.DUPLICATE, DUPLICATE, piece)
+                yield _reject(entry.record, Fault.CONTRADICTION, reason, piece)
+            elif entry.key in kept:
+                yield _reject(entry.record, Fault.DUPLICATE, DUPLICATE, piece)
             else:
-                kept[key] = record, place
-    if not kept:
-        if in_list:
-            reason = "all completions of this prompt contradict themselves"
-            yield _reject(records[0], Fault.CONTRADICTION, reason)
-        return
-    used = list(kept.values())
+                kept[entry.key] = entry
+        used = list(kept.values())
+        if not used:
+            if in_list:
+                reason = "all completions of this prompt contradict themselves"
+                yield _reject(records[0], Fault.CONTRADICTION, reason)
+            return
     ranking = _ranking(used)
     problem = check(ranking)
     if problem is None:
         yield ranking
         return
-    for record, _ in used[:1] if in_list else used:
-        yield reject(record.row, problem)
+    for entry in used[:1] if in_list else used:
+        yield reject(entry.record.row, problem)
 
 
-def _ranking(used: Sequence[tuple[Record, int]]) -> Ranking:
-    """One ranking of completions, each given by its record and its place in it."""
-    rankings = [record.ranking for record, _ in used]
-    places = [place for _, place in used]
-    each = list(zip(rankings, places, strict=True))
+def _ranking(used: Sequence[Entry]) -> Ranking:
+    """One ranking of completions."""
+    each = [(entry.record.ranking, entry.place) for entry in used]
     categories = [r.categories[i] if r.categories else r.category for r, i in each]
     models = [r.models[i] if r.models else None for r, i in each]
     ratings = [r.ratings[i] for r, i in each if r.ratings is not None]
-    margins = [r.margin for r in rankings if r.margin is not None]
-    weights = [record.ranking.weight for record, _ in used if _has_weight(record)]
+    margins = [r.margin for r, _ in each if r.margin is not None]
+    weights = [entry.record.ranking.weight for entry in used if _has_weight(entry.record)]
+    first = each[0][0]
     return Ranking(
-        rankings[0].prompt,
-        [r.completions[i] for r, i in each],
-        dense_ranks([r.ranks[i] for r, i in each]),
+        first.prompt,
+        [entry.text for entry in used],
+        dense_ranks([entry.rank for entry in used]),
         margin=sum(margins) / len(margins) if margins else None,
         weight=sum(weights) / len(weights) if weights else 1.0,
         category=categories[0] if len(set(categories)) == 1 else None,
         categories=categories if any(categories) else None,
         models=models if any(models) else None,
-        origin=rankings[0].origin,
+        origin=first.origin,
         ratings=ratings if len(ratings) == len(used) else None,
     )
 
@@ -226,6 +241,8 @@ def _usable(items: Iterable[Item]) -> Iterator[Item]:
 
 def _pair(record: Record) -> Ranking:
     ranking = record.ranking
+    if ranking.ranks in DENSE and type(ranking.ranks[0]) is int:
+        return ranking
     return replace(ranking, ranks=dense_ranks(ranking.ranks))
 
 

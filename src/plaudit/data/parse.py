@@ -53,10 +53,10 @@ def make_ranking(given: Given, *, order: bool = True, origin: str = "") -> Ranki
     """
     prompt, completions = _texts(given, blank=not order)
     ranks, ratings = _order(given, len(completions)) if order else ([], None)
-    categories = read_labels(given.category, "category", len(completions))
-    models = read_labels(given.model, "model", len(completions))
+    categories = _labels(given.category, "category", len(completions))
+    models = _labels(given.model, "model", len(completions))
     weight = read_optional_number(given.weight, "weight")
-    alike = len(set(categories)) == 1
+    alike = categories is not None and len(set(categories)) == 1
     return Ranking(
         prompt,
         completions,
@@ -64,11 +64,19 @@ def make_ranking(given: Given, *, order: bool = True, origin: str = "") -> Ranki
         ratings=ratings,
         margin=read_optional_number(given.margin, "margin"),
         weight=1.0 if weight is None else weight,
-        category=categories[0] if alike else None,
-        categories=None if alike or not any(categories) else categories,
-        models=models if any(models) else None,
+        category=categories[0] if categories and alike else None,
+        categories=None if alike else categories,
+        models=models,
         origin=origin,
     )
+
+
+def _labels(cell: Any, name: str, count: int) -> list[str | None] | None:
+    """A label for each of `count` completions; None where none has one."""
+    if cell is None:
+        return None
+    labels = read_labels(cell, name, count)
+    return labels if any(labels) else None
 
 
 def _texts(given: Given, blank: bool) -> tuple[Text, list[Text]]:
@@ -107,7 +115,7 @@ def _numbers(cells: Any, name: str, count: int) -> list[float] | None:
         raise BadRowError(
             Fault.LENGTHS, f"lists of different length: {count} completions, {len(cells)} {name}s"
         )
-    return [read_number(cell, name) for cell in cells]
+    return [cell if type(cell) is int else read_number(cell, name) for cell in cells]
 
 
 class Record(NamedTuple):
@@ -160,7 +168,10 @@ class Records:
     def _fit(self, values: Mapping[str, Any]) -> Fit:
         """The layout of a row, whose columns may be others than those of the first rows."""
         fits = self.fits
-        if not self._names.issuperset(values):
+        if self._names.issuperset(values):
+            if self.order or len(fits) == 1:
+                return fits[0]
+        else:
             key = tuple(values)
             if key not in self._late:
                 if len(self._late) >= KNOWN_AT_ONCE:

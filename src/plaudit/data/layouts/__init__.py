@@ -7,7 +7,7 @@ same for all layouts (see `parse`): a layout says nothing but where things stand
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from plaudit.plugins import Registry
 
@@ -25,25 +25,20 @@ COMMON: Mapping[str, Sequence[str]] = {
 
 
 class Cells:
-    """The cells of a row, by plaudit's names of its columns."""
+    """The cells of a row, by plaudit's names of its `columns`."""
 
-    __slots__ = ("_columns", "_values")
+    __slots__ = ("_values", "columns")
 
     def __init__(self, values: Mapping[str, Any], columns: Mapping[str, str]) -> None:
         self._values = values
-        self._columns = columns
+        self.columns = columns
 
     def __call__(self, name: str) -> Any:
         """What stands in a column; None where there is nothing, or no such column."""
-        return self._values.get(self._columns[name]) if name in self._columns else None
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a column, be it empty in this row."""
-        return name in self._columns
+        return self._values.get(self.columns[name]) if name in self.columns else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(NamedTuple):
     """What a row says, as it stands there: nothing is read or checked yet.
 
     `completions`, `ranks` and `ratings` are tuples of what stands in one cell each, or the one cell
@@ -53,8 +48,8 @@ class Given:
     the prompt may be empty, as an implicit one sometimes is.
     """
 
-    prompt: Any = None
     completions: Any
+    prompt: Any = None
     names: Sequence[str] = ()
     implicit: bool = False
     empty_prompt: bool = False
@@ -93,7 +88,7 @@ class Layout:
 
 def common(cell: Cells) -> dict[str, Any]:
     """What stands in the columns that any layout may have."""
-    return {name: cell(name) for name in COMMON}
+    return {name: cell(name) for name in COMMON if name in cell.columns}
 
 
 LAYOUTS = Registry("layout", __name__, "LAYOUT", Layout)

@@ -9,7 +9,7 @@ def give(cell: Cells) -> Given:
         prompt=cell("prompt"),
         completions=(cell("chosen"), cell("rejected")),
         names=("chosen", "rejected"),
-        implicit=not cell.has("prompt"),
+        implicit="prompt" not in cell.columns,
         ranks=(0, 1),
         **common(cell),
     )
