@@ -11,8 +11,6 @@ from plaudit.data.cells import (
     characters,
     excerpt,
     excerpt_of_end,
-    fit,
-    implicit_prompt,
     read_label,
     read_list,
     read_number,
@@ -20,6 +18,7 @@ from plaudit.data.cells import (
     read_text,
     said,
 )
+from plaudit.data.chat import fit, implicit_prompt
 from plaudit.data.rankings import BadRowError
 
 
@@ -113,7 +112,8 @@ def test_prompt_and_completions_become_one_kind():
 def test_completion_does_not_repeat_its_prompt():
     whole = [user("p"), assistant("a")]
     assert fit([user("p")], [whole]) == ([user("p")], [[assistant("a")]])
-    assert fit([user("q")], [whole]) == ([user("q")], [whole])
+    with pytest.raises(BadRowError, match="begins with a turn of the user's"):
+        fit([user("q")], [whole])
     with pytest.raises(BadRowError, match="only repeats the prompt"):
         fit([user("p")], [[user("p")]])
 

@@ -1,9 +1,8 @@
 """From one value to a text, a number or a label, whatever shape it comes in.
 
 A text is a string or a list of messages (`{"role": …, "content": …}`); a string that is the JSON of
-such messages is these messages, in every kind of file. Within one ranking the prompt and its
-completions are of the same kind, a completion never repeats its prompt, and where a pair has no
-prompt the prompt is what both sides begin with. A value that cannot be used raises `BadRowError`.
+such messages is these messages, in every kind of file. A value that cannot be used raises
+`BadRowError`.
 """
 
 import ast
@@ -15,12 +14,6 @@ from typing import Any
 
 from plaudit.data.rankings import USER_TURN, BadRowError, Fault, Message, Text
 
-# What comes right before an answer in transcripts: "\n\nAssistant:", "### Response:",
-# "<|assistant|>", "<|im_start|>assistant".
-TURN = re.compile(
-    r"(?:^|\n)(?:#+[ ]*|<\|(?:im_start\|>)?)?(?:assistant|ai|bot|response|answer)(?:\|>|:|(?=\n))",
-    re.IGNORECASE,
-)
 # How messages begin that were written with Python's str() and not as JSON.
 PYTHON_MESSAGES = re.compile(r"""\[\s*\{\s*'(?:role|content)'\s*:""")
 
@@ -247,72 +240,6 @@ def read_list(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
         raise BadRowError(Fault.NOT_A_LIST, f"the {name} are not a list: {type(value).__name__}")
     return value
-
-
-def fit(prompt: Text, completions: list[Text]) -> tuple[Text, list[Text]]:
-    """Prompt and completions of one kind, no completion repeating the prompt.
-
-    Beside messages, a prompt that is a string becomes a message of the user's and a completion one
-    of the assistant's. Messages at the start of a completion that are those of the prompt go.
-
-    >>> fit("Hi", [[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]])
-    ([{'role': 'user', 'content': 'Hi'}], [[{'role': 'assistant', 'content': 'Yes?'}]])
-    """
-    if isinstance(prompt, str) and all(isinstance(text, str) for text in completions):
-        return prompt, completions
-    if isinstance(prompt, str):
-        prompt = [{"role": "user", "content": prompt}]
-    fitted: list[Text] = []
-    for text in completions:
-        if isinstance(text, str):
-            text = [{"role": "assistant", "content": text}]
-        elif prompt and text[: len(prompt)] == prompt:
-            text = text[len(prompt) :]
-            if not text:
-                raise BadRowError(
-                    Fault.REPEATS, "the completion is blank: it only repeats the prompt"
-                )
-        fitted.append(text)
-    return prompt, fitted
-
-
-def implicit_prompt(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
-    """Prompt, chosen and rejected of a pair whose prompt stands at the start of both.
-
-    Of messages it is the longest common prefix. Of strings it is the longest common prefix cut back
-    to the last sign that an answer begins ("\\n\\nAssistant:"), or else to the last white space,
-    which stays with the completions; it may be empty. Both completions keep something. This is what
-    TRL calls an implicit prompt (`trl.extract_prompt`), cut so that no word is split.
-
-    >>> implicit_prompt("Human: Hi\\n\\nAssistant: Yes?", "Human: Hi\\n\\nAssistant: Yo")
-    ('Human: Hi\\n\\nAssistant:', ' Yes?', ' Yo')
-    >>> implicit_prompt("The sky is blue.", "The sky is black.")
-    ('The sky is', ' blue.', ' black.')
-    """
-    if not isinstance(chosen, str) or not isinstance(rejected, str):
-        # One side in messages: the other is an answer without its prompt.
-        _, (a, b) = fit([], [chosen, rejected])
-        length = 0
-        while length < min(len(a), len(b)) - 1 and a[length] == b[length]:
-            length += 1
-        return a[:length], a[length:], b[length:]
-    common = chosen[: _common_length(chosen, rejected)]
-    cuts = [match.end() for match in TURN.finditer(common)][::-1]
-    cuts += [match.start() for match in re.finditer(r"\s+", common)][::-1]
-    cut = next((cut for cut in cuts if chosen[cut:].strip() and rejected[cut:].strip()), 0)
-    return common[:cut], chosen[cut:], rejected[cut:]
-
-
-def _common_length(a: str, b: str) -> int:
-    """How many characters two strings begin with in common, by halving."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def characters(text: Text) -> int:

@@ -4,6 +4,7 @@ Columns are recognised by their names, without regard to case, or by what the us
 (`--columns ours=theirs`). Where rows name their own columns (JSON), those of the first rows count.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -67,28 +68,30 @@ def columns_of(source: Source) -> Columns:
     return Columns(stated or list(names), example)
 
 
-def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) -> None:
-    """Refuse what `mapped` names and no layout or no column is called.
+def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) -> dict[str, str]:
+    """What the user says of the columns, with plaudit's names for the user's own.
 
-    Raises `PlauditError` that lists what there is.
+    `answer` stands for `completion`, `rating` for `score`. Raises `PlauditError` for a name that no
+    layout knows, and for a column that is not there.
     """
-    known = dict.fromkeys(
-        name
-        for layout in map(LAYOUTS.get, LAYOUTS)
-        for group in (layout.texts, layout.order, layout.optional)
-        for name in group
-    )
+    known: dict[str, str] = {}
+    for layout in map(LAYOUTS.get, LAYOUTS):
+        for group in (layout.texts, layout.order, layout.optional):
+            known |= {ours: ours for ours in group}
+            for ours, names in group.items():
+                for name in names:
+                    known.setdefault(name, ours)
     there = {_plain(name) for name in columns.names}
     for ours, name in mapped.items():
         if ours not in known:
-            raise PlauditError(
-                f"columns: '{ours}' is no column known here; known: {', '.join(known)}"
-            )
+            names = ", ".join(dict.fromkeys(known.values()))
+            raise PlauditError(f"columns: '{ours}' is no column known here; known: {names}")
         if _plain(name) not in there:
             raise PlauditError(
                 f"{source.name}: no column '{name}' to take as {ours}; "
                 f"found: {listed(columns.names)}"
             )
+    return {known[ours]: name for ours, name in mapped.items()}
 
 
 def layouts_that_fit(
@@ -144,12 +147,31 @@ def missing_columns(
     found = find(layout, columns, mapped)
     needed = {**layout.texts, **(layout.order if order else {})}
     missing = [ours for ours in needed if ours not in found]
+    if set(missing) == {"rank"} and (numbers := _numbers(columns, found)):
+        return PlauditError(
+            f"{source.name}: nothing says which completion is better; found: "
+            f"{listed(columns.names)}. Where a higher number is better, say so with --columns "
+            f"rating={numbers[0]}. A rank is the other way round: its lowest number is best"
+        )
     wanted = " and ".join(f"the {ours} ({', '.join(needed[ours])})" for ours in missing)
     options = " ".join(f"--columns {ours}=NAME" for ours in missing)
     return PlauditError(
         f"{source.name}: no column for {wanted}; found: {listed(columns.names)}. "
         f"Say which it is with {options}"
     )
+
+
+def _numbers(columns: Columns, found: Mapping[str, str]) -> list[str]:
+    """The columns that hold a number and mean nothing yet."""
+
+    def is_number(value: Any) -> bool:
+        try:
+            return not isinstance(value, bool) and math.isfinite(float(value))
+        except (TypeError, ValueError, OverflowError):
+            return False
+
+    used = set(found.values())
+    return [n for n in columns.names if n not in used and is_number(columns.example.get(n))]
 
 
 def prompt_column(source: Source, columns: Columns, mapped: Mapping[str, str]) -> str:

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, cast
 
 import zstandard
 
-from plaudit.data.cells import implicit_prompt, messages_from_text
+from plaudit.data.cells import messages_from_text
+from plaudit.data.chat import implicit_prompt
 from plaudit.data.rankings import Ranking, Text
 from plaudit.data.readers import Rankings
 from plaudit.data.rows import kind_of

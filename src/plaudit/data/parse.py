@@ -6,15 +6,12 @@ not be one that something can be learnt from: that is `check` of `rankings`, on 
 `Records` reads the rows of a source through it.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from plaudit.data.cells import (
-    BadRowError,
-    Fault,
-    fit,
-    implicit_prompt,
     read_labels,
     read_list,
     read_number,
@@ -22,28 +19,39 @@ from plaudit.data.cells import (
     read_text,
     shown,
 )
+from plaudit.data.chat import fit, implicit_prompt, note_rendered
 from plaudit.data.columns import (
     Columns,
     Fit,
     check_mapped,
     columns_of,
     layouts_that_fit,
+    listed,
     missing_columns,
 )
 from plaudit.data.layouts import Cells, Given
-from plaudit.data.rankings import Ranking, Rejected, Text
+from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, Text
 from plaudit.data.rows import Row, Source, place
 
+# Columns whose content belongs to the question: to leave one out in silence is to misread a row.
+CONTENT = (
+    *("system", "system_prompt", "input", "history", "context", "documents", "tools", "functions"),
+)
+# Columns whose content no model of text reads.
+MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 # Sets of columns whose meaning is remembered; rows of a file rarely have more.
 KNOWN_AT_ONCE = 1000
 
 
-def make_ranking(given: Given, *, order: bool = True, origin: str = "") -> Ranking:
+def make_ranking(
+    given: Given, *, order: bool = True, origin: str = "", notes: Counter[str] | None = None
+) -> Ranking:
     """The record of what a row gives.
 
     Its `ranks` are the numbers that the row has, lower being better; they are made dense when the
     rows of a prompt have come together (`dense_ranks`). Without `order` they are not looked at, and
     a completion may be blank: a policy sometimes writes nothing, and that too has its reward.
+    `notes` counts what was done to make prompt and completions fit.
 
     Raises:
         BadRowError: for what is no such record, with the fault and the reason.
@@ -51,7 +59,9 @@ def make_ranking(given: Given, *, order: bool = True, origin: str = "") -> Ranki
     >>> make_ranking(Given(prompt="2+2?", completions=("4", "5"), ratings=(0.5, "-1"))).ranks
     [-0.5, 1.0]
     """
-    prompt, completions = _texts(given, blank=not order)
+    prompt, completions = _texts(given, not order, notes)
+    if notes is not None:
+        note_rendered(prompt, notes)
     ranks, ratings = _order(given, len(completions)) if order else ([], None)
     categories = _labels(given.category, "category", len(completions))
     models = _labels(given.model, "model", len(completions))
@@ -79,7 +89,7 @@ def _labels(cell: Any, name: str, count: int) -> list[str | None] | None:
     return labels if any(labels) else None
 
 
-def _texts(given: Given, blank: bool) -> tuple[Text, list[Text]]:
+def _texts(given: Given, blank: bool, notes: Counter[str] | None) -> tuple[Text, list[Text]]:
     """Prompt and completions, made to fit each other."""
     cells = given.completions
     if not isinstance(cells, tuple):
@@ -92,8 +102,8 @@ def _texts(given: Given, blank: bool) -> tuple[Text, list[Text]]:
         prompt, *completions = implicit_prompt(*completions)
         return prompt, completions
     if given.empty_prompt and given.prompt in ("", []):
-        return fit(given.prompt, completions)
-    return fit(read_text(given.prompt, "prompt"), completions)
+        return fit(given.prompt, completions, notes)
+    return fit(read_text(given.prompt, "prompt"), completions, notes)
 
 
 def _order(given: Given, count: int) -> tuple[list[float], list[float] | None]:
@@ -143,25 +153,47 @@ class Records:
 
     def __post_init__(self) -> None:
         self.columns = columns_of(self.source)
-        check_mapped(self.source, self.columns, self.mapped)
+        self.mapped = check_mapped(self.source, self.columns, self.mapped)
         self.fits = layouts_that_fit(self.columns, self.mapped, order=self.order)
         if not self.fits:
             raise missing_columns(self.source, self.columns, self.mapped, order=self.order)
         self._names = frozenset(self.columns.names)
+        self._media = [name for name in self.columns.names if name.lower() in MEDIA]
         self._late: dict[tuple[str, ...], list[Fit]] = {}
+
+    @property
+    def unused(self) -> list[str]:
+        """The columns that the layout does not use."""
+        return [n for n in self.columns.names if n not in self.fits[0].columns.values()]
+
+    def content_left_out(self) -> str:
+        """What to tell the user of columns that belong to the question and are not used."""
+        left_out = [name for name in self.unused if name.lower() in CONTENT]
+        if not left_out:
+            return ""
+        return (
+            f"{self.source.name}: not used: {listed(left_out)}; the model will not see what stands "
+            "there. Put it into the prompt, or drop the column"
+        )
 
     def __iter__(self) -> Iterator[Record | Rejected]:
         return map(self.of, self.source.rows())
 
-    def of(self, row: Row) -> Record | Rejected:
+    def of(self, row: Row, notes: Counter[str] | None = None) -> Record | Rejected:
         """What a row of the source says, or why it says nothing."""
         try:
             if row.values is None:
                 raise BadRowError(Fault.UNREADABLE, row.problem or "cannot be read")
+            for name in self._media:
+                if row.values.get(name):
+                    raise BadRowError(
+                        Fault.NOT_TEXT, f"the row has {name}, which no model of text reads"
+                    )
             fit = self._fit(row.values)
             given = fit.layout.give(Cells(row.values, fit.columns))
             origin = place(row.file, row.line)
-            return Record(row, fit, make_ranking(given, order=self.order, origin=origin))
+            ranking = make_ranking(given, order=self.order, origin=origin, notes=notes)
+            return Record(row, fit, ranking)
         except BadRowError as bad:
             return reject(row, bad)
 

@@ -124,7 +124,7 @@ def _lines(path: str | Path) -> Iterator[Prompt]:
 
 def _table(source: Source, mapped: Mapping[str, str]) -> Iterator[Prompt | Rejected]:
     columns = columns_of(source)
-    check_mapped(source, columns, mapped)
+    mapped = check_mapped(source, columns, mapped)
     column = prompt_column(source, columns, mapped)
     for row in source.rows():
         if row.values is None:

@@ -91,6 +91,7 @@ def load_rankings(
         files=[one.name for one in sources],
         format=first.format,
         columns=first.columns,
+        unused_columns=every[0].unused,
         streaming=streaming,
         strict=strict,
         max_rejected=max_rejected,
@@ -104,6 +105,8 @@ def load_rankings(
 def _records(source: Source, mapped: Mapping[str, str]) -> Records:
     records = Records(source, mapped)
     refuse_twins(source, records.columns, records.fits[0])
+    if warning := records.content_left_out():
+        say(warning)
     return records
 
 
@@ -114,7 +117,8 @@ class Rankings:
     reads the files again, and `rows_read`, `rejected` and `rejected_by_reason` tell of the latest
     one. `rejected` holds every rejected row, of a stream the first hundred; `write_rejected` writes
     all of them. `format` and `columns` (our name → the one in the data) say what was recognised in
-    `files`. An iteration of a stream raises `PlauditError` for what `load_rankings` raises it for.
+    `files`, `unused_columns` what was not. An iteration of a stream raises `PlauditError` for what
+    `load_rankings` raises it for.
     """
 
     def __init__(
@@ -124,12 +128,14 @@ class Rankings:
         format: str,
         columns: dict[str, str],
         streaming: bool,
+        unused_columns: Sequence[str] = (),
         strict: bool = False,
         max_rejected: float = 0.1,
     ) -> None:
         self.files = files
         self.format = format
         self.columns = columns
+        self.unused_columns = list(unused_columns)
         self.streaming = streaming
         self._strict = strict
         self._max_rejected = max_rejected
@@ -185,6 +191,11 @@ class Rankings:
     def rejected_by_reason(self) -> Counter[str]:
         """How many rows were not used for each kind of reason."""
         return self._tally.reasons
+
+    @property
+    def notes(self) -> Counter[str]:
+        """What was done to rows so that prompt and completions fit, and to how many."""
+        return self._tally.notes
 
     @property
     def prompts_not_adjacent(self) -> int:
@@ -260,6 +271,7 @@ class Tally:
     rejected: list[Rejected] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def count(self, item: Rejected, keep: bool) -> None:
         """Count one rejected row, and keep it when told to."""
@@ -308,7 +320,7 @@ def _each(sources: Sequence[Records], tally: Tally, streaming: bool) -> Iterator
         rows = records.source.rows()
         for row in rows if streaming else progress(rows, f"reading {records.source.name}"):
             tally.rows += 1
-            yield records.of(row)
+            yield records.of(row, tally.notes)
 
 
 def _counted(rankings: Adjacent, tally: Tally) -> Iterator[Ranking | Rejected]:

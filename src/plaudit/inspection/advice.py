@@ -21,6 +21,12 @@ ALIKE = 0.005
 CANNED = 0.05
 
 
+RANK_OR_RATING = (
+    "; that is rare: see that the lowest rank is the best one, and otherwise read it as a rating "
+    "with --columns rating=NAME"
+)
+
+
 class Advice(NamedTuple):
     """One finding and what to do about it."""
 
@@ -138,7 +144,8 @@ def _about_lengths(report: dict[str, Any]) -> Iterator[Advice]:
         f"the {'longer' if longer else 'shorter'} completion is the better one in "
         f"{share if longer else 1 - share:.0%} of the pairs",
         f"hold accuracy against that figure, and add pairs whose "
-        f"{'shorter' if longer else 'longer'} completion is the better one",
+        f"{'shorter' if longer else 'longer'} completion is the better one"
+        + ("" if longer or "rank" not in report["columns"] else RANK_OR_RATING),
     )
 
 
@@ -157,6 +164,9 @@ def format_inspection(report: dict[str, Any]) -> str:
         for ours, theirs in report["columns"].items()
     )
     add("format", report["format"] + (f" ({columns})" if columns else ""))
+    lines += [f"  {count:,} × {note}" for note, count in report["notes"].items()]
+    if report["unused_columns"]:
+        add("columns not used", ", ".join(map(excerpt, report["unused_columns"])))
     for name in ("rows", "rankings", "prompts", "completions", "pairs"):
         add(name, report[name])
     sizes = report["completions_per_ranking"]

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from plaudit.console import progress
-from plaudit.data.cells import excerpt, fit, is_blank, read_text
+from plaudit.data.cells import excerpt, is_blank, read_text
+from plaudit.data.chat import fit
 from plaudit.data.parse import Records
 from plaudit.data.rankings import BadRowError, Ranking, Rejected, Text, text_key
 from plaudit.data.rows import Source, place

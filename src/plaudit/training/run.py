@@ -311,6 +311,8 @@ def _describe_data(rankings: Rankings, parts: Parts) -> str:
     held = f"{len(parts.validation):,} validation, {len(parts.test):,} test"
     if isinstance(parts.train, Rankings):
         return f"streaming {rankings.format} data; held out: {held} rankings"
+    for note, count in rankings.notes.items():
+        say_once(f"{count:,} × {note}")
     return (
         f"{rankings.format} data, {len(rankings):,} rankings: {len(parts.train):,} train, {held} "
         "(no prompt on two sides)"

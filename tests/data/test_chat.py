@@ -1,0 +1,127 @@
+"""Prompts that completions repeat, not always to the letter: read once, counted, or rejected."""
+
+from collections import Counter
+
+import pytest
+
+from plaudit import load_rankings
+from plaudit.data.chat import ALREADY_RENDERED, NEARLY_REPEATED, REPEATED, fit
+from plaudit.data.rankings import BadRowError
+
+Q = "Which tide table applies?"
+SYSTEM = {"role": "system", "content": "Be brief."}
+USER = {"role": "user", "content": Q}
+
+
+def says(text):
+    return {"role": "assistant", "content": text}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "begins", "whole", "note"),
+    [
+        ([USER], [USER], [USER], REPEATED),
+        (Q, [USER], [USER], REPEATED),
+        ([SYSTEM, USER], [SYSTEM, USER], [SYSTEM, USER], REPEATED),
+        ([USER], [SYSTEM, USER], [SYSTEM, USER], NEARLY_REPEATED),
+        (Q, [SYSTEM, USER], [SYSTEM, USER], NEARLY_REPEATED),
+        ([SYSTEM, USER], [USER], [SYSTEM, USER], REPEATED),
+        ([USER | {"content": Q + " "}], [USER], [USER | {"content": Q + " "}], REPEATED),
+        ([USER, says("B"), USER], [USER, says("B"), USER], [USER, says("B"), USER], REPEATED),
+    ],
+)
+def test_a_dialogue_that_begins_with_the_prompt_is_read_once(prompt, begins, whole, note):
+    notes = Counter()
+    read = fit(prompt, [[*begins, says("B.")], [*begins, says("A.")]], notes)
+    assert read == (whole, [[says("B.")], [says("A.")]])
+    assert notes == {note: 2}
+
+
+def test_one_completion_whole_and_one_alone():
+    assert fit([USER], [[SYSTEM, USER, says("B.")], "A."]) == (
+        [SYSTEM, USER],
+        [[says("B.")], [says("A.")]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completions", "reason"),
+    [
+        ([USER], [[USER]], "only repeats the prompt"),
+        ([USER], [[{"role": "user", "content": "Another"}, says("B")]], "a turn of the user's"),
+        ([SYSTEM, USER], [[SYSTEM | {"content": "Be long."}, USER, says("B")]], "of the system's"),
+        (
+            [USER],
+            [[SYSTEM, USER, says("B")], [SYSTEM | {"content": "No."}, USER, says("A")]],
+            "different system turns",
+        ),
+        ("Human: Hi\n\nAssistant:", ["Human: Hi\n\nAssistant: "], "only repeats the prompt"),
+    ],
+)
+def test_what_fits_nowhere_is_rejected(prompt, completions, reason):
+    with pytest.raises(BadRowError, match=reason):
+        fit(prompt, completions)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "begins"),
+    [
+        (Q, f"{Q}\n\nAssistant:"),
+        (Q, f"\n\nHuman: {Q}\n\nAssistant:"),
+        (Q, f"### Instruction:\n{Q}\n\n### Response:"),
+        (f"\n\nHuman: {Q}\n\nAssistant:", f"\n\nHuman: {Q}\n\nAssistant:"),
+        (Q, f"<|im_start|>user\n{Q}<|im_end|>\n<|im_start|>assistant\n"),
+    ],
+)
+def test_a_transcript_that_begins_with_the_prompt_is_read_once(prompt, begins):
+    _, completions = fit(prompt, [f"{begins} B.", f"{begins} A."])
+    assert [text.strip() for text in completions] == ["B.", "A."]
+
+
+@pytest.mark.parametrize(
+    "completions",
+    [
+        [f"{Q} That of page 4.", f"{Q} None."],  # an answer that takes up the question
+        [f"{Q}\nThat of page 4.", f"{Q}\nNone."],
+        [f"{Q}\n\nAssistant: B.", "A."],  # one of them alone is no transcript of the data's
+        ["B.", "A."],
+    ],
+)
+def test_an_answer_may_begin_with_the_words_of_the_question(completions):
+    assert fit(Q, completions) == (Q, completions)
+
+
+def test_readers_count_what_was_done_and_what_was_rendered_before():
+    rows = [
+        {"prompt": [USER], "chosen": [USER, says(f"B{n}")], "rejected": [USER, says("A")]}
+        for n in range(3)
+    ]
+    assert load_rankings(rows).notes == {REPEATED: 6}
+    rendered = f"<|im_start|>user\n{Q}<|im_end|>\n<|im_start|>assistant\n"
+    assert load_rankings([{"prompt": rendered, "chosen": "B", "rejected": "A"}]).notes == {
+        ALREADY_RENDERED: 1
+    }
+    plain = [{"prompt": "What does Human mean?", "chosen": "B", "rejected": "A"}]
+    assert not load_rankings(plain).notes
+
+
+def test_columns_that_belong_to_the_question_are_named_and_pictures_rejected(capsys):
+    rows = [{"prompt": f"{n}?", "chosen": "B", "rejected": "A", "context": "c"} for n in range(9)]
+    rankings = load_rankings(rows)
+    assert rankings.unused_columns == ["context"]
+    assert "not used: context" in capsys.readouterr().err
+    rows[3]["images"] = ["a.png"]
+    rows[4]["images"] = []
+    rankings = load_rankings(rows, max_rejected=1)
+    assert [(one.line, one.reason) for one in rankings.rejected] == [
+        (4, "the row has images, which no model of text reads")
+    ]
+
+
+def test_a_rating_is_never_taken_for_a_rank():
+    rows = [{"prompt": "p", "response": text, "helpfulness": n} for n, text in enumerate("ab")]
+    message = "Where a higher number is better, say so with --columns rating=helpfulness"
+    with pytest.raises(Exception, match=message):
+        load_rankings(rows)
+    [ranking] = load_rankings(rows, columns={"rating": "helpfulness"})
+    assert (list(ranking.ranks), list(ranking.ratings)) == ([1, 0], [0.0, 1.0])
