@@ -177,7 +177,8 @@ def evaluate(options: argparse.Namespace) -> None:
     model = _scorer(options)
     others = [RewardModel.load(options.against, dtype=options.dtype)] if options.against else []
     result = evaluate(model, rankings, resamples=options.resamples)
-    found, shown, comparison = result.summary, str(result), None
+    comparison, shown = None, str(result)
+    summary: dict[str, object] = {**result.summary}
     if others:
         from plaudit.evaluation.comparison import compare_rewards
 
@@ -188,13 +189,13 @@ def evaluate(options: argparse.Namespace) -> None:
             names=(options.model, options.against),
             resamples=options.resamples,
         )
-        found = found | {"against": comparison.summary}
+        summary["against"] = comparison.summary
         shown += f"\n\n{comparison}"
     if options.output:
         facts = {"model": str(options.model), "data": ", ".join(rankings.files)}
         result.write(options.output, facts, comparison)
         _report_rejected(rankings, written)
-    _print(found if options.json else shown)
+    _print(summary if options.json else shown)
 
 
 def _evaluate_suite(options: argparse.Namespace) -> None:

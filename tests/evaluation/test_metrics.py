@@ -21,12 +21,10 @@ from drawn import (
     some_rankings,
 )
 from plaudit.errors import PlauditError
-from plaudit.evaluation import items
+from plaudit.evaluation.measures import measure_named, measures
 from plaudit.evaluation.metrics import (
-    FACTS,
     accuracy_above_length,
     brier,
-    facts,
     kendall_tau_b,
     length_baseline,
     log_loss,
@@ -122,7 +120,7 @@ def test_every_metric_agrees_with_an_independent_one(rankings):
                 metric(rewards, ranks)
         else:
             found = metric(rewards, ranks, resamples=0).value
-            assert found == pytest.approx(value, abs=1e-9), metric.__name__
+            assert found == pytest.approx(value, abs=1e-9), metric.label
     if np.abs(gap).max() < 15:  # scikit-learn's takes the log of a probability that was rounded
         sklearn = sklearn_log_loss(np.ones(len(gap)), certain, labels=[0, 1])
         assert log_loss(rewards, ranks, resamples=0).value == pytest.approx(sklearn, abs=1e-9)
@@ -143,7 +141,7 @@ def test_what_prompts_add_gives_the_metrics(rankings):
     found = per_prompt(rewards, ranks, prompts=prompts)
     values = found.sums.sum(axis=0) / found.counts.sum(axis=0)
     for name, value in zip(found.names, values, strict=True):
-        metric = next(metric for metric in OF_REWARDS if metric.__name__ == name)
+        metric = measures()[name]
         assert value == pytest.approx(metric(rewards, ranks, resamples=0).value, abs=1e-9)
     asked = [p for p, k in zip(prompts, ranks, strict=True) if len({*k}) > 1]
     assert sorted(found.prompts) == sorted(set(asked))
@@ -183,12 +181,13 @@ def test_every_figure_of_a_summary_has_its_facts():
     rewards, ranks, lengths, prompts = some_rankings()
     summary = summarise(rewards, ranks, prompts=prompts, lengths=lengths, resamples=0)
     figures = {name for name, entry in summary.items() if "value" in (entry or ())}
-    assert figures == set(FACTS)
+    assert figures == set(measures())
     worse = summarise([-r for r in rewards], ranks, prompts=prompts, lengths=lengths, resamples=0)
-    for name in set(items.METRICS) | {"mean_margin", "auc"}:  # turning the order round is worse
+    compared = {name for name, measure in measures().items() if measure.compared}
+    for name in compared | {"mean_margin", "auc"}:  # turning the order round is worse
         rises = worse[name]["value"] > summary[name]["value"]
-        assert rises == facts(name).lower_is_better, name
-        if facts(name).form == "share":
+        assert rises == measure_named(name).lower_is_better, name
+        if measure_named(name).form == "share":
             assert 0 <= summary[name]["value"] <= 1
 
 

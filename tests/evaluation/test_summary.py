@@ -10,19 +10,12 @@ from hypothesis import strategies as st
 
 from drawn import RANKINGS, ordered_pairs, some_rankings
 from plaudit.errors import PlauditError
-from plaudit.evaluation import calibration, metrics, style
+from plaudit.evaluation import metrics, style
+from plaudit.evaluation.measures import measures
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import COIN_TOSS, LENGTH_RULE, format_summary, summarise, verdict
 
-OF_REWARDS = {
-    **{name: getattr(metrics, name) for name in ("pairwise_accuracy", "log_loss", "brier", "ndcg")},
-    **{name: getattr(metrics, name) for name in ("mean_margin", "top1_accuracy", "kendall_tau_b")},
-    **{name: getattr(metrics, name) for name in ("spearman", "mean_reciprocal_rank")},
-    "tie_agreement": metrics.tie_agreement,
-    "calibration_error": calibration.calibration_error,
-    "temperature": calibration.temperature,
-    "auc": calibration.auc,
-}
+OF_REWARDS = {name: measure for name, measure in measures().items() if not measure.takes_length}
 
 
 def test_every_figure_is_that_of_its_function():
@@ -50,7 +43,7 @@ def test_every_figure_is_that_of_its_function():
     above = metrics.accuracy_above_length(rewards, lengths, ranks, **options)
     same(summary["accuracy_above_length"], above)
     same(summary["baselines"][LENGTH_RULE]["above"], above)
-    same(summary["baselines"][LENGTH_RULE]["auc"], calibration.auc(lengths, ranks, **options))
+    same(summary["baselines"][LENGTH_RULE]["auc"], metrics.auc(lengths, ranks, **options))
     assert "log_loss" not in summary["baselines"][LENGTH_RULE]
     above_other = metrics.accuracy_above_length(rewards, other, ranks, **options)
     same(summary["baselines"]["another"]["above"], above_other)

@@ -16,7 +16,7 @@ from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking, Text, text_key
 from plaudit.errors import PlauditError
 from plaudit.evaluation.style import change_whitespace, count_list_items, count_markdown_marks
-from plaudit.evaluation.summary import format_summary, summarise
+from plaudit.evaluation.summary import Summary, format_summary, summarise
 from plaudit.files import write_json, write_jsonl
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Evaluation:
     what it was made from.
     """
 
-    summary: dict[str, Any]
+    summary: Summary
     rankings: list[Ranking]
     rewards: list[list[float]]
 

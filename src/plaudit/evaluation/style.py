@@ -161,9 +161,10 @@ def halves(layout: Layout, score: Floats, amount: Floats) -> tuple[Items, Items]
 
     Items as those of `items.pairwise_accuracy`.
     """
-    found, ranking = items.pairwise_accuracy(layout, score)
+    right, ranking = items.pairwise_accuracy(layout, score)
     gap = amount[layout.better] - amount[layout.worse]
-    return (found[gap > 0], ranking[gap > 0]), (found[gap < 0], ranking[gap < 0])
+    more, less = (Items(right[half], ranking[half]) for half in (gap > 0, gap < 0))
+    return more, less
 
 
 def controlled(layout: Layout, more: Items, less: Items) -> Statistic:
@@ -173,7 +174,7 @@ def controlled(layout: Layout, more: Items, less: Items) -> Statistic:
     def of(weights: Floats) -> Floats:
         return both.of(weights).mean(axis=1, keepdims=True)
 
-    trials = np.array([float(len(more[0]) + len(less[0]))])
+    trials = np.array([float(len(more.values) + len(less.values))])
     return Statistic(both.values.mean(keepdims=True), of, both.prompts.min(keepdims=True), trials)
 
 

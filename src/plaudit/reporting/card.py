@@ -6,18 +6,9 @@ from typing import Any
 from jinja2 import Environment
 
 from plaudit.config import Settings
-from plaudit.evaluation.metrics import label
+from plaudit.evaluation.measures import shown_in
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import verdict
-
-SHOWN = (
-    "pairwise_accuracy",
-    "length_baseline",
-    "accuracy_above_length",
-    "log_loss",
-    "top1_accuracy",
-    "kendall_tau_b",
-)
 
 _TEMPLATE = """\
 ---
@@ -116,4 +107,4 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
 
 
 def _figures(part: dict[str, Any]) -> list[tuple[str, Figure]]:
-    return [(label(name), Figure(**part[name])) for name in SHOWN]
+    return [(measure.label, Figure(**part[name])) for name, measure in shown_in("card").items()]

@@ -10,16 +10,15 @@ from typing import Any
 
 from plaudit.console import counted
 from plaudit.data.rankings import Ranking
-from plaudit.evaluation.comparison import comparison_verdict
-from plaudit.evaluation.metrics import label
-from plaudit.evaluation.summary import verdict
+from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord, comparison_verdict
+from plaudit.evaluation.measures import label
+from plaudit.evaluation.summary import Summary, verdict
 from plaudit.reporting import run_plots
 from plaudit.reporting.page import Report, Row, Section, Table, worst_mistakes
 from plaudit.reporting.tables import (
     INTERVAL,
     NBSP,
     UNDEFINED,
-    Summary,
     differences,
     form_of,
     highlights,
@@ -43,7 +42,7 @@ def evaluation_report(
     log: Sequence[Mapping[str, Any]] | None = None,
     best_step: int | None = None,
     notes: Sequence[str] = (),
-    against: Summary | None = None,
+    against: ComparisonRecord | None = None,
 ) -> Report:
     """The report of a model measured on rankings, and with `log` of how it was trained.
 
@@ -57,7 +56,7 @@ def evaluation_report(
     return _report(
         "How good is this reward model?",
         title,
-        (verdict(dict(summary)), leaning(summary)),
+        (verdict(summary), leaning(summary)),
         facts,
         summary,
         (
@@ -136,7 +135,7 @@ def cross_validation_report(
     return _report(
         "Cross-validation",
         title,
-        (verdict(dict(summary)), second + "."),
+        (verdict(summary), second + "."),
         facts,
         summary,
         (*sections, *measured(summary, rankings, rewards)),
@@ -198,7 +197,7 @@ def search_report(
     return _report(
         "Search for settings",
         title,
-        (verdict(dict(summary)), second),
+        (verdict(summary), second),
         facts,
         summary,
         (
@@ -211,7 +210,9 @@ def search_report(
     )
 
 
-def _against(comparison: Summary, folds: Summary | None = None) -> Section:
+def _against(
+    comparison: ComparisonRecord, folds: Mapping[str, FoldsRecord] | None = None
+) -> Section:
     """One model against another: on the same prompts, and over folds where there are any."""
     first, second = comparison["models"]
     names = (first, second)
@@ -219,7 +220,7 @@ def _against(comparison: Summary, folds: Summary | None = None) -> Section:
     if folds is not None:
         caption = "Fold by fold, corrected resampled t-test"
         tables.insert(0, differences(caption, names, folds))
-    return Section("Which is better?", (comparison_verdict(dict(comparison)),), tuple(tables))
+    return Section("Which is better?", (comparison_verdict(comparison),), tuple(tables))
 
 
 def leaning(summary: Summary) -> str:
@@ -233,18 +234,19 @@ def leaning(summary: Summary) -> str:
         counted(counts["pairs"], "pair")
     )
     length = summary["style"]["length"]
-    if length is None or None in (length["accuracy_where_more"], length["accuracy_where_less"]):
+    more, less = length and length["accuracy_where_more"], length and length["accuracy_where_less"]
+    if more is None or less is None:
         return f"{rests}; whether it leans on length cannot be told from them."
-    more, less = length["accuracy_where_more"], length["accuracy_where_less"]
     where = (
         f"{percent(more['value'])} are right where the chosen completion is the longer one and "
         f"{percent(less['value'])} where it is the shorter one"
     )
-    if None in (more["low"], less["low"]):
+    ends = more["low"], more["high"], less["low"], less["high"]
+    if ends[0] is None or ends[1] is None or ends[2] is None or ends[3] is None:
         return f"{rests}; {where}, without an interval."
-    if less["high"] < more["low"]:
+    if ends[3] < ends[0]:
         return f"{rests}; {where}, so it leans on length."
-    if more["high"] < less["low"]:
+    if ends[1] < ends[2]:
         return f"{rests}; {where}, so it leans towards the shorter completion."
     return f"{rests}; {where}, which is no sure sign that it leans on length."
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from plaudit.console import counted
-from plaudit.evaluation.metrics import capitalised, facts, label
+from plaudit.evaluation.measures import label, measure_named
 from plaudit.reporting.drawing import (
     Floats,
     Plot,
@@ -91,7 +91,7 @@ def fold_values(metrics: Mapping[str, Mapping[str, Any]]) -> Plot:
         raise ValueError("there is no metric to draw")
     name, first = next(iter(shown.items()))
     low, high = min(first["folds"]), max(first["folds"])
-    first_label = capitalised(label(name))
+    first_label = measure_named(name).title
     heading = (
         f"{first_label} from {_form(name, low)} to {_form(name, high)} over "
         f"{counted(len(first['folds']), 'fold')}"
@@ -117,7 +117,7 @@ def fold_values(metrics: Mapping[str, Mapping[str, Any]]) -> Plot:
             axes.set_title(label(name).replace(" ", "\n", 1), fontsize=10)
             axes.grid(axis="x", visible=False)
             axes.yaxis.set_major_locator(MaxNLocator(5))
-            if facts(name).form == "share":
+            if measure_named(name).form == "share":
                 axes.yaxis.set_major_formatter(FuncFormatter(percent_tick))
             axes.tick_params(axis="y", labelsize=9)
 
@@ -182,7 +182,7 @@ def learning_curve(curve: Mapping[str, Any], metric: str = "pairwise_accuracy") 
         axes.set(xlabel="rankings to train on", ylabel=label(metric))
         axes.xaxis.set_major_formatter(FuncFormatter(thousands))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        if facts(metric).form == "share":
+        if measure_named(metric).form == "share":
             axes.yaxis.set_major_formatter(FuncFormatter(percent_tick))
 
     return Plot(heading, detail, draw, 4.0)
@@ -198,7 +198,7 @@ def search_history(trials: Sequence[Mapping[str, Any]], metric: str) -> Plot:
     >>> search_history([trial, trial | {"number": 1, "value": 0.7}], "pairwise_accuracy").heading
     'The best of 2 trials is number 0: pairwise accuracy 71.0 %'
     """
-    lower = facts(metric).lower_is_better
+    lower = measure_named(metric).lower_is_better
     by_state: dict[str, tuple[Floats, Floats]] = {}
     for state in ("complete", "pruned"):
         rows = [
@@ -236,7 +236,7 @@ def search_history(trials: Sequence[Mapping[str, Any]], metric: str) -> Plot:
             )
         axes.set(xlabel="trial", ylabel=label(metric))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-        if facts(metric).form == "share":
+        if measure_named(metric).form == "share":
             axes.yaxis.set_major_formatter(FuncFormatter(percent_tick))
 
     return Plot(heading, detail, draw, 4.0)
@@ -259,7 +259,7 @@ def search_settings(trials: Sequence[Mapping[str, Any]], metric: str) -> Plot | 
     if not varied:
         return None
     strongest = sorted(varied, key=lambda name: -_strength(varied[name]))[:MOST_SETTINGS]
-    heading = f"{capitalised(label(metric))} over {counted(len(varied), 'setting')} that varied"
+    heading = f"{measure_named(metric).title} over {counted(len(varied), 'setting')} that varied"
     detail = f"{counted(len(done), 'completed trial')}; the setting most related to it first"
     if len(strongest) < len(varied):
         detail += f"; {len(strongest)} are drawn"
@@ -286,7 +286,7 @@ def search_settings(trials: Sequence[Mapping[str, Any]], metric: str) -> Plot | 
                 axes.set_xlim(-0.5, len(kinds) - 0.5)
             axes.set_title(shortened(name.replace("_", " "), 12, lines=3), fontsize=10)
             axes.tick_params(labelsize=8)
-            if facts(metric).form == "share":
+            if measure_named(metric).form == "share":
                 axes.yaxis.set_major_formatter(FuncFormatter(percent_tick))
             if place:
                 axes.sharey(columns[0])
@@ -317,7 +317,7 @@ def _all_numbers(values: Sequence[Any]) -> bool:
 
 
 def _form(metric: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if facts(metric).form == "share" else f"{value:.3f}"
+    return f"{100 * value:.1f} %" if measure_named(metric).form == "share" else f"{value:.3f}"
 
 
 def _training_heading(log: Sequence[Mapping[str, Any]], best: int | None) -> tuple[str, str]:

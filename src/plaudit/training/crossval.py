@@ -31,9 +31,9 @@ from plaudit.evaluation.comparison import (
     corrected_resampled_t,
 )
 from plaudit.evaluation.evaluate import Evaluation, measure, prediction_rows
-from plaudit.evaluation.items import METRICS
 from plaudit.evaluation.learning_curve import learning_curve as fit_learning_curve
-from plaudit.evaluation.metrics import facts, label, per_prompt
+from plaudit.evaluation.measures import label, measure_named
+from plaudit.evaluation.metrics import per_prompt
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
 from plaudit.files import read_json, write_json, write_jsonl
@@ -281,12 +281,12 @@ def _sum_up(
     test_size = float(np.mean([fold.summary["counts"]["prompts"] for fold in full]))
     metrics: dict[str, Any] = {}
     for name in full[0].summary:
-        figures = [fold.summary[name] for fold in full]
-        if not all(isinstance(figure, dict) and "value" in figure for figure in figures):
+        figures = [fold.summary.get(name) for fold in full]
+        values = [figure["value"] for figure in figures if figure and "value" in figure]
+        if len(values) < len(figures):
             continue
-        values = [figure["value"] for figure in figures]
         _, _, (low, high) = corrected_resampled_t(values, train_size, test_size)
-        if low is not None and high is not None and facts(name).form == "share":
+        if low is not None and high is not None and measure_named(name).form == "share":
             low, high = max(low, 0.0), min(high, 1.0)  # t knows no bounds
         metrics[name] = {
             "mean": float(np.mean(values)),
@@ -404,7 +404,7 @@ def _against(
 ) -> tuple[dict[str, Any], ModelComparison]:
     """This configuration against an earlier one: over folds, and on all out-of-fold rewards."""
     mine, theirs = summary["metrics"], earlier["summary"]["metrics"]
-    common = [name for name in METRICS if name in mine and name in theirs]
+    common = [name for name in mine if name in theirs and measure_named(name).compared]
     over_folds = compare_folds(
         {name: mine[name]["folds"] for name in common},
         {name: theirs[name]["folds"] for name in common},

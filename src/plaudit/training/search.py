@@ -29,7 +29,8 @@ from plaudit.config import Settings, read_yaml
 from plaudit.data.rankings import PADDING
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
-from plaudit.evaluation.metrics import facts, label, log_loss, pairwise_accuracy
+from plaudit.evaluation.measures import label, measure_named
+from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
 from plaudit.files import read_json, write_json, write_jsonl
@@ -287,7 +288,7 @@ def _study(folder: Path, metric: str, seed: int) -> optuna.Study:
         storage=storage,
         study_name="plaudit",
         load_if_exists=True,
-        direction="minimize" if facts(metric).lower_is_better else "maximize",
+        direction="minimize" if measure_named(metric).lower_is_better else "maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
     )
     # Processes that share a study, or resume it, must not propose the same.
