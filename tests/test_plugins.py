@@ -120,6 +120,7 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
         "layout": ["votes"],
         "measure": ["worst_last"],
         "objective": ["hinge"],
+        "plot": ["reward-by-rank"],
         "protocol": ["plain-reward"],
         "suite": ["fewerwords"],
     }
@@ -177,5 +178,10 @@ def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, 
     measured = json.loads((tmp_path / "measured" / "metrics.json").read_text())
     assert measured["worst_last"]["value"] == pytest.approx(worst_last)
     assert "worst_last" in measured["baselines"]["a coin toss"]
-    assert "Worst comes last" in (tmp_path / "measured" / "report.html").read_text()
+    report = (tmp_path / "measured" / "report.html").read_text()
+    assert "Worst comes last" in report
+    assert "Does reward follow rank?" in report
+    assert "From the best rank to the worst the mean reward changes by" in report
+    for plots in ("measured/plots", "run/plots"):
+        assert (tmp_path / plots / "reward_by_rank.png").stat().st_size > 1000
     assert "worst comes last" in (tmp_path / "run" / "model" / "README.md").read_text()

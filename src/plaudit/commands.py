@@ -170,8 +170,9 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.output:
         written = Path(options.output) / "predictions.jsonl"
         refuse_to_overwrite(written, overwrite=True, inputs=rankings.files)
-    from plaudit.evaluation.evaluate import evaluate, rewards_of
+    from plaudit.evaluation.rewards import rewards_of
     from plaudit.model.reward_model import RewardModel
+    from plaudit.reporting.evaluation import evaluate
 
     # All are loaded before the first one scores, which may take an hour.
     model = _scorer(options)

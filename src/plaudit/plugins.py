@@ -29,6 +29,7 @@ KINDS = {
     "layout": "plaudit.data.layouts:LAYOUTS",
     "measure": "plaudit.evaluation.measures:MEASURES",
     "objective": "plaudit.training.objectives:OBJECTIVES",
+    "plot": "plaudit.reporting.plots:PLOTS",
     "protocol": "plaudit.serving.protocols:PROTOCOLS",
     "suite": "plaudit.evaluation.suites:SUITES",
 }

@@ -21,7 +21,7 @@ from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, text_ke
 from plaudit.data.readers import Tally
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
-from plaudit.evaluation.evaluate import prediction_rows, rewards_of
+from plaudit.evaluation.rewards import prediction_rows, rewards_of
 from plaudit.evaluation.statistics import Figure, Pending
 from plaudit.evaluation.suite import Item, Means, Part, Suite, plain_name
 from plaudit.evaluation.suites import SUITES

@@ -7,16 +7,10 @@ the data at hand leave undefined.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from plaudit.console import counted
-from plaudit.data.cells import characters
-from plaudit.data.rankings import Ranking
 from plaudit.evaluation.measures import Group, measure_named, shown_in
 from plaudit.evaluation.statistics import FigureRecord
 from plaudit.evaluation.summary import PartRecord, Summary, figure, figures
-from plaudit.reporting import reward_plots
-from plaudit.reporting.drawing import Plot
 from plaudit.reporting.page import Highlight, Row, Section, Table, signed
 
 MANY_ROWS = 24  # more than this stand on their own, over the whole width
@@ -42,32 +36,17 @@ def highlights(summary: Summary) -> tuple[Highlight, ...]:
     return (*numbers, measured_on)
 
 
-def measured(
-    summary: Summary,
-    rankings: Sequence[Ranking],
-    rewards: Sequence[Sequence[float]],
-    notes: Sequence[str] = (),
-) -> tuple[Section, ...]:
+def measured(summary: Summary, notes: Sequence[str] = ()) -> tuple[Section, ...]:
     """Whether the model is right, sure, leaning on something, and where: a section each.
 
-    `rewards` hold K numbers for each ranking; `notes` are sentences under the first heading.
+    `notes` are sentences under the first heading.
     """
-    pairs = [
-        (given[i], given[j])
-        for ranking, given in zip(rankings, rewards, strict=True)
-        for i, j in ranking.pairs()
-    ]
-    better, worse = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    lengths = [characters(text) for ranking in rankings for text in ranking.completions]
     parts = [
         ("By category", "category", summary["by_category"]),
         ("By distance in rank", "ranks apart", summary["by_rank_distance"]),
         ("By difference in length", "difference", summary["by_length_difference"]),
     ]
     kinds = [_parts(title, what, entries) for title, what, entries in parts if entries]
-    by_category: tuple[Plot, ...] = ()
-    if summary["by_category"]:
-        by_category = (reward_plots.accuracy_by_category(summary["by_category"]),)
     sections = [
         Section(
             "Is it right?",
@@ -77,10 +56,6 @@ def measured(
                 _measure_table("Rankings", "rankings", summary),
                 _baseline_table(summary),
             ),
-            (
-                reward_plots.margins(better - worse),
-                reward_plots.reward_distributions(better, worse),
-            ),
         ),
         Section(
             "Does it know how sure to be?",
@@ -89,7 +64,6 @@ def measured(
                 "preferred to the other: σ(difference).",
             ),
             (_measure_table("Probabilities", "probabilities", summary),),
-            (reward_plots.reliability(summary["reliability"]),),
         ),
         Section(
             "What does it lean on?",
@@ -98,11 +72,10 @@ def measured(
                 "trained on them.",
             ),
             tuple(_style_tables(summary)),
-            (reward_plots.reward_against_length(np.concatenate(rewards), lengths),),
         ),
     ]
     if kinds:
-        sections.append(Section("Where is it right?", (), tuple(kinds), by_category))
+        sections.append(Section("Where is it right?", (), tuple(kinds)))
     return tuple(sections)
 
 

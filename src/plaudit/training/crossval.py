@@ -30,16 +30,18 @@ from plaudit.evaluation.comparison import (
     comparison_verdict,
     corrected_resampled_t,
 )
-from plaudit.evaluation.evaluate import Evaluation, measure, prediction_rows
 from plaudit.evaluation.learning_curve import learning_curve as fit_learning_curve
 from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.metrics import per_prompt
+from plaudit.evaluation.rewards import prediction_rows
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
 from plaudit.files import read_json, write_json, write_jsonl
 from plaudit.inspection.labels import read_predictions
 from plaudit.reporting.contents import cross_validation_report
+from plaudit.reporting.evaluation import Evaluation, measure
 from plaudit.reporting.page import write_report
+from plaudit.reporting.plots import write_plots
 from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process
@@ -165,6 +167,7 @@ def cross_validate(
             comparison.write(folder / "comparison")
         result = CrossValidation(summary, evaluation, folder)
         evaluation.plot(folder / "plots")
+        write_plots("cross-validation", summary, folder / "plots")
         _write_report(result, rankings)
         write_json(folder / "metrics.json", summary)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -482,8 +485,7 @@ def _format_against(found: dict[str, Any]) -> list[str]:
 def _write_report(result: CrossValidation, rankings: Rankings) -> None:
     report = cross_validation_report(
         result.summary,
-        result.rankings,
-        result.rewards,
+        result.evaluation,
         title=result.folder.name,
         facts={
             "data": ", ".join(rankings.files) or "rankings in memory",

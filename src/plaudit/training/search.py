@@ -38,6 +38,7 @@ from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.reporting.contents import search_report
 from plaudit.reporting.page import write_report
+from plaudit.reporting.plots import Log, write_plots
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, encoded, load_for, name_data, split
 from plaudit.training.processes import one_process
@@ -495,14 +496,13 @@ def _write_report(summary: dict[str, Any], run: Run, folder: Path) -> None:
     settings = summary["settings"]
     report = search_report(
         summary,
-        run.test.rankings,
-        run.test.rewards,
+        run.test,
         title=folder.name,
         facts={"data": ", ".join(run.metrics["data"]["files"]), "base model": settings["base"]},
-        log=read_log(run.folder / "log.jsonl"),
-        best_step=run.metrics["training"]["best_step"],
+        log=Log(read_log(run.folder / "log.jsonl"), run.metrics["training"]["best_step"]),
     )
     write_report(folder / "report.html", report)
+    write_plots("search", summary, folder / "plots")
 
 
 def _shown(values: dict[str, Any]) -> str:

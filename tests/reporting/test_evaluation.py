@@ -9,7 +9,8 @@ import pytest
 from plaudit import PlauditError, Ranking, evaluate
 from plaudit.data.cells import characters
 from plaudit.evaluation.comparison import compare_rewards
-from plaudit.evaluation.evaluate import measure, rewards_of
+from plaudit.evaluation.rewards import rewards_of
+from plaudit.reporting.evaluation import measure
 
 RANKINGS = [
     Ranking("What is two plus two?", ["Four.", "Five.", "It is a lot"], [0, 1, 1]),
