@@ -29,7 +29,7 @@ from plaudit.evaluation.measures import MEASURES, measure_named
 from plaudit.evaluation.metrics import PerPrompt, per_prompt
 from plaudit.evaluation.statistics import Figure, FigureRecord, bootstrap
 from plaudit.evaluation.summary import FEW_PROMPTS
-from plaudit.files import write_json, write_jsonl
+from plaudit.files import write_jsonl, write_results
 
 MAIN_METRIC = "pairwise_accuracy"
 SIGNIFICANT = 0.05
@@ -133,7 +133,7 @@ class ModelComparison:
     def write(self, folder: str | Path) -> None:
         """Write `comparison.json`, the summary, and `parting.jsonl`, the `rows`, into a folder."""
         write_jsonl(Path(folder) / "parting.jsonl", self.rows())
-        write_json(Path(folder) / "comparison.json", self.summary)
+        write_results(Path(folder) / "comparison.json", self.summary)
 
 
 def compare_rewards(

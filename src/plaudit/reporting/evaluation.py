@@ -19,7 +19,7 @@ from plaudit.evaluation.layout import Floats
 from plaudit.evaluation.rewards import prediction_rows, rewards_of, rewards_of_changed
 from plaudit.evaluation.style import count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import Summary, format_summary, summarise
-from plaudit.files import write_json, write_jsonl
+from plaudit.files import write_jsonl, write_results
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
@@ -72,7 +72,7 @@ class Evaluation:
         write_report(folder / "report.html", report)
         if against is not None:
             against.write(folder)
-        write_json(folder / "metrics.json", self.summary)
+        write_results(folder / "metrics.json", self.summary)
 
     def plot(self, folder: Path) -> None:
         """Write the plots of rewards that have a file into a folder."""

@@ -36,7 +36,7 @@ from plaudit.evaluation.metrics import per_prompt
 from plaudit.evaluation.rewards import prediction_rows
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
-from plaudit.files import read_json, write_json, write_jsonl
+from plaudit.files import read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions
 from plaudit.reporting.contents import cross_validation_report
 from plaudit.reporting.evaluation import Evaluation, measure
@@ -169,7 +169,7 @@ def cross_validate(
         evaluation.plot(folder / "plots")
         write_plots("cross-validation", summary, folder / "plots")
         _write_report(result, rankings)
-        write_json(folder / "metrics.json", summary)
+        write_results(folder / "metrics.json", summary)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         console.say(f"saved to {folder}")
     return result

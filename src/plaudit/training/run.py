@@ -22,7 +22,7 @@ from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.rewards import rewards_of
-from plaudit.files import write_json, write_jsonl, writing
+from plaudit.files import write_jsonl, write_results, writing
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import describe_truncation
 from plaudit.model.freezing import FrozenLayout
@@ -258,7 +258,7 @@ def _save(
         ),
     )
     if figures_only:
-        write_json(folder / "metrics.json", metrics)
+        write_results(folder / "metrics.json", metrics)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return
     model.save(folder / "model")
@@ -277,7 +277,7 @@ def _save(
         )
         write_report(folder / "report.html", report)
     write_plots("run", log, folder / "plots")
-    write_json(folder / "metrics.json", metrics)
+    write_results(folder / "metrics.json", metrics)
 
 
 def _facts(metrics: dict[str, Any], settings: Settings) -> dict[str, str]:

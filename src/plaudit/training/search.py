@@ -33,7 +33,7 @@ from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
-from plaudit.files import read_json, write_json, write_jsonl
+from plaudit.files import read_json, write_jsonl, write_results
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.reporting.contents import search_report
@@ -435,7 +435,7 @@ def _finish(
         assert run.test is not None  # the search was refused without test prompts
         summary["test"] = run.test.summary
         _write_report(summary, run, folder)
-        write_json(folder / "metrics.json", summary)
+        write_results(folder / "metrics.json", summary)
         console.say(f"saved to {folder}; its model is in {where}")
     return Search(summary, run, folder)
 
