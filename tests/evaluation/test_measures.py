@@ -114,3 +114,8 @@ def test_a_measure_that_is_not_installed_has_its_name_and_no_value():
 def test_names_are_those_of_the_files():
     assert "pairwise_accuracy" in MEASURES
     assert registry.MEASURES.origins()["brier"].startswith("plaudit ")
+
+
+def test_a_measure_of_lengths_needs_them():
+    with pytest.raises(ValueError, match="preferring the longer: is measured on lengths"):
+        metrics.length_baseline(REWARDS, DATA["ranks"])

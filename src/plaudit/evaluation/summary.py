@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike
 from plaudit.console import counted
 from plaudit.data.cells import excerpt
 from plaudit.errors import PlauditError
-from plaudit.evaluation import calibration, items, metrics, parts, style
+from plaudit.evaluation import calibration, items, parts, style
 from plaudit.evaluation.items import Items, means
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
 from plaudit.evaluation.parts import Category
-from plaudit.evaluation.statistics import Figure, FigureRecord, Pending
+from plaudit.evaluation.statistics import Figure, FigureRecord, Pending, resample
 
 LENGTH_RULE = "preferring the longer completion"
 COIN_TOSS = "a coin toss"
@@ -62,7 +62,7 @@ class StyleRecord(TypedDict):
 
 
 class WhitespaceRecord(TypedDict):
-    """How steady rewards are when whitespace changes; `agreement` is `metrics.order_kept`."""
+    """How steady rewards are when whitespace changes; `agreement` is a mean of `order_kept`."""
 
     agreement: FigureRecord
     mean_change: float | None  # in standard deviations of the rewards
@@ -270,22 +270,17 @@ def _whitespace(
     again = [i for i, other in enumerate(changed) if other is not None]
     if not again:
         return None
-    before = [np.asarray(rewards[i], dtype=np.float64) for i in again]
-    after = [np.asarray(changed[i], dtype=np.float64) for i in again]
-    agreement = metrics.order_kept(
-        before,
-        after,
-        [ranks[i] for i in again],
-        prompts=[prompts[i] for i in again],
-        resamples=resamples,
-        seed=seed,
-    )
-    change = np.abs(np.concatenate(after) - np.concatenate(before))
+    layout = lay_out([ranks[i] for i in again], [prompts[i] for i in again])
+    before = flatten([rewards[i] for i in again], layout, "reward")
+    after = flatten([values for values in changed if values is not None], layout, "changed reward")
+    kept = means(layout, [items.order_kept(layout, before, after)], shares=True)
+    size = len(layout.asked)
+    [[agreement]] = resample([kept], size, resamples=resamples, seed=seed)
     spread = float(np.std(np.concatenate([np.asarray(each) for each in rewards])))
     return {
         "agreement": agreement.as_dict(),
-        "mean_change": float(change.mean()) / spread if spread else None,
-        "completions": len(change),
+        "mean_change": float(np.abs(after - before).mean()) / spread if spread else None,
+        "completions": len(after),
     }
 
 

@@ -30,6 +30,7 @@ from plaudit.evaluation.comparison import (
     comparison_verdict,
     corrected_resampled_t,
 )
+from plaudit.evaluation.learning_curve import CurveRecord
 from plaudit.evaluation.learning_curve import learning_curve as fit_learning_curve
 from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.metrics import per_prompt
@@ -351,7 +352,7 @@ def _learning_curve(
     rankings: list[Ranking],
     plan: dict[str, Any],
     shares: list[float],
-) -> dict[str, Any]:
+) -> CurveRecord:
     sizes, columns, pairs = [], [], None
     for share in shares:
         sizes.append(round(np.mean([f.train for (_, _, of), f in runs.items() if of == share])))

@@ -124,6 +124,8 @@ class Measure:
             PlauditError: when a reward is not finite, no two completions differ in rank, or the
                 rankings have nothing that is measured here.
         """
+        if self.takes_length and lengths is None:
+            raise ValueError(f"{self.label}: is measured on lengths, too; give `lengths`")
         layout = lay_out(ranks, prompts)
         length = None if lengths is None else flatten(lengths, layout, "length")
         statistic = self.measure(layout, flatten(rewards, layout, "reward"), length)
