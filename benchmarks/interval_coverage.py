@@ -22,9 +22,9 @@ import numpy as np
 
 from plaudit.console import progress
 from plaudit.data.rankings import Ranking, dense_ranks
-from plaudit.evaluation.calibration import calibration_error
-from plaudit.evaluation.calibration import temperature as fit_temperature
 from plaudit.evaluation.comparison import compare_rewards
+from plaudit.evaluation.metrics import calibration_error
+from plaudit.evaluation.metrics import temperature as fit_temperature
 from plaudit.evaluation.summary import summarise
 
 HONEST = 0.93, 0.97

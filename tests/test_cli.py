@@ -332,7 +332,8 @@ def test_train_and_export(run, here, base):
     assert code == 0, err
     metrics = json.loads(out)
     assert metrics["training"]["steps"] == 2  # the flag goes before the file
-    assert metrics == json.loads((here / "run" / "metrics.json").read_text())
+    written = json.loads((here / "run" / "metrics.json").read_text())
+    assert written == {"schema_version": 1, **metrics}
     code, out, err = run("export", "run", "--format", "pt", "-o", "model.pt")
     assert (code, out) == (0, "")
     assert "written to model.pt" in err

@@ -118,7 +118,9 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
               for kind, names in listed.items()}  # fmt: skip
     assert theirs == {
         "layout": ["votes"],
+        "measure": ["worst_last"],
         "objective": ["hinge"],
+        "plot": ["reward-by-rank"],
         "protocol": ["plain-reward"],
         "suite": ["fewerwords"],
     }
@@ -129,7 +131,7 @@ USES_ALL = """
 import json, sys
 from pathlib import Path
 from fastapi.testclient import TestClient
-from plaudit import RewardModel, load_rankings, train
+from plaudit import RewardModel, evaluate, load_rankings, train
 from plaudit.evaluation.suite_run import load_suite, run_suite
 from plaudit.serving.app import build_app
 
@@ -151,7 +153,15 @@ votes = Path(folder, "votes.jsonl")
 votes.write_text(json.dumps({"asked": "2+2?", "first": "4", "second": "5", "for_second": -3}))
 [ranking] = load_rankings(votes)
 better_first = [ranking.completions[k] for k in sorted((0, 1), key=lambda k: ranking.ranks[k])]
-print(json.dumps([losses, result.summary["suite"], answer["reward"], expected, better_first]))
+evaluation = evaluate(run.model, data, output=folder + "/measured")
+right = []
+for ranking, rewards in zip(evaluation.rankings, evaluation.rewards, strict=True):
+    if len(set(ranking.ranks)) > 1:
+        last = [rank for rank, reward in zip(ranking.ranks, rewards) if reward == min(rewards)]
+        right.append(sum(rank == max(ranking.ranks) for rank in last) / len(last))
+worst_last = sum(right) / len(right)
+answers = [answer["reward"], expected, better_first, worst_last]
+print(json.dumps([losses, result.summary["suite"], *answers]))
 """
 
 
@@ -159,8 +169,19 @@ def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, 
     data = tiny.write_rankings(tmp_path / "ranked.jsonl", 30)
     done = with_example("-c", USES_ALL, str(base("bert")), str(data), str(tmp_path))
     assert done.returncode == 0, done.stderr
-    losses, suite, reward, expected, better_first = json.loads(done.stdout.splitlines()[-1])
+    losses, suite, *answers = json.loads(done.stdout.splitlines()[-1])
+    reward, expected, better_first, worst_last = answers
     assert any(loss is not None and loss > 0 for loss in losses)
     assert suite == "fewerwords"
     assert better_first == ["4", "5"]
     assert reward == pytest.approx(expected, abs=1e-6)
+    measured = json.loads((tmp_path / "measured" / "metrics.json").read_text())
+    assert measured["worst_last"]["value"] == pytest.approx(worst_last)
+    assert "worst_last" in measured["baselines"]["a coin toss"]
+    report = (tmp_path / "measured" / "report.html").read_text()
+    assert "Worst comes last" in report
+    assert "Does reward follow rank?" in report
+    assert "From the best rank to the worst the mean reward changes by" in report
+    for plots in ("measured/plots", "run/plots"):
+        assert (tmp_path / plots / "reward_by_rank.png").stat().st_size > 1000
+    assert "worst comes last" in (tmp_path / "run" / "model" / "README.md").read_text()

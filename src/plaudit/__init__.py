@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from plaudit.data.rankings import Ranking
     from plaudit.data.readers import Rankings, load_rankings
     from plaudit.errors import PlauditError
-    from plaudit.evaluation.evaluate import Evaluation, evaluate
     from plaudit.model.ensemble import Ensemble
     from plaudit.model.reward_model import RewardModel
+    from plaudit.reporting.evaluation import Evaluation, evaluate
     from plaudit.rlhf import reward_func
     from plaudit.sampling.best_of_n import Generation, generate
     from plaudit.sampling.comparing import compare
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Ensemble": "plaudit.model.ensemble",
-    "Evaluation": "plaudit.evaluation.evaluate",
+    "Evaluation": "plaudit.reporting.evaluation",
     "Generation": "plaudit.sampling.best_of_n",
     "PlauditError": "plaudit.errors",
     "Policy": "plaudit.sampling.policy",
@@ -34,7 +34,7 @@ _HOME = {
     "Run": "plaudit.training.run",
     "Settings": "plaudit.config",
     "compare": "plaudit.sampling.comparing",
-    "evaluate": "plaudit.evaluation.evaluate",
+    "evaluate": "plaudit.reporting.evaluation",
     "generate": "plaudit.sampling.best_of_n",
     "load_rankings": "plaudit.data.readers",
     "normalise": "plaudit.scoring.normalise",

@@ -170,14 +170,16 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.output:
         written = Path(options.output) / "predictions.jsonl"
         refuse_to_overwrite(written, overwrite=True, inputs=rankings.files)
-    from plaudit.evaluation.evaluate import evaluate, rewards_of
+    from plaudit.evaluation.rewards import rewards_of
     from plaudit.model.reward_model import RewardModel
+    from plaudit.reporting.evaluation import evaluate
 
     # All are loaded before the first one scores, which may take an hour.
     model = _scorer(options)
     others = [RewardModel.load(options.against, dtype=options.dtype)] if options.against else []
     result = evaluate(model, rankings, resamples=options.resamples)
-    found, shown, comparison = result.summary, str(result), None
+    comparison, shown = None, str(result)
+    summary: dict[str, object] = {**result.summary}
     if others:
         from plaudit.evaluation.comparison import compare_rewards
 
@@ -188,13 +190,13 @@ def evaluate(options: argparse.Namespace) -> None:
             names=(options.model, options.against),
             resamples=options.resamples,
         )
-        found = found | {"against": comparison.summary}
+        summary["against"] = comparison.summary
         shown += f"\n\n{comparison}"
     if options.output:
         facts = {"model": str(options.model), "data": ", ".join(rankings.files)}
         result.write(options.output, facts, comparison)
         _report_rejected(rankings, written)
-    _print(found if options.json else shown)
+    _print(summary if options.json else shown)
 
 
 def _evaluate_suite(options: argparse.Namespace) -> None:

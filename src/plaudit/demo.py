@@ -10,8 +10,8 @@ from typing import Any
 
 from plaudit.console import say
 from plaudit.errors import PlauditError
-from plaudit.evaluation.evaluate import Evaluation
 from plaudit.model import base_models
+from plaudit.reporting.evaluation import Evaluation
 from plaudit.sample.sample import write_sample
 from plaudit.sampling.comparing import Comparison, compare
 from plaudit.training.run import train

@@ -9,12 +9,14 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from plaudit.errors import PlauditError
+
+SCHEMA_VERSION = 1
 
 try:
     import fcntl
@@ -126,6 +128,14 @@ def write_json(path: str | Path, value: Any) -> None:
     with writing(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
+
+
+def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
+    """Write the results of a command as `write_json` does, with the version of their form first.
+
+    The version rises when a key goes or changes its meaning, not when one is added.
+    """
+    write_json(path, {"schema_version": SCHEMA_VERSION} | dict(results))
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:

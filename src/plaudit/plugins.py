@@ -27,7 +27,9 @@ T = TypeVar("T")
 # Every kind, with the registry that lists it.
 KINDS = {
     "layout": "plaudit.data.layouts:LAYOUTS",
+    "measure": "plaudit.evaluation.measures:MEASURES",
     "objective": "plaudit.training.objectives:OBJECTIVES",
+    "plot": "plaudit.reporting.plots:PLOTS",
     "protocol": "plaudit.serving.protocols:PROTOCOLS",
     "suite": "plaudit.evaluation.suites:SUITES",
 }
@@ -38,20 +40,22 @@ class Registry(Generic[T]):
     """All things of one kind, by name.
 
     `kind` is its name in messages and of its entry points; `package` holds plaudit's own, a module
-    each, which define `attribute`; `type` is what it must be.
+    each, which define `attribute`; `type` is what it must be. `word_break` stands in a name where
+    its file's name has an underscore.
     """
 
     kind: str
     package: str
     attribute: str
     type: type[T]
+    word_break: str = "-"
 
     @cached_property
     def _own(self) -> dict[str, str]:
         """The modules of plaudit's own, by name."""
         path = importlib.import_module(self.package).__path__
         return {
-            module.name.replace("_", "-"): f"{self.package}.{module.name}"
+            module.name.replace("_", self.word_break): f"{self.package}.{module.name}"
             for module in pkgutil.iter_modules(path)
             if not module.name.startswith("_")
         }

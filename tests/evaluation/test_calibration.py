@@ -9,15 +9,10 @@ from sklearn.metrics import roc_auc_score
 
 from drawn import RANKINGS, gaps, ordered_pairs, pair_counts, plain_bootstrap, some_rankings
 from plaudit.errors import PlauditError
-from plaudit.evaluation.calibration import (
-    COOLEST,
-    HOTTEST,
-    auc,
-    calibration_error,
-    temperature,
-    temperature_statistic,
-)
 from plaudit.evaluation.layout import lay_out
+from plaudit.evaluation.measures.temperature import COOLEST, HOTTEST
+from plaudit.evaluation.measures.temperature import temperature as temperature_statistic
+from plaudit.evaluation.metrics import auc, calibration_error, temperature
 from plaudit.evaluation.statistics import Figure
 
 PAIR = [[0, 1]]

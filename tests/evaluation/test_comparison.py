@@ -226,7 +226,8 @@ def test_what_is_written_can_be_read_again(tmp_path):
     rankings, first, second = data(40)
     comparison = compare_rewards(rankings, first, second, names=("a", "b"))
     comparison.write(tmp_path / "out")
-    assert json.loads((tmp_path / "out/comparison.json").read_text()) == comparison.summary
+    written = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert written == {"schema_version": 1, **comparison.summary}
     lines = (tmp_path / "out/parting.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == list(comparison.rows())
     assert len(lines) == comparison.summary["parting"]["rankings"] > 0

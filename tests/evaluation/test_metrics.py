@@ -21,19 +21,16 @@ from drawn import (
     some_rankings,
 )
 from plaudit.errors import PlauditError
-from plaudit.evaluation import items
+from plaudit.evaluation.measures import measure_named, measures
 from plaudit.evaluation.metrics import (
-    FACTS,
     accuracy_above_length,
     brier,
-    facts,
     kendall_tau_b,
     length_baseline,
     log_loss,
     mean_margin,
     mean_reciprocal_rank,
     ndcg,
-    order_kept,
     pairwise_accuracy,
     per_prompt,
     spearman,
@@ -43,9 +40,9 @@ from plaudit.evaluation.metrics import (
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import summarise
 
-OF_PAIRS = [pairwise_accuracy, log_loss, brier, mean_margin, length_baseline]
+OF_PAIRS = [pairwise_accuracy, log_loss, brier, mean_margin]
 OF_REWARDS = [
-    *OF_PAIRS[:-1],
+    *OF_PAIRS,
     top1_accuracy,
     kendall_tau_b,
     spearman,
@@ -122,18 +119,22 @@ def test_every_metric_agrees_with_an_independent_one(rankings):
                 metric(rewards, ranks)
         else:
             found = metric(rewards, ranks, resamples=0).value
-            assert found == pytest.approx(value, abs=1e-9), metric.__name__
+            assert found == pytest.approx(value, abs=1e-9), metric.label
     if np.abs(gap).max() < 15:  # scikit-learn's takes the log of a probability that was rounded
         sklearn = sklearn_log_loss(np.ones(len(gap)), certain, labels=[0, 1])
         assert log_loss(rewards, ranks, resamples=0).value == pytest.approx(sklearn, abs=1e-9)
     longer = brute_accuracy(lengths, ranks)
-    assert length_baseline(lengths, ranks, resamples=0).value == pytest.approx(longer, abs=1e-9)
-    above = accuracy_above_length(rewards, lengths, ranks, resamples=0).value
+    assert length_baseline(rewards, ranks, lengths=lengths, resamples=0).value == pytest.approx(
+        longer, abs=1e-9
+    )
+    above = accuracy_above_length(rewards, ranks, lengths=lengths, resamples=0).value
     assert above == pytest.approx(expected[pairwise_accuracy] - longer, abs=1e-9)
     kept = [
         1 - abs(np.sign(a) - np.sign(b)) / 2 for a, b in zip(gap, gaps(lengths, ranks), strict=True)
     ]
-    assert order_kept(rewards, lengths, ranks, resamples=0).value == pytest.approx(np.mean(kept))
+    data = {"ranks": ranks, "prompts": range(len(ranks)), "lengths": lengths, "resamples": 0}
+    white = summarise(rewards, whitespace=lengths, **data)["whitespace"]
+    assert white["agreement"]["value"] == pytest.approx(np.mean(kept))
 
 
 @given(RANKINGS)
@@ -143,7 +144,7 @@ def test_what_prompts_add_gives_the_metrics(rankings):
     found = per_prompt(rewards, ranks, prompts=prompts)
     values = found.sums.sum(axis=0) / found.counts.sum(axis=0)
     for name, value in zip(found.names, values, strict=True):
-        metric = next(metric for metric in OF_REWARDS if metric.__name__ == name)
+        metric = measures()[name]
         assert value == pytest.approx(metric(rewards, ranks, resamples=0).value, abs=1e-9)
     asked = [p for p, k in zip(prompts, ranks, strict=True) if len({*k}) > 1]
     assert sorted(found.prompts) == sorted(set(asked))
@@ -153,7 +154,7 @@ def test_what_prompts_add_gives_the_metrics(rankings):
         assert sums[0] / counts[0] == pytest.approx(brute_accuracy(*of_prompt))
 
 
-@pytest.mark.parametrize("metric", [*OF_REWARDS, length_baseline])
+@pytest.mark.parametrize("metric", OF_REWARDS)
 def test_interval_is_what_a_plain_bootstrap_over_prompts_gives(metric):
     rewards, ranks, _, prompts = some_rankings()
 
@@ -164,14 +165,14 @@ def test_interval_is_what_a_plain_bootstrap_over_prompts_gives(metric):
         counted = pair_counts(ranks)
     else:  # a ranking is an item; for ties one that has some
         counted = [metric is not tie_agreement or len({*of}) < len(of) for of in ranks]
-    is_share = metric in (pairwise_accuracy, top1_accuracy, length_baseline)
+    is_share = metric in (pairwise_accuracy, top1_accuracy)
     trials = sum(counted) if is_share else None
     expected = plain_bootstrap(measure, prompts, seed=7, items=counted, trials=trials)
     figure = metric(rewards, ranks, prompts=prompts, resamples=50, seed=7)
     assert (figure.low, figure.high) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("metric", [pairwise_accuracy, top1_accuracy, length_baseline])
+@pytest.mark.parametrize("metric", [pairwise_accuracy, top1_accuracy])
 def test_all_right_is_no_certainty(metric):
     figure = metric([[1.0, 0.0]] * 20, [[0, 1]] * 20)
     assert (figure.value, figure.high) == (1, 1)
@@ -183,12 +184,13 @@ def test_every_figure_of_a_summary_has_its_facts():
     rewards, ranks, lengths, prompts = some_rankings()
     summary = summarise(rewards, ranks, prompts=prompts, lengths=lengths, resamples=0)
     figures = {name for name, entry in summary.items() if "value" in (entry or ())}
-    assert figures == set(FACTS)
+    assert figures == set(measures())
     worse = summarise([-r for r in rewards], ranks, prompts=prompts, lengths=lengths, resamples=0)
-    for name in set(items.METRICS) | {"mean_margin", "auc"}:  # turning the order round is worse
+    compared = {name for name, measure in measures().items() if measure.compared}
+    for name in compared | {"mean_margin", "auc"}:  # turning the order round is worse
         rises = worse[name]["value"] > summary[name]["value"]
-        assert rises == facts(name).lower_is_better, name
-        if facts(name).form == "share":
+        assert rises == measure_named(name).lower_is_better, name
+        if measure_named(name).form == "share":
             assert 0 <= summary[name]["value"] <= 1
 
 
@@ -202,10 +204,12 @@ def test_difference_from_length_is_paired():
         )
 
     expected = plain_bootstrap(measure, prompts, seed=7, items=pair_counts(ranks))
-    figure = accuracy_above_length(rewards, lengths, ranks, prompts=prompts, resamples=50, seed=7)
+    figure = accuracy_above_length(
+        rewards, ranks, lengths=lengths, prompts=prompts, resamples=50, seed=7
+    )
     assert (figure.low, figure.high) == pytest.approx(expected, abs=1e-4)
     # Rewards that are the lengths differ from them in no resample.
-    same = accuracy_above_length(lengths, lengths, ranks, prompts=prompts)
+    same = accuracy_above_length(lengths, ranks, lengths=lengths, prompts=prompts)
     assert same == Figure(0.0, 0.0, 0.0)
 
 

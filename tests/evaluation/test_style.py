@@ -1,6 +1,7 @@
 """What a model leans on: counts of formatting, and rules that look at nothing else."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -9,16 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from drawn import RANKINGS, ordered_pairs, plain_bootstrap, some_rankings
-from plaudit.errors import PlauditError
-from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.style import (
-    accuracy_where,
-    change_whitespace,
-    controlled_accuracy,
-    correlation,
-    count_list_items,
-    count_markdown_marks,
-)
+from plaudit.evaluation.style import change_whitespace, count_list_items, count_markdown_marks
+from plaudit.evaluation.summary import summarise
 
 
 @pytest.mark.parametrize(
@@ -45,9 +38,18 @@ def test_counts(text, items, marks):
 
 
 @pytest.mark.parametrize("piece", ["*", "`", "[", "[a](", "|", "| ", "```\n", "> ", "_", "\n", " "])
-def test_counting_takes_no_time_on_text_made_to_take_it(piece):
-    count_list_items(piece * 20_000)
-    count_markdown_marks(piece * 20_000)
+def test_counting_takes_time_in_proportion_to_the_text(piece):
+    def seconds(count, size):
+        text = piece * size
+        start = time.process_time()
+        count(text)
+        return time.process_time() - start
+
+    for count in (count_list_items, count_markdown_marks):
+        # Quadratic time would take 64 times as long for 8 times the text, and 2 s or more.
+        short = min(seconds(count, 5_000) for _ in range(3))
+        long = min(seconds(count, 40_000) for _ in range(3))
+        assert long < max(24 * short, 0.05)
 
 
 @given(st.text(st.sampled_from("ab. \n-`"), max_size=40), st.integers(0, 9))
@@ -67,6 +69,12 @@ def test_every_way_of_changing_whitespace_is_taken():
     assert ways == {"One. Two.\nThree.\n", "One. Two.\n\nThree.", "One.  Two.\nThree."}
     code = "Run. This:\n```\nif x:\n    y\n```"
     assert {change_whitespace(code, rng) for _ in range(50)} == {code + "\n"}
+
+
+def leaning(rewards, amounts, ranks, *, prompts=None, **options):
+    """What a summary says of an amount."""
+    prompts = range(len(ranks)) if prompts is None else prompts
+    return summarise(rewards, ranks, prompts=prompts, lengths=amounts, **options)["style"]["length"]
 
 
 def plain_halves(rewards, amounts, ranks):
@@ -90,38 +98,40 @@ def test_leanings_agree_with_plain_loops(rankings):
         if len(set(k)) > 1 and len(set(a)) > 1
     ]
 
-    def agrees(expected, function, *arguments):
-        if expected is None:
-            with pytest.raises(PlauditError, match="nothing to measure"):
-                function(*arguments, rewards, amounts, ranks)
-        else:
-            found = function(*arguments, rewards, amounts, ranks, resamples=0).value
-            assert found == pytest.approx(expected, abs=1e-9)
-
-    agrees(np.mean(more) if more else None, accuracy_where, True)
-    agrees(np.mean(less) if less else None, accuracy_where, False)
+    summary = leaning(rewards, amounts, ranks, resamples=0) or {}
     both = (np.mean(more) + np.mean(less)) / 2 if more and less else None
-    agrees(both, controlled_accuracy)
-    agrees(np.mean(rhos) if rhos else None, correlation)
+    for name, expected in (
+        ("accuracy_where_more", np.mean(more) if more else None),
+        ("accuracy_where_less", np.mean(less) if less else None),
+        ("controlled_accuracy", both),
+        ("correlation", np.mean(rhos) if more or less else None),
+    ):
+        record = summary.get(name)
+        if expected is None:
+            assert record is None, name
+        else:
+            assert record["value"] == pytest.approx(expected, abs=1e-9), name
 
 
 def test_a_rule_that_looks_at_the_amount_alone_scores_one_half():
     _, ranks, lengths, prompts = some_rankings()
-    assert controlled_accuracy(lengths, lengths, ranks, prompts=prompts) == Figure(0.5, 0.5, 0.5)
-    assert accuracy_where(True, lengths, lengths, ranks).value == 1
-    assert accuracy_where(False, lengths, lengths, ranks).value == 0
-    assert correlation(lengths, lengths, ranks).value == pytest.approx(1)
-    shorter = [-length for length in lengths]
-    assert controlled_accuracy(shorter, lengths, ranks).value == 0.5
-    assert correlation(shorter, lengths, ranks).value == pytest.approx(-1)
+    rule = leaning(lengths, lengths, ranks, prompts=prompts)
+    assert rule["controlled_accuracy"] == {"value": 0.5, "low": 0.5, "high": 0.5}
+    assert rule["accuracy_where_more"]["value"] == 1
+    assert rule["accuracy_where_less"]["value"] == 0
+    assert rule["correlation"]["value"] == pytest.approx(1)
+    against = leaning([-length for length in lengths], lengths, ranks)
+    assert against["controlled_accuracy"]["value"] == 0.5
+    assert against["correlation"]["value"] == pytest.approx(-1)
 
 
 def test_a_model_that_knows_and_does_not_lean_keeps_its_accuracy_under_control():
     _, ranks, lengths, _ = some_rankings()
-    perfect = [-rank for rank in ranks]
-    figure = controlled_accuracy(perfect, lengths, ranks)
-    assert (figure.value, figure.high) == (1, 1)
-    assert 0.8 < figure.low < 1  # all right is no certainty
+    perfect = leaning([-rank for rank in ranks], lengths, ranks)
+    figure = perfect["controlled_accuracy"]
+    assert (figure["value"], figure["high"]) == (1, 1)
+    assert 0.8 < figure["low"] < 1  # all right is no certainty
+    assert perfect["correlation"] == perfect["correlation_in_data"]
 
 
 def test_intervals_are_those_of_a_plain_bootstrap_over_prompts():
@@ -141,5 +151,6 @@ def test_intervals_are_those_of_a_plain_bootstrap_over_prompts():
     trials = sum(map(sum, halves))
     both = [plain_bootstrap(measure, prompts, seed=7, items=half, trials=trials) for half in halves]
     expected = max(both, key=lambda ends: ends[1] - ends[0])
-    figure = controlled_accuracy(rewards, lengths, ranks, prompts=prompts, resamples=50, seed=7)
-    assert (figure.low, figure.high) == pytest.approx(expected, abs=1e-4)
+    found = leaning(rewards, lengths, ranks, prompts=prompts, resamples=50, seed=7)
+    figure = found["controlled_accuracy"]
+    assert (figure["low"], figure["high"]) == pytest.approx(expected, abs=1e-4)

@@ -505,7 +505,8 @@ def test_a_model_runs_through_every_suite(name, tmp_path, reward_model):
     [item] = result.data.items
     expected = model.score(item.ranking.prompt, item.ranking.completions)
     assert result.rewards[0] == pytest.approx(expected, abs=1e-5)
-    assert json.loads((tmp_path / "out" / "suite.json").read_text()) == result.summary
+    written = json.loads((tmp_path / "out" / "suite.json").read_text())
+    assert written == {"schema_version": 1, **result.summary}
     rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").open()]
     assert [row["reward"] for row in rows] == result.rewards[0]
     assert [row["rank"] for row in rows] == list(item.ranking.ranks)

@@ -12,10 +12,11 @@ import tiny
 from plaudit.config import Settings
 from plaudit.data.readers import load_rankings
 from plaudit.errors import PlauditError
-from plaudit.evaluation.evaluate import evaluate, rewards_of
+from plaudit.evaluation.rewards import rewards_of
 from plaudit.model.export import export
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.reward_model import RewardModel
+from plaudit.reporting.evaluation import evaluate
 from plaudit.scoring.normalise import normalise
 from plaudit.training.setup import load_base
 

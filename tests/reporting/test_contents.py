@@ -13,7 +13,9 @@ from plaudit.reporting.contents import (
     leaning,
     search_report,
 )
+from plaudit.reporting.evaluation import Evaluation
 from plaudit.reporting.page import write_report
+from plaudit.reporting.plots import Log
 
 
 def figure(value, reach=0.05):
@@ -72,6 +74,7 @@ SUMMARY = {
 }
 RANKINGS = [Ranking(f"prompt {i}", ["good", f"bad {i}"], [0, 1]) for i in range(40)]
 REWARDS = [[0.0, i / 10 - 1] for i in range(40)]
+EVALUATION = Evaluation(SUMMARY, RANKINGS, REWARDS)
 LOG = [{"step": 10, "loss": 0.7, "accuracy": 0.5}, {"step": 10, "eval_log_loss": 0.6}]
 
 
@@ -95,9 +98,7 @@ def headings(report):
 
 
 def test_evaluation(tmp_path):
-    report = evaluation_report(
-        SUMMARY, RANKINGS, REWARDS, title="My model", facts={"model": "m"}, log=LOG, best_step=10
-    )
+    report = evaluation_report(EVALUATION, title="My model", facts={"model": "m"}, log=Log(LOG, 10))
     assert report.title == "My model"
     assert "beats preferring the longer completion by 15.0 points" in report.lead[0]
     assert report.lead[1].startswith("That rests on 40 prompts and 40 pairs; 90.0\xa0% are right")
@@ -129,7 +130,7 @@ def test_a_summary_of_real_rewards_is_whole():
         lengths=[[len(text) for text in ranking.completions] for ranking in RANKINGS],
         resamples=100,
     )
-    report = evaluation_report(summary, RANKINGS, REWARDS, title="x", facts={})
+    report = evaluation_report(Evaluation(summary, RANKINGS, REWARDS), title="x", facts={})
     # 10 of 40 right, and a tie that counts half.
     assert cells(report)["Pairs"]["Pairwise accuracy"][0] == "26.2\xa0%"
     assert "wrong way round" in report.lead[0]
@@ -142,7 +143,7 @@ def test_whatever_a_summary_can_leave_undefined_is_no_error(tmp_path):
     summary["by_rank_distance"] = {}
     for name in ("pairwise_accuracy", "accuracy_above_length"):
         summary[name] = {"value": 0.5, "low": None, "high": None}
-    report = evaluation_report(summary, RANKINGS[:1], [[1.0, 0.0]], title="x", facts={})
+    report = evaluation_report(Evaluation(summary, RANKINGS[:1], [[1.0, 0.0]]), title="x", facts={})
     assert report.lead[0].startswith("Nothing can be concluded")
     assert report.mistakes == ()
     write_report(tmp_path / "report.html", report)
@@ -151,7 +152,7 @@ def test_whatever_a_summary_can_leave_undefined_is_no_error(tmp_path):
 def test_a_summary_that_is_not_whole_is_an_error():
     summary = {name: value for name, value in SUMMARY.items() if name != "brier"}
     with pytest.raises(KeyError, match="brier"):
-        evaluation_report(summary, RANKINGS, REWARDS, title="x", facts={})
+        evaluation_report(Evaluation(summary, RANKINGS, REWARDS), title="x", facts={})
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_formatting_and_whitespace():
     summary = copy.deepcopy(SUMMARY)
     summary["style"]["lists"] = summary["style"]["length"] | {"controlled_accuracy": None}
     summary["whitespace"] = {"agreement": figure(0.95), "mean_change": 0.04, "completions": 80}
-    tables = cells(evaluation_report(summary, RANKINGS, REWARDS, title="x", facts={}))
+    tables = cells(evaluation_report(Evaluation(summary, RANKINGS, REWARDS), title="x", facts={}))
     assert tables["Lists: 38 pairs differ"]["Accuracy where chosen has more list items"] == (
         "90.0\xa0%",
         "85.0 to 95.0\xa0%",
@@ -201,7 +202,7 @@ def test_cross_validation(tmp_path, curve):
         else None,
         "against": None,
     }
-    report = cross_validation_report(cv, RANKINGS, REWARDS, title="Folds", facts={})
+    report = cross_validation_report(cv, EVALUATION, title="Folds", facts={})
     assert "beats preferring the longer completion" in report.lead[0]
     assert report.lead[1] == (
         "Trained anew for each of 2 folds, 3 times over, it gets 70.0\xa0% of the pairs right on "
@@ -218,7 +219,7 @@ def test_cross_validation(tmp_path, curve):
 def test_a_comparison_stands_before_the_figures(tmp_path):
     others = [[reward + 0.01 * place for place, reward in enumerate(row)] for row in REWARDS]
     found = compare_rewards(RANKINGS, REWARDS, others, names=("mine", "theirs")).summary
-    report = evaluation_report(SUMMARY, RANKINGS, REWARDS, title="Mine", facts={}, against=found)
+    report = evaluation_report(EVALUATION, title="Mine", facts={}, against=found)
     section = report.sections[0]
     assert section.title == "Which is better?"
     assert section.notes == (comparison_verdict(found),)
@@ -236,8 +237,8 @@ def test_search(tmp_path):
         {"number": 0, "state": "complete", "value": 0.7, "seconds": 9.0, "settings": {"lr": 1e-3}},
         {"number": 2, "state": "failed", "value": None, "seconds": None, "settings": {"loss": "b"}},
     ]
-    search = {"trials": trials, "best": trials[1], "metric": "pairwise_accuracy", "test": SUMMARY}
-    report = search_report(search, RANKINGS, REWARDS, title="Search", facts={}, log=LOG)
+    search = {"trials": trials, "best": trials[1], "metric": "pairwise_accuracy"}
+    report = search_report(search, EVALUATION, title="Search", facts={}, log=Log(LOG, None))
     assert report.lead[1].startswith(
         "Of 3 trials number 0 was best, with a pairwise accuracy of 70.0\xa0% on validation prompts"
     )
@@ -258,6 +259,8 @@ def test_a_report_of_many_rankings_stays_small(tmp_path):
         Ranking(f"{i} {text}", [f"{k} {text}" for k in range(4)], [0, 1, 2, 3]) for i in range(1000)
     ]
     rewards = [[(7 * i + 3 * k) % 11 / 5 for k in range(4)] for i in range(1000)]
-    report = evaluation_report(SUMMARY, rankings, rewards, title="x", facts={}, log=LOG)
+    report = evaluation_report(
+        Evaluation(SUMMARY, rankings, rewards), title="x", facts={}, log=Log(LOG, None)
+    )
     assert len(report.mistakes) == 200
     assert write_report(tmp_path / "report.html", report).stat().st_size < 3e6

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from plaudit.errors import PlauditError
-from plaudit.reporting import drawing, reward_plots
-from plaudit.reporting.drawing import DARK, LIGHT, Plot
+from plaudit.reporting import drawing
+from plaudit.reporting.drawing import DARK, LIGHT, Drawing
+from plaudit.reporting.plots.comparison import comparison
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-LINE = Plot("A line", "2 points", lambda axes, theme: axes[0].plot([0, 1], color=theme.blue), 3)
+LINE = Drawing("A line", "2 points", lambda axes, theme: axes[0].plot([0, 1], color=theme.blue), 3)
 
 
 def test_png(tmp_path):
@@ -44,14 +45,16 @@ def test_svg_is_drawn_in_its_theme_and_keeps_its_words():
 
 
 def test_words_in_an_svg_are_escaped():
-    plot = Plot("x", "y", lambda axes, theme: axes[0].set_xlabel("</svg><script>& 你好 مرحبا"), 3)
+    plot = Drawing(
+        "x", "y", lambda axes, theme: axes[0].set_xlabel("</svg><script>& 你好 مرحبا"), 3
+    )
     root = ElementTree.fromstring(plot.svg())
     assert any(each.text == "</svg><script>& 你好 مرحبا" for each in root.iter())
     assert not any(each.tag.endswith("script") for each in root.iter())
 
 
 def test_characters_that_the_font_lacks_are_no_error(tmp_path, caplog):
-    plot = reward_plots.comparison(["你好 🙂"], [["ᚠᛇᚻ", "b"]], [[1.0, 2.0]])
+    plot = comparison(["你好 🙂"], [["ᚠᛇᚻ", "b"]], [[1.0, 2.0]])
     with caplog.at_level(logging.WARNING):
         plot.write(tmp_path / "a.png")
         plot.svg()
@@ -76,7 +79,7 @@ def test_a_failure_leaves_no_file_and_no_settings_behind(tmp_path):
 
     before = dict(mpl.rcParams)
     with pytest.raises(ZeroDivisionError):
-        Plot("x", "y", fail, 3).write(tmp_path / "a.png")
+        Drawing("x", "y", fail, 3).write(tmp_path / "a.png")
     (tmp_path / "file").write_text("")
     with pytest.raises(PlauditError, match="cannot be written"):
         LINE.write(tmp_path / "file" / "a.png")

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from plaudit import PlauditError, Ranking
-from plaudit.reporting.drawing import Plot
+from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.page import (
     LONG_TEXT,
     Highlight,
@@ -68,7 +68,7 @@ def hostile():
     mistakes, wrong = worst_mistakes(rankings, rewards)
     everything = " ".join(text for text in HOSTILE if len(text) < 500)
     table = Table(everything, (everything, "a"), tuple(Row(t, (t[:60],), t) for t in HOSTILE))
-    plot = Plot(everything, everything, lambda axes, theme: axes[0].set_xlabel(HOSTILE[0]), 3)
+    plot = Drawing(everything, everything, lambda axes, theme: axes[0].set_xlabel(HOSTILE[0]), 3)
     return Report(
         HOSTILE[0],
         tuple(HOSTILE[:2]),

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from plaudit.reporting import reward_plots as plots
+from plaudit.reporting.drawing import bin_edges
+from plaudit.reporting.plots.accuracy_by_category import accuracy_by_category
+from plaudit.reporting.plots.comparison import comparison
+from plaudit.reporting.plots.margins import margins
+from plaudit.reporting.plots.reliability import reliability
+from plaudit.reporting.plots.reward_against_length import reward_against_length
+from plaudit.reporting.plots.reward_distributions import reward_distributions
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -20,27 +26,27 @@ def drawn(plot):
 
 
 def test_nothing_to_compare():
-    plot = plots.comparison([], [], [])
+    plot = comparison([], [], [])
     assert plot.heading == "No completions to compare"
-    plot = plots.reward_against_length([1.0, 2.0], [5, 5])
+    plot = reward_against_length([1.0, 2.0], [5, 5])
     assert plot.heading == "Too little varies to relate reward to length"
 
 
 def test_reward_distributions():
-    plot = plots.reward_distributions([1.0, 2.0, 9.0], [0.5, 0.25])
+    plot = reward_distributions([1.0, 2.0, 9.0], [0.5, 0.25])
     assert plot.heading == "Median reward: chosen 1.62 above rejected"
     assert plot.detail == "rewards of 3 chosen, 2 rejected"
-    plot = plots.reward_distributions([1.0], [2.0])
+    plot = reward_distributions([1.0], [2.0])
     assert plot.heading == "Median reward: chosen 1.00 below rejected"
 
 
 def test_margins():
-    plot = plots.margins([1.0, 2.0, 3.0, -1.0, 0.0])
+    plot = margins([1.0, 2.0, 3.0, -1.0, 0.0])
     assert plot.heading == "60 % of margins are above zero"
     assert plot.detail == "5 pairs, mean margin +1.00, 20 % exactly zero"
     almost = np.append(np.ones(999), -1)
-    assert plots.margins(almost).heading == "> 99.5 % of margins are above zero"
-    assert plots.margins(-almost).heading == "< 0.5 % of margins are above zero"
+    assert margins(almost).heading == "> 99.5 % of margins are above zero"
+    assert margins(-almost).heading == "< 0.5 % of margins are above zero"
 
 
 @pytest.mark.parametrize("count", [50, 2500])
@@ -48,11 +54,11 @@ def test_reward_against_length(count):
     rng = np.random.default_rng(1)
     lengths = rng.integers(5, 4000, count)
     rewards = np.log(lengths) + rng.normal(size=count) / 4
-    plot = plots.reward_against_length(rewards, lengths)
+    plot = reward_against_length(rewards, lengths)
     rho = spearmanr(rewards, lengths).statistic
     assert plot.heading == f"Reward rises with length: Spearman's ρ = {rho:+.2f}"
     assert ("completions" in drawn(plot)) == (count > 2000)  # the scale of the hexagons
-    plot = plots.reward_against_length(-rewards, lengths)
+    plot = reward_against_length(-rewards, lengths)
     assert plot.heading == f"Reward falls with length: Spearman's ρ = {-rho:+.2f}"
 
 
@@ -72,21 +78,19 @@ def entry(accuracy, baseline, pairs=10, reach=0.1):
 def test_accuracy_by_category():
     long = "a category with " + "a long name " * 9
     by_category = {"maths": entry(0.8, 0.6, 1200), "code": entry(0.5, 0.5), long: entry(0.4, 0.1)}
-    plot = plots.accuracy_by_category(by_category)
+    plot = accuracy_by_category(by_category)
     assert plot.heading == "Above the length baseline in 2 of 3 categories"
     words = drawn(plot)
     assert "maths  (1,200)" in words
     assert words.index("code  (10)") < words.index("maths  (1,200)")  # the best one on top
     assert long not in words
-    drawn(plots.accuracy_by_category({"one prompt": entry(1.0, 0.0, 1, reach=None)}))
-    assert plots.accuracy_by_category({}).heading == "The data name no categories"
-    drawn(plots.accuracy_by_category({}))
+    drawn(accuracy_by_category({"one prompt": entry(1.0, 0.0, 1, reach=None)}))
+    assert accuracy_by_category({}).heading == "The data name no categories"
+    drawn(accuracy_by_category({}))
 
 
 def test_of_many_categories_those_with_the_most_pairs_are_drawn():
-    plot = plots.accuracy_by_category(
-        {f"c{i}": entry(i / 50, 0.5, pairs=50 - i) for i in range(50)}
-    )
+    plot = accuracy_by_category({f"c{i}": entry(i / 50, 0.5, pairs=50 - i) for i in range(50)})
     assert plot.detail.endswith("the 24 with the most pairs")
     words = drawn(plot)
     assert "c23  (27)" in words
@@ -124,13 +128,13 @@ def bins(*rows):
     ],
 )
 def test_reliability(rows, says):
-    plot = plots.reliability(rows)
+    plot = reliability(rows)
     assert plot.heading.startswith(says)
     drawn(plot)
 
 
 def test_comparison():
-    plot = plots.comparison(
+    plot = comparison(
         ["What is $x$ and $y?", "long " * 200],
         [["a", "b", "c"], ["", "two\nlines", "three " * 100]],
         [[1.0, 2.0, 6.0], [0.0, 0.0, 0.0]],
@@ -141,7 +145,7 @@ def test_comparison():
 
 
 def test_comparison_says_how_many_prompts_it_leaves_out():
-    plot = plots.comparison([f"prompt {i}" for i in range(60)], [["a"]] * 60, [[1.0]] * 60)
+    plot = comparison([f"prompt {i}" for i in range(60)], [["a"]] * 60, [[1.0]] * 60)
     assert "prompt 39" in drawn(plot)
     assert "prompt 40" not in drawn(plot)
     assert plot.detail == "60 prompts, 60 completions; the first 40 prompts are drawn"
@@ -149,27 +153,27 @@ def test_comparison_says_how_many_prompts_it_leaves_out():
 
 @pytest.mark.parametrize("values", [[], [3.0], [0.0, 0.0], [-1e-12, 1e-12], [-1e9, 0.5, 1e9]])
 def test_degenerate_values_are_drawn_without_warnings(values):
-    drawn(plots.margins(values))
-    drawn(plots.reward_distributions(values, values))
-    drawn(plots.reward_distributions(values, []))
-    drawn(plots.reward_against_length(values, range(len(values))))
-    drawn(plots.comparison(["p"], [["text"] * len(values)], [values]))
+    drawn(margins(values))
+    drawn(reward_distributions(values, values))
+    drawn(reward_distributions(values, []))
+    drawn(reward_against_length(values, range(len(values))))
+    drawn(comparison(["p"], [["text"] * len(values)], [values]))
 
 
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ValueError, match="finite"):
-        plots.margins([1.0, float("nan")])
+        margins([1.0, float("nan")])
     with pytest.raises(ValueError, match="a reward for each"):
-        plots.comparison(["p"], [["a", "b"]], [[1.0]])
+        comparison(["p"], [["a", "b"]], [[1.0]])
     with pytest.raises(ValueError, match="2 rewards for 1 lengths"):
-        plots.reward_against_length([1.0, 2.0], [1])
+        reward_against_length([1.0, 2.0], [1])
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
 @settings(max_examples=100)
 def test_bins_hold_every_margin_and_none_straddles_zero(values):
     values = np.array(values)
-    edges = plots._edges(values, through_zero=True)
+    edges = bin_edges(values, through_zero=True)
     assert 1 <= len(edges) - 1 <= 70
     assert np.histogram(values, edges)[0].sum() == len(values)
     assert not ((edges[:-1] < 0) & (edges[1:] > 0)).any()

@@ -5,7 +5,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from plaudit.reporting import run_plots as plots
+from plaudit.reporting.plots.fold_values import fold_values
+from plaudit.reporting.plots.learning_curve import learning_curve
+from plaudit.reporting.plots.search_history import search_history
+from plaudit.reporting.plots.search_settings import search_settings
+from plaudit.reporting.plots.training_curves import training_curves
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -26,7 +30,7 @@ def training_log(steps=120):
 
 
 def test_training_curves():
-    plot = plots.training_curves(list(training_log()), best_step=80)
+    plot = training_curves(list(training_log()), best_step=80)
     assert plot.heading == (
         "Validation loss is lowest, 0.600, at step 80; pairwise accuracy there 70.0 %"
     )
@@ -46,13 +50,13 @@ def test_training_curves():
     ],
 )
 def test_training_curves_of_little(log, says):
-    plot = plots.training_curves(log, best_step=5)
+    plot = training_curves(log, best_step=5)
     assert says in plot.heading
     drawn(plot)
 
 
 def test_no_checkpoint_kept_yet():
-    plot = plots.training_curves(list(training_log()))
+    plot = training_curves(list(training_log()))
     assert "Validation loss is lowest" in plot.heading
     assert "kept" not in plot.detail
 
@@ -64,11 +68,11 @@ def metric(*folds):
 
 def test_folds():
     metrics = {"pairwise_accuracy": metric(0.7, 0.6, 0.8), "log_loss": metric(0.5, 0.6, 0.7)}
-    plot = plots.fold_values(metrics)
+    plot = fold_values(metrics)
     assert plot.heading == "Pairwise accuracy from 60.0 % to 80.0 % over 3 folds"
     assert plot.columns == 2
     drawn(plot)
-    one = plots.fold_values({"auc": metric(0.5) | {"sd": None, "low": None, "high": None}})
+    one = fold_values({"auc": metric(0.5) | {"sd": None, "low": None, "high": None}})
     assert one.heading == "AUC from 0.500 to 0.500 over 1 fold"
     drawn(one)
 
@@ -79,13 +83,13 @@ def points(*rows):
 
 def test_learning_curve():
     fit = {"formula": "a − b n⁻¹", "curve": points((10, 0.5), (40, 0.6), (80, 0.65))}
-    plot = plots.learning_curve({"points": points((40, 0.6), (10, 0.5)), "fit": fit})
+    plot = learning_curve({"points": points((40, 0.6), (10, 0.5)), "fit": fit})
     assert plot.heading == "From 10 to 40 rankings: pairwise accuracy 50.0 % to 60.0 %"
     assert plot.detail.endswith("fitted: a − b n⁻¹")
     assert {"fitted curve", "beyond the data at hand", "measured"} <= set(drawn(plot))
     within = {"points": points((10, 0.5), (80, 0.6)), "fit": fit}
-    assert "beyond the data at hand" not in drawn(plots.learning_curve(within))
-    assert "fitted curve" not in drawn(plots.learning_curve(within | {"fit": None}))
+    assert "beyond the data at hand" not in drawn(learning_curve(within))
+    assert "fitted curve" not in drawn(learning_curve(within | {"fit": None}))
 
 
 def trial(number, value, state="complete", **settings):
@@ -102,19 +106,19 @@ TRIALS = [
 
 
 def test_search_history():
-    plot = plots.search_history(TRIALS, "pairwise_accuracy")
+    plot = search_history(TRIALS, "pairwise_accuracy")
     assert plot.heading == "The best of 5 trials is number 4: pairwise accuracy 80.0 %"
     assert plot.detail == "3 completed, 1 pruned, 1 failed"
     assert {"best so far", "completed", "pruned, where it stood"} <= set(drawn(plot))
-    lowest = plots.search_history(TRIALS, "log_loss")
+    lowest = search_history(TRIALS, "log_loss")
     assert lowest.heading == "The best of 5 trials is number 0: log loss 0.600"
-    none = plots.search_history([TRIALS[3]], "log_loss")
+    none = search_history([TRIALS[3]], "log_loss")
     assert none.heading == "No trial was completed"
     drawn(none)
 
 
 def test_settings_that_moved_the_metric():
-    plot = plots.search_settings(TRIALS, "pairwise_accuracy")
+    plot = search_settings(TRIALS, "pairwise_accuracy")
     # In the completed trials lr orders the values wholly, the loss does not, the seed stood still.
     assert plot.heading == "Pairwise accuracy over 2 settings that varied"
     words = drawn(plot)
@@ -123,5 +127,5 @@ def test_settings_that_moved_the_metric():
     assert "seed" not in words
     assert {"0.0001", "0.001"} & set(words)  # a logarithmic scale in plain numbers
     assert not any("$" in word for word in words)
-    assert plots.search_settings(TRIALS[:2], "pairwise_accuracy") is None
-    assert plots.search_settings([], "pairwise_accuracy") is None
+    assert search_settings(TRIALS[:2], "pairwise_accuracy") is None
+    assert search_settings([], "pairwise_accuracy") is None

@@ -33,7 +33,7 @@ def test_the_best_is_marked_and_everything_is_written(policy, reward_model, tmp_
         assert [row["best"] for row in three].index(True) == rewards.index(max(rewards))
         assert sum(row["best"] for row in three) == 1
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary == result.summary()
+    assert summary == {"schema_version": 1, **result.summary()}
     png = (tmp_path / "out" / "comparison.png").read_bytes()
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert sorted(os.listdir(tmp_path / "out")) == [

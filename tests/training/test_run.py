@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
@@ -68,6 +69,9 @@ def test_a_run_folder_holds_what_it_should(finished):
     assert "pairwise accuracy" in card
     assert "ranked.csv" in card
     metrics = json.loads((folder / "metrics.json").read_text())
+    published = {each.metric_type: each.metric_value for each in ModelCard(card).data.eval_results}
+    assert published["pairwise_accuracy"] == metrics["test"]["pairwise_accuracy"]["value"]
+    assert published["log_loss"] == metrics["test"]["log_loss"]["value"]
     assert metrics["data"]["rankings"] == {"train": 28, "validation": 4, "test": 8}
     assert metrics["test"]["pairwise_accuracy"]["value"] > 0.9
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,10 +25,11 @@ from plaudit.console import counted, progress
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.errors import PlauditError
 from plaudit.evaluation.layout import Floats
-from plaudit.evaluation.metrics import PerPrompt, are_shares, facts, per_prompt
-from plaudit.evaluation.statistics import Figure, bootstrap
+from plaudit.evaluation.measures import MEASURES, measure_named
+from plaudit.evaluation.metrics import PerPrompt, per_prompt
+from plaudit.evaluation.statistics import Figure, FigureRecord, bootstrap
 from plaudit.evaluation.summary import FEW_PROMPTS
-from plaudit.files import write_json, write_jsonl
+from plaudit.files import write_jsonl, write_results
 
 MAIN_METRIC = "pairwise_accuracy"
 SIGNIFICANT = 0.05
@@ -37,18 +38,52 @@ WIDEST_NAME = 28
 ROUNDING = 1e-9  # differences that vary by no more than this share of them are the same
 
 
+class MeasureRecord(TypedDict):
+    """A measure of both models, first − second, and the p-values of the difference."""
+
+    first: FigureRecord
+    second: FigureRecord
+    difference: FigureRecord
+    p: float
+    p_holm: float | None  # None for the main measure, which needs no adjusting
+
+
+class FoldsRecord(TypedDict):
+    """Likewise of two ways of training, over folds: `first` and `second` are means."""
+
+    first: float
+    second: float
+    difference: FigureRecord
+    p: float
+    p_holm: float | None
+
+
+class ExchangesRecord(TypedDict):
+    """How many exchanges the permutation test took, and whether those are all there are."""
+
+    exchanges: int
+    exact: bool
+
+
+class ComparisonRecord(TypedDict):
+    """What `comparison.json` holds."""
+
+    models: list[str]  # first, second
+    main_metric: str
+    counts: dict[str, int]  # prompts, rankings
+    metrics: dict[str, MeasureRecord]
+    parting: dict[str, int]  # rankings, first_right, second_right
+    test: ExchangesRecord
+
+
 @dataclass(frozen=True)
 class ModelComparison:
-    """What `compare_rewards` found.
+    """What `compare_rewards` returns.
 
-    `summary` is ready for JSON: `{"models": [first, second], "main_metric", "counts": {"prompts",
-    "rankings"}, "metrics": {name: {"first", "second", "difference", "p", "p_holm"}}, "parting":
-    {"rankings", "first_right", "second_right"}, "test": {"exchanges", "exact"}}`. A difference is
-    first − second; `p_holm` is None for the main metric, which needs no adjusting. `rankings` and
-    both models' rewards, one array [K] a ranking, are what it was made from.
+    `rankings` and both models' rewards, one array [K] a ranking, are what `summary` was made from.
     """
 
-    summary: dict[str, Any]
+    summary: ComparisonRecord
     rankings: Sequence[Ranking]
     first_rewards: Sequence[Floats]
     second_rewards: Sequence[Floats]
@@ -98,7 +133,7 @@ class ModelComparison:
     def write(self, folder: str | Path) -> None:
         """Write `comparison.json`, the summary, and `parting.jsonl`, the `rows`, into a folder."""
         write_jsonl(Path(folder) / "parting.jsonl", self.rows())
-        write_json(Path(folder) / "comparison.json", self.summary)
+        write_results(Path(folder) / "comparison.json", self.summary)
 
 
 def compare_rewards(
@@ -147,10 +182,11 @@ def compare_rewards(
     first = _checked(rankings, first_rewards, names[0])
     second = _checked(rankings, second_rewards, names[1])
     a, b = _by_prompt(rankings, first), _by_prompt(rankings, second)
+    shares = [MEASURES.get(name).form == "share" for name in a.names]
     figures = bootstrap(
         np.hstack([a.sums, b.sums, a.sums - b.sums]),
         np.hstack([a.counts, a.counts, a.counts]),
-        shares=[*are_shares(a.names), *are_shares(b.names), *[False] * len(a.names)],
+        shares=[*shares, *shares, *[False] * len(shares)],
         resamples=resamples,
         seed=seed,
     )
@@ -255,7 +291,7 @@ def compare_folds(
     *,
     train_size: float,
     test_size: float,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, FoldsRecord]:
     """Compare two ways of training by what they reached in the same folds of a cross-validation.
 
     `first` and `second` give for each metric its J values, one a fold (of every repeat), in the
@@ -269,8 +305,8 @@ def compare_folds(
     finite number.
 
     >>> small, large = {"pairwise_accuracy": [0.70, 0.72]}, {"pairwise_accuracy": [0.71, 0.74]}
-    >>> found = compare_folds(large, small, train_size=400, test_size=100)["pairwise_accuracy"]
-    >>> round(found["difference"]["value"], 3), round(found["p"], 2)
+    >>> entry = compare_folds(large, small, train_size=400, test_size=100)["pairwise_accuracy"]
+    >>> round(entry["difference"]["value"], 3), round(entry["p"], 2)
     (0.015, 0.25)
     """
     if set(first) != set(second):
@@ -278,7 +314,7 @@ def compare_folds(
         raise PlauditError(
             f"only one of the two cross-validations has {odd}; compare like with like"
         )
-    found: dict[str, dict[str, Any]] = {}
+    differences: dict[str, tuple[float, float, Figure, float]] = {}
     for name in first:
         a, b = (np.asarray(each[name], dtype=np.float64) for each in (first, second))
         if a.shape != b.shape:
@@ -292,14 +328,19 @@ def compare_folds(
                 "both must be finite numbers"
             )
         _, p, (low, high) = corrected_resampled_t(a - b, train_size=train_size, test_size=test_size)
-        found[name] = {
-            "first": float(a.mean()),
-            "second": float(b.mean()),
-            "difference": Figure(float((a - b).mean()), low, high).as_dict(),
+        difference = Figure(float((a - b).mean()), low, high)
+        differences[name] = float(a.mean()), float(b.mean()), difference, p
+    adjusted = _holm_but_main({name: entry[-1] for name, entry in differences.items()})
+    return {
+        name: {
+            "first": mean,
+            "second": other_mean,
+            "difference": difference.as_dict(),
             "p": p,
+            "p_holm": adjusted[name],
         }
-    adjusted = _holm_but_main({name: entry["p"] for name, entry in found.items()})
-    return {name: entry | {"p_holm": adjusted[name]} for name, entry in found.items()}
+        for name, (mean, other_mean, difference, p) in differences.items()
+    }
 
 
 def corrected_resampled_t(
@@ -337,7 +378,7 @@ def corrected_resampled_t(
     return t, float(2 * stats.t.sf(abs(t), len(d) - 1)), (mean - reach, mean + reach)
 
 
-def format_comparison(summary: dict[str, Any]) -> str:
+def format_comparison(summary: ComparisonRecord) -> str:
     """The summary of a `ModelComparison` as a table for people; its last paragraph is the verdict.
 
     >>> print(compare_rewards(rankings, rewards, others))  # doctest: +SKIP
@@ -355,8 +396,8 @@ def format_comparison(summary: dict[str, Any]) -> str:
         "            p   p (Holm)",
     ]
     for name, entry in metrics.items():
-        known = facts(name)
-        label = known.label + (" (lower is better)" if known.lower_is_better else "")
+        measure = measure_named(name)
+        label = measure.label + (" (lower is better)" if measure.lower_is_better else "")
         difference = Figure(**entry["difference"])
         lines.append(
             f"{label:<28}{entry['first']['value']:>{widths[0]}.3f}  "
@@ -376,7 +417,7 @@ def format_comparison(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def comparison_verdict(summary: dict[str, Any]) -> str:
+def comparison_verdict(summary: ComparisonRecord) -> str:
     """Two sentences on what `compare_rewards` found: which is better, how sure; where they part.
 
     >>> rankings = [Ranking(f"{n} + 1?", [f"{n + 1}", f"{n}"], [0, 1]) for n in range(40)]

@@ -10,7 +10,7 @@ the answers.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,6 +25,33 @@ POINTS = 60  # of the drawn curve
 # Of what twice the data would bring, as shares: surely as much as the first, it would help; surely
 # less than the second, hardly.
 WORTHWHILE, NEGLIGIBLE = 0.005, 0.01
+
+
+class PointRecord(TypedDict):
+    """What training on so many rankings reaches; no ends where there can be no interval."""
+
+    rankings: int
+    value: float
+    low: float | None
+    high: float | None
+
+
+class FitRecord(TypedDict):
+    """The power law, and its curve in order."""
+
+    formula: str
+    limit: float
+    exponent: float
+    curve: list[PointRecord]
+
+
+class CurveRecord(TypedDict):
+    """What was measured, the fit, what more data would bring, and that in words."""
+
+    points: list[PointRecord]
+    fit: FitRecord
+    gains: list[PointRecord]
+    answer: str
 
 
 def fit_power_law(sizes: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -68,7 +95,7 @@ def learning_curve(
     *,
     resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> CurveRecord:
     """The learning curve of pairwise accuracy, its fit, and what more data would bring.
 
     Args:
@@ -78,11 +105,8 @@ def learning_curve(
         resamples: of the prompts.
         seed: of the resampling.
 
-    Returns `{"points": [{"rankings", "value", "low", "high"}], "fit": {"formula", "limit",
-    "exponent", "curve": points of the same form}, "gains": [{"rankings", "value", "low", "high"}],
-    "answer"}`. A gain is the fitted accuracy there less the fitted accuracy at the largest size,
-    zero or more, as the law has it. `low` and `high` are None where there can be no interval; see
-    `resample`.
+    A gain is the fitted accuracy there less the fitted accuracy at the largest size, zero or more,
+    as the law has it.
 
     >>> right = np.array([[3, 4, 5], [2, 3, 4]] * 20)
     >>> learning_curve([50, 100, 200], right, [6] * 40)["points"][0]["value"]
@@ -123,24 +147,24 @@ def learning_curve(
     }
 
 
-def _points(sizes: ArrayLike, figures: Sequence[Figure]) -> list[dict[str, Any]]:
+def _points(sizes: ArrayLike, figures: Sequence[Figure]) -> list[PointRecord]:
     return [
         {"rankings": int(size), **figure.as_dict()}
         for size, figure in zip(np.asarray(sizes), figures, strict=True)
     ]
 
 
-def _answer(gain: dict[str, Any], most: int) -> str:
-    found = (
+def _answer(gain: PointRecord, most: int) -> str:
+    estimate = (
         f"twice the data ({gain['rankings']:,} rankings to train on instead of {most:,}) would "
         f"bring an estimated {100 * gain['value']:+.1f} points of pairwise accuracy"
     )
     unknown = "It cannot be told yet whether more data would help"
-    if gain["low"] is None:
-        return f"{unknown}: {found}, but too few prompts were tested for an interval."
-    found += f" (95 % interval {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+    if gain["low"] is None or gain["high"] is None:
+        return f"{unknown}: {estimate}, but too few prompts were tested for an interval."
+    estimate += f" (95 % interval {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
     if gain["low"] >= WORTHWHILE:
-        return f"More data would help: {found}."
+        return f"More data would help: {estimate}."
     if gain["high"] < NEGLIGIBLE:
-        return f"More data of this kind would hardly help: {found}."
-    return f"{unknown}: {found}."
+        return f"More data of this kind would hardly help: {estimate}."
+    return f"{unknown}: {estimate}."

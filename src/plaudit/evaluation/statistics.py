@@ -9,7 +9,7 @@ paired, and a mean over items costs one product of weights and sums.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,14 @@ from plaudit.evaluation.layout import Floats
 DRAWS_AT_ONCE = 1 << 22
 FEWEST_PROMPTS = 5  # for an interval
 TINY = 1e-24  # a variance that is rounding
+
+
+class FigureRecord(TypedDict):
+    """A figure as JSON has it."""
+
+    value: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Figure:
     low: float | None = None
     high: float | None = None
 
-    def as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> FigureRecord:
         """The figure as JSON takes it."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
@@ -67,7 +75,7 @@ def percentiles(resampled: Floats, level: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Statistic:
-    """M figures to be: their values, and how to know them again when prompts have weights.
+    """M figures to be: their values, and how to compute them again when prompts have weights.
 
     `of` takes weights [B, P], how often each of P prompts was drawn in each of B resamples, and
     returns the values [B, M]; NaN where a resample has nothing to measure. `prompts` [M] is how
@@ -227,18 +235,19 @@ class Pending:
 
     def __init__(self) -> None:
         self.statistics: list[Statistic] = []
-        self.places: list[tuple[dict[str, Any], list[str]]] = []
+        self.places: list[tuple[dict[str, object], list[str]]] = []
 
-    def add(self, entry: dict[str, Any], keys: list[str], statistic: Statistic) -> None:
+    def add(self, entry: dict[str, object], keys: list[str], statistic: Statistic) -> None:
         """Keep a place in `entry` for each of the statistic's figures."""
-        entry.update(dict.fromkeys(keys))
+        for key in keys:
+            entry.setdefault(key, None)
         self.statistics.append(statistic)
         self.places.append((entry, keys))
 
     def fill(self, prompts: int, resamples: int = 1000, seed: int = 0) -> None:
         """Resample everything at once and put the figures in their places; None for NaN."""
-        found = resample(self.statistics, prompts, resamples=resamples, seed=seed)
-        for (entry, keys), figures in zip(self.places, found, strict=True):
+        results = resample(self.statistics, prompts, resamples=resamples, seed=seed)
+        for (entry, keys), figures in zip(self.places, results, strict=True):
             for key, figure in zip(keys, figures, strict=True):
                 entry[key] = None if math.isnan(figure.value) else figure.as_dict()
 

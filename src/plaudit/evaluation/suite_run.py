@@ -21,11 +21,11 @@ from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, text_ke
 from plaudit.data.readers import Tally
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
-from plaudit.evaluation.evaluate import prediction_rows, rewards_of
+from plaudit.evaluation.rewards import prediction_rows, rewards_of
 from plaudit.evaluation.statistics import Figure, Pending
 from plaudit.evaluation.suite import Item, Means, Part, Suite, plain_name
 from plaudit.evaluation.suites import SUITES
-from plaudit.files import write_json, write_jsonl
+from plaudit.files import write_jsonl, write_results
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
@@ -70,7 +70,7 @@ class SuiteResult:
         write_jsonl(folder / "predictions.jsonl", self.predictions())
         if self.data.rejected:
             write_jsonl(folder / "rejected.jsonl", (row.as_dict() for row in self.data.rejected))
-        write_json(folder / "suite.json", self.summary)
+        write_results(folder / "suite.json", self.summary)
 
 
 def run_suite(

@@ -1,29 +1,96 @@
-"""Every metric of a model in one dict ready for JSON, as a table for people, and as a verdict.
+"""Every measure of a model in one dict ready for JSON, as a table for people, and as a verdict.
 
-`summarise` lays the rankings out once, gathers what is to be measured and resamples it together;
-what each figure means stands with the function of its name in `metrics`, `calibration` and `style`.
+`summarise` lays the rankings out once, gathers what is to be measured and resamples it together.
+What each figure means stands with the measure of its name in `measures`, or with the function of
+its name in `style`.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from plaudit.console import counted
 from plaudit.data.cells import excerpt
-from plaudit.evaluation import calibration, items, metrics, parts, style
-from plaudit.evaluation.items import means
+from plaudit.errors import PlauditError
+from plaudit.evaluation import calibration, items, parts, style
+from plaudit.evaluation.items import Items, means
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
+from plaudit.evaluation.measures import Measure, measures, shown_in
 from plaudit.evaluation.parts import Category
-from plaudit.evaluation.statistics import Figure, Pending
+from plaudit.evaluation.statistics import Figure, FigureRecord, Pending, resample
 
 LENGTH_RULE = "preferring the longer completion"
 COIN_TOSS = "a coin toss"
 FEW_PROMPTS = 30
 MOST_CATEGORIES = 20  # in the table
 LABEL = 26  # characters of the first column
+HEADS = {"probabilities": "as probabilities", "rankings": "for each ranking"}
 MARGINS = {"p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95}
+
+
+class PartRecord(TypedDict):
+    """How right a model is on some of the pairs, and how right the longer completion is."""
+
+    pairwise_accuracy: FigureRecord
+    length_baseline: FigureRecord
+    prompts: int
+    pairs: int
+
+
+class BinRecord(TypedDict):
+    """The pairs of one bin of confidence: its ends, mean confidence, how often it came true."""
+
+    low: float
+    high: float
+    predicted: float
+    observed: FigureRecord
+    pairs: int
+
+
+class StyleRecord(TypedDict):
+    """How rewards follow an amount, of characters say; see `style`."""
+
+    correlation: FigureRecord | None
+    correlation_in_data: FigureRecord | None  # with the ranks: what a perfect model would show
+    accuracy_where_more: FigureRecord | None
+    accuracy_where_less: FigureRecord | None
+    baseline: FigureRecord | None  # always preferring more
+    controlled_accuracy: FigureRecord | None
+    pairs_that_differ: int
+
+
+class WhitespaceRecord(TypedDict):
+    """How steady rewards are when whitespace changes; `agreement` is a mean of `order_kept`."""
+
+    agreement: FigureRecord
+    mean_change: float | None  # in standard deviations of the rewards
+    completions: int
+
+
+class Summary(TypedDict):
+    """What `summarise` returns, beside the figure of each measure (see `figures`)."""
+
+    margins: dict[str, float]  # p5, p25, median, p75, p95 of r_better − r_worse over all pairs
+    counts: dict[str, int]  # prompts, rankings, completions, pairs
+    by_category: dict[str, PartRecord]  # most pairs first
+    by_rank_distance: dict[str, PartRecord]
+    by_length_difference: dict[str, PartRecord]
+    reliability: list[BinRecord]  # those bins that have pairs
+    style: dict[str, StyleRecord | None]  # None where the amount never differs
+    whitespace: WhitespaceRecord | None
+    baselines: dict[str, dict[str, FigureRecord | None]]  # with `above`: the model less it
+
+
+def figures(record: Mapping[str, object]) -> Mapping[str, FigureRecord | None]:
+    """A summary, or one of its baselines, as figures by measure; None: nothing to measure."""
+    return cast(Mapping[str, FigureRecord | None], record)
+
+
+def figure(record: Mapping[str, object], measure: str) -> Figure:
+    """A figure of a summary that there is for all rankings, as pairwise accuracy is."""
+    return Figure(**cast(FigureRecord, record[measure]))
 
 
 def summarise(
@@ -38,8 +105,8 @@ def summarise(
     baselines: Mapping[str, Sequence[ArrayLike]] | None = None,
     resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Every metric with its interval, overall and in parts, beside baselines; ready for JSON.
+) -> Summary:
+    """Every measure with its interval, overall and in parts, beside baselines; ready for JSON.
 
     Args:
         rewards: one array [K_i] per ranking.
@@ -55,56 +122,34 @@ def summarise(
         seed: of the bootstrap.
 
     Returns:
-        A dict in which a *figure* is `{"value", "low", "high"}`, `low` and `high` None where fewer
-        than five prompts have a say, and the whole figure None where there is nothing to measure:
-
-        - figures: `pairwise_accuracy`, `log_loss`, `brier`, `mean_margin`, `top1_accuracy`,
-          `kendall_tau_b`, `spearman`, `ndcg`, `mean_reciprocal_rank`, `tie_agreement`,
-          `length_baseline`, `accuracy_above_length`, `calibration_error`, `temperature`, `auc`
-        - `margins`: `p5`, `p25`, `median`, `p75`, `p95` of r_better − r_worse over all pairs
-        - `counts`: `prompts`, `rankings`, `completions`, `pairs`
-        - `by_category` (most pairs first), `by_rank_distance`, `by_length_difference`: name →
-          `{"pairwise_accuracy": figure, "length_baseline": figure, "prompts", "pairs"}`
-        - `reliability`: for every bin of confidence that has pairs `{"low", "high", "predicted"
-          (mean confidence), "observed": figure, "pairs"}`
-        - `style`: `length` and each of `styles` → None where it never differs, else
-          `{"correlation", "correlation_in_data" (of the amount with the ranks: what a perfect model
-          would show), "accuracy_where_more", "accuracy_where_less", "controlled_accuracy",
-          "baseline" (always preferring more): figures, "pairs_that_differ"}`
-        - `whitespace`: None, or `{"agreement": figure (see `metrics.order_kept`), "mean_change": of
-          a reward, in standard deviations of the rewards, "completions"}`
-        - `baselines`: "preferring the longer completion", "a coin toss" and each of `baselines` →
-          figures of the same names as above, without the mean margin and without probabilities for
-          lengths, and `above`: the model's pairwise accuracy less that of the baseline, paired
+        A `Summary`, before whose keys stand the figures of all measures by name, as `{"value",
+        "low", "high"}`. `low` and `high` are None where fewer than five prompts have a say, and the
+        whole figure is None where there is nothing to measure. The `baselines`, "preferring the
+        longer completion", "a coin toss" and each of those given, have figures of the same names,
+        but not those in the model's own unit, nor probabilities for lengths; and `above`, the
+        model's pairwise accuracy less that of the baseline, paired.
 
     Raises:
-        PlauditError: when a reward is not finite or no two completions differ in rank.
+        PlauditError: when a reward is not finite, no two completions differ in rank, or a measure
+            has a name that the summary uses.
 
     >>> summary = summarise([[2.0, 1.0]], [[0, 1]], prompts=["2+2?"], lengths=[[1, 9]])
-    >>> summary["pairwise_accuracy"]["value"], summary["length_baseline"]["value"]
+    >>> figure(summary, "pairwise_accuracy").value, figure(summary, "length_baseline").value
     (1.0, 0.0)
     """
     layout = lay_out(ranks, prompts)
     reward, length = flatten(rewards, layout, "reward"), flatten(lengths, layout, "length")
     right, pair_ranking = items.pairwise_accuracy(layout, reward)
-    longer, _ = items.pairwise_accuracy(layout, length)
-    figures = Pending()
-    summary: dict[str, Any] = {}
+    longer = items.pairwise_accuracy(layout, length).values
+    pending = Pending()
+    summary: dict[str, object] = {}
 
-    overall = {
-        **{name: metric(layout, reward) for name, metric in items.METRICS.items()},
-        "mean_margin": items.margin(layout, reward),
-        "tie_agreement": items.tie_agreement(layout, reward),
-        "length_baseline": (longer, pair_ranking),
-        "accuracy_above_length": (right - longer, pair_ranking),
-    }
-    measured = means(layout, list(overall.values()), shares=metrics.are_shares(list(overall)))
-    figures.add(summary, list(overall), measured)
-    figures.add(summary, ["calibration_error"], calibration.error_statistic(layout, reward))
-    figures.add(summary, ["temperature"], calibration.temperature_statistic(layout, reward))
-    figures.add(summary, ["auc"], calibration.auc_statistic(layout, reward))
-    margins = overall["mean_margin"][0]
-    quantiles = np.percentile(margins, list(MARGINS.values()))
+    every = measures()
+    if clash := every.keys() & {*Summary.__annotations__, "above", "schema_version"}:
+        raise PlauditError(f"measure {min(clash)}: a summary uses this name; the package that adds "
+                           "it must rename it")  # fmt: skip
+    _measure(every, layout, reward, length, summary, pending)
+    quantiles = np.percentile(items.margin(layout, reward).values, list(MARGINS.values()))
     summary["margins"] = dict(zip(MARGINS, map(float, quantiles), strict=True))
     summary["counts"] = {
         "prompts": len(layout.prompts),
@@ -119,62 +164,81 @@ def summarise(
         "by_length_difference": parts.by_length_difference(layout, length),
     }
     for part, groups in divided.items():
-        summary[part] = {}
+        entries: dict[str, object] = {}
         for name, pairs in groups.items():
             of = pair_ranking[pairs]
-            entry: dict[str, Any] = {}
-            summary[part][name] = entry
-            both = means(layout, [(right[pairs], of), (longer[pairs], of)], shares=True)
-            figures.add(entry, ["pairwise_accuracy", "length_baseline"], both)
-            entry["prompts"] = len(np.unique(layout.slot[of]))
-            entry["pairs"] = len(pairs)
+            entry: dict[str, object] = {}
+            both = means(layout, [Items(right[pairs], of), Items(longer[pairs], of)], shares=True)
+            pending.add(entry, ["pairwise_accuracy", "length_baseline"], both)
+            entries[name] = entry
+            entry |= {"prompts": len(np.unique(layout.slot[of])), "pairs": len(pairs)}
+        summary[part] = entries
 
-    summary["reliability"] = []
-    found = calibration.confidence(layout, reward)
-    for index, pairs in parts.groups(found.bin):
+    bins: list[object] = []
+    confidence = calibration.confidence(layout, reward)
+    for index, pairs in parts.groups(confidence.bin):
         low, high = calibration.edges(index)
-        row = {"low": low, "high": high, "predicted": float(found.sure[pairs].mean())}
-        observed = means(layout, [(right[pairs], pair_ranking[pairs])], shares=True)
-        figures.add(row, ["observed"], observed)
+        predicted = float(confidence.sure[pairs].mean())
+        row: dict[str, object] = {"low": low, "high": high, "predicted": predicted}
+        observed = means(layout, [Items(right[pairs], pair_ranking[pairs])], shares=True)
+        pending.add(row, ["observed"], observed)
         row["pairs"] = len(pairs)
-        summary["reliability"].append(row)
+        bins.append(row)
+    summary["reliability"] = bins
 
-    summary["style"] = {}
-    for name, given in {"length": lengths, **(styles or {})}.items():
-        amount = flatten(given, layout, name)
-        summary["style"][name] = _style(layout, reward, amount, figures)
-
+    summary["style"] = {
+        name: _style(layout, reward, flatten(given, layout, name), pending)
+        for name, given in {"length": lengths, **(styles or {})}.items()
+    }
     summary["whitespace"] = None
     if whitespace is not None:
         summary["whitespace"] = _whitespace(rewards, whitespace, ranks, prompts, resamples, seed)
 
-    summary["baselines"] = {}
     others = {LENGTH_RULE: length, COIN_TOSS: np.zeros(len(reward))}
     others |= {name: flatten(given, layout, "reward") for name, given in (baselines or {}).items()}
+    beside: dict[str, object] = {}
     for name, scores in others.items():
-        entry = {}
-        summary["baselines"][name] = entry
-        beaten, _ = items.pairwise_accuracy(layout, scores)
-        columns = {metric: item(layout, scores) for metric, item in items.METRICS.items()}
-        columns["tie_agreement"] = items.tie_agreement(layout, scores)
-        columns["above"] = (right - beaten, pair_ranking)
-        if name == LENGTH_RULE:  # lengths predict an order, but no probabilities
-            columns = {key: columns[key] for key in columns if key not in ("log_loss", "brier")}
-        else:
-            error = calibration.error_statistic(layout, scores)
-            figures.add(entry, ["calibration_error"], error)
-            figures.add(entry, ["temperature"], calibration.temperature_statistic(layout, scores))
-        measured = means(layout, list(columns.values()), shares=metrics.are_shares(list(columns)))
-        figures.add(entry, list(columns), measured)
-        figures.add(entry, ["auc"], calibration.auc_statistic(layout, scores))
+        fitting = {
+            key: measure
+            for key, measure in every.items()
+            if not measure.reward_units
+            and not measure.takes_length
+            and (measure.group != "probabilities" or name != LENGTH_RULE)
+        }
+        beside[name] = entry = {}
+        _measure(fitting, layout, scores, length, entry, pending)
+        above = right - items.pairwise_accuracy(layout, scores).values
+        pending.add(entry, ["above"], means(layout, [Items(above, pair_ranking)]))
+    summary["baselines"] = beside
 
-    figures.fill(len(layout.asked), resamples, seed)
-    return summary
+    pending.fill(len(layout.asked), resamples, seed)
+    return cast(Summary, summary)
+
+
+def _measure(
+    chosen: Mapping[str, Measure],
+    layout: Layout,
+    scores: Floats,
+    length: Floats,
+    entry: dict[str, object],
+    pending: Pending,
+) -> None:
+    """Keep a place in `entry` for each of these measures, in this order; the means go together."""
+    entry |= dict.fromkeys(chosen)
+    averaged: dict[str, Items] = {}
+    for name, measure in chosen.items():
+        result = measure.measure(layout, scores, length)
+        if isinstance(result, Items):
+            averaged[name] = result
+        else:
+            pending.add(entry, [name], result)
+    shares = [chosen[name].form == "share" for name in averaged]
+    pending.add(entry, list(averaged), means(layout, list(averaged.values()), shares=shares))
 
 
 def _style(
-    layout: Layout, reward: Floats, amount: Floats, figures: Pending
-) -> dict[str, Any] | None:
+    layout: Layout, reward: Floats, amount: Floats, pending: Pending
+) -> dict[str, object] | None:
     differ = int((amount[layout.better] != amount[layout.worse]).sum())
     if not differ:
         return None
@@ -186,10 +250,10 @@ def _style(
         "accuracy_where_less": less,
         "baseline": items.pairwise_accuracy(layout, amount),
     }
-    entry: dict[str, Any] = {}
+    entry: dict[str, object] = {}
     shares = [not name.startswith("correlation") for name in columns]
-    figures.add(entry, list(columns), means(layout, list(columns.values()), shares=shares))
-    figures.add(entry, ["controlled_accuracy"], style.controlled(layout, more, less))
+    pending.add(entry, list(columns), means(layout, list(columns.values()), shares=shares))
+    pending.add(entry, ["controlled_accuracy"], style.controlled(layout, more, less))
     entry["pairs_that_differ"] = differ
     return entry
 
@@ -201,31 +265,26 @@ def _whitespace(
     prompts: Sequence[Hashable],
     resamples: int,
     seed: int,
-) -> dict[str, Any] | None:
+) -> WhitespaceRecord | None:
     """How steady rewards are, over the rankings that were scored again."""
     again = [i for i, other in enumerate(changed) if other is not None]
     if not again:
         return None
-    before = [np.asarray(rewards[i], dtype=np.float64) for i in again]
-    after = [np.asarray(changed[i], dtype=np.float64) for i in again]
-    agreement = metrics.order_kept(
-        before,
-        after,
-        [ranks[i] for i in again],
-        prompts=[prompts[i] for i in again],
-        resamples=resamples,
-        seed=seed,
-    )
-    change = np.abs(np.concatenate(after) - np.concatenate(before))
+    layout = lay_out([ranks[i] for i in again], [prompts[i] for i in again])
+    before = flatten([rewards[i] for i in again], layout, "reward")
+    after = flatten([values for values in changed if values is not None], layout, "changed reward")
+    kept = means(layout, [items.order_kept(layout, before, after)], shares=True)
+    size = len(layout.asked)
+    [[agreement]] = resample([kept], size, resamples=resamples, seed=seed)
     spread = float(np.std(np.concatenate([np.asarray(each) for each in rewards])))
     return {
         "agreement": agreement.as_dict(),
-        "mean_change": float(change.mean()) / spread if spread else None,
-        "completions": len(change),
+        "mean_change": float(np.abs(after - before).mean()) / spread if spread else None,
+        "completions": len(after),
     }
 
 
-def format_summary(summary: dict[str, Any]) -> str:
+def format_summary(summary: Summary) -> str:
     """What `summarise` returned as tables for people, with the verdict as its last sentence.
 
     >>> summary = summarise([[2.0, 1.0]], [[0, 1]], prompts=["2+2?"], lengths=[[1, 9]])
@@ -243,7 +302,7 @@ def format_summary(summary: dict[str, Any]) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
-def _figure_lines(summary: dict[str, Any]) -> list[str]:
+def _figure_lines(summary: Summary) -> list[str]:
     """The figures of the model, each beside those of the baselines."""
     short = {COIN_TOSS: "coin toss", LENGTH_RULE: "longer"}
     baselines = [
@@ -252,53 +311,42 @@ def _figure_lines(summary: dict[str, Any]) -> list[str]:
     ]
     widths = [max(len(head) + 3, 10) for head, _ in baselines]
 
-    def row(key: str, before: str = "", label: str | None = None) -> list[str]:
-        if summary[key] is None:
-            return []
-        figure, known = Figure(**summary[key]), metrics.facts(key)
-        form = "+.3f" if known.form in ("points", "signed") else ".3f"
-        line = f"{before + (label or known.label):<{LABEL}}{format(figure.value, form):>8}"
-        line += f"   {figure.interval(form):<16}"
-        for (_, entry), width in zip(baselines, widths, strict=True):
-            beside = entry.get(key)
-            line += f"{format(beside['value'], form) if beside else '':>{width}}"
-        return [line.rstrip()]
-
     pairs_only = summary["counts"]["completions"] == 2 * summary["counts"]["rankings"]
     heads = [f"{head:>{width}}" for (head, _), width in zip(baselines, widths, strict=True)]
-    lines = [
-        f"{'':<{LABEL}}{'value':>8}   {'95 % interval':<16}{''.join(heads)}",
-        *row("pairwise_accuracy"),
-        *row("accuracy_above_length", "  ", "above the longer"),
-        *row("auc", label="AUC over all prompts"),
-        *row("mean_margin"),
-        "as probabilities",
-        *row("log_loss", "  "),
-        *row("brier", "  "),
-        *row("calibration_error", "  "),
-        *row("temperature", "  "),
-    ]
-    if pairs_only:  # with two completions the rest would say the same again
-        return lines
-    of_rankings = (
-        *("top1_accuracy", "mean_reciprocal_rank", "ndcg"),
-        *("kendall_tau_b", "spearman", "tie_agreement"),
-    )
-    return [*lines, "for each ranking", *(line for key in of_rankings for line in row(key, "  "))]
+    lines = [f"{'':<{LABEL}}{'value':>8}   {'95 % interval':<16}{''.join(heads)}"]
+    group = "pairs"
+    for name, measure in shown_in("printed").items():
+        record = figures(summary).get(name)  # an old summary has not all
+        if record is None or (pairs_only and measure.group == "rankings"):
+            continue  # of two completions, rankings would say the same again
+        if measure.group != group:
+            group = measure.group
+            lines.append(HEADS[group])
+        value, form = Figure(**record), "+.3f" if measure.form in ("points", "signed") else ".3f"
+        label = ("" if group == "pairs" else "  ") + (measure.short or measure.label)
+        line = f"{label:<{LABEL}}{format(value.value, form):>8}   {value.interval(form):<16}"
+        for (_, entry), width in zip(baselines, widths, strict=True):
+            beside = entry.get(name)
+            line += f"{format(beside['value'], form) if beside else '':>{width}}"
+        lines.append(line.rstrip())
+    return lines
 
 
-def _leaning_lines(summary: dict[str, Any]) -> list[str]:
+def _leaning_lines(summary: Summary) -> list[str]:
     """What the model leans on: a row for each amount that differs, and a line on whitespace."""
     rows = []
     for name, entry in summary["style"].items():
         if entry is None:
             continue
-        keys = ("correlation", "correlation_in_data", "accuracy_where_more", "accuracy_where_less")
+        cells = (
+            (entry["correlation"], "+.3f", 8),
+            (entry["correlation_in_data"], "+.3f", 9),
+            (entry["accuracy_where_more"], ".3f", 12),
+            (entry["accuracy_where_less"], ".3f", 11),
+        )
         line = f"  {name:<{LABEL - 2}}"
-        for key, form, width in zip(
-            keys, ("+.3f", "+.3f", ".3f", ".3f"), (8, 9, 12, 11), strict=True
-        ):
-            line += f"{format(entry[key]['value'], form) if entry[key] else '':>{width}}"
+        for record, form, width in cells:
+            line += f"{format(record['value'], form) if record else '':>{width}}"
         if entry["controlled_accuracy"]:
             controlled = Figure(**entry["controlled_accuracy"])
             line += f"{controlled.value:>13.3f}   {controlled.interval()}"
@@ -319,7 +367,7 @@ def _leaning_lines(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _category_lines(by_category: dict[str, Any]) -> list[str]:
+def _category_lines(by_category: dict[str, PartRecord]) -> list[str]:
     if not by_category:
         return []
     shown = [(excerpt(name), entry) for name, entry in by_category.items()][:MOST_CATEGORIES]
@@ -336,16 +384,16 @@ def _category_lines(by_category: dict[str, Any]) -> list[str]:
     return lines
 
 
-def verdict(summary: dict[str, Any]) -> str:
-    """One sentence on what `summarise` found: is this better than chance and than length, how sure.
+def verdict(summary: Summary) -> str:
+    """One sentence on a summary: is this better than chance and than length, how sure.
 
     >>> rewards, lengths = [[1.0, 0.0]] * 40, [[5, 9]] * 40
     >>> verdict(summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths))
     'The model beats preferring the longer completion by 100.0 points (95 % interval +100.0 to \
 +100.0).'
     """
-    accuracy = Figure(**summary["pairwise_accuracy"])
-    above = Figure(**summary["accuracy_above_length"])
+    accuracy = figure(summary, "pairwise_accuracy")
+    above = figure(summary, "accuracy_above_length")
     prompts = summary["counts"]["prompts"]
     if accuracy.low is None or accuracy.high is None or above.low is None or above.high is None:
         return (
@@ -356,20 +404,20 @@ def verdict(summary: dict[str, Any]) -> str:
     between = f"95 % interval {100 * above.low:+.1f} to {100 * above.high:+.1f}"
     points = f"{100 * abs(above.value):.1f} points"
     if accuracy.high < 0.5:
-        found = f"The model orders completions the wrong way round: {share} {accuracy.interval()}"
+        says = f"The model orders completions the wrong way round: {share} {accuracy.interval()}"
     elif accuracy.low <= 0.5:
-        found = f"The model cannot be told from a coin toss: {share} {accuracy.interval()}"
+        says = f"The model cannot be told from a coin toss: {share} {accuracy.interval()}"
         if above.high < 0:
-            found += f", and is {points} worse than preferring the longer completion"
+            says += f", and is {points} worse than preferring the longer completion"
     elif above.low > 0:
-        found = f"The model beats preferring the longer completion by {points} ({between})"
+        says = f"The model beats preferring the longer completion by {points} ({between})"
     elif above.high < 0:
-        found = f"The model is worse than preferring the longer completion by {points} ({between})"
+        says = f"The model is worse than preferring the longer completion by {points} ({between})"
     else:
-        found = (
+        says = (
             f"The model beats a coin toss but cannot be told from preferring the longer "
             f"completion: {100 * above.value:+.1f} points ({between})"
         )
     if prompts < FEW_PROMPTS:
-        return f"{found}, but {counted(prompts, 'prompt')} are too few to rely on the interval."
-    return found + "."
+        return f"{says}, but {counted(prompts, 'prompt')} are too few to rely on the interval."
+    return says + "."

@@ -142,7 +142,9 @@ def judge(rankings: Sequence[Ranking], rewards: Sequence[Sequence[float]]) -> di
     lengths = [[*map(characters, ranking.completions)] for ranking in rankings]
     return {
         "pairwise_accuracy": pairwise_accuracy(rewards, ranks, prompts=prompts).as_dict(),
-        "above_length": accuracy_above_length(rewards, lengths, ranks, prompts=prompts).as_dict(),
+        "above_length": accuracy_above_length(
+            rewards, ranks, lengths=lengths, prompts=prompts
+        ).as_dict(),
     }
 
 

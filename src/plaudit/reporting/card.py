@@ -1,32 +1,22 @@
-"""The model card: what the model was trained on, with which settings, and what it reached."""
+"""The model card: what the model was trained on, with which settings, and what it reached.
+
+Its metadata, which the hub reads, have the figures too, as results of an evaluation.
+"""
 
 from importlib.metadata import version
 from typing import Any
 
-from jinja2 import Environment
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from plaudit.config import Settings
-from plaudit.evaluation.metrics import label
+from plaudit.evaluation.measures import Measure, shown_in
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import verdict
 
-SHOWN = (
-    "pairwise_accuracy",
-    "length_baseline",
-    "accuracy_above_length",
-    "log_loss",
-    "top1_accuracy",
-    "kendall_tau_b",
-)
-
 _TEMPLATE = """\
 ---
-library_name: transformers
-pipeline_tag: text-classification
-tags: [reward-model, plaudit, trl]
-{%- if hub_base %}
-base_model: {{ settings.base }}
-{%- endif %}
+{{ card_data }}
 ---
 
 # A reward model
@@ -43,8 +33,8 @@ On {{ part.counts.prompts }} {{ name }} prompts, {{ "{:,}".format(part.counts.pa
 
 | | value | 95 % interval, bootstrap over prompts |
 | --- | --- | --- |
-{% for label, figure in figures(part) -%}
-| {{ label }} | {{ "%.3f" | format(figure.value) }} | {{ figure.interval() }} |
+{% for _, measure, figure in shown(part) -%}
+| {{ measure.label }} | {{ "%.3f" | format(figure.value) }} | {{ figure.interval() }} |
 {% endfor %}
 {{ verdict(part) }}
 
@@ -90,30 +80,55 @@ tokenizer(prompt + {{ encoding.separator.__repr__() }} + completion
 ## Settings
 
 ```yaml
-{{ yaml }}```
+{{ yaml }}
+```
 """
 
 
 def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> str:
     """The text of the saved model's `README.md`, from the run's settings and `metrics.json`."""
-    import yaml
-
     sources = settings.data if isinstance(settings.data, list) else [settings.data]
-    environment = Environment(autoescape=False, keep_trailing_newline=True)  # Markdown, not a page
-    return environment.from_string(_TEMPLATE).render(
+    names = [source.rstrip("/").split("/")[-1] for source in sources]
+    parts = {name: metrics[name] for name in ("test", "validation") if name in metrics}
+    on_hub = "/" in settings.base and not settings.base.startswith((".", "/", "~"))
+    results = [  # not those of validation prompts, which chose the checkpoint
+        EvalResult(
+            task_type="text-classification",
+            dataset_type="preference data",
+            dataset_name=", ".join(names),
+            dataset_split="test",
+            metric_type=name,
+            metric_name=measure.label,
+            metric_value=figure.value,
+        )
+        for name, measure, figure in (_shown(parts["test"]) if "test" in parts else ())
+    ]
+    card_data = ModelCardData(
+        base_model=settings.base if on_hub else None,
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["reward-model", "plaudit", "trl"],
+        model_name="A reward model" if results else None,
+        eval_results=results or None,
+    )
+    card = ModelCard.from_template(
+        card_data,
+        template_str=_TEMPLATE,
         settings=settings,
         version=version("plaudit"),
-        hub_base="/" in settings.base and not settings.base.startswith((".", "/", "~")),
         metrics=metrics,
-        parts={name: metrics[name] for name in ("test", "validation") if name in metrics},
-        names=[source.rstrip("/").split("/")[-1] for source in sources],
+        parts=parts,
+        names=names,
         encoding=encoding,
         ending=encoding.tokenizer.eos_token_id not in (None, encoding.tokenizer.pad_token_id),
-        yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True),
-        figures=_figures,
+        yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
+        shown=_shown,
         verdict=verdict,
     )
+    return f"{card}\n"
 
 
-def _figures(part: dict[str, Any]) -> list[tuple[str, Figure]]:
-    return [(label(name), Figure(**part[name])) for name in SHOWN]
+def _shown(part: dict[str, Any]) -> list[tuple[str, Measure, Figure]]:
+    """What the card has of a part's figures."""
+    every = shown_in("card").items()
+    return [(name, each, Figure(**part[name])) for name, each in every if part[name] is not None]

@@ -1,25 +1,26 @@
 """The reports of evaluate, train, cv and tune: their verdicts, and the sections they are made of.
 
-Each builder takes what a command has found, as plain numbers, and returns a `Report`.
+Each builder takes the results of a command and returns a `Report`, which has every plot that is
+registered for them.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plaudit.console import counted
-from plaudit.data.rankings import Ranking
-from plaudit.evaluation.comparison import comparison_verdict
-from plaudit.evaluation.metrics import label
-from plaudit.evaluation.summary import verdict
-from plaudit.reporting import run_plots
+from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord, comparison_verdict
+from plaudit.evaluation.measures import label
+from plaudit.evaluation.summary import Summary, verdict
+from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.page import Report, Row, Section, Table, worst_mistakes
+from plaudit.reporting.plots import Log, Subject, drawings
 from plaudit.reporting.tables import (
     INTERVAL,
     NBSP,
     UNDEFINED,
-    Summary,
     differences,
     form_of,
     highlights,
@@ -32,48 +33,44 @@ from plaudit.reporting.tables import (
     words,
 )
 
+if TYPE_CHECKING:
+    from plaudit.reporting.evaluation import Evaluation
+
 
 def evaluation_report(
-    summary: Summary,
-    rankings: Sequence[Ranking],
-    rewards: Sequence[Sequence[float]],
+    evaluation: "Evaluation",
     *,
     title: str,
     facts: Mapping[str, str],
-    log: Sequence[Mapping[str, Any]] | None = None,
-    best_step: int | None = None,
+    log: Log | None = None,
     notes: Sequence[str] = (),
-    against: Summary | None = None,
+    against: ComparisonRecord | None = None,
 ) -> Report:
     """The report of a model measured on rankings, and with `log` of how it was trained.
 
-    `rewards` hold K numbers for each ranking; `facts` name the model, the data and what else should
-    stand at the top; `log` holds the rows of `log.jsonl`, of which `best_step` was kept; `notes`
-    are sentences under the figures, as that validation prompts chose the checkpoint; `against` is
-    the summary of its comparison with another model.
+    `facts` name the model, the data and what else should stand at the top; `notes` are sentences
+    under the figures, as that validation prompts chose the checkpoint; `against` is the summary of
+    its comparison with another model.
 
-    >>> evaluation_report(e.summary, e.rankings, e.rewards, title="…", facts={})  # doctest: +SKIP
+    >>> evaluation_report(evaluation, title="…", facts={})  # doctest: +SKIP
     """
+    sections = measured(evaluation.summary, notes)
+    if against is not None:
+        sections = (_against(against), *sections)
     return _report(
         "How good is this reward model?",
         title,
-        (verdict(dict(summary)), leaning(summary)),
+        (verdict(evaluation.summary), leaning(evaluation.summary)),
         facts,
-        summary,
-        (
-            *([] if against is None else [_against(against)]),
-            *measured(summary, rankings, rewards, notes),
-            *([] if not log else [_training(log, best_step)]),
-        ),
-        rankings,
-        rewards,
+        evaluation,
+        sections,
+        _logged(log),
     )
 
 
 def cross_validation_report(
     cv: Mapping[str, Any],
-    rankings: Sequence[Ranking],
-    rewards: Sequence[Sequence[float]],
+    evaluation: "Evaluation",
     *,
     title: str,
     facts: Mapping[str, str],
@@ -82,8 +79,8 @@ def cross_validation_report(
 
     `cv` holds {"k", "repeats", "metrics": {name: {"mean", "sd", "low", "high", "folds"}},
     "out_of_fold": the summary of all out-of-fold rewards, "learning_curve": {"points", "fit",
-    "answer"} or None, "against": {"name", "folds", "out_of_fold"} or None}; `rewards` are the
-    out-of-fold ones of `rankings`.
+    "answer"} or None, "against": {"name", "folds", "out_of_fold"} or None}; `evaluation` is that of
+    the out-of-fold rewards.
     """
     summary, metrics, curve = cv["out_of_fold"], cv["metrics"], cv["learning_curve"]
     accuracy = metrics["pairwise_accuracy"]
@@ -115,7 +112,6 @@ def cross_validation_report(
         "From fold to fold",
         ("Each fold is measured by a model that has not seen its prompts.",),
         (Table(f"Over {folds}", columns, tuple(rows)),),
-        (run_plots.fold_values(metrics),),
     )
     sections = [of_folds]
     if curve is not None:
@@ -129,40 +125,35 @@ def cross_validation_report(
         sizes = Table(
             "Trained on fewer", ("rankings", "pairwise accuracy", INTERVAL), tuple(points)
         )
-        plots = (run_plots.learning_curve(curve),)
-        sections.append(Section("Would more data help?", (curve["answer"],), (sizes,), plots))
+        sections.append(Section("Would more data help?", (curve["answer"],), (sizes,)))
     if cv["against"] is not None:
         sections.insert(0, _against(cv["against"]["out_of_fold"], cv["against"]["folds"]))
     return _report(
         "Cross-validation",
         title,
-        (verdict(dict(summary)), second + "."),
+        (verdict(summary), second + "."),
         facts,
-        summary,
-        (*sections, *measured(summary, rankings, rewards)),
-        rankings,
-        rewards,
+        evaluation,
+        (*sections, *measured(summary)),
+        {"cross-validation": cv},
     )
 
 
 def search_report(
     search: Mapping[str, Any],
-    rankings: Sequence[Ranking],
-    rewards: Sequence[Sequence[float]],
+    evaluation: "Evaluation",
     *,
     title: str,
     facts: Mapping[str, str],
-    log: Sequence[Mapping[str, Any]] | None = None,
-    best_step: int | None = None,
+    log: Log | None = None,
 ) -> Report:
     """The report of a search for settings.
 
     `search` holds {"trials": [{"number", "state": "complete" | "pruned" | "failed", "value",
-    "seconds", "settings"}], "best": one of them, "metric", "test": the summary of the best one,
-    retrained, on the test rankings}; `rankings` and `rewards` are those of the test, `log` and
-    `best_step` those of the retraining.
+    "seconds", "settings"}], "best": one of them, "metric"}; `evaluation` is that of the best one,
+    retrained, on the test rankings, and `log` that of the retraining.
     """
-    trials, best, metric, summary = (search[key] for key in ("trials", "best", "metric", "test"))
+    trials, best, metric = (search[key] for key in ("trials", "best", "metric"))
     form = form_of(metric)
     second = (
         f"Of {counted(len(trials), 'trial')} number {best['number']} was best, with a "
@@ -184,7 +175,6 @@ def search_report(
         for trial in sorted(trials, key=lambda trial: trial["number"])
     ]
     columns = ("trial", label(metric), "state", "time", *map(words, names))
-    settings = run_plots.search_settings(trials, metric)
     searched = Section(
         "The search",
         ("The value of a trial is measured on validation prompts, which it was chosen by: expect "
@@ -193,25 +183,21 @@ def search_report(
             Table("The best settings", ("setting", "value"), tuple(chosen)),
             Table("Every trial", columns, tuple(rows), wide=True),
         ),
-        (run_plots.search_history(trials, metric), *([] if settings is None else [settings])),
     )  # fmt: skip
     return _report(
         "Search for settings",
         title,
-        (verdict(dict(summary)), second),
+        (verdict(evaluation.summary), second),
         facts,
-        summary,
-        (
-            *measured(summary, rankings, rewards),
-            searched,
-            *([] if not log else [_training(log, best_step)]),
-        ),
-        rankings,
-        rewards,
+        evaluation,
+        (*measured(evaluation.summary), searched),
+        {"search": search, **_logged(log)},
     )
 
 
-def _against(comparison: Summary, folds: Summary | None = None) -> Section:
+def _against(
+    comparison: ComparisonRecord, folds: Mapping[str, FoldsRecord] | None = None
+) -> Section:
     """One model against another: on the same prompts, and over folds where there are any."""
     first, second = comparison["models"]
     names = (first, second)
@@ -219,7 +205,7 @@ def _against(comparison: Summary, folds: Summary | None = None) -> Section:
     if folds is not None:
         caption = "Fold by fold, corrected resampled t-test"
         tables.insert(0, differences(caption, names, folds))
-    return Section("Which is better?", (comparison_verdict(dict(comparison)),), tuple(tables))
+    return Section("Which is better?", (comparison_verdict(comparison),), tuple(tables))
 
 
 def leaning(summary: Summary) -> str:
@@ -233,18 +219,19 @@ def leaning(summary: Summary) -> str:
         counted(counts["pairs"], "pair")
     )
     length = summary["style"]["length"]
-    if length is None or None in (length["accuracy_where_more"], length["accuracy_where_less"]):
+    more, less = length and length["accuracy_where_more"], length and length["accuracy_where_less"]
+    if more is None or less is None:
         return f"{rests}; whether it leans on length cannot be told from them."
-    more, less = length["accuracy_where_more"], length["accuracy_where_less"]
     where = (
         f"{percent(more['value'])} are right where the chosen completion is the longer one and "
         f"{percent(less['value'])} where it is the shorter one"
     )
-    if None in (more["low"], less["low"]):
+    ends = more["low"], more["high"], less["low"], less["high"]
+    if ends[0] is None or ends[1] is None or ends[2] is None or ends[3] is None:
         return f"{rests}; {where}, without an interval."
-    if less["high"] < more["low"]:
+    if ends[3] < ends[0]:
         return f"{rests}; {where}, so it leans on length."
-    if more["high"] < less["low"]:
+    if ends[1] < ends[2]:
         return f"{rests}; {where}, so it leans towards the shorter completion."
     return f"{rests}; {where}, which is no sure sign that it leans on length."
 
@@ -254,17 +241,24 @@ def _report(
     title: str,
     lead: tuple[str, ...],
     facts: Mapping[str, str],
-    summary: Summary,
-    sections: tuple[Section, ...],
-    rankings: Sequence[Ranking],
-    rewards: Sequence[Sequence[float]],
+    evaluation: "Evaluation",
+    sections: Sequence[Section],
+    others: Mapping[Subject, Any],
 ) -> Report:
-    mistakes, wrong = worst_mistakes(rankings, rewards)
+    """The report of these sections, with the plots of the evaluation and of `others` in them."""
+    under: dict[str, list[Drawing]] = {}
+    subjects: dict[Subject, Any] = {"evaluation": evaluation, **others}
+    for subject, data in subjects.items():
+        for heading, plots in drawings(subject, data).items():
+            under.setdefault(heading, []).extend(plots)
+    placed = [replace(each, plots=tuple(under.pop(each.title, ()))) for each in sections]
+    placed += [Section(heading, plots=tuple(plots)) for heading, plots in under.items()]
+    mistakes, wrong = worst_mistakes(evaluation.rankings, evaluation.rewards)
     when = {"date": date.today().isoformat(), "plaudit": version("plaudit")}
     lead = tuple(sentence.replace(" %", f"{NBSP}%") for sentence in lead)
-    facts = dict(facts) | when
-    return Report(title, lead, facts, highlights(summary), sections, mistakes, wrong, kind)
+    numbers = highlights(evaluation.summary)
+    return Report(title, lead, {**facts, **when}, numbers, tuple(placed), mistakes, wrong, kind)
 
 
-def _training(log: Sequence[Mapping[str, Any]], best_step: int | None) -> Section:
-    return Section("How it was trained", (), (), (run_plots.training_curves(log, best_step),))
+def _logged(log: Log | None) -> dict[Subject, Any]:
+    return {"run": log} if log is not None and log.rows else {}

@@ -1,9 +1,8 @@
 """How a plot is drawn: one drawing, written as a PNG by itself or put into a report as an SVG.
 
-A `Plot` says in its heading what the data at hand show, and knows how to draw itself on axes in the
-colours of a `Theme`. The style is set for the one figure that is drawn and nothing global is left
-changed (no pyplot either), so that a notebook's own plots stay as they were. Importing this module
-imports matplotlib, so callers import it when they draw.
+A `Drawing` says in its heading what the data at hand show, and knows how to draw itself on axes in
+the colours of a `Theme`. The style is set for the one figure that is drawn. Nothing global is left
+changed (no pyplot either), so that a notebook's own plots stay as they were.
 """
 
 import io
@@ -22,9 +21,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
 from plaudit.evaluation.layout import Floats
+from plaudit.evaluation.measures import measure_named
 from plaudit.files import writing
 
 
@@ -52,14 +53,14 @@ REPORT_WIDTH = 5.2  # inches; its text stays legible where a phone shows it at t
 
 
 @dataclass(frozen=True)
-class Plot:
+class Drawing:
     """A plot that has not been drawn yet.
 
     `heading` says what it shows of the data at hand, `detail` of how much data. `draw` takes the
     axes, `columns` of them side by side, and the theme. `height` and `width` are inches, of the
     PNG; an SVG is narrower, with the same height.
 
-    >>> plot = Plot("A line", "2 points", lambda axes, theme: axes[0].plot([0, 1]), height=3)
+    >>> plot = Drawing("A line", "2 points", lambda axes, theme: axes[0].plot([0, 1]), height=3)
     >>> plot.svg()[:4]
     '<svg'
     """
@@ -70,6 +71,11 @@ class Plot:
     height: float
     columns: int = 1
     width: float = WIDTH
+
+    @property
+    def alt(self) -> str:
+        """What stands for the picture where nobody sees it."""
+        return f"Plot. {self.heading}. {self.detail}."
 
     def write(self, path: str | Path) -> Path:
         """Write a PNG with its heading, on white; returns `path`.
@@ -113,7 +119,7 @@ class Plot:
     def _fill(self, figure: Figure, theme: Theme, width: float) -> None:
         axes = figure.subplots(1, self.columns, squeeze=False)[0]
         self.draw(axes, theme)
-        entries = [zip(*one.get_legend_handles_labels(), strict=True) for one in axes]
+        entries = [zip(*each.get_legend_handles_labels(), strict=True) for each in axes]
         legend = {label: handle for pairs in entries for handle, label in pairs}
         if not legend:
             return
@@ -179,6 +185,21 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def written(measure: str, value: float) -> str:
+    """A value of a measure, within a heading.
+
+    >>> written("pairwise_accuracy", 0.7), written("log_loss", 0.6)
+    ('70.0 %', '0.600')
+    """
+    return f"{100 * value:.1f} %" if measure_named(measure).form == "share" else f"{value:.3f}"
+
+
+def share_ticks(axes: Axes, measure: str) -> None:
+    """Write the y axis as per cent where the measure on it is a share."""
+    if measure_named(measure).form == "share":
+        axes.yaxis.set_major_formatter(FuncFormatter(percent_tick))
+
+
 def percent_tick(value: float, _: int | None) -> str:
     """What stands at a tick of an axis of shares."""
     return f"{100 * value:.4g} %"
@@ -203,3 +224,25 @@ def errors(value: float, low: float | None, high: float | None) -> list[list[flo
     if low is None or high is None:
         return [[0.0], [0.0]]
     return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
+
+
+def bin_edges(values: Floats, through_zero: bool = False) -> Floats:
+    """Edges of 10 to 60 equal bins over `values`, one of them at zero if asked."""
+    low, high = (float(values.min()), float(values.max())) if len(values) else (-1.0, 1.0)
+    if through_zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    spread = high - low
+    if spread <= 1e-9 * max(abs(low), abs(high), 1e-300):
+        if through_zero:
+            return np.arange(-5, 6) / 10
+        return low + np.arange(-5.5, 6) / 10 * max(1.0, abs(low) / 1000)
+    # Freedman & Diaconis (1981), within what can be read.
+    quartiles = np.subtract(*np.quantile(values, [0.75, 0.25])) if len(values) else 0.0
+    wanted = 2 * float(quartiles) / max(len(values), 1) ** (1 / 3)
+    width = float(np.clip(wanted, spread / 60, spread / 10))
+    if through_zero:
+        edges = width * np.arange(np.floor(low / width), np.floor(high / width) + 2)
+        # A product may round to just inside the outermost values.
+        edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
+        return edges
+    return np.linspace(low, high, int(np.ceil(spread / width)) + 1)

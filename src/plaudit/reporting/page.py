@@ -1,7 +1,7 @@
 """What a report is made of, and how it becomes one HTML file that stands by itself.
 
 A report leads with two sentences, then tables, plots and the mistakes to read through. Nothing here
-knows what was measured; `report_contents.py` does. The page asks for nothing outside itself, works
+knows what was measured; `contents.py` does. The page asks for nothing outside itself, works
 from a folder as from a server, and treats all that comes from the data as text: the template
 escapes it, no data stand in a script or a style, and the page's own policy lets nothing run but the
 one script below it.
@@ -19,7 +19,7 @@ from typing import Any
 
 from plaudit.data.rankings import Ranking, Text
 from plaudit.files import writing
-from plaudit.reporting.drawing import DARK, LIGHT, Plot
+from plaudit.reporting.drawing import DARK, LIGHT, Drawing, Theme
 
 MOST_MISTAKES = 200
 MISTAKES_OF_A_PROMPT = 2
@@ -63,7 +63,7 @@ class Section:
     title: str
     notes: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
-    plots: tuple[Plot, ...] = ()
+    plots: tuple[Drawing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ def signed(value: float, form: str = ".2f") -> str:
     return f"{value:+{form}}".replace("-", "−")
 
 
-def _image(plot: Plot, theme: Any) -> str:
+def _image(plot: Drawing, theme: Theme) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(plot.svg(theme).encode()).decode()
 
 

@@ -7,18 +7,11 @@ the data at hand leave undefined.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from plaudit.console import counted
-from plaudit.data.cells import characters
-from plaudit.data.rankings import Ranking
-from plaudit.evaluation.metrics import capitalised, facts, label
-from plaudit.reporting import reward_plots
-from plaudit.reporting.drawing import Plot
+from plaudit.evaluation.measures import Group, measure_named, shown_in
+from plaudit.evaluation.statistics import FigureRecord
+from plaudit.evaluation.summary import PartRecord, Summary, figure, figures
 from plaudit.reporting.page import Highlight, Row, Section, Table, signed
-
-Summary = Mapping[str, Any]
-Figure = Mapping[str, float | None]  # {"value", "low", "high"}
 
 MANY_ROWS = 24  # more than this stand on their own, over the whole width
 UNDEFINED = "–"
@@ -28,63 +21,40 @@ INTERVAL = f"95{NBSP}% interval"
 
 def highlights(summary: Summary) -> tuple[Highlight, ...]:
     """The few numbers at the top."""
-    counts, above = summary["counts"], summary["accuracy_above_length"]
-    return (
-        Highlight(
-            "Pairwise accuracy",
-            percent(summary["pairwise_accuracy"]["value"]),
-            interval(summary["pairwise_accuracy"], percent),
-        ),
-        Highlight(
-            "Above preferring the longer",
-            f"{points(above['value'])} points",
-            interval(above, points),
-        ),
-        Highlight(
-            "Top-1 accuracy",
-            percent(summary["top1_accuracy"]["value"]),
-            interval(summary["top1_accuracy"], percent),
-        ),
-        Highlight(
-            "Measured on",
-            counted(counts["prompts"], "prompt"),
-            f"{counted(counts['pairs'], 'pair')}, {counted(counts['completions'], 'completion')}",
-        ),
+    counts = summary["counts"]
+    numbers = []
+    for name, measure in shown_in("headline").items():
+        record, form = figures(summary)[name], form_of(name)
+        if record is not None:
+            value = form(record["value"]) + (" points" if measure.form == "points" else "")
+            numbers.append(Highlight(measure.title, value, interval(record, form)))
+    measured_on = Highlight(
+        "Measured on",
+        counted(counts["prompts"], "prompt"),
+        f"{counted(counts['pairs'], 'pair')}, {counted(counts['completions'], 'completion')}",
     )
+    return (*numbers, measured_on)
 
 
-def measured(
-    summary: Summary,
-    rankings: Sequence[Ranking],
-    rewards: Sequence[Sequence[float]],
-    notes: Sequence[str] = (),
-) -> tuple[Section, ...]:
+def measured(summary: Summary, notes: Sequence[str] = ()) -> tuple[Section, ...]:
     """Whether the model is right, sure, leaning on something, and where: a section each.
 
-    `rewards` hold K numbers for each ranking; `notes` are sentences under the first heading.
+    `notes` are sentences under the first heading.
     """
-    pairs = [
-        (given[i], given[j])
-        for ranking, given in zip(rankings, rewards, strict=True)
-        for i, j in ranking.pairs()
+    parts = [
+        ("By category", "category", summary["by_category"]),
+        ("By distance in rank", "ranks apart", summary["by_rank_distance"]),
+        ("By difference in length", "difference", summary["by_length_difference"]),
     ]
-    better, worse = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    lengths = [characters(text) for ranking in rankings for text in ranking.completions]
-    parts = [("by_category", "category", "By category"),
-             ("by_rank_distance", "ranks apart", "By distance in rank"),
-             ("by_length_difference", "difference", "By difference in length")]  # fmt: skip
-    kinds = [_parts(title, what, summary[key]) for key, what, title in parts if summary[key]]
-    by_category: tuple[Plot, ...] = ()
-    if summary["by_category"]:
-        by_category = (reward_plots.accuracy_by_category(summary["by_category"]),)
+    kinds = [_parts(title, what, entries) for title, what, entries in parts if entries]
     sections = [
         Section(
             "Is it right?",
             tuple(notes),
-            (_pair_table(summary), _ranking_table(summary), _baseline_table(summary)),
             (
-                reward_plots.margins(better - worse),
-                reward_plots.reward_distributions(better, worse),
+                _measure_table("Pairs", "pairs", summary),
+                _measure_table("Rankings", "rankings", summary),
+                _baseline_table(summary),
             ),
         ),
         Section(
@@ -93,8 +63,7 @@ def measured(
                 "The difference of two rewards says how probable it is that one completion is "
                 "preferred to the other: σ(difference).",
             ),
-            (_probability_table(summary),),
-            (reward_plots.reliability(summary["reliability"]),),
+            (_measure_table("Probabilities", "probabilities", summary),),
         ),
         Section(
             "What does it lean on?",
@@ -103,56 +72,28 @@ def measured(
                 "trained on them.",
             ),
             tuple(_style_tables(summary)),
-            (reward_plots.reward_against_length(np.concatenate(rewards), lengths),),
         ),
     ]
     if kinds:
-        sections.append(Section("Where is it right?", (), tuple(kinds), by_category))
+        sections.append(Section("Where is it right?", (), tuple(kinds)))
     return tuple(sections)
 
 
-def _pair_table(summary: Summary) -> Table:
-    return _figures("Pairs", summary, [
-        ("pairwise_accuracy", f"a coin toss gets 50{NBSP}%"),
-        ("length_baseline", "what length alone gets"),
-        ("accuracy_above_length", "the difference of the two, in points"),
-        ("auc", "one threshold for all prompts; a coin toss gets 0.5"),
-        ("mean_margin", "reward of chosen − reward of rejected"),
-    ])  # fmt: skip
-
-
-def _ranking_table(summary: Summary) -> Table:
-    return _figures("Rankings", summary, [
-        ("top1_accuracy", "how often best-of-n picks one of the best"),
-        ("mean_reciprocal_rank", "1 where the best always comes first"),
-        ("ndcg", "the whole order, its top counting most; 1 is perfect"),
-        ("kendall_tau_b", "−1 to 1, 0 is no agreement"),
-        ("spearman", "−1 to 1, 0 is no agreement"),
-        ("tie_agreement", "are tied completions closer in reward? chance gets 0.5"),
-    ])  # fmt: skip
-
-
-def _probability_table(summary: Summary) -> Table:
-    return _figures("Probabilities", summary, [
-        ("log_loss", "a coin toss gets 0.693; lower is better"),
-        ("brier", "a coin toss gets 0.25; lower is better"),
-        ("calibration_error", "mean gap of sureness and being right"),
-        ("temperature", "divide rewards by it to be calibrated; above 1: too sure"),
-    ])  # fmt: skip
+def _measure_table(caption: str, group: Group, summary: Summary) -> Table:
+    rows = [
+        _row(measure.title, figures(summary)[name], form_of(name), measure.hint)
+        for name, measure in shown_in("report").items()
+        if measure.group == group
+    ]
+    return Table(caption, ("", "value", INTERVAL), tuple(rows))
 
 
 def _baseline_table(summary: Summary) -> Table:
-    rows = [
-        Row(
-            name,
-            (
-                percent(entry["pairwise_accuracy"]["value"]),
-                points(entry["above"]["value"]),
-                interval(entry["above"], points),
-            ),
-        )
-        for name, entry in summary["baselines"].items()
-    ]
+    rows = []
+    for name, entry in summary["baselines"].items():
+        accuracy, above = figure(entry, "pairwise_accuracy"), figure(entry, "above")
+        cells = percent(accuracy.value), points(above.value), interval(above.as_dict(), points)
+        rows.append(Row(name, cells))
     columns = ("", "accuracy", "model above it, points", INTERVAL)
     return Table("Against baselines", columns, tuple(rows))
 
@@ -196,7 +137,7 @@ def _style_tables(summary: Summary) -> Iterable[Table]:
         yield Table(title, columns, (keep, change))
 
 
-def _parts(title: str, what: str, entries: Mapping[str, Any]) -> Table:
+def _parts(title: str, what: str, entries: Mapping[str, PartRecord]) -> Table:
     rows = [
         Row(
             name,
@@ -228,7 +169,7 @@ def differences(caption: str, names: Sequence[str], metrics: Mapping[str, Any]) 
             each["value"] if isinstance(each, Mapping) else each
             for each in (entry["first"], entry["second"])
         ]
-        form = points if facts(metric).form == "share" else _signed
+        form = points if measure_named(metric).form == "share" else _signed
         p = entry["p"] if entry["p_holm"] is None else entry["p_holm"]
         cells = (
             *map(form_of(metric), values),
@@ -243,7 +184,7 @@ def differences(caption: str, names: Sequence[str], metrics: Mapping[str, Any]) 
 
 def name_of(metric: str) -> str:
     """What a metric is called at the beginning of a line."""
-    return capitalised(label(metric))
+    return measure_named(metric).title
 
 
 def words(name: str) -> str:
@@ -254,7 +195,7 @@ def words(name: str) -> str:
 def form_of(metric: str) -> Any:
     """How a value of the metric is written: a function from a number to text."""
     forms = {"share": percent, "points": points, "signed": _signed, "number": _plain}
-    return forms[facts(metric).form]
+    return forms[measure_named(metric).form]
 
 
 def percent(value: float) -> str:
@@ -291,25 +232,17 @@ def spread(metric: str, value: float | None) -> str:
     return f"{100 * value:.1f} points" if form in (percent, points) else f"{value:.3f}"
 
 
-def interval(figure: Mapping[str, Any], form: Any) -> str:
+def interval(record: Mapping[str, Any], form: Any) -> str:
     """`low to high`, the unit once; nothing where there is no interval."""
-    if figure["low"] is None or figure["high"] is None:
+    if record["low"] is None or record["high"] is None:
         return ""
-    return f"{form(figure['low']).removesuffix(NBSP + '%')} to {form(figure['high'])}"
+    return f"{form(record['low']).removesuffix(NBSP + '%')} to {form(record['high'])}"
 
 
-def _row(label: str, figure: Figure | None, form: Any, hint: str = "") -> Row:
-    if figure is None:
+def _row(label: str, record: FigureRecord | None, form: Any, hint: str = "") -> Row:
+    if record is None:
         return Row(label, (UNDEFINED, ""), hint)
-    return Row(label, (form(figure["value"]), interval(figure, form)), hint)
-
-
-def _figures(caption: str, summary: Summary, rows: Sequence[tuple[str, str]]) -> Table:
-    return Table(
-        caption,
-        ("", "value", INTERVAL),
-        tuple(_row(name_of(name), summary[name], form_of(name), hint) for name, hint in rows),
-    )
+    return Row(label, (form(record["value"]), interval(record, form)), hint)
 
 
 def setting(value: Any) -> str:

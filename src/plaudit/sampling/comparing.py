@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from plaudit.console import progress, say
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
-from plaudit.files import write_json, write_jsonl
+from plaudit.files import write_jsonl, write_results
 from plaudit.model.encoding import plain_text
 from plaudit.model.reward_model import as_scorer
 from plaudit.sampling.policy import Policy
@@ -67,13 +67,13 @@ class Comparison:
 
     def write(self, folder: str | Path) -> None:
         """Write `completions.jsonl`, `summary.json` and `comparison.png` into a folder."""
-        from plaudit.reporting.reward_plots import comparison
+        from plaudit.reporting.plots import Sampled, write_plots
 
         folder = Path(folder)
         write_jsonl(folder / "completions.jsonl", self.rows())
-        write_json(folder / "summary.json", self.summary())
+        write_results(folder / "summary.json", self.summary())
         prompts = [plain_text(prompt) for prompt in self.prompts]
-        comparison(prompts, self.completions, self.rewards).write(folder / "comparison.png")
+        write_plots("comparison", Sampled(prompts, self.completions, self.rewards), folder)
 
 
 def compare(

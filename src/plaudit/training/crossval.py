@@ -30,16 +30,19 @@ from plaudit.evaluation.comparison import (
     comparison_verdict,
     corrected_resampled_t,
 )
-from plaudit.evaluation.evaluate import Evaluation, measure, prediction_rows
-from plaudit.evaluation.items import METRICS
+from plaudit.evaluation.learning_curve import CurveRecord
 from plaudit.evaluation.learning_curve import learning_curve as fit_learning_curve
-from plaudit.evaluation.metrics import facts, label, per_prompt
+from plaudit.evaluation.measures import label, measure_named
+from plaudit.evaluation.metrics import per_prompt
+from plaudit.evaluation.rewards import prediction_rows
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
-from plaudit.files import read_json, write_json, write_jsonl
+from plaudit.files import read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions
 from plaudit.reporting.contents import cross_validation_report
+from plaudit.reporting.evaluation import Evaluation, measure
 from plaudit.reporting.page import write_report
+from plaudit.reporting.plots import write_plots
 from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process
@@ -165,8 +168,9 @@ def cross_validate(
             comparison.write(folder / "comparison")
         result = CrossValidation(summary, evaluation, folder)
         evaluation.plot(folder / "plots")
+        write_plots("cross-validation", summary, folder / "plots")
         _write_report(result, rankings)
-        write_json(folder / "metrics.json", summary)
+        write_results(folder / "metrics.json", summary)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         console.say(f"saved to {folder}")
     return result
@@ -281,12 +285,12 @@ def _sum_up(
     test_size = float(np.mean([fold.summary["counts"]["prompts"] for fold in full]))
     metrics: dict[str, Any] = {}
     for name in full[0].summary:
-        figures = [fold.summary[name] for fold in full]
-        if not all(isinstance(figure, dict) and "value" in figure for figure in figures):
+        figures = [fold.summary.get(name) for fold in full]
+        values = [figure["value"] for figure in figures if figure and "value" in figure]
+        if len(values) < len(figures):
             continue
-        values = [figure["value"] for figure in figures]
         _, _, (low, high) = corrected_resampled_t(values, train_size, test_size)
-        if low is not None and high is not None and facts(name).form == "share":
+        if low is not None and high is not None and measure_named(name).form == "share":
             low, high = max(low, 0.0), min(high, 1.0)  # t knows no bounds
         metrics[name] = {
             "mean": float(np.mean(values)),
@@ -348,7 +352,7 @@ def _learning_curve(
     rankings: list[Ranking],
     plan: dict[str, Any],
     shares: list[float],
-) -> dict[str, Any]:
+) -> CurveRecord:
     sizes, columns, pairs = [], [], None
     for share in shares:
         sizes.append(round(np.mean([f.train for (_, _, of), f in runs.items() if of == share])))
@@ -404,7 +408,7 @@ def _against(
 ) -> tuple[dict[str, Any], ModelComparison]:
     """This configuration against an earlier one: over folds, and on all out-of-fold rewards."""
     mine, theirs = summary["metrics"], earlier["summary"]["metrics"]
-    common = [name for name in METRICS if name in mine and name in theirs]
+    common = [name for name in mine if name in theirs and measure_named(name).compared]
     over_folds = compare_folds(
         {name: mine[name]["folds"] for name in common},
         {name: theirs[name]["folds"] for name in common},
@@ -482,8 +486,7 @@ def _format_against(found: dict[str, Any]) -> list[str]:
 def _write_report(result: CrossValidation, rankings: Rankings) -> None:
     report = cross_validation_report(
         result.summary,
-        result.rankings,
-        result.rewards,
+        result.evaluation,
         title=result.folder.name,
         facts={
             "data": ", ".join(rankings.files) or "rankings in memory",

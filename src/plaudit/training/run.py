@@ -21,16 +21,17 @@ from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
-from plaudit.evaluation.evaluate import Evaluation, evaluate, rewards_of
-from plaudit.files import write_json, write_jsonl, writing
+from plaudit.evaluation.rewards import rewards_of
+from plaudit.files import write_jsonl, write_results, writing
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import describe_truncation
 from plaudit.model.freezing import FrozenLayout
 from plaudit.model.reward_model import RewardModel
-from plaudit.reporting import run_plots
 from plaudit.reporting.card import model_card
 from plaudit.reporting.contents import evaluation_report
+from plaudit.reporting.evaluation import Evaluation, evaluate
 from plaudit.reporting.page import write_report
+from plaudit.reporting.plots import Log, write_plots
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, encoded_stream, name_data, reading, split
@@ -257,29 +258,26 @@ def _save(
         ),
     )
     if figures_only:
-        write_json(folder / "metrics.json", metrics)
+        write_results(folder / "metrics.json", metrics)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:
         file.write(model_card(settings, metrics, model.encoding))
-    log, best_step = read_log(folder / "log.jsonl"), metrics["training"]["best_step"]
+    log = Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"])
     shown = test or validation
     if shown is not None:
         shown.plot(folder / "plots")
         report = evaluation_report(
-            shown.summary,
-            shown.rankings,
-            shown.rewards,
+            shown,
             title=folder.resolve().name,
             facts=_facts(metrics, settings),
             log=log,
-            best_step=best_step,
             notes=() if test else ("These prompts chose the checkpoint, which flatters it.",),
         )
         write_report(folder / "report.html", report)
-    run_plots.training_curves(log, best_step).write(folder / "plots" / "training.png")
-    write_json(folder / "metrics.json", metrics)
+    write_plots("run", log, folder / "plots")
+    write_results(folder / "metrics.json", metrics)
 
 
 def _facts(metrics: dict[str, Any], settings: Settings) -> dict[str, str]:

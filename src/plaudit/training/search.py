@@ -29,14 +29,16 @@ from plaudit.config import Settings, read_yaml
 from plaudit.data.rankings import PADDING
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
-from plaudit.evaluation.metrics import facts, label, log_loss, pairwise_accuracy
+from plaudit.evaluation.measures import label, measure_named
+from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
-from plaudit.files import read_json, write_json, write_jsonl
+from plaudit.files import read_json, write_jsonl, write_results
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.reporting.contents import search_report
 from plaudit.reporting.page import write_report
+from plaudit.reporting.plots import Log, write_plots
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, encoded, load_for, name_data, split
 from plaudit.training.processes import one_process
@@ -287,7 +289,7 @@ def _study(folder: Path, metric: str, seed: int) -> optuna.Study:
         storage=storage,
         study_name="plaudit",
         load_if_exists=True,
-        direction="minimize" if facts(metric).lower_is_better else "maximize",
+        direction="minimize" if measure_named(metric).lower_is_better else "maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
     )
     # Processes that share a study, or resume it, must not propose the same.
@@ -433,7 +435,7 @@ def _finish(
         assert run.test is not None  # the search was refused without test prompts
         summary["test"] = run.test.summary
         _write_report(summary, run, folder)
-        write_json(folder / "metrics.json", summary)
+        write_results(folder / "metrics.json", summary)
         console.say(f"saved to {folder}; its model is in {where}")
     return Search(summary, run, folder)
 
@@ -494,14 +496,13 @@ def _write_report(summary: dict[str, Any], run: Run, folder: Path) -> None:
     settings = summary["settings"]
     report = search_report(
         summary,
-        run.test.rankings,
-        run.test.rewards,
+        run.test,
         title=folder.name,
         facts={"data": ", ".join(run.metrics["data"]["files"]), "base model": settings["base"]},
-        log=read_log(run.folder / "log.jsonl"),
-        best_step=run.metrics["training"]["best_step"],
+        log=Log(read_log(run.folder / "log.jsonl"), run.metrics["training"]["best_step"]),
     )
     write_report(folder / "report.html", report)
+    write_plots("search", summary, folder / "plots")
 
 
 def _shown(values: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ import pytest
 from plaudit import PlauditError, Ranking, evaluate
 from plaudit.data.cells import characters
 from plaudit.evaluation.comparison import compare_rewards
-from plaudit.evaluation.evaluate import measure, rewards_of
+from plaudit.evaluation.rewards import rewards_of
+from plaudit.reporting.evaluation import measure
 
 RANKINGS = [
     Ranking("What is two plus two?", ["Four.", "Five.", "It is a lot"], [0, 1, 1]),
@@ -112,7 +113,9 @@ def test_files_are_written_whole(reward_model, tmp_path):
     result = evaluate(reward_model("bert"), RANKINGS, output=tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"metrics.json", "predictions.jsonl", "plots", "report.html"}
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result.summary
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert next(iter(written)) == "schema_version"
+    assert written == {"schema_version": 1, **result.summary}
     rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").open()]
     assert [row["completion"] for row in rows] == [c for r in RANKINGS for c in r.completions]
     assert [row["rank"] for row in rows] == [0, 1, 1, 0, 1, 0, 1]

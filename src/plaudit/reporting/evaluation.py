@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plaudit.console import progress
 from plaudit.data.cells import characters
-from plaudit.data.rankings import Ranking, Text, text_key
+from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
-from plaudit.evaluation.style import change_whitespace, count_list_items, count_markdown_marks
-from plaudit.evaluation.summary import format_summary, summarise
-from plaudit.files import write_json, write_jsonl
+from plaudit.evaluation.comparison import ModelComparison
+from plaudit.evaluation.layout import Floats
+from plaudit.evaluation.rewards import prediction_rows, rewards_of, rewards_of_changed
+from plaudit.evaluation.style import count_list_items, count_markdown_marks
+from plaudit.evaluation.summary import Summary, format_summary, summarise
+from plaudit.files import write_jsonl, write_results
+from plaudit.reporting.contents import evaluation_report
+from plaudit.reporting.page import write_report
+from plaudit.reporting.plots import write_plots
 
 if TYPE_CHECKING:
-    from plaudit.evaluation.comparison import ModelComparison
     from plaudit.model.scorer import Scorer
-
-
-# Of what `Evaluation.write` writes, the files that not every evaluation has.
-NOT_ALWAYS = ("comparison.json", "parting.jsonl", "plots/accuracy_by_category.png")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Evaluation:
     what it was made from.
     """
 
-    summary: dict[str, Any]
+    summary: Summary
     rankings: list[Ranking]
     rewards: list[list[float]]
 
@@ -51,59 +51,41 @@ class Evaluation:
         self,
         folder: str | Path,
         facts: Mapping[str, str] | None = None,
-        against: "ModelComparison | None" = None,
+        against: ModelComparison | None = None,
     ) -> None:
         """Write `metrics.json`, `predictions.jsonl`, `report.html` and `plots/` into a folder.
 
         `facts` name what stands at the top of the report: the model, the data. A comparison with
         another model goes into the report, and into files of its own.
         """
-        from plaudit.reporting.contents import evaluation_report
-        from plaudit.reporting.page import write_report
-
         folder = Path(folder)
-        for name in NOT_ALWAYS:  # nothing of an evaluation that stood here may pass for this one's
+        for name in ("comparison.json", "parting.jsonl"):  # of an evaluation that stood here
             (folder / name).unlink(missing_ok=True)
         write_jsonl(folder / "predictions.jsonl", self.predictions())
         self.plot(folder / "plots")
-        title = folder.resolve().name
         report = evaluation_report(
-            self.summary,
-            self.rankings,
-            self.rewards,
-            title=title,
+            self,
+            title=folder.resolve().name,
             facts=facts or {},
             against=None if against is None else against.summary,
         )
         write_report(folder / "report.html", report)
         if against is not None:
             against.write(folder)
-        write_json(folder / "metrics.json", self.summary)
+        write_results(folder / "metrics.json", self.summary)
 
     def plot(self, folder: Path) -> None:
-        """Draw reward distributions, margins, reward against length and accuracy by category."""
-        from plaudit.reporting import reward_plots as plots
+        """Write the plots of rewards that have a file into a folder."""
+        write_plots("evaluation", self, folder)
 
-        better, worse = self.pair_rewards()
-        plots.reward_distributions(better, worse).write(folder / "rewards.png")
-        plots.margins(better - worse).write(folder / "margins.png")
-        lengths = np.concatenate([_lengths(r) for r in self.rankings])
-        plots.reward_against_length(np.concatenate(self.rewards), lengths).write(
-            folder / "reward_against_length.png"
-        )
-        if self.summary["by_category"]:
-            plots.accuracy_by_category(self.summary["by_category"]).write(
-                folder / "accuracy_by_category.png"
-            )
-
-    def pair_rewards(self) -> tuple[np.ndarray, np.ndarray]:
+    def pair_rewards(self) -> tuple[Floats, Floats]:
         """Rewards of the better and of the worse completion of every ordered pair."""
         pairs = [
             (rewards[i], rewards[j])
             for ranking, rewards in zip(self.rankings, self.rewards, strict=True)
             for i, j in ranking.pairs()
         ]
-        better, worse = np.array(pairs).T
+        better, worse = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
         return better, worse
 
 
@@ -157,7 +139,7 @@ def evaluate(
     evaluation = measure(
         rankings,
         rewards_of(model, rankings, what),
-        whitespace=_scored_again(model, rankings, whitespace, seed),
+        whitespace=rewards_of_changed(model, rankings, whitespace, seed),
         baselines=baselines,
         resamples=resamples,
         seed=seed,
@@ -165,68 +147,6 @@ def evaluate(
     if output is not None:
         evaluation.write(output, facts)
     return evaluation
-
-
-def rewards_of(
-    model: "Scorer", rankings: Sequence[Ranking], what: str = "scoring"
-) -> list[list[float]]:
-    """The reward of every completion, K numbers for each ranking; says what had to be cut.
-
-    Equal completions of a ranking are scored once, so that their rewards are equal to the last bit.
-    They are in the unit in which σ(r_a − r_b) is a probability, whether or not the model normalises
-    its rewards. `what` is what the progress bar calls it.
-
-    >>> rewards_of(model, [Ranking("2+2?", ["4", "5"], [0, 1])])  # doctest: +SKIP
-    [[1.25, -0.5]]
-    """
-    distinct = [{text_key(text): text for text in ranking.completions} for ranking in rankings]
-    scored = _as_log_odds(
-        model,
-        (
-            (ranking.prompt, list(texts.values()))
-            for ranking, texts in zip(rankings, distinct, strict=True)
-        ),
-    )
-    rewards = []
-    for ranking, texts, found in zip(
-        rankings, distinct, progress(scored, what, total=len(rankings)), strict=True
-    ):
-        reward = dict(zip(texts, found, strict=True))
-        rewards.append([reward[text_key(text)] for text in ranking.completions])
-    model.report_truncation()
-    return rewards
-
-
-def _as_log_odds(
-    model: "Scorer", prompts: Iterable[tuple[Text, Sequence[Text]]]
-) -> Iterator[list[float]]:
-    """Rewards whose differences are log odds: as the model gives them, times its scale."""
-    for rewards in model.score_all(prompts):
-        yield [model.scale * reward for reward in rewards]
-
-
-def prediction_rows(
-    rankings: Sequence[Ranking], rewards: Sequence[Sequence[float]], **extra: Any
-) -> Iterator[dict[str, Any]]:
-    """One row for each completion: what `predictions.jsonl` holds, with `extra` in every row.
-
-    `rewards` hold K numbers for each ranking, whose place among `rankings` is `ranking`.
-
-    >>> list(prediction_rows([Ranking("2+2?", ["4"], [0])], [[1.25]], fold=3))
-    [{'ranking': 0, 'prompt': '2+2?', 'completion': '4', 'rank': 0, 'reward': 1.25, 'fold': 3}]
-    """
-    for number, (ranking, given) in enumerate(zip(rankings, rewards, strict=True)):
-        for k, reward in enumerate(given):
-            row: dict[str, Any] = {"ranking": number, "prompt": ranking.prompt}
-            row |= {"completion": ranking.completions[k], "rank": ranking.ranks[k]}
-            row["reward"] = reward
-            if ranking.category is not None:
-                row["category"] = ranking.category
-            if ranking.categories is not None:
-                row["category"] = ranking.categories[k]
-            if ranking.models is not None:
-                row["model"] = ranking.models[k]
-            yield row | extra
 
 
 def measure(
@@ -246,7 +166,7 @@ def measure(
         rewards,
         [ranking.ranks for ranking in rankings],
         prompts=[ranking.key for ranking in rankings],
-        lengths=[_lengths(ranking) for ranking in rankings],
+        lengths=[[*map(characters, ranking.completions)] for ranking in rankings],
         categories=[ranking.categories or ranking.category for ranking in rankings],
         styles={
             "lists": [[*map(count_list_items, ranking.completions)] for ranking in rankings],
@@ -258,26 +178,3 @@ def measure(
         seed=seed,
     )
     return Evaluation(summary, rankings, rewards)
-
-
-def _scored_again(
-    model: "Scorer", rankings: list[Ranking], number: int, seed: int
-) -> list[list[float] | None] | None:
-    """Rewards of so many rankings with other whitespace, None in the place of the others."""
-    ordered = [index for index, ranking in enumerate(rankings) if len(set(ranking.ranks)) > 1]
-    if not number or not ordered:
-        return None
-    rng = np.random.default_rng(seed)
-    drawn = rng.permutation(ordered)[:number].tolist()
-    changed = [
-        (rankings[i].prompt, [change_whitespace(text, rng) for text in rankings[i].completions])
-        for i in drawn
-    ]
-    scored = progress(_as_log_odds(model, changed), "scoring with other whitespace", len(drawn))
-    again = dict(zip(drawn, scored, strict=True))
-    model.truncation.clear()  # of the same texts, and reported before
-    return [again.get(index) for index in range(len(rankings))]
-
-
-def _lengths(ranking: Ranking) -> np.ndarray:
-    return np.array([characters(completion) for completion in ranking.completions])
