@@ -136,7 +136,11 @@ def evaluate(
     Raises:
         PlauditError: when the data cannot be read, or a reward is not a finite number.
 
-    >>> print(evaluate("runs/finance", "held_out.csv"))  # doctest: +SKIP
+    >>> print(evaluate("runs/first", "pairs.jsonl"))
+    24 prompts, 24 rankings, 48 completions, 24 pairs
+    ...
+    pairwise accuracy            0... [0..., 0...]       0.500       0.500
+    ...
     """
     facts = {
         name: str(given)
@@ -176,8 +180,9 @@ def rewards_of(
     They are in the unit in which σ(r_a − r_b) is a probability, whether or not the model normalises
     its rewards. `what` is what the progress bar calls it.
 
-    >>> rewards_of(model, [Ranking("2+2?", ["4", "5"], [0, 1])])  # doctest: +SKIP
-    [[1.25, -0.5]]
+    >>> from plaudit import RewardModel
+    >>> rewards_of(RewardModel.load("runs/first"), [Ranking("2+2?", ["4", "5"], [0, 1])])
+    [[..., ...]]
     """
     distinct = [{text_key(text): text for text in ranking.completions} for ranking in rankings]
     scored = _as_log_odds(

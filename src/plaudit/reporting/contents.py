@@ -52,7 +52,11 @@ def evaluation_report(
     are sentences under the figures, as that validation prompts chose the checkpoint; `against` is
     the summary of its comparison with another model.
 
-    >>> evaluation_report(e.summary, e.rankings, e.rewards, title="…", facts={})  # doctest: +SKIP
+    >>> from plaudit import evaluate
+    >>> e = evaluate("runs/first", "pairs.jsonl")
+    >>> report = evaluation_report(e.summary, e.rankings, e.rewards, title="First", facts={})
+    >>> report.title
+    'First'
     """
     return _report(
         "How good is this reward model?",
