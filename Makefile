@@ -6,10 +6,13 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo test lint types format rehearse clean
+.PHONY: demo check test lint types imports docs short-demo format rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
+
+# All that must pass before anything lands; the quick ones first.
+check: lint types imports docs short-demo rehearse test
 
 # Two processes, each computing in one thread: on two cores that takes the least time.
 test: $(VENV)/installed
@@ -21,6 +24,19 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	$(BIN)/mypy
+
+imports: $(VENV)/installed
+	$(BIN)/lint-imports --no-cache --no-logo
+
+# A page may load nothing from elsewhere: who reads it is nobody's business.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@! grep -rlE '<(script|img|iframe)[^>]* src="?(https?:)?//|rel="?(stylesheet|preconnect)[^>]* href="?(https?:)?//' \
+		--include='*.html' site || { echo "these pages load something from elsewhere" >&2; exit 1; }
+
+# The main job in short form.
+short-demo: $(VENV)/installed
+	$(BIN)/plaudit demo -o $(VENV)/demo --max-steps 6 --overwrite --json >/dev/null
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
@@ -57,4 +73,4 @@ $(GPU_VENV)/installed: constraints-lower.txt benchmarks/gpu/machine.txt benchmar
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) demo runs
+	rm -rf $(VENV) $(GPU_VENV) demo runs site

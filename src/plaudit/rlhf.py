@@ -33,8 +33,9 @@ def reward_func(
     the function can be pickled. Raises `PlauditError` where there is no such model, where a prompt
     and its completion cannot be read, or a reward is not a finite number.
 
-    >>> from trl import GRPOTrainer                                          # doctest: +SKIP
-    >>> GRPOTrainer(policy, reward_funcs=plaudit.reward_func("runs/first"))  # doctest: +SKIP
+    >>> reward = reward_func("runs/first")  # GRPOTrainer(policy, reward_funcs=reward, …)
+    >>> len(reward(prompts=["2 + 2?", "3 + 3?"], completions=["4", "7"]))
+    2
     """
     return RewardFunc(model, name or _name_of(model), loading)
 

@@ -5,8 +5,6 @@ and so is the policy in the place of the embedded one, which takes long to unpac
 ```text, for programs that are not ours, are not run.
 """
 
-import csv
-import json
 import os
 import re
 import shlex
@@ -21,43 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from plaudit import Policy, RewardModel, train
 from plaudit.cli import main
-from plaudit.sample.sample import write_sample
 from running import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDES = ("bulk", "serving", "labelling", "best-of-n", "over-optimisation", "rlhf")
 SHELL = re.compile(r"[|<>;&$`*]")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, base):
-    """What a reader has before the guides begin; copied for each."""
-    folder = tmp_path_factory.mktemp("trained")
-    ranked, _ = write_sample(folder / "sample", n=24)
-    ranked.rename(folder / "answers_ranked.csv")
-    train(
-        str(folder / "answers_ranked.csv"), output=folder / "runs" / "first",
-        base=str(base("bert")), max_length=64, max_steps=2, dtype="float32",
-    )  # fmt: skip
-    for seed, name in enumerate(("second", "third"), start=1):
-        other = RewardModel.load(base("bert"), max_length=64, seed=seed)
-        other.save(folder / "runs" / name / "model")
-    policy = Policy.load(base("qwen2"), device="cpu", dtype="float32")
-    # Many tokens end a completion: of a few that are drawn at random some are finished.
-    policy.model.generation_config.eos_token_id = list(range(30, 300, 12))
-    policy.model.save_pretrained(folder / "policy")
-    policy.tokenizer.save_pretrained(folder / "policy")
-    answers = {}
-    with (folder / "answers_ranked.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            answers.setdefault(row["prompt"], []).append(row["answer"])
-    with (folder / "completions.jsonl").open("w") as file:
-        for prompt, completions in answers.items():
-            file.write(json.dumps({"prompt": prompt, "completions": completions}) + "\n")
-    (folder / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in answers))
-    return folder
 
 
 def blocks(guide):

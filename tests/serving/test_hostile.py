@@ -1,7 +1,7 @@
 """Malformed, oversized, truncated, wrongly typed and hostile requests: each is refused with a
 reason or answered, none is a fault of ours, and the service answers as before.
 
-`PLAUDIT_HOSTILE_REQUESTS=10000 pytest tests/serve/test_hostile.py -s` makes so many, to a service
+`PLAUDIT_HOSTILE_REQUESTS=10000 pytest tests/serving/test_hostile.py -s` makes so many, to a service
 in a process of its own, whose memory it watches.
 """
 
@@ -9,6 +9,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 import socket
 import time
 from dataclasses import asdict
@@ -195,14 +196,29 @@ def test_a_body_that_never_ends_is_given_up(client, sent):
     assert b"did not arrive" in answer
 
 
+def answered(client):
+    """How many requests to /score ended with each status so far, as /metrics counts them."""
+    lines = re.findall(
+        r'_total{endpoint="/score",status="(\d+)"} (\d+)', client.get("/metrics").text
+    )
+    return collections.Counter({status: int(count) for status, count in lines})
+
+
 @pytest.mark.parametrize("hung_up", [b"", b'{"prompt": "a"', None])
-def test_clients_that_hang_up(client, hung_up):
+def test_clients_that_hang_up_are_counted_as_gone_and_are_no_fault(client, hung_up):
     head = b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     body = json.dumps(GOOD).encode()
+    before = answered(client)
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", client.base_url.port)) as gone:
             sent = body if hung_up is None else hung_up
             gone.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + sent)
+    ends = time.monotonic() + 10
+    while (after := answered(client) - before).total() < 20 and time.monotonic() < ends:
+        time.sleep(0.02)
+    # A whole request may be answered before the service sees that nobody is there.
+    assert set(after) <= ({"200", "499"} if hung_up is None else {"499"})
+    assert after.total() == 20
 
 
 def test_bodies_beyond_the_limit(client, seen):

@@ -381,7 +381,12 @@ def corrected_resampled_t(
 def format_comparison(summary: ComparisonRecord) -> str:
     """The summary of a `ModelComparison` as a table for people; its last paragraph is the verdict.
 
-    >>> print(compare_rewards(rankings, rewards, others))  # doctest: +SKIP
+    >>> rankings = [Ranking(f"{i} + 1?", [f"{i + 1}", "no"], [0, 1]) for i in range(8)]
+    >>> comparison = compare_rewards(rankings, [[1.0, 0.0]] * 8, [[0.0, 1.0]] * 8)
+    >>> print(format_comparison(comparison.summary))
+    8 prompts, 8 rankings
+    ...
+    pairwise accuracy              1.000     0.000      +1.000  [+1.000, +1.000]    0.008 ...
     """
     names = [
         name if len(name) <= WIDEST_NAME else "…" + name[1 - WIDEST_NAME :]

@@ -22,7 +22,8 @@ def rewards_of(
     They are in the unit in which σ(r_a − r_b) is a probability, whether or not the model normalises
     its rewards. `what` is what the progress bar calls it.
 
-    >>> rewards_of(model, [Ranking("2+2?", ["4", "5"], [0, 1])])  # doctest: +SKIP
+    >>> from plaudit import RewardModel
+    >>> rewards_of(RewardModel.load("runs/first"), [Ranking("2+2?", ["4", "5"], [0, 1])])
     [[1.25, -0.5]]
     """
     distinct = [{text_key(text): text for text in ranking.completions} for ranking in rankings]

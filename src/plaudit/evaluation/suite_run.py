@@ -100,7 +100,11 @@ def run_suite(
     Raises:
         PlauditError: as `load_suite` does, and when a reward is not a finite number.
 
-    >>> print(run_suite("runs/finance", "filtered.parquet"))  # doctest: +SKIP
+    >>> from plaudit.files import write_jsonl
+    >>> row = {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "subset": "math-prm", "id": 0}
+    >>> _ = write_jsonl("rewardbench.jsonl", [row])
+    >>> run_suite("runs/first", "rewardbench.jsonl").summary["suite"]
+    'rewardbench'
     """
     if not isinstance(data, SuiteData):
         data = load_suite(data, name, split=split)

@@ -345,7 +345,12 @@ def read_predictions(
     Raises:
         PlauditError: when the file cannot be read, is no such file, or lacks a reward.
 
-    >>> read_predictions("runs/cv/predictions.jsonl", rankings)  # doctest: +SKIP
+    >>> from plaudit.files import write_jsonl
+    >>> row = {"prompt": "2 + 2?", "fold": 0}
+    >>> rows = [row | {"completion": text, "reward": len(text)} for text in ("4", "22")]
+    >>> _ = write_jsonl("predictions.jsonl", rows)
+    >>> read_predictions("predictions.jsonl", [Ranking("2 + 2?", ["22", "4"], [1, 0])])
+    [[2.0, 1.0]]
     """
     sums: dict[tuple[str, str], list[float]] = {}
     for number, row in _rows(path):

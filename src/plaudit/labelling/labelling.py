@@ -79,7 +79,8 @@ class Labelling:
         PlauditError: when there is nothing to label, when `output` is the input or lies among
             it, or when it holds something else than labels of these data.
 
-    >>> labelling = Labelling(model, "completions.jsonl", "labels.csv")  # doctest: +SKIP
+    >>> from plaudit import RewardModel
+    >>> labelling = Labelling(RewardModel.load("runs/first"), "completions.jsonl", "labels.csv")
     """
 
     def __init__(

@@ -43,9 +43,9 @@ class Ensemble(Scorer):
             they are not: every model's rewards have a zero of their own, so that the least would
             mostly be the rewards of the same model, and the spread a difference of zeros.
 
-    >>> pair = RewardModel.load(["runs/a", "runs/b"], combine="min")  # doctest: +SKIP
-    >>> pair.score("What is 2 + 2?", ["4", "I'd rather not."])        # doctest: +SKIP
-    [0.71, -1.64]
+    >>> pair = RewardModel.load(["runs/second", "runs/third"], combine="mean")
+    >>> len(pair.score("What is 2 + 2?", ["4", "I'd rather not."]))
+    2
     """
 
     members: Sequence[RewardModel]

@@ -50,7 +50,7 @@ def export(model: RewardModel, path: str | Path, format: Literal["pt", "onnx"]) 
             the base model cannot be expressed in ONNX, it is larger than 2 GB, or its rewards
             differ from PyTorch's by more than 1e-4.
 
-    >>> export(RewardModel.load("runs/finance"), "finance.pt", "pt")  # doctest: +SKIP
+    >>> export(RewardModel.load("runs/first"), "first.pt", "pt")
     """
     path = Path(path)
     if path.is_dir():

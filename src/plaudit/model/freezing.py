@@ -49,8 +49,8 @@ def freeze(model: RewardModel, layers: int) -> "FrozenLayout":
         PlauditError: when the model has fewer layers, or does not hand hidden states, and nothing
             else that is trained, from each layer to the next. The model is then as it was.
 
-    >>> frozen = freeze(RewardModel.load("embedded:minilm"), 4)            # doctest: +SKIP
-    >>> frozen.describe()                                                  # doctest: +SKIP
+    >>> frozen = freeze(RewardModel.load("embedded:minilm"), 4)
+    >>> frozen.describe()
     'frozen: the embeddings and 4 of 6 layers, 19.0 of 22.6 M parameters'
     """
     inner, base = model.model, type(model.model.base_model).__name__

@@ -66,9 +66,10 @@ class Loading(TypedDict, total=False):
 class RewardModel(Scorer):
     """A scalar reward for a completion of a prompt.
 
-    >>> model = RewardModel.load("runs/finance/model")           # doctest: +SKIP
-    >>> model.score("What is 2 + 2?", ["4", "I'd rather not."])  # doctest: +SKIP
-    [1.93, -2.41]
+    >>> model = RewardModel.load("runs/first")
+    >>> rewards = model.score("What is 2 + 2?", ["4", "I'd rather not."])
+    >>> len(rewards), type(rewards[0])
+    (2, <class 'float'>)
     """
 
     model: Any
@@ -409,7 +410,8 @@ def compute_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 def as_scorer(model: "Scorer | str | Path | Sequence[str | Path]", **options: Any) -> Scorer:
     """A scorer as it is; of a name or several what `RewardModel.load` makes of them.
 
-    >>> as_scorer(["runs/a", "runs/b"], combine="mean")  # doctest: +SKIP
+    >>> type(as_scorer(["runs/second", "runs/third"], combine="mean")).__name__
+    'Ensemble'
     """
     if isinstance(model, str | Path | Sequence):
         return RewardModel.load(model, **options)

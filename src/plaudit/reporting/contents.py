@@ -52,7 +52,10 @@ def evaluation_report(
     under the figures, as that validation prompts chose the checkpoint; `against` is the summary of
     its comparison with another model.
 
-    >>> evaluation_report(evaluation, title="…", facts={})  # doctest: +SKIP
+    >>> from plaudit import evaluate
+    >>> evaluation = evaluate("runs/first", "pairs.jsonl")
+    >>> evaluation_report(evaluation, title="First", facts={}).title
+    'First'
     """
     sections = measured(evaluation.summary, notes)
     if against is not None:

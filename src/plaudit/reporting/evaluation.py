@@ -118,7 +118,11 @@ def evaluate(
     Raises:
         PlauditError: when the data cannot be read, or a reward is not a finite number.
 
-    >>> print(evaluate("runs/finance", "held_out.csv"))  # doctest: +SKIP
+    >>> print(evaluate("runs/first", "pairs.jsonl"))
+    24 prompts, 24 rankings, 48 completions, 24 pairs
+    ...
+    pairwise accuracy            0... [0..., 0...]       0.500       0.500
+    ...
     """
     facts = {
         name: str(given)

@@ -122,7 +122,9 @@ def generate(
         PlauditError: when a setting is no good, a model cannot be loaded, there is no prompt, no
             prompt yields a row, or `output` is there already.
 
-    >>> generate("runs/first", "gpt2", "prompts.txt", "sft.jsonl", n=16)  # doctest: +SKIP
+    >>> made = generate("runs/first", "policy", "prompts.txt", "sft.jsonl", n=2, max_new_tokens=4)
+    >>> made.summary["completions"]
+    48
     """
     choice = Choice(
         keep=keep, k=k, pairs=pairs, min_reward=min_reward, min_margin=min_margin,

@@ -98,7 +98,10 @@ def compare(
     Raises:
         PlauditError: when a model cannot be loaded, there is no prompt, or a setting is no good.
 
-    >>> print(compare("runs/finance", "gpt2", ["What is a bond?"], n=4))  # doctest: +SKIP
+    >>> print(compare("runs/first", "policy", ["What is a bond?"], n=4, max_new_tokens=4))
+    What is a bond?
+     ★ ...
+    mean reward ...
     """
     if not prompts:
         raise PlauditError("there is no prompt to complete")

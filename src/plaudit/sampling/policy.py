@@ -46,9 +46,10 @@ class Completion(NamedTuple):
 class Policy:
     """A causal language model to sample from.
 
-    >>> policy = Policy.load("embedded:smollm2")             # doctest: +SKIP
-    >>> next(policy.sample(["What is a bond?"], n=2, seed=0))  # doctest: +SKIP
-    ['A bond is …', 'Bonds are …']
+    >>> policy = Policy.load("policy")
+    >>> completions = next(policy.sample(["What is a bond?"], n=2, seed=0, max_new_tokens=4))
+    >>> len(completions)
+    2
     """
 
     model: Any
@@ -98,7 +99,9 @@ class Policy:
     def sample(self, prompts: Iterable[Text], **sampling: Any) -> Iterator[list[str]]:
         """n completions of each prompt, in order; `complete` says what it takes and raises.
 
-        >>> list(policy.sample(["What is a bond?"], n=4))  # doctest: +SKIP
+        >>> sampled = Policy.load("policy").sample(["What is a bond?"], n=4, max_new_tokens=4)
+        >>> [len(completions) for completions in sampled]
+        [4]
         """
         for completions in self.complete(prompts, **sampling):
             yield [completion.text.strip() for completion in completions]

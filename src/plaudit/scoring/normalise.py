@@ -46,8 +46,8 @@ def normalise(
         PlauditError: when the model is in no folder or its head is new, when it is normalised
             already, when the data cannot be read, or when its rewards are all the same.
 
-    >>> normalise("runs/first", "answers_ranked.csv")  # doctest: +SKIP
-    Normalisation(mean=0.42, std=1.37, completions=800, data=['answers_ranked.csv'])
+    >>> normalise("runs/first", "answers_ranked.csv")
+    Normalisation(mean=..., std=..., completions=..., data=['answers_ranked.csv'])
     """
     folder = Path(model)
     folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder

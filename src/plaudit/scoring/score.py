@@ -95,8 +95,8 @@ def score_file(
             is not a finite number, when the output would replace something or cannot be written,
             or is resumed with another model or other data; when a process dies.
 
-    >>> score_file("runs/finance", "answers.csv", "scored.jsonl")  # doctest: +SKIP
-    4200
+    >>> score_file("runs/first", "completions.jsonl", "scored.jsonl")
+    24
     """
     sources = find_sources(data, None, True)
     if output is not None:

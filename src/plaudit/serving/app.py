@@ -172,7 +172,10 @@ def build_app(
 ) -> FastAPI:
     """The service of a reward model or an ensemble, with its pages.
 
-    >>> app = build_app(RewardModel.load("runs/first"))  # doctest: +SKIP
+    >>> from plaudit import RewardModel
+    >>> app = build_app(RewardModel.load("runs/first"))
+    >>> "/score" in app.openapi()["paths"]
+    True
     """
     service = Service(scorer, settings or ServiceSettings())
 

@@ -75,7 +75,10 @@ def router(labelling: Labelling | None, score: Score) -> APIRouter:
         score: gives the rewards of a prompt's completions by way of the service's own queue; what
             is to be labelled is scored by it while the service runs.
 
-    >>> app.include_router(router(None, service.rewards))  # doctest: +SKIP
+    >>> async def score(prompt, completions):
+    ...     return [float(len(completion)) for completion in completions]
+    >>> sorted({route.path for route in router(None, score).routes})
+    ['/', '/label', '/static/{name}']
     """
 
     @asynccontextmanager

@@ -53,6 +53,7 @@ def serve(
     Raises:
         PlauditError: when the address cannot be listened on, or the model does not work.
 
+    >>> from plaudit import RewardModel
     >>> serve(RewardModel.load("runs/first"), port=8000)  # doctest: +SKIP
     """
     settings = settings or ServiceSettings()

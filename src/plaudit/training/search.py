@@ -107,9 +107,9 @@ def tune(
     Raises:
         PlauditError: for anything the user can mend.
 
-    >>> found = tune("ranked.csv", trials=30, freeze_layers=-1)  # doctest: +SKIP
-    >>> found.summary["best"]["settings"]                        # doctest: +SKIP
-    {'learning_rate': 0.012, 'num_train_epochs': 20, …}
+    >>> search = tune("answers_ranked.csv", base="base", trials=2, freeze_layers=-1)
+    >>> search.summary["best"]["settings"]
+    {'learning_rate': ...}
     """
     one_process("tune")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

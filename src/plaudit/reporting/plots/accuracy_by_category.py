@@ -23,7 +23,9 @@ def accuracy_by_category(by_category: Mapping[str, Mapping[str, Any]]) -> Drawin
     `by_category` is that entry of what `summarise` returns. Best category first; of more than 24,
     those with the most pairs are drawn, and the plot says so.
 
-    >>> accuracy_by_category(summary["by_category"]).write("categories.png")  # doctest: +SKIP
+    >>> from plaudit import evaluate
+    >>> summary = evaluate("runs/first", "pairs.jsonl").summary
+    >>> accuracy_by_category(summary["by_category"]).write("categories.png")
     PosixPath('categories.png')
     """
     accuracy = {n: entry["pairwise_accuracy"]["value"] for n, entry in by_category.items()}
