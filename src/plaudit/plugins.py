@@ -26,8 +26,10 @@ T = TypeVar("T")
 
 # Every kind, with the registry that lists it.
 KINDS = {
+    "export": "plaudit.model.exports:EXPORTS",
     "layout": "plaudit.data.layouts:LAYOUTS",
     "objective": "plaudit.training.objectives:OBJECTIVES",
+    "pooling": "plaudit.model.poolings:POOLINGS",
     "protocol": "plaudit.serving.protocols:PROTOCOLS",
     "suite": "plaudit.evaluation.suites:SUITES",
 }
