@@ -61,7 +61,7 @@ PRIVATE = {
         "model/devices.py: says whether bfloat16 is fast on this processor"
     ),
     ("torch:Tensor", "_is_view"): (
-        "model/attention.py: says whether a tensor is a view, for which another kernel would be compiled"
+        "model/attention.py: says whether a tensor is a view: a kernel is compiled for each"
     ),
     ("argparse:ArgumentParser", "_option_string_actions"): (
         "flags.py: the flags that there are, to propose the nearest"
