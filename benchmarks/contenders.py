@@ -50,8 +50,8 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 from plaudit import Ranking, RewardModel, Settings, load_rankings
 from plaudit.memory import keep_freed_memory
 from plaudit.model.batches import unique_tokens
+from plaudit.model.devices import compute_dtype
 from plaudit.model.encoding import Encoding, plain_text
-from plaudit.model.reward_model import compute_dtype
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer, load_base
 

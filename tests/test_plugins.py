@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
 
 import tiny
 from plaudit.errors import PlauditError
@@ -117,10 +119,12 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
     theirs = {kind: [n for n, o in names.items() if o == "plaudit-example 1.0"]
               for kind, names in listed.items()}  # fmt: skip
     assert theirs == {
+        "export": ["head-json"],
         "layout": ["votes"],
         "measure": ["worst_last"],
         "objective": ["hinge"],
         "plot": ["reward-by-rank"],
+        "pooling": ["maximum"],
         "protocol": ["plain-reward"],
         "suite": ["fewerwords"],
     }
@@ -185,3 +189,56 @@ def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, 
     for plots in ("measured/plots", "run/plots"):
         assert (tmp_path / plots / "reward_by_rank.png").stat().st_size > 1000
     assert "worst comes last" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
+USES_POOLING = """
+import json, sys
+from plaudit import RewardModel, train
+from plaudit.cli import main
+from plaudit.model.freezing import freeze
+
+base, data, folder = sys.argv[1:]
+options = {"base": base, "pooling": "maximum", "max_steps": 2, "dtype": "float32"}
+run = train(data, output=folder + "/run", **options)
+texts = [("What is 1?", ["a fox", "a dog " * 9]), ("", ["yes"])]
+scores = [list(run.model.score_all(texts))]
+for layout in ("padded", "flat"):
+    model = RewardModel.load(folder + "/run", layout=layout, dtype="float32", device="cpu")
+    scores.append(list(model.score_all(texts)))
+freeze(model, -1)  # raises where features that are kept give other rewards
+for name in ("head-json", "pt"):
+    assert not main(["export", folder + "/run", "--format", name, "-o", folder + "/model." + name])
+scores.append(list(RewardModel.load(folder + "/model.pt", dtype="float32").score_all(texts)))
+rows = model.encoding.encode_texts(texts)
+names = ("input_ids", "token_type_ids")
+rows = [{n: [r[n][k]] for n in names if r.get(n)} for r in rows for k in range(len(r["input_ids"]))]
+print(json.dumps([scores, rows, model.model.score.weight[0].tolist()]))
+"""
+
+
+@pytest.mark.parametrize("name", ["qwen2", "bert"])
+def test_a_pooling_of_another_package_trains_scores_saves_and_is_exported(
+    with_example, base, tmp_path, name
+):
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", 30)
+    done = with_example("-c", USES_POOLING, str(base(name)), str(data), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    scores, rows, weight = json.loads(done.stdout.splitlines()[-1])
+    trained, *others = [[reward for row in each for reward in row] for each in scores]
+    for rewards in others:
+        assert rewards == pytest.approx(trained, abs=1e-5)
+    # By the saved class, without plaudit; and by its base model: the maximum, times the head.
+    model = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "run" / "model", trust_remote_code=True
+    ).eval()
+    assert json.loads((tmp_path / "model.head-json").read_text()) == {
+        "pooling": "maximum",
+        "weight": weight,
+    }
+    every = [{key: torch.tensor(value) for key, value in row.items()} for row in rows]
+    with torch.no_grad():
+        saved = [model(**row).logits.item() for row in every]
+        hidden = [model.model(**row).last_hidden_state[0] for row in every]
+    expected = [float(of_row.amax(0) @ torch.tensor(weight)) for of_row in hidden]
+    assert trained == pytest.approx(saved, abs=1e-4)
+    assert trained == pytest.approx(expected, abs=1e-4)

@@ -16,6 +16,7 @@ from typing import Any
 
 from plaudit import commands, flags
 from plaudit.errors import PlauditError
+from plaudit.model.exports import EXPORTS
 
 Command = Callable[[argparse.Namespace], Any]
 
@@ -328,7 +329,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     export = command("export", commands.export, "write a model as one file")
     export.add_argument("model", metavar="MODEL", help="run, model folder or hub name")
-    export.add_argument("--format", choices=("pt", "onnx"), required=True, help="what to write")
+    export.add_argument("--format", choices=[*EXPORTS], required=True, help="what to write")
     export.add_argument("-o", "--output", metavar="FILE", required=True, help="file to write")
     export.add_argument("--overwrite", action="store_true", help="replace FILE")
 

@@ -27,6 +27,7 @@ from pydantic import (
 
 from plaudit.errors import PlauditError
 from plaudit.files import writing
+from plaudit.model.poolings import POOLINGS, check_pooling
 from plaudit.plugins import Registry
 from plaudit.training.objectives import OBJECTIVES
 
@@ -34,13 +35,13 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _one_of(registry: Registry[Any]) -> Callable[[dict[str, Any]], None]:
-    """Have a setting's schema say that its values are the names of a registry.
+def _one_of(registry: Registry[Any], *others: str) -> Callable[[dict[str, Any]], None]:
+    """Have a setting's schema say that its values are the names of a registry, and these others.
 
     They are listed when the schema is asked for, and not when this module is imported: what other
     packages bring may be an error.
     """
-    return lambda schema: schema.update(enum=[*registry])
+    return lambda schema: schema.update(enum=[*others, *registry])
 
 
 class Settings(BaseModel):
@@ -84,9 +85,10 @@ class Settings(BaseModel):
         "embedded:minilm",
         description="base model: hub name, folder, embedded:minilm or embedded:smollm2",
     )
-    pooling: Literal["auto", "last", "cls", "mean"] = Field(
+    pooling: Annotated[str, AfterValidator(check_pooling)] = Field(
         "auto",
         description="auto: last for decoders; for encoders cls, or as they were pretrained",
+        json_schema_extra=_one_of(POOLINGS, "auto"),
     )
     template: Literal["auto", "chat", "plain"] = Field(
         "auto",

@@ -26,10 +26,12 @@ T = TypeVar("T")
 
 # Every kind, with the registry that lists it.
 KINDS = {
+    "export": "plaudit.model.exports:EXPORTS",
     "layout": "plaudit.data.layouts:LAYOUTS",
     "measure": "plaudit.evaluation.measures:MEASURES",
     "objective": "plaudit.training.objectives:OBJECTIVES",
     "plot": "plaudit.reporting.plots:PLOTS",
+    "pooling": "plaudit.model.poolings:POOLINGS",
     "protocol": "plaudit.serving.protocols:PROTOCOLS",
     "suite": "plaudit.evaluation.suites:SUITES",
 }

@@ -14,9 +14,9 @@ from torch import nn
 
 import tiny
 from plaudit.errors import PlauditError
-from plaudit.model import export as exporting
 from plaudit.model.batches import Padded, model_inputs
 from plaudit.model.export import export
+from plaudit.model.exports import onnx as exporting
 from plaudit.model.pt_file import unpacked
 from plaudit.model.reward_model import RewardModel
 
@@ -294,7 +294,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(reward_model, tmp_path):
 
 
 def test_an_unknown_format_is_named(reward_model, tmp_path):
-    with raised("format: there is no tflite; choose pt or onnx"):
+    with raised("format: there is no tflite; choose onnx or pt"):
         export(reward_model("gpt2"), tmp_path / "model", "tflite")
 
 

@@ -27,7 +27,8 @@ from safetensors.torch import load_file
 
 from checks import shapes
 from checks.setting import Report, Setting
-from plaudit.model.reward_model import RewardModel, compute_dtype
+from plaudit.model.devices import compute_dtype
+from plaudit.model.reward_model import RewardModel
 
 ORDER = 20
 LIMIT = 150

@@ -15,8 +15,11 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from plaudit.model.classifier import exact
+from plaudit.model.devices import compute_dtype
 from plaudit.model.encoding import Encoding
-from plaudit.model.reward_model import RewardModel, choose_layout, compute_dtype
+from plaudit.model.loading import choose_layout
+from plaudit.model.poolings import POOLINGS
+from plaudit.model.reward_model import RewardModel
 
 SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>", "cls_token": "<cls>", "sep_token": "<sep>"}
 CHAT = (
@@ -200,7 +203,9 @@ def reward_model(
     """
     encoder = REAL[name]["model_type"] in ENCODERS
     pooling = "cls" if encoder else "last"
-    model = exact(classifier(name, device, tiny=tiny, weights=weights), pooling).eval()
+    model = exact(
+        classifier(name, device, tiny=tiny, weights=weights), POOLINGS.get(pooling), pooling
+    ).eval()
     words = tokenizer(["one two three"], chat=not encoder)
     kind = "encoder" if encoder else "decoder"
     encoding = Encoding(words, kind, "plain", max_length, "\n\n", pooling)

@@ -24,7 +24,7 @@ def rewards_of(
 
     >>> from plaudit import RewardModel
     >>> rewards_of(RewardModel.load("runs/first"), [Ranking("2+2?", ["4", "5"], [0, 1])])
-    [[1.25, -0.5]]
+    [[..., ...]]
     """
     distinct = [{text_key(text): text for text in ranking.completions} for ranking in rankings]
     scored = _as_log_odds(

@@ -154,8 +154,8 @@ def kind_of(config: Any, name: str) -> Kind:
     raise PlauditError(f"base: {name} ({config.model_type}) is neither a decoder nor an encoder")
 
 
-def pretrained_pooling(source: Source) -> Literal["mean"] | None:
-    """`mean` where an encoder was pretrained to be pooled so, as sentence-transformers notes it."""
+def noted_pooling(source: Source) -> dict[str, Any]:
+    """What sentence-transformers notes of how a model was pretrained to be pooled; else nothing."""
     from transformers.utils import cached_file
 
     with _loading(source):
@@ -165,10 +165,7 @@ def pretrained_pooling(source: Source) -> Literal["mean"] | None:
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-    if path is None:
-        return None
-    noted = json.loads(Path(path).read_text(encoding="utf-8"))
-    return "mean" if noted.get("pooling_mode_mean_tokens") else None
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path is not None else {}
 
 
 def position_limit(model: Any) -> int | None:

@@ -17,28 +17,21 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from plaudit.errors import PlauditError
 from plaudit.model import attention
-from plaudit.model.attention import Segments, to_device
+from plaudit.model.attention import Segments
 from plaudit.model.batches import Flat, Padded, model_inputs
+from plaudit.model.poolings import Pooling
+from plaudit.model.states import States
 
 
-class _HiddenFlat:
-    """Mixed into a classifier: its hidden states of a batch that is laid flat."""
-
-    def _hidden_flat(self, input_ids: Tensor, segments: Segments, **inputs: Any) -> Tensor:
-        """`[T, H]` of `input_ids[1, T]`."""
-        # mypy cannot know that the other base is a transformers classifier
-        return self.base_model(  # type: ignore[attr-defined]
-            input_ids, attention_mask=_no_mask(input_ids), segments=segments, **inputs
-        ).last_hidden_state[0]
-
-
-class _LastToken(_HiddenFlat):
-    """Mixed into a decoder's classifier: the head sees the last token of each row.
+class _Pools:
+    """Mixed into a classifier: its head sees what the pooling makes of the hidden states.
 
     Inputs: `input_ids[N, L]` and `attention_mask[N, L]`, padded on the right (on the left, absolute
     positions would shift), or what `batches.Flat` makes; output: `logits[N, 1]`.
     """
 
+    pooling: Pooling
+
     def forward(
         self,
         input_ids: Tensor,
@@ -46,43 +39,28 @@ class _LastToken(_HiddenFlat):
         segments: Segments | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
-        kwargs["use_cache"] = False
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
         if segments is not None:
-            hidden = self._hidden_flat(input_ids, segments, **kwargs)
-            pooled = hidden.index_select(0, to_device(segments.last, hidden.device))
-        else:
-            if attention_mask is None:
-                attention_mask = torch.ones_like(input_ids)
-            hidden = self.base_model(  # type: ignore[attr-defined]
-                input_ids, attention_mask=attention_mask, **kwargs
-            ).last_hidden_state
-            last = attention_mask.shape[1] - 1 - attention_mask.flip(1).argmax(1)
-            pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
-        return SequenceClassifierOutput(logits=self.score(pooled))  # type: ignore[attr-defined]
-
-
-class _MeanOfScores(_HiddenFlat):
-    """Mixed into `MeanScoreForSequenceClassification`: the same on a flat batch."""
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        segments: Segments | None = None,
-        **kwargs: Any,
-    ) -> SequenceClassifierOutput:
+            kwargs["segments"] = segments
+        # mypy cannot know that the other base is a transformers classifier
+        hidden = self.base_model(  # type: ignore[attr-defined]
+            input_ids,
+            attention_mask=attention_mask if segments is None else _no_mask(input_ids),
+            **kwargs,
+        ).last_hidden_state
         if segments is None:
-            return super().forward(input_ids, attention_mask, **kwargs)  # type: ignore[misc]
-        rows = to_device(segments.rows(), input_ids.device)
-        hidden = self._hidden_flat(input_ids, segments, **kwargs)
-        scores = self.score(hidden)[:, 0].float()  # type: ignore[attr-defined]
-        mask = rows >= 0
-        total = (scores[rows.clamp(min=0)] * mask).sum(1)
-        return SequenceClassifierOutput(logits=(total / mask.sum(1)).unsqueeze(1))
+            states = States(hidden, attention_mask)
+        else:
+            states = States(hidden[0], segments)
+        rewards = self.pooling.rewards(self.score, states)  # type: ignore[attr-defined]
+        return SequenceClassifierOutput(logits=rewards)
 
 
-class _FirstToken:
-    """Mixed into an encoder's classifier, whose own head pools the first token of each row."""
+class _OwnHead:
+    """Mixed into a classifier whose own head pools the first token of each row."""
+
+    pooling: Pooling
 
     def forward(
         self, input_ids: Tensor, segments: Segments | None = None, **kwargs: Any
@@ -97,13 +75,14 @@ def _no_mask(input_ids: Tensor) -> Tensor:
     return torch.zeros(1, 1, 1, 1, device=input_ids.device)
 
 
-def _keep_first_tokens(module: Any, _: Any, kwargs: dict[str, Any], output: Any) -> Any:
+def _rows_for_head(
+    pooling: Pooling, module: Any, _: Any, kwargs: dict[str, Any], output: Any
+) -> Any:
     """Forward hook: hidden states `[1, T, H]` of a flat batch become `[N, 1, H]`, a row for each
-    completion with its first token alone, which is all that a head with pooling `cls` looks at."""
-    if kwargs.get("segments") is not None:
-        hidden = output.last_hidden_state
-        first = to_device(kwargs["segments"].first, hidden.device)
-        output.last_hidden_state = hidden[0].index_select(0, first).unsqueeze(1)
+    completion with the one vector that its head reads."""
+    if (segments := kwargs.get("segments")) is not None:
+        states = States(output.last_hidden_state[0], segments)
+        output.last_hidden_state = pooling.vectors(states).unsqueeze(1)
     return output
 
 
@@ -116,28 +95,29 @@ class _Float32Linear(nn.Linear):
             return linear(input.float(), self.weight.float(), bias)
 
 
-def exact(model: Any, pooling: str) -> Any:
+def exact(model: Any, pooling: Pooling, name: str) -> Any:
     """Change the classes of a loaded classifier such that it pools and scores as is said above.
 
     Raises:
-        PlauditError: when the model has no head that could pool the last token.
+        PlauditError: when the model has no head for the pooling of this name.
     """
-    if pooling == "last" and not hasattr(model, "score"):
+    if not pooling.own_head and not hasattr(model, "score"):
         raise PlauditError(
-            f"base: {type(model).__name__} has no `score` head to pool the last token for; "
+            f"base: {type(model).__name__} has no `score` head for pooling {name}; "
             "choose pooling mean"
         )
-    mixin = {"last": _LastToken, "mean": _MeanOfScores, "cls": _FirstToken}[pooling]
-    own = type(model)
-    model.__class__ = type(own.__name__, (mixin, own), {"__module__": own.__module__})
+    mixin, own = _OwnHead if pooling.own_head else _Pools, type(model)
+    attributes = {"__module__": own.__module__, "pooling": pooling}
+    model.__class__ = type(own.__name__, (mixin, own), attributes)
     heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
     heads[-1].__class__ = _Float32Linear
-    if pooling == "cls":
-        trunk(model).register_forward_hook(_keep_first_tokens, with_kwargs=True)
+    if pooling.own_head:
+        hook = functools.partial(_rows_for_head, pooling)
+        backbone(model).register_forward_hook(hook, with_kwargs=True)
     return model
 
 
-def trunk(model: Any) -> Any:
+def backbone(model: Any) -> Any:
     """What gives the hidden states that are pooled: the base model, or what BERT has in it before
     its own pooler."""
     base = model.base_model
@@ -221,9 +201,9 @@ def _flat_against_padded(
     return reward_difference(flat, padded)
 
 
-def reward_difference(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference, relative to `theirs` where those are above 1; infinite for NaN."""
-    difference = (ours - theirs).abs() / theirs.abs().clamp(min=1)
+def reward_difference(rewards: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to `expected` where those are above 1; infinite for NaN."""
+    difference = (rewards - expected).abs() / expected.abs().clamp(min=1)
     return difference.nan_to_num(nan=float("inf")).max().item()
 
 

@@ -20,7 +20,6 @@ import torch
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import count_truncation
-from plaudit.model.reward_model import RewardModel
 from plaudit.model.scorer import Scorer
 
 Combine = Literal["mean", "min", "mean-spread"]
@@ -48,7 +47,7 @@ class Ensemble(Scorer):
     2
     """
 
-    members: Sequence[RewardModel]
+    members: Sequence[Scorer]
     combine: Combine = "mean"
     spread: float = 1.0
     truncation: dict[str, int] = field(default_factory=dict)
@@ -61,7 +60,7 @@ class Ensemble(Scorer):
             raise PlauditError(f"combine: there is no {self.combine}; choose one of {choices}")
         if not (self.spread >= 0 and math.isfinite(self.spread)):
             raise PlauditError(f"spread: {self.spread} is not a number of 0 or more")
-        normalised = {member.normalisation is not None for member in self.members}
+        normalised = {member.normalised for member in self.members}
         if normalised == {True, False}:
             raise PlauditError(
                 "some of these models have normalised rewards and others do not, so they cannot be "
@@ -84,6 +83,16 @@ class Ensemble(Scorer):
         probability.
         """
         return sum(member.scale for member in self.members) / len(self.members)
+
+    @property
+    def normalised(self) -> bool:
+        """See `Scorer`; all members are, or none."""
+        return self.members[0].normalised
+
+    def identity(self) -> dict[str, Any]:
+        """See `Scorer`."""
+        how = {"combine": self.combine, "spread": self.spread}
+        return {"members": [member.identity() for member in self.members], **how}
 
     @property
     def max_length(self) -> int:

@@ -25,9 +25,11 @@ from torch import Tensor, nn
 from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Batch, Encoded, Flat, Layout, Pooled, model_inputs, unique_tokens
-from plaudit.model.classifier import reward_difference, small_rankings, trunk
+from plaudit.model.classifier import backbone, reward_difference, small_rankings
 from plaudit.model.feature_cache import RECORD, FeatureCache, default_folder
+from plaudit.model.poolings import POOLINGS, Pooling
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.states import States
 
 FILL_AT_ONCE = 256  # rankings among which batches of rows alike in length are looked for
 # What of a configuration changes no hidden state.
@@ -56,7 +58,7 @@ def freeze(model: RewardModel, layers: int) -> "FrozenLayout":
     inner, base = model.model, type(model.model.base_model).__name__
     if layers < -1 or layers == 0:
         raise PlauditError(f"freeze_layers: {layers} freezes nothing; choose 1 or more, or -1")
-    names = [_name_of(inner, trunk(inner))] if layers == -1 else _layers(inner)
+    names = [_name_of(inner, backbone(inner))] if layers == -1 else _layers(inner)
     if layers > len(names):
         raise PlauditError(
             f"freeze_layers: {layers} is more than the {len(names)} layers of {base}; -1 "
@@ -338,7 +340,7 @@ class FrozenLayout:
     def _per_ranking(self, hidden: Tensor, batch: Batch, encoded: Encoded) -> Sequence[Tensor]:
         rankings = [encoded[place] for place in batch["position"].tolist()]
         if isinstance(self.layout, Pooled):
-            pooled = _pool(hidden, batch, self.model.pooling)
+            pooled = _pool(hidden, batch, POOLINGS.get(self.model.pooling))
             return pooled.split([len(ranking["input_ids"]) for ranking in rankings])
         if isinstance(self.layout, Flat):
             return hidden[0].split([unique_tokens(ranking) for ranking in rankings])
@@ -442,19 +444,13 @@ def _made_like(output: Any) -> Callable[[Tensor], Any]:
     return lambda hidden: made(last_hidden_state=hidden)
 
 
-def _pool(hidden: Tensor, batch: Batch, pooling: str) -> Tensor:
-    """`[N, H]`, what the head looks at of each completion; the mean in float32."""
-    if pooling == "cls":
+def _pool(hidden: Tensor, batch: Batch, pooling: Pooling) -> Tensor:
+    """`[N, H]`, what the head is given of each completion."""
+    if pooling.own_head:
         return hidden[:, 0]  # of a flat batch, too: see `classifier`
     if "segments" in batch:
-        places = batch["segments"].rows().to(hidden.device)
-        present, rows = places >= 0, hidden[0][places.clamp(min=0)]
-    else:
-        present, rows = batch["attention_mask"].bool().to(hidden.device), hidden
-    if pooling == "last":
-        return rows[torch.arange(len(rows), device=rows.device), present.sum(1) - 1]
-    present = present.unsqueeze(2)
-    return (rows.float() * present).sum(1) / present.sum(1)
+        return pooling.vectors(States(hidden[0], batch["segments"]))
+    return pooling.vectors(States(hidden, batch["attention_mask"].to(hidden.device)))
 
 
 def _parameters_behind(output: Tensor) -> Iterator[Tensor]:

@@ -19,13 +19,11 @@ from torch import Tensor
 from plaudit.errors import PlauditError
 
 VERSION = 1
-# A .pt says config and weights on its own; the folder's copy of the model's code is never run.
-CONFIG, WEIGHTS, CODE = "config.json", "model.safetensors", "modeling_mean.py"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def packed(folder: Path) -> dict[str, Any]:
     """What the `.pt` of a saved model folder holds: config, weights and the tokenizer's files."""
-    own = {CONFIG, WEIGHTS, CODE}
     return {
         "format": "plaudit",
         "version": VERSION,
@@ -34,7 +32,8 @@ def packed(folder: Path) -> dict[str, Any]:
         "tokenizer": {
             file.relative_to(folder).as_posix(): file.read_bytes()
             for file in sorted(folder.rglob("*"))
-            if file.is_file() and file.name not in own
+            # Code that the folder has for the model's class is not the tokenizer's.
+            if file.is_file() and file.name not in (CONFIG, WEIGHTS) and file.suffix != ".py"
         },
     }
 

@@ -44,6 +44,11 @@ class Scorer(ABC):
 
     @property
     @abstractmethod
+    def normalised(self) -> bool:
+        """Whether rewards are normalised; see `normalisation`."""
+
+    @property
+    @abstractmethod
     def max_length(self) -> int:
         """Tokens of the longest row that is not truncated."""
 
@@ -68,6 +73,13 @@ class Scorer(ABC):
     @abstractmethod
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
         """Rewards of encoded prompts, K numbers for each, batched to the token budget."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What an output that is resumed must still be made with, as plain JSON.
+
+        Two scorers with the same weights, tokens and settings have the same.
+        """
 
     # ---- what every scorer does ----
 

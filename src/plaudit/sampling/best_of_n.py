@@ -23,7 +23,6 @@ from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite
 from plaudit.memory import keep_freed_memory
-from plaudit.model.identity import identity
 from plaudit.model.reward_model import as_scorer
 from plaudit.resumable import check_output, resumable
 from plaudit.sampling.policy import Completion, Policy, check_sampling
@@ -40,7 +39,7 @@ from plaudit.sampling.selection import pairs as pairs_of
 from plaudit.sampling.tally import Tally
 
 if TYPE_CHECKING:
-    from plaudit.model.reward_model import Dtype
+    from plaudit.model.devices import Dtype
     from plaudit.model.scorer import Scorer
 
 # When more completions than this share are cut, the set is one of short completions.
@@ -153,7 +152,7 @@ def generate(
         say(f"loading the policy {policy}")
         policy = Policy.load(policy, dtype=dtype)
     facts: dict[str, Any] = {"prompts": digest}
-    facts |= {"model": identity(model), "policy": policy.identity()}
+    facts |= {"model": model.identity(), "policy": policy.identity()}
     facts |= {**sampling, **asdict(choice), "messages": messages}
     model.warn_if_untrained()
     if plain and policy.tokenizer.chat_template:

@@ -23,9 +23,9 @@ from plaudit.data.rankings import Text, text_key
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
+from plaudit.model.devices import Dtype, best_device, compute_dtype
 from plaudit.model.encoding import plain_text
 from plaudit.model.identity import weights_digest
-from plaudit.model.reward_model import Dtype, best_device, compute_dtype
 
 # Tokens that top-p is looked for among at first; where they do not suffice, four times as many.
 LIKELIEST = 256

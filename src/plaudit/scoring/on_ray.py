@@ -140,14 +140,13 @@ class RayEngine:
 
 
 def _about(model: Any, loading: dict[str, Any]) -> tuple[dict[str, Any], int, bool] | PlauditError:
-    from plaudit.model.identity import identity
     from plaudit.model.reward_model import RewardModel
 
     try:
         scorer = RewardModel.load(model, **loading)
     except PlauditError as error:
         return error
-    return identity(scorer), scorer.max_length, scorer.new_head
+    return scorer.identity(), scorer.max_length, scorer.new_head
 
 
 def _read(files: pyarrow.Table) -> Iterator[pyarrow.Table]:

@@ -34,7 +34,7 @@ from plaudit.scoring.windows import (
 if TYPE_CHECKING:
     import pyarrow
 
-    from plaudit.model.reward_model import Dtype
+    from plaudit.model.devices import Dtype
     from plaudit.model.scorer import Scorer
 
 EngineName = Literal["local", "ray"]
@@ -161,12 +161,10 @@ class _ThisProcess:
     """The engine that is here already."""
 
     def __init__(self, scorer: "Scorer") -> None:
-        from plaudit.model.identity import identity
-
         scorer.warn_if_untrained()
         keep_freed_memory()
         self._scorer = scorer
-        self.facts = identity(scorer)
+        self.facts = scorer.identity()
         self.report = scorer.report_truncation
 
     def outcomes(self, sources: Sequence[Tasks], done: int) -> Iterator[list[Outcome]]:

@@ -138,7 +138,6 @@ def _work(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    from plaudit.model.identity import identity
     from plaudit.model.reward_model import RewardModel
 
     torch.set_num_threads(threads)
@@ -147,7 +146,7 @@ def _work(
         scorer = RewardModel.load(model, **loading)
         if speaks:
             scorer.warn_if_untrained()
-        answers.send((identity(scorer), scorer.max_length))
+        answers.send((scorer.identity(), scorer.max_length))
         for outcomes in score_windows(scorer, iter(tasks.get, None)):
             answers.send(outcomes)
         answers.send(scorer.truncation)

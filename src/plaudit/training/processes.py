@@ -4,7 +4,7 @@ from accelerate import PartialState
 
 from plaudit import console
 from plaudit.errors import PlauditError
-from plaudit.model.reward_model import best_device
+from plaudit.model.devices import best_device
 
 
 def processes() -> PartialState:

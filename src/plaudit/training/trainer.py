@@ -39,7 +39,7 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.files import write_jsonl
 from plaudit.model.batches import Batch, Layout, halves, model_inputs, per_ranking
-from plaudit.model.reward_model import free_memory
+from plaudit.model.devices import free_memory
 from plaudit.training.pairs import ordered_pairs, reward_centring
 
 SECONDS_BETWEEN_LINES = 2.0

@@ -1,0 +1,23 @@
+"""A `.pt`: what the model folder holds, which `torch.load(weights_only=True)` reads without running
+code, and `RewardModel.load` takes."""
+
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from plaudit.model import pt_file
+from plaudit.model.exports import Export
+from plaudit.model.reward_model import RewardModel
+from plaudit.model.saving import save_model
+
+
+def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
+    """Write config, weights and the tokenizer's files as plain containers and tensors."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model.model, model.encoding, model.pooling, Path(folder), model.normalisation)
+        torch.save(pt_file.packed(Path(folder)), file)
+
+
+EXPORT = Export(write)

@@ -1,0 +1,274 @@
+"""From a name to a reward model's parts: its classifier, its tokenizer, its settings.
+
+A name is a run folder, a model folder, a `.pt` file, a hub name or an embedded base model. What the
+model was trained with is in its config.json, under `CONFIG_KEY`; settings that are given must agree
+with it. A base model without a head gets one, drawn at random.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from plaudit.errors import PlauditError
+from plaudit.files import read_json
+from plaudit.model import base_models, pt_file
+from plaudit.model.batches import Flat, Layout, Padded
+from plaudit.model.classifier import exact, try_flat
+from plaudit.model.devices import Dtype, best_device, compute_dtype
+from plaudit.model.encoding import Encoding
+from plaudit.model.modeling_mean import without_pooler
+from plaudit.model.normalisation import Normalisation
+from plaudit.model.poolings import DEFAULTS, POOLINGS, Pooling, poolings_for
+
+Template = Literal["auto", "chat", "plain"]
+LayoutName = Literal["auto", "flat", "padded"]
+
+# What `classifier_pooling` calls the first token, where a model's configuration has it.
+FIRST_TOKEN = {"modernbert": "cls", "eurobert": "bos"}
+# Where config.json keeps what plaudit needs beyond transformers' own fields.
+CONFIG_KEY = "plaudit"
+
+
+class Loading(TypedDict, total=False):
+    """What `RewardModel.load` takes beside names; it says what each means."""
+
+    pooling: str
+    template: Template
+    max_length: int | None
+    separator: str | None
+    dtype: Dtype
+    layout: LayoutName
+    device: str
+    seed: int
+    normalised: bool
+    length_penalty: float
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The parts of a reward model; see `RewardModel`."""
+
+    model: Any
+    encoding: Encoding
+    pooling: str
+    device: torch.device
+    dtype: torch.dtype
+    layout: Layout
+    new_head: bool
+    normalisation: Normalisation | None
+    length_penalty: float
+
+
+def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
+    """The parts of one model; `RewardModel.load` says what the options mean.
+
+    Raises:
+        PlauditError: when there is no such model, or a setting does not fit it.
+    """
+    path = Path(name)
+    if path.suffix == ".pt" and path.is_file():
+        with pt_file.unpacked(path) as folder:
+            return _load(folder, **options)
+    return _load(name, **options)
+
+
+def _load(
+    name: str | Path,
+    *,
+    pooling: str = "auto",
+    template: Template = "auto",
+    max_length: int | None = None,
+    separator: str | None = None,
+    dtype: Dtype = "auto",
+    layout: LayoutName = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    normalised: bool = True,
+    length_penalty: float = 0.0,
+) -> Loaded:
+    """The parts of a model of a folder or the hub."""
+    if not (length_penalty >= 0 and math.isfinite(length_penalty)):
+        raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
+    source = _source(name)
+    config = base_models.load_config(source)
+    stored = getattr(config, CONFIG_KEY, None) or {}
+    # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
+    kept = stored.pop("normalisation", None)
+    normalisation = Normalisation.read(kept, str(name)) if normalised else None
+    kind = base_models.kind_of(config, str(name))
+    tokenizer = base_models.load_tokenizer(source)
+    pooling = _resolve_pooling(pooling, kind, source, str(name), stored)
+    how = POOLINGS.get(pooling)
+    _set_pad_token(tokenizer)
+    config.num_labels = 1
+    # A pad token that is new has no embedding before the model is loaded and resized.
+    known = tokenizer.pad_token_id < config.get_text_config().vocab_size
+    config.pad_token_id = tokenizer.pad_token_id if known else None
+    if config.model_type in FIRST_TOKEN:  # whose heads can pool in several ways
+        config.classifier_pooling = FIRST_TOKEN[config.model_type]
+    model, new_head = _load_model(source, config, how, trained=bool(stored), seed=seed)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        with base_models.quiet():
+            model.resize_token_embeddings(len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.use_cache = False  # there is nothing to generate
+    encoding = Encoding(
+        tokenizer=tokenizer,
+        kind=kind,
+        template=_resolve_template(template, kind, tokenizer, stored.get("template")),
+        max_length=_resolve_max_length(max_length, model, tokenizer, stored),
+        separator=separator if separator is not None else stored.get("separator", "\n\n"),
+        pooling=pooling,
+    )
+    place = torch.device(best_device() if device == "auto" else device)
+    model = exact(model, how, pooling).eval()
+    if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
+        model = model.to(place)
+    precision = compute_dtype(dtype, place)
+    return Loaded(
+        model=model,
+        encoding=encoding,
+        pooling=pooling,
+        device=place,
+        dtype=precision,
+        layout=choose_layout(layout, model, encoding, precision),
+        new_head=new_head,
+        normalisation=normalisation,
+        length_penalty=length_penalty,
+    )
+
+
+def _source(name: str | Path) -> base_models.Source:
+    """Where the model lies that a run folder, a model folder or a hub name means."""
+    path = Path(name)
+    if (path / "model" / "config.json").is_file():
+        path = path / "model"
+    elif (path / "config.yaml").is_file():
+        raise PlauditError(_why_no_model(path))
+    elif others := _runs_beside(path):
+        raise PlauditError(f"{name}: there is no such run; {path.parent} has {others}")
+    return base_models.locate(str(path) if path.exists() else str(name))
+
+
+def _resolve_pooling(
+    asked: str, kind: base_models.Kind, source: base_models.Source, name: str, stored: Any
+) -> str:
+    """What a trained model was trained with; of a base model what is asked for, or suits it."""
+    if trained := stored.get("pooling"):
+        if trained not in POOLINGS:
+            raise PlauditError(
+                f"{name}: was trained with pooling {trained}, which no installed package has; "
+                f"there are {', '.join(POOLINGS)}"
+            )
+        if asked not in ("auto", trained):
+            raise PlauditError(f"pooling: this model was trained with {trained}, not {asked}")
+        return str(trained)
+    if asked == "auto":
+        noted = base_models.noted_pooling(source) if kind == "encoder" else {}
+        known = [name for name in POOLINGS if noted.get(POOLINGS.get(name).noted_as)]
+        return known[0] if known else DEFAULTS[kind]
+    if kind not in POOLINGS.get(asked).kinds:
+        fits = " or ".join(poolings_for(kind))
+        raise PlauditError(f"pooling: {asked} does not suit this {kind}; choose {fits}")
+    return asked
+
+
+def _resolve_template(asked: Template, kind: str, tokenizer: Any, stored: str | None) -> Any:
+    has_template = bool(getattr(tokenizer, "chat_template", None)) and kind == "decoder"
+    if asked == "auto":
+        return stored or ("chat" if has_template else "plain")
+    if asked == "chat" and not has_template:
+        raise PlauditError(
+            "template: chat needs a decoder whose tokenizer has a chat template; choose plain"
+        )
+    return asked
+
+
+def _resolve_max_length(
+    asked: int | None, model: Any, tokenizer: Any, stored: dict[str, Any]
+) -> int:
+    limits = [base_models.position_limit(model), getattr(tokenizer, "model_max_length", None)]
+    limit = min((int(x) for x in limits if x and x < 1e9), default=None)
+    if asked is None:
+        return stored.get("max_length") or min(512, limit or 512)
+    if limit is not None and asked > limit:
+        raise PlauditError(f"max_length: {asked} is more than the {limit} tokens this model reads")
+    if asked < 8:
+        raise PlauditError(f"max_length: {asked} leaves no room for text; take 8 or more")
+    return asked
+
+
+def choose_layout(asked: LayoutName, model: Any, encoding: Encoding, dtype: torch.dtype) -> Layout:
+    """The layout that is asked for, or the best one that gives the model's own rewards."""
+    first_position = base_models.first_position(model)
+    reason = ""
+    if asked != "padded":
+        reason = try_flat(model, encoding.kind, first_position, encoding.max_length, dtype)
+    if asked == "flat" and reason:
+        raise PlauditError(f"layout: flat does not suit this model: {reason}; choose auto")
+    if asked == "padded" or reason:
+        return Padded(encoding.tokenizer.pad_token_id, reason)
+    return Flat(first_position)
+
+
+def _set_pad_token(tokenizer: Any) -> None:
+    """The tokenizer's own pad token, else EOS, else a new one."""
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+
+
+def _load_model(
+    source: base_models.Source, config: Any, pooling: Pooling, *, trained: bool, seed: int
+) -> tuple[Any, bool]:
+    """The classifier, and whether its head is new; then it is drawn from `seed`."""
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are the caller's
+        torch.manual_seed(seed)
+        if pooling.network is not None and not trained:
+            backbone, _ = base_models.load_weights(source, AutoModel, **without_pooler(config))
+            # The embedding may have been resized since the configuration was read.
+            with base_models.quiet():
+                model = pooling.network(config)
+            model.model = backbone
+            model.config = backbone.config
+            model.config.num_labels = 1
+            return model, True
+        # A GGUF file's configuration is read anew, together with how its weights are packed.
+        options = {"num_labels": 1} if "gguf_file" in source.options else {"config": config}
+        model, missing = base_models.load_weights(
+            source,
+            pooling.network or AutoModelForSequenceClassification,
+            trained=trained,
+            **options,
+        )
+        return model, bool(missing)
+
+
+def _runs_beside(path: Path) -> str:
+    """The runs and models in the folder of what is not there, lest a mistyped one be looked for on
+    the hub; empty where it is there, or where no run is."""
+    if path.exists() or path.parent == Path() or not path.parent.is_dir():
+        return ""
+    files = ("config.yaml", "config.json")
+    found = [p.name for p in path.parent.iterdir() if any((p / file).is_file() for file in files)]
+    return ", ".join(sorted(found)[:20])
+
+
+def _why_no_model(run: Path) -> str:
+    """Why a folder that plaudit filled has no model of its own, and where to find one."""
+    plan = run / "plan.json"  # of what `cv` and `tune` made
+    command = read_json(plan)["command"] if plan.is_file() else "train"
+    if command == "cv":
+        return (
+            f"{run}: a cross-validation keeps no model; train one with its settings: "
+            f"plaudit train --config {run / 'config.yaml'}"
+        )
+    if (run / "best" / "model" / "config.json").is_file():
+        return f"{run}: is a search; the model it made is {run / 'best'}"
+    return f"{run}: this run is not finished; plaudit {command} -o {run} --resume continues it"

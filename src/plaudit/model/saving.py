@@ -1,0 +1,57 @@
+"""A reward model as a standard folder: weights, config.json with plaudit's settings, tokenizer."""
+
+import inspect
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from plaudit.model import base_models
+from plaudit.model.encoding import Encoding
+from plaudit.model.loading import CONFIG_KEY
+from plaudit.model.normalisation import Normalisation
+from plaudit.model.poolings import POOLINGS
+
+
+def save_model(
+    model: Any,
+    encoding: Encoding,
+    pooling: str,
+    folder: Path,
+    normalisation: Normalisation | None = None,
+) -> None:
+    """Write model and tokenizer into an existing folder."""
+    setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling, normalisation))
+    model.config.architectures = [type(model).__name__]
+    if (network := POOLINGS.get(pooling).network) is not None:
+        file = Path(inspect.getfile(network))
+        model.config.auto_map = {
+            "AutoModelForSequenceClassification": f"{file.stem}.{network.__name__}"
+        }
+        # transformers wants the class that the configuration has: see `modeling_mean`.
+        code, name = file.read_text(encoding="utf-8"), type(model.config).__name__
+        code = code.replace("config_class = PreTrainedConfig", f"config_class = {name}")
+        code = code.replace("PreTrainedConfig, PreTrainedModel", f"{name}, PreTrainedModel")
+        (folder / file.name).write_text(code, encoding="utf-8")
+    try:
+        with base_models.quiet():
+            model.save_pretrained(folder)
+            encoding.tokenizer.save_pretrained(folder)
+        for path in folder.rglob("*.safetensors"):  # which are made for their owner alone
+            path.chmod((folder / "config.json").stat().st_mode)
+    except SafetensorError as error:  # what a full disk looks like from there
+        raise OSError(str(error)) from error
+
+
+def stored_settings(
+    encoding: Encoding, pooling: str, normalisation: Normalisation | None = None
+) -> dict[str, Any]:
+    """What `config.json` keeps, so that a loaded model encodes as it did in training."""
+    settings = {
+        "pooling": pooling,
+        "template": encoding.template,
+        "max_length": encoding.max_length,
+        "separator": encoding.separator,
+    }
+    return settings | ({"normalisation": asdict(normalisation)} if normalisation else {})
