@@ -1,6 +1,8 @@
 """The command line as a user meets it: exit codes, what goes where, and how wrong usage is told."""
 
 import csv
+import functools
+import inspect
 import json
 import os
 import signal
@@ -11,18 +13,16 @@ from typing import get_args
 
 import pytest
 
-from plaudit.cli import build_parser, main
-from plaudit.model import ensemble
+import plaudit
+from plaudit.cli import COMMANDS, main
+from plaudit.model import ensemble, reward_model
 from plaudit.sampling import selection
 from plaudit.scoring import score
+from plaudit.settings import options_of
 
-COMMANDS = (
-    "demo", "sample", "inspect", "pairs", "train", "cv", "tune", "evaluate", "score", "normalise",
-    "compare", "generate", "serve", "export",
-)  # fmt: skip
 HEAVY = (
     "torch", "transformers", "datasets", "pyarrow", "matplotlib", "trl", "scipy", "numpy",
-    "fastapi", "uvicorn", "prometheus_client", "ray", "optuna",
+    "fastapi", "uvicorn", "prometheus_client", "ray", "optuna", "yaml",
 )  # fmt: skip
 
 
@@ -85,8 +85,24 @@ def test_help_brings_nothing_heavy_along():
     assert done.stderr == "[]\n"
 
 
+def test_help_needs_little_of_pythons_own():
+    program = (
+        "import sys\n"
+        "from plaudit.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "names = ('importlib.metadata', 'asyncio', 'multiprocessing', 'ssl', 'argcomplete')\n"
+        "found = [name for name in names if name in sys.modules]\n"
+        "print(found, len(sys.modules), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    found, count = done.stderr.rsplit(maxsplit=1)
+    assert found == "[]"
+    assert int(count) < 300
+
+
 def test_every_setting_has_a_flag_with_its_default(run):
-    from plaudit.config import Settings
+    from plaudit.settings import Settings
 
     _, out, _ = run("train", "--help")
     words = " ".join(out.split())
@@ -98,38 +114,66 @@ def test_every_setting_has_a_flag_with_its_default(run):
     assert "(PydanticUndefined)" not in out
 
 
-def test_flags_reach_settings_with_their_types():
+def test_flags_reach_the_function_with_their_types(monkeypatch):
+    """What is not given stays with the function, which has the default."""
     line = "train a b --learning-rate 5e-5 --no-disable-dropout --columns prompt=q=1 --columns "
     line += "rank=r --report-to x --max-length null --validation-data v"
-    options = build_parser().parse_args(line.split())
-    given = {k: v for k, v in vars(options).items() if k not in ("run", "parser", "command")}
+    given = {}
+    monkeypatch.setitem(COMMANDS, "train", signed_as(COMMANDS["train"], given.update))
+    assert main(line.split()) == 0
     assert given == {
-        "data": ["a", "b"], "output": None, "config": None, "resume": False, "overwrite": False,
-        "json": False, "learning_rate": 5e-5, "disable_dropout": False,
-        "columns": [("prompt", "q=1"), ("rank", "r")], "report_to": ["x"], "max_length": None,
+        "data": ["a", "b"], "learning_rate": 5e-5, "disable_dropout": False,
+        "columns": {"prompt": "q=1", "rank": "r"}, "report_to": ["x"], "max_length": None,
         "validation_data": "v",
     }  # fmt: skip
 
 
+def signed_as(function, instead):
+    """Another function in the place of a command's, with its signature."""
+    instead = functools.partial(lambda call, **options: call(options), instead)
+    instead.__signature__ = inspect.signature(function)
+    instead.__doc__ = function.__doc__
+    return instead
+
+
 @pytest.mark.parametrize(
-    ("line", "flag", "named"),
+    ("command", "name", "named"),
     [
-        ("score m a", "combine", ensemble.Combine),
-        ("score m a", "engine", score.EngineName),
-        ("generate p --model m -o o", "keep", selection.Keep),
-        ("generate p --model m -o o", "pairs", selection.Pairs),
+        ("score", "combine", ensemble.Combine),
+        ("score", "engine", score.EngineName),
+        ("generate", "keep", selection.Keep),
+        ("generate", "pairs", selection.Pairs),
+        ("generate", "dtype", reward_model.Dtype),
     ],
 )
-def test_a_flag_takes_what_the_library_takes(line, flag, named):
-    parser = build_parser().parse_args(line.split()).parser
-    [choices] = [action.choices for action in parser._actions if action.dest == flag]
-    assert choices == get_args(named)
+def test_a_flag_takes_what_the_library_takes(command, name, named):
+    [option] = [option for option in options_of(COMMANDS[command]) if option.name == name]
+    assert tuple(option.choices()) == get_args(named)
+
+
+def test_a_command_is_a_public_function():
+    for function in COMMANDS.values():
+        assert getattr(plaudit, function.__name__) is function
+    assert all(getattr(plaudit, name) is not None for name in plaudit.__all__)
+
+
+def test_an_option_of_one_name_has_one_default():
+    """But for how many completions are sampled, and how long they may be."""
+    defaults = {}
+    for function in COMMANDS.values():
+        for option in options_of(function):
+            if option.name in ("n", "max_new_tokens", "output", "data", "k"):
+                continue
+            if function is plaudit.demo:
+                continue
+            known = defaults.setdefault(option.name, option.default or None)
+            assert (option.default or None) == known, option.name
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("inspct a", "invalid choice: 'inspct' (choose from"),
+        ("inspct a", "invalid choice: 'inspct'; the nearest is inspect (choose from"),
         ("train a --learning-rat 3", "there is no --learning-rat; the nearest is --learning-rate"),
         ("train a --learning-rate=x", "--learning-rate: 'x' is not a number, above 0"),
         ("train a --max-steps many", "--max-steps: 'many' is not a whole number, -1 or more"),
@@ -142,10 +186,13 @@ def test_a_flag_takes_what_the_library_takes(line, flag, named):
         ("score m a --dtype half", "--dtype: 'half' is not auto, float32 or bfloat16"),
         ("compare m --prompts a -n 0", "-n: '0' is not a whole number, 1 or more"),
         ("compare m --prompts a --zzz", "there is no --zzz\n"),
-        ("export m --format gguf -o a", "--format: invalid choice: 'gguf'"),
+        ("export m --format gguf -o a", "--format: 'gguf' is not pt or onnx"),
+        ("train a --pooling lst", "'lst' is not auto, last, cls or mean; the nearest is last"),
+        ("train a --loss bradley-tery", "; the nearest is bradley-terry"),
+        ("generate p --model m -o o --keep top", "; the nearest is top-k"),
         ("score m a --length-penalty -1", "--length-penalty: '-1' is not a number, 0 or more"),
         ("score m a --spread inf", "--spread: 'inf' is not a number, 0 or more"),
-        ("serve m --timeout 0", "--timeout: '0' is not a number above 0"),
+        ("serve m --timeout 0", "--timeout: '0' is not a number, above 0"),
     ],
 )
 def test_wrong_usage_exits_2_and_says_what_is_right(run, line, said):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from plaudit.cli import build_parser
-from plaudit.config import Settings
+from plaudit.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

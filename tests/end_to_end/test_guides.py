@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from plaudit import Policy, RewardModel, train
+from plaudit.bundled.sample import write_sample
 from plaudit.cli import main
-from plaudit.sample.sample import write_sample
 from running import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"

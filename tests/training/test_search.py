@@ -13,9 +13,9 @@ import pytest
 
 import tiny
 from plaudit import PlauditError, RewardModel, train
-from plaudit.config import Settings
 from plaudit.data.readers import load_rankings
 from plaudit.data.splits import split_by_prompt
+from plaudit.settings import Settings
 from plaudit.training.search import tune
 from plaudit.training.space import default_space, describe_space, read_space
 

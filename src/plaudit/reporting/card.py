@@ -5,10 +5,10 @@ from typing import Any
 
 from jinja2 import Environment
 
-from plaudit.config import Settings
 from plaudit.evaluation.metrics import label
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import verdict
+from plaudit.settings import Settings
 
 SHOWN = (
     "pairwise_accuracy",

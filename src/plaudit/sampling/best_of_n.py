@@ -59,6 +59,10 @@ class Generation:
     def __str__(self) -> str:
         return self.text
 
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return self.summary
+
 
 def generate(
     model: "Scorer | str | Path | Sequence[str | Path]",

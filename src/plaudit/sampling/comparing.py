@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 from plaudit.console import progress, say
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
@@ -17,9 +19,22 @@ from plaudit.files import write_json, write_jsonl
 from plaudit.model.encoding import plain_text
 from plaudit.model.reward_model import as_scorer
 from plaudit.sampling.policy import Policy
+from plaudit.settings import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
+
+
+class Summary(TypedDict):
+    """The figures of a comparison: what `summary.json` holds."""
+
+    schema_version: int
+    prompts: int
+    completions: int
+    mean_reward: float
+    mean_reward_of_first: float
+    mean_reward_of_best: float
+    reward_length_correlation: float | None
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,7 @@ class Comparison:
         """For each prompt, which completion has the highest reward."""
         return [max(range(len(r)), key=r.__getitem__) for r in self.rewards]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """What best-of-n gains in reward over the first completion, and whether it is length."""
         from scipy.stats import spearmanr
 
@@ -45,6 +60,7 @@ class Comparison:
         lengths = [len(c) for cs in self.completions for c in cs]
         varied = len(set(flat)) > 1 and len(set(lengths)) > 1
         return {
+            "schema_version": SCHEMA_VERSION,
             "prompts": len(self.prompts),
             "completions": len(flat),
             "mean_reward": sum(flat) / len(flat),
@@ -64,6 +80,10 @@ class Comparison:
 
     def __str__(self) -> str:
         return format_comparison(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {**self.summary(), "rows": list(self.rows())}
 
     def write(self, folder: str | Path) -> None:
         """Write `completions.jsonl`, `summary.json` and `comparison.png` into a folder."""

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from plaudit import console
-from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings
 from plaudit.data.splits import folds_by_prompt, prompt_hash, split_by_prompt, without_prompts_of
@@ -40,6 +39,7 @@ from plaudit.files import read_json, write_json, write_jsonl
 from plaudit.inspection.labels import read_predictions
 from plaudit.reporting.contents import cross_validation_report
 from plaudit.reporting.page import write_report
+from plaudit.settings import SCHEMA_VERSION, Settings
 from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process
@@ -76,6 +76,10 @@ class CrossValidation:
     def __str__(self) -> str:
         return format_cross_validation(self.summary)
 
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return self.summary
+
 
 def cross_validate(
     data: str | Path | Sequence[str] | Rankings | None = None,
@@ -104,7 +108,7 @@ def cross_validate(
         config: a YAML file of settings; `settings` go before it.
         resume: continue the cross-validation in `output`.
         overwrite: replace it.
-        **settings: see `plaudit.config.Settings`; `validation_fraction` is a share of each fold's
+        **settings: see `plaudit.settings.Settings`; `validation_fraction` is a share of each fold's
             training prompts, and `test_fraction` has no meaning here.
 
     Raises:
@@ -298,6 +302,7 @@ def _sum_up(
     # Not the mean over repeats: that would be an ensemble, and better than any of its models.
     evaluation = measure(rankings, _out_of_fold(runs, rankings, 0, 1.0))
     summary = {
+        "schema_version": SCHEMA_VERSION,
         "k": plan["k"],
         "repeats": plan["repeats"],
         "settings": chosen.model_dump(),

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from plaudit import files
-from plaudit.config import Settings, read_yaml
 from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, write_json
+from plaudit.settings import Settings
 from plaudit.training.processes import processes
+from plaudit.yaml_file import read_yaml
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
 # What a folder holds that `train`, `cv` or `tune` filled: what may go when it is filled anew.

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from plaudit import console
-from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
@@ -31,6 +30,7 @@ from plaudit.reporting import run_plots
 from plaudit.reporting.card import model_card
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
+from plaudit.settings import SCHEMA_VERSION, Settings
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, encoded_stream, name_data, reading, split
@@ -58,9 +58,16 @@ class Run:
     folder: Path
     test: Evaluation | None
 
+    def __str__(self) -> str:
+        return "" if self.test is None else str(self.test)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return self.metrics
+
 
 def train(
-    data: str | Path | Sequence[str] | None = None,
+    data: str | Path | Sequence[str] | Rankings | None = None,
     *,
     output: str | Path | None = None,
     config: str | Path | None = None,
@@ -76,7 +83,7 @@ def train(
         config: a YAML file of settings; `settings` go before it.
         resume: continue the run in `output` from its last whole checkpoint.
         overwrite: replace the run in `output`.
-        **settings: see `plaudit.config.Settings`.
+        **settings: see `plaudit.settings.Settings`.
 
     Raises:
         PlauditError: for anything the user can mend.
@@ -87,7 +94,7 @@ def train(
     """
     settings |= name_data(data)
     folder, chosen = open_run(output, config, resume, overwrite, settings)
-    rankings = load_rankings(chosen.data, **reading(chosen))
+    rankings = data if isinstance(data, Rankings) else load_rankings(chosen.data, **reading(chosen))
     parts = split(rankings, chosen)
     say_once(_describe_data(rankings, parts))
     return train_on(parts, rankings, chosen, folder, resume=resume)
@@ -162,6 +169,7 @@ def train_on(
             rankings.write_rejected(folder / "rejected.jsonl")
 
         metrics: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
             "data": {
                 "files": rankings.files,
                 "format": rankings.format,

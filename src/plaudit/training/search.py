@@ -25,7 +25,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from plaudit import console
-from plaudit.config import Settings, read_yaml
 from plaudit.data.rankings import PADDING
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
@@ -37,6 +36,7 @@ from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.reporting.contents import search_report
 from plaudit.reporting.page import write_report
+from plaudit.settings import SCHEMA_VERSION, Settings
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, encoded, load_for, name_data, split
 from plaudit.training.processes import one_process
@@ -44,6 +44,7 @@ from plaudit.training.run import Run, train_on, try_out
 from plaudit.training.setup import build_trainer, load_base, run_frozen_layers
 from plaudit.training.space import Space, default_space, describe_space, distribution, read_space
 from plaudit.training.trainer import RankingTrainer, read_log
+from plaudit.yaml_file import read_yaml
 
 METRICS = {"pairwise_accuracy": pairwise_accuracy, "log_loss": log_loss}
 VALIDATIONS = 5  # of a trial, at each of which it may be cut short
@@ -70,6 +71,10 @@ class Search:
 
     def __str__(self) -> str:
         return format_search(self.summary)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return self.summary
 
 
 def tune(
@@ -100,7 +105,7 @@ def tune(
         config: a YAML file of settings that all trials share; `settings` go before it.
         resume: continue the search in `output`, or join one that runs.
         overwrite: replace it.
-        **settings: see `plaudit.config.Settings`.
+        **settings: see `plaudit.settings.Settings`.
 
     Raises:
         PlauditError: for anything the user can mend.
@@ -389,6 +394,7 @@ def _finish(
             f"{folder}: no trial has come to its end; --resume with more --trials or --minutes"
         )
     summary: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
         "metric": plan["metric"],
         "space": plan["space"],
         "settings": chosen.model_dump(),

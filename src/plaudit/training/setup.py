@@ -17,7 +17,6 @@ from transformers import EarlyStoppingCallback
 from trl import RewardConfig
 
 from plaudit import console
-from plaudit.config import Settings
 from plaudit.errors import PlauditError
 from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
@@ -28,6 +27,7 @@ from plaudit.model.reward_model import (
     compute_dtype,
     tokens_per_batch,
 )
+from plaudit.settings import Settings
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.processes import processes, say_once
 from plaudit.training.trainer import (

@@ -17,9 +17,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from plaudit.config import Settings, nearest, read_yaml
 from plaudit.errors import PlauditError
+from plaudit.settings import Settings, nearest
 from plaudit.training.objectives import OBJECTIVES
+from plaudit.yaml_file import read_yaml
 
 Space = dict[str, BaseDistribution]
 

@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plaudit.config import Settings, allowed, from_flag, nearest, read_yaml
 from plaudit.errors import PlauditError
+from plaudit.settings import Settings, allowed, nearest, options_of
+from plaudit.yaml_file import read_yaml
 
 
 @pytest.fixture
@@ -185,6 +186,11 @@ def test_every_setting_is_described(name):
 
 
 def test_flags_are_checked_one_by_one():
+    options = {option.name: option for option in options_of(Settings)}
+
+    def from_flag(name, text):
+        return options[name].value(text)
+
     assert from_flag("learning_rate", "5e-5") == 5e-5
     assert from_flag("max_length", "null") is None
     assert from_flag("separator", "null") == "null"

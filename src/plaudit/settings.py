@@ -1,18 +1,22 @@
-"""Every setting of a training run, once: typed, documented, checked.
+"""Every setting, declared once: its name, type, default, bounds and one sentence of help.
 
-The same names serve in YAML, as command-line flags (with dashes) and in Python. Where transformers
-has a name for a setting, it is that name. The command line makes its flags and its help from this
-class, and a run stores the settings it resolved as `config.yaml`.
+`Settings` are those of a training run. What a command takes besides is declared in the signature of
+its function in `commands`, with the types below where several commands take the same. Command-line
+flags, `--help`, checks and `docs/settings.md` are made from these declarations; `Option` is what
+they read. Names are the same in YAML, on the command line (with dashes) and in Python. Where
+transformers has a name for a setting, it is that name.
 """
 
 import difflib
+import inspect
 import math
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,23 +28,106 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from plaudit.errors import PlauditError
 from plaudit.files import writing
-from plaudit.plugins import Registry
-from plaudit.training.objectives import OBJECTIVES
+
+if TYPE_CHECKING:
+    from plaudit.plugins import Registry
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+AtLeastZero = Annotated[float, Field(ge=0)]
+AboveZero = Annotated[float, Field(gt=0)]
 
 
-def _one_of(registry: Registry[Any]) -> Callable[[dict[str, Any]], None]:
-    """Have a setting's schema say that its values are the names of a registry.
+@dataclass(frozen=True)
+class Help:
+    """What `--help` says of an option, where its type does not tell.
 
-    They are listed when the schema is asked for, and not when this module is imported: what other
-    packages bring may be an error.
+    `metavar` stands for its value. A `flag` is one on the command line though its parameter is
+    positional in Python; `default` is then what it is where the flag is not given. `many` takes
+    several values.
     """
-    return lambda schema: schema.update(enum=[*registry])
+
+    text: str
+    metavar: str = ""
+    flag: bool = False
+    default: Any = inspect.Parameter.empty
+    many: bool = False
+
+
+class Without:
+    """Names of options that a function does not take of the class that stands before."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+# The version of what commands write as JSON: it grows when a reader would have to know.
+SCHEMA_VERSION = 1
+
+
+def _registry(kind: str) -> "Registry[Any]":
+    """The registry of a kind of plugin, imported when it is first asked."""
+    from plaudit.plugins import KINDS
+
+    module, attribute = KINDS[kind].split(":")
+    registry: Registry[Any] = getattr(import_module(module), attribute)
+    return registry
+
+
+def _check(kind: str) -> AfterValidator:
+    """That a name is one of a registry."""
+    return AfterValidator(lambda name: _registry(kind).check(name))
+
+
+def _names(kind: str) -> Any:
+    """The names of a registry, for the JSON schema.
+
+    They are listed when the schema is asked for, and not on import: what other packages bring may
+    be an error.
+    """
+    return Field(json_schema_extra=lambda schema: schema.update(enum=[*_registry(kind)]))
+
+
+# ---- what several commands take ----
+
+_COLUMNS = Field(description="other column names, ours=yours: prompt=question")
+Columns = Annotated[Mapping[str, str] | None, _COLUMNS]
+Streaming = Annotated[
+    bool | None, Field(description="read with flat memory; by default from 256 MiB on")
+]
+Strict = Annotated[bool, Field(description="stop at the first bad row instead of rejecting it")]
+MaxRejected = Annotated[
+    float,
+    Field(ge=0, le=1, description="stop when more than this share of the rows is rejected"),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    Field(
+        description="what matrix products run in; auto: bfloat16 if the machine has units for it"
+    ),
+]
+Also = Annotated[list[str] | None, Help("an ensemble with this model; may be repeated", "MODEL")]
+Combine = Annotated[
+    Literal["mean", "min", "mean-spread"] | None, Help("the rewards of an ensemble (mean)")
+]
+Spread = Annotated[
+    AtLeastZero | None, Help("standard deviations of the models that mean-spread subtracts (1)")
+]
+LengthPenalty = Annotated[AtLeastZero, Help("what a token of the completion costs in reward")]
+Limit = Annotated[Count | None, Help("take only the first so many distinct prompts")]
+N = Annotated[Count, Help("completions of each prompt")]
+MaxNewTokens = Annotated[Count, Help("tokens of a completion, at most")]
+Temperature = Annotated[AtLeastZero, Help("of the sampling; 0 takes the likeliest, with -n 1")]
+TopP = Annotated[float, Field(gt=0, le=1), Help("draw from the likeliest tokens of this share")]
+BatchSize = Annotated[Count, Help("prompts sampled at once")]
+# Below 2^32, since that is what numpy takes.
+Seed = Annotated[int, Field(ge=0, lt=2**32), Help("of chance")]
+Overwrite = Annotated[bool, Help("replace what an earlier command wrote there")]
 
 
 class Settings(BaseModel):
@@ -51,7 +138,11 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        defer_build=True,  # until settings are made: `--help` does without
     )
 
     # -- data --
@@ -68,16 +159,10 @@ class Settings(BaseModel):
     test_fraction: Fraction = Field(
         0.2, description="share of the prompts held out to measure the result"
     )
-    columns: dict[str, str] = Field(
-        default_factory=dict, description="other column names, ours=yours: prompt=question"
-    )
-    streaming: bool | None = Field(
-        None, description="read with flat memory; by default from 256 MiB on"
-    )
-    strict: bool = Field(False, description="stop at the first bad row instead of rejecting it")
-    max_rejected: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.1, description="stop when more than this share of the rows is rejected"
-    )
+    columns: Annotated[dict[str, str], _COLUMNS] = {}
+    streaming: Streaming = None
+    strict: Strict = False
+    max_rejected: MaxRejected = 0.1
 
     # -- model --
     base: str = Field(
@@ -99,10 +184,7 @@ class Settings(BaseModel):
         None,
         description="tokens of a row with special ones; by default 512 or what the model reads",
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto",
-        description="what matrix products run in; auto: bfloat16 if the machine has units for it",
-    )
+    dtype: Dtype = "auto"
     layout: Literal["auto", "flat", "padded"] = Field(
         "auto",
         description="of tokens in a batch; auto: flat, each unique one once, if the model allows",
@@ -128,10 +210,8 @@ class Settings(BaseModel):
     gradient_checkpointing: bool = Field(False, description="trade speed for memory")
 
     # -- loss --
-    loss: Annotated[str, AfterValidator(OBJECTIVES.check)] = Field(
-        "bradley-terry",
-        description="what is learnt from a ranking",
-        json_schema_extra=_one_of(OBJECTIVES),
+    loss: Annotated[str, _check("objective"), _names("objective")] = Field(
+        "bradley-terry", description="what is learnt from a ranking"
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.0, description="share of pairs thought to be labelled the wrong way round"
@@ -241,7 +321,9 @@ class Settings(BaseModel):
         Raises `PlauditError` for an unknown or ill-typed setting, naming it, the nearest valid name
         and the allowed values.
         """
-        in_file: dict[str, Any] = read_yaml(config) if config is not None else {}
+        from plaudit.yaml_file import read_yaml
+
+        in_file = read_yaml(config) if config is not None else {}
         values = in_file | settings
         try:
             return cls(**values)
@@ -250,34 +332,122 @@ class Settings(BaseModel):
             where = f"{config}: " if faulty & in_file.keys() - settings.keys() else ""
             raise PlauditError(where + explain(error, values)) from error
 
+    def yaml(self) -> str:
+        """The resolved settings as YAML that `build` reads back."""
+        import yaml
+
+        # Not `allow_unicode`, with which PyYAML does not read back every text that it wrote.
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
     def save(self, path: str | Path) -> None:
-        """Write the resolved settings as YAML that `build` reads back."""
+        """Write them to a file, as `yaml` gives them."""
         with writing(path) as file:
-            # Not `allow_unicode`, with which PyYAML does not read back every text that it wrote.
-            yaml.safe_dump(self.model_dump(), file, sort_keys=False)
+            file.write(self.yaml())
 
 
-def from_flag(name: str, text: str) -> Any:
-    """The value of one setting from the text that a flag gives it.
+# ---- an option, whatever it is an option of ----
 
-    Raises `ValueError` that says what is allowed.
 
-    >>> from_flag("max_steps", "100")
-    100
+@dataclass(frozen=True)
+class Option:
+    """A declared option: a setting, or a parameter of a command's function.
+
+    `help` holds its sentence and how the command line shows it; `positional` is whether Python
+    takes it by position.
     """
-    kinds = _schema(name)
-    if text == "null" and {"type": "null"} in kinds:
-        return None
-    field = Settings.model_fields[name]
-    # The annotation and its bounds, without the checks that need other settings.
-    adapter = TypeAdapter[Any](Annotated[field.annotation, field])  # type: ignore[arg-type]
-    try:
-        value = adapter.validate_python(text)
-    except ValidationError as error:
-        raise ValueError(f"{text!r} is not {allowed(name)}") from error
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{text!r} is not {allowed(name)}")
-    return value
+
+    name: str
+    type: Any
+    default: Any
+    help: Help
+    positional: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
+
+    @cached_property
+    def kinds(self) -> list[dict[str, Any]]:
+        """The kinds of values that it takes, each as JSON schema has it."""
+        schema = self._adapter.json_schema()
+        return schema.get("anyOf", [schema])
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        base = get_args(self.type)[0] if get_args(self.type) else self.type
+        # A name of a type that would have to be imported: on the command line it is text.
+        return TypeAdapter(str if isinstance(base, ForwardRef) else self.type)
+
+    def allowed(self) -> str:
+        """What values it takes, for a person."""
+        return ", or ".join(dict.fromkeys(map(_in_words, self.kinds)))
+
+    def choices(self) -> list[str]:
+        """The values that it has to be one of; none where any text or number will do."""
+        return [str(value) for kind in self.kinds for value in kind.get("enum", ())]
+
+    def is_of(self, *types: str) -> bool:
+        """Whether values of one of these types of JSON schema are allowed."""
+        return any(kind.get("type") in types for kind in self.kinds)
+
+    def value(self, text: str) -> Any:
+        """The value that a flag's text stands for; raises `ValueError` that says what is allowed.
+
+        The checks that need other settings come later.
+        """
+        if text == "null" and self.is_of("null"):
+            return None
+        try:
+            value = self._adapter.validate_python(text)
+        except ValidationError as error:
+            raise ValueError(self.refusal(text)) from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(self.refusal(text))
+        return value
+
+    def refusal(self, value: Any) -> str:
+        """That a value is none of those allowed, and which of them it is most like."""
+        shown = "null" if value is None else repr(value)
+        return f"{shown} is not {self.allowed()}{nearest_of(str(value), self.choices())}"
+
+
+def options_of(declared: Callable[..., Any]) -> Iterator[Option]:
+    """The options that a class of settings or a function declares, in order.
+
+    The type of `**settings` names the classes whose options the function takes too.
+    """
+    if isinstance(declared, type) and issubclass(declared, BaseModel):
+        for name, field in declared.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            if default is PydanticUndefined:
+                default = inspect.Parameter.empty
+            kind: Any = field.annotation
+            yield Option(name, Annotated[kind, field], default, Help(field.description or ""))
+        return
+    parameters = inspect.signature(declared).parameters
+    for parameter in parameters.values():
+        notes = getattr(parameter.annotation, "__metadata__", ())
+        if parameter.kind is parameter.VAR_KEYWORD:
+            without = {name for note in notes if isinstance(note, Without) for name in note.names}
+            for option in options_of(notes[0]) if notes else ():
+                if option.name not in without | parameters.keys():
+                    yield option
+            continue
+        shown = next((note for note in notes if isinstance(note, Help)), None)
+        if shown is None:
+            texts = [n.description for n in notes if isinstance(n, FieldInfo) and n.description]
+            if not texts:
+                continue  # of Python alone
+            shown = Help(texts[-1])
+        default = parameter.default if parameter.default is not parameter.empty else shown.default
+        positional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not shown.flag
+        yield Option(parameter.name, parameter.annotation, default, shown, positional)
+
+
+@cache
+def _settings() -> dict[str, Option]:
+    return {option.name: option for option in options_of(Settings)}
 
 
 def nearest(name: str) -> str | None:
@@ -290,6 +460,16 @@ def nearest(name: str) -> str | None:
     return near[0] if near else None
 
 
+def nearest_of(word: str, names: Iterable[str]) -> str:
+    """A hint to the name that is most like a mistyped word; empty where none is.
+
+    >>> nearest_of("lst", ["auto", "last"])
+    '; the nearest is last'
+    """
+    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; the nearest is {near[0]}" if near else ""
+
+
 def allowed(name: str) -> str:
     """What values a setting takes, for a person.
 
@@ -298,46 +478,25 @@ def allowed(name: str) -> str:
     >>> allowed("streaming")
     'true or false, or null'
     """
-    return ", or ".join(_in_words(kind) for kind in _schema(name))
-
-
-def choices(name: str) -> list[str]:
-    """The values that a setting has to be one of; none where it is no such setting.
-
-    >>> choices("template")
-    ['auto', 'chat', 'plain']
-    """
-    return [str(value) for kind in _schema(name) for value in kind.get("enum", ())]
+    return _settings()[name].allowed()
 
 
 def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     """One line for a person: which of the settings are wrong and what they may be."""
-    said = {}
+    problems = {}
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if problem["type"] == "extra_forbidden":
             near = nearest(name)
             hint = f"; the nearest is {near}" if near else ""
-            said[name] = f"there is no setting {name}{hint}"
+            problems[name] = f"there is no setting {name}{hint}"
         elif problem["type"] == "missing":
-            said[name] = f"{name} is needed: {Settings.model_fields[name].description}"
+            problems[name] = f"{name} is needed: {Settings.model_fields[name].description}"
         elif name:
-            given = "null" if values[name] is None else repr(values[name])
-            said[name] = f"{name}: {given} is not {allowed(name)}"
+            problems[name] = f"{name}: {_settings()[name].refusal(values[name])}"
         else:
-            said[name] = problem["msg"].removeprefix("Value error, ")
-    return "; ".join(said.values())
-
-
-def _schema(name: str) -> list[dict[str, Any]]:
-    """The kinds of values that a setting takes, each as JSON schema has it."""
-    schema = _schemas()[name]
-    return schema.get("anyOf", [schema])
-
-
-@cache
-def _schemas() -> dict[str, dict[str, Any]]:
-    return Settings.model_json_schema()["properties"]
+            problems[name] = problem["msg"].removeprefix("Value error, ")
+    return "; ".join(problems.values())
 
 
 def _in_words(kind: dict[str, Any]) -> str:
@@ -363,51 +522,3 @@ def _in_words(kind: dict[str, Any]) -> str:
     }
     words += [text.format(kind[bound]) for bound, text in bounds.items() if bound in kind]
     return ", ".join(words)
-
-
-# ---- YAML ----
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML file, names with underscores for dashes.
-
-    Raises `PlauditError` where it cannot be read as such.
-    """
-    try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_OneValueEach)
-    except OSError as error:
-        raise PlauditError(f"{path}: {error.strerror or 'cannot be read'}") from error
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise PlauditError(f"{path}{line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no date (2024-13-01)
-        raise PlauditError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise PlauditError(
-            f"{path}: settings are `name: value` lines, not a {type(values).__name__}"
-        )
-    settings: dict[str, Any] = {}
-    for name, value in values.items():
-        plain = str(name).replace("-", "_")
-        if plain in settings:
-            raise PlauditError(f"{path}: {plain} is set twice, with a dash and without")
-        settings[plain] = value
-    return settings
-
-
-class _OneValueEach(yaml.SafeLoader):
-    """YAML in which a name has one value; of several, PyYAML takes the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, when no name in it comes twice."""
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"{key.value} is set twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
