@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo test lint types format rehearse clean
+.PHONY: demo test lint types format reference rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
@@ -21,6 +21,10 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	$(BIN)/mypy
+
+# docs/settings.md and docs/schemas/, which a test compares with what they are made from.
+reference: $(VENV)/installed
+	$(BIN)/python -m plaudit.reference docs
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -5,6 +5,9 @@ import functools
 import inspect
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +15,14 @@ import time
 from typing import get_args
 
 import pytest
+import yaml
 
 import plaudit
 from plaudit.cli import COMMANDS, main
 from plaudit.model import ensemble, reward_model
 from plaudit.sampling import selection
 from plaudit.scoring import score
-from plaudit.settings import options_of
+from plaudit.settings import Settings, options_of
 
 HEAVY = (
     "torch", "transformers", "datasets", "pyarrow", "matplotlib", "trl", "scipy", "numpy",
@@ -102,8 +106,6 @@ def test_help_needs_little_of_pythons_own():
 
 
 def test_every_setting_has_a_flag_with_its_default(run):
-    from plaudit.settings import Settings
-
     _, out, _ = run("train", "--help")
     words = " ".join(out.split())
     for name, field in Settings.model_fields.items():
@@ -207,6 +209,43 @@ def test_no_command_is_wrong_usage_too(run):
     code, out, err = run()
     assert (code, out) == (2, "")
     assert all(command in err for command in COMMANDS)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("plaudit ev", {"evaluate "}),
+        ("plaudit s", {"sample", "score", "serve"}),
+        ("plaudit train a --learning", {"--learning-rate "}),
+        ("plaudit train a --loss b", {"bradley-terry "}),
+        ("plaudit train a --pooling ", {"auto", "last", "cls", "mean"}),
+        ("plaudit generate p --keep t", {"top-k "}),
+    ],
+)
+def test_bash_completes_commands_flags_and_values(tmp_path, line, offered):
+    """By the function that the script for bash defines, as bash calls it."""
+    (tmp_path / "plaudit").write_text(f'#!/bin/sh\nexec {sys.executable} -m plaudit "$@"\n')
+    (tmp_path / "plaudit").chmod(0o755)
+    script = subprocess.run(
+        [sys.executable, "-m", "argcomplete.scripts.register_python_argcomplete", "plaudit"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    asked = (
+        f"{script}\nCOMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_TYPE=9\n"
+        f"_python_argcomplete plaudit\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+    )
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, env=os.environ | {"PATH": path}
+    )
+    assert set(done.stdout.splitlines()) == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_there_is_a_script_for_other_shells(shell):
+    shellcode = pytest.importorskip("argcomplete").shellcode
+    assert "plaudit" in shellcode(["plaudit"], shell=shell)
 
 
 # ---- failures ----
@@ -387,6 +426,55 @@ def test_train_and_export(run, here, base):
         run("score", model, "ranked.csv", "--dtype", "float32")[1] for model in ("run", "model.pt")
     )
     assert from_run == from_pt != ""
+
+
+def test_a_printed_config_trains_the_same_run(run, here, base):
+    line = ["train", "ranked.csv", "--base", base("bert"), "--dtype", "float32", "--seed", "7"]
+    line += ["--max-steps", 3, "--learning-rate", "3e-4", "--columns", "prompt=question"]
+    code, out, err = run(*line, "-o", "unused", "--print-config")
+    assert (code, err) == (0, "")
+    assert not os.path.exists("unused")
+    (here / "all.yaml").write_text(out)
+    assert run(*line, "-o", "flags")[0] == 0
+    assert run("train", "--config", "all.yaml", "-o", "file")[0] == 0
+    flags, file = (here / folder / "predictions.jsonl" for folder in ("flags", "file"))
+    assert flags.read_bytes() == file.read_bytes()
+    assert Settings.build("flags/config.yaml") == Settings.build("file/config.yaml")
+    # What was printed has each setting, those among them that depend on others.
+    code, out, _ = run("train", "a", "--freeze-layers", "-1", "--print-config")
+    assert "learning_rate: 0.01\n" in out
+    assert run("train", "--print-config")[0] == 1
+
+
+@pytest.mark.parametrize("command", ["cv", "tune"])
+def test_cv_and_tune_print_a_config_that_they_take(run, here, command):
+    code, out, _ = run(command, "ranked.csv", "--seed", "7", "--print-config")
+    assert code == 0
+    (here / "all.yaml").write_text(out)
+    again = run(command, "--config", "all.yaml", "--print-config")[1]
+    assert yaml.safe_load(again) == yaml.safe_load(out)
+
+
+def test_a_report_is_written_anew(run, here, base):
+    options = ["--base", base("bert"), "--dtype", "float32", "--max-steps", 2]
+    assert run("train", "ranked.csv", "-o", "run", *options)[0] == 0
+    assert run("cv", "ranked.csv", "-k", 2, "-o", "cv", *options)[0] == 0
+    assert run("evaluate", "run", "ranked.csv", "-o", "eval", "--against", base("bert"))[0] == 0
+    for folder in ("run", "cv", "eval"):
+        path = here / folder / "report.html"
+        before = path.read_text()
+        path.unlink()
+        code, out, err = run("report", folder)
+        assert (code, out, err) == (0, "", f"written to {folder}/report.html\n")
+        after = path.read_text()
+        # The files do not say where a row of the data stood, nor which model an evaluation was of.
+        unknown = r" · <bdi>[^<]*</bdi>"
+        unknown += r"|<div><dt>(model|data)</dt>.*?</div>\n" if folder == "eval" else ""
+        assert re.sub(unknown, "", before) == re.sub(unknown, "", after)
+    assert "no finished run" in run("report", ".")[2]
+    (here / "run" / "predictions.jsonl").write_text('{"ranking": 0, "split": "test"}\n')
+    code, _, err = run("report", "run")
+    assert (code, err.count("\n")) == (1, 1)
 
 
 # ---- how a command ends early ----

@@ -7,7 +7,6 @@ command runs, so that `--help` answers at once.
 
 import argparse
 import contextlib
-import importlib.util
 import inspect
 import json
 import os
@@ -46,10 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; wrong usage is a `SystemExit` of 2."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     command = words[0] if words else None
-    if "_ARGCOMPLETE" in os.environ and importlib.util.find_spec("argcomplete"):
-        import argcomplete
-
-        argcomplete.autocomplete(build_parser())
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what a word could become
+        _complete()
     parser = build_parser(command or "")
     if command is None:
         parser.print_help(sys.stderr)
@@ -86,6 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"plaudit: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _complete() -> None:
+    """Answer the shell, as argcomplete does, and exit."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        line = os.environ.get("COMP_LINE", "").split()
+        named = line[1] if len(line) > 1 and line[1] in COMMANDS else ""
+        argcomplete.autocomplete(build_parser(named), always_complete_options="long")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -175,10 +182,8 @@ def _add_flags(parser: argparse.ArgumentParser, name: str, function: Callable[..
 def _add(parser: "argparse._ActionsContainer", option: Option) -> argparse.Action:
     """The flag, or the positional argument, of an option; where it is not given it is none."""
     text = option.help.text
-    default = None if option.required else option.default
-    if default is not None and default is not False and default not in ((), [], {}):
-        shown = default if isinstance(default, str) and default.isprintable() else repr(default)
-        text += f" ({shown})"
+    if option.shown_default not in ("", "false"):
+        text += f" ({option.shown_default})"
     how: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     if option.positional:
         how["metavar"] = option.help.metavar

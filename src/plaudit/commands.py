@@ -768,7 +768,7 @@ def report(
     PosixPath('runs/finance/report.html')
     """
     from plaudit.console import say
-    from plaudit.reporting.anew import write_anew
+    from plaudit.training.anew import write_anew
 
     path = write_anew(Path(folder))
     say(f"written to {path}")

@@ -367,6 +367,16 @@ class Option:
         """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
+    @property
+    def shown_default(self) -> str:
+        """Its default, for a person; empty where that is nothing."""
+        if self.required or self.default is None or self.default in ((), [], {}):
+            return ""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
+        plain = isinstance(self.default, str) and self.default.isprintable()
+        return self.default if plain else repr(self.default)
+
     @cached_property
     def kinds(self) -> list[dict[str, Any]]:
         """The kinds of values that it takes, each as JSON schema has it."""

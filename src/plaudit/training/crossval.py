@@ -169,7 +169,7 @@ def cross_validate(
             comparison.write(folder / "comparison")
         result = CrossValidation(summary, evaluation, folder)
         evaluation.plot(folder / "plots")
-        _write_report(result, rankings)
+        write_cv_report(result, rankings.files)
         write_json(folder / "metrics.json", summary)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         console.say(f"saved to {folder}")
@@ -484,14 +484,15 @@ def _format_against(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _write_report(result: CrossValidation, rankings: Rankings) -> None:
+def write_cv_report(result: CrossValidation, files: Sequence[str]) -> None:
+    """Write `report.html` of a cross-validation of the data in `files`."""
     report = cross_validation_report(
         result.summary,
         result.rankings,
         result.rewards,
         title=result.folder.name,
         facts={
-            "data": ", ".join(rankings.files) or "rankings in memory",
+            "data": ", ".join(files) or "rankings in memory",
             "base model": result.summary["settings"]["base"],
         },
     )

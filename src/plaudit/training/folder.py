@@ -55,8 +55,8 @@ def open_run(
         stored = folder / "config.yaml"
         if not stored.is_file():
             raise PlauditError(f"{folder}: there is no run to resume here (no config.yaml)")
-        if (made_by := _plan(folder)["command"]) != what:
-            raise PlauditError(f"{folder}: plaudit {made_by} made it; resume it with that")
+        if (command := made_by(folder)) != what:
+            raise PlauditError(f"{folder}: plaudit {command} made it; resume it with that")
         if (folder / "metrics.json").is_file():
             raise PlauditError(f"{folder}: this run is finished; --overwrite replaces it")
         given = {**(read_yaml(config) if config is not None else {}), **settings}
@@ -94,6 +94,11 @@ def default_folder(settings: Settings, what: str = "train") -> Path:
     stem = Path(first.rstrip("/*")).name.split(".")[0] or "data"
     base = settings.base.replace(":", "/").rstrip("/").split("/")[-1]
     return Path("runs") / (f"{stem}-{base}" + (f"-{what}" if what != "train" else ""))
+
+
+def made_by(folder: Path) -> str:
+    """The command that fills a run folder: train, cv or tune."""
+    return str(_plan(folder)["command"])
 
 
 def _plan(folder: Path) -> dict[str, Any]:

@@ -271,23 +271,31 @@ def _save(
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:
         file.write(model_card(settings, metrics, model.encoding))
-    log, best_step = read_log(folder / "log.jsonl"), metrics["training"]["best_step"]
     shown = test or validation
     if shown is not None:
         shown.plot(folder / "plots")
-        report = evaluation_report(
-            shown.summary,
-            shown.rankings,
-            shown.rewards,
-            title=folder.resolve().name,
-            facts=_facts(metrics, settings),
-            log=log,
-            best_step=best_step,
-            notes=() if test else ("These prompts chose the checkpoint, which flatters it.",),
-        )
-        write_report(folder / "report.html", report)
+        write_run_report(folder, settings, metrics, shown)
+    log, best_step = read_log(folder / "log.jsonl"), metrics["training"]["best_step"]
     run_plots.training_curves(log, best_step).write(folder / "plots" / "training.png")
     write_json(folder / "metrics.json", metrics)
+
+
+def write_run_report(
+    folder: Path, settings: Settings, metrics: dict[str, Any], shown: Evaluation
+) -> None:
+    """Write `report.html` of a run, with what it measured on its test or validation prompts."""
+    flattering = "These prompts chose the checkpoint, which flatters it."
+    report = evaluation_report(
+        shown.summary,
+        shown.rankings,
+        shown.rewards,
+        title=folder.resolve().name,
+        facts=_facts(metrics, settings),
+        log=read_log(folder / "log.jsonl"),
+        best_step=metrics["training"]["best_step"],
+        notes=() if "test" in metrics else (flattering,),
+    )
+    write_report(folder / "report.html", report)
 
 
 def _facts(metrics: dict[str, Any], settings: Settings) -> dict[str, str]:

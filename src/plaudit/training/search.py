@@ -28,6 +28,7 @@ from plaudit import console
 from plaudit.data.rankings import PADDING
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
+from plaudit.evaluation.evaluate import Evaluation
 from plaudit.evaluation.metrics import facts, label, log_loss, pairwise_accuracy
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
@@ -438,7 +439,7 @@ def _finish(
         )
         assert run.test is not None  # the search was refused without test prompts
         summary["test"] = run.test.summary
-        _write_report(summary, run, folder)
+        write_search_report(folder, summary, run.metrics, run.test)
         write_json(folder / "metrics.json", summary)
         console.say(f"saved to {folder}; its model is in {where}")
     return Search(summary, run, folder)
@@ -495,17 +496,19 @@ def format_search(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _write_report(summary: dict[str, Any], run: Run, folder: Path) -> None:
-    assert run.test is not None
+def write_search_report(
+    folder: Path, summary: dict[str, Any], best: dict[str, Any], test: Evaluation
+) -> None:
+    """Write `report.html` of a search: of all trials, and of the best run's metrics and test."""
     settings = summary["settings"]
     report = search_report(
         summary,
-        run.test.rankings,
-        run.test.rewards,
+        test.rankings,
+        test.rewards,
         title=folder.name,
-        facts={"data": ", ".join(run.metrics["data"]["files"]), "base model": settings["base"]},
-        log=read_log(run.folder / "log.jsonl"),
-        best_step=run.metrics["training"]["best_step"],
+        facts={"data": ", ".join(best["data"]["files"]), "base model": settings["base"]},
+        log=read_log(folder / "best" / "log.jsonl"),
+        best_step=best["training"]["best_step"],
     )
     write_report(folder / "report.html", report)
 
