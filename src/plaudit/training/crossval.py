@@ -94,30 +94,7 @@ def cross_validate(
     overwrite: bool = False,
     **settings: Any,
 ) -> CrossValidation:
-    """Train k models, each without one fold of the prompts, and measure each on its fold.
-
-    Args:
-        data: what `train` takes, or rankings that were read already.
-        k: folds, by prompt, alike in categories and in K; 5 unless given.
-        repeats: how often, each time with other folds; once unless given.
-        learning_curve: train on parts of each fold's rankings as well, to tell whether more data
-            would help.
-        against: the folder of a finished cross-validation of the same data with the same folds, to
-            compare this configuration with.
-        output: folder for it all; by default `runs/` and the names of data and base model.
-        config: a YAML file of settings; `settings` go before it.
-        resume: continue the cross-validation in `output`.
-        overwrite: replace it.
-        **settings: see `plaudit.settings.Settings`; `validation_fraction` is a share of each fold's
-            training prompts, and `test_fraction` has no meaning here.
-
-    Raises:
-        PlauditError: for anything the user can mend.
-
-    >>> found = cross_validate("ranked.csv", freeze_layers=-1)        # doctest: +SKIP
-    >>> found.summary["metrics"]["pairwise_accuracy"]["mean"]         # doctest: +SKIP
-    0.66
-    """
+    """Train and measure a model for each fold; see `plaudit.cross_validate`."""
     one_process("cv")
     settings |= name_data(data)
     folder, chosen = open_run(output, config, resume, overwrite, settings, "cv")

@@ -75,23 +75,7 @@ def train(
     overwrite: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train a reward model on preference data and measure it on prompts it has not seen.
-
-    Args:
-        data: what `load_rankings` takes; may be left to `config`, or to the run that is resumed.
-        output: the run folder; by default `runs/` and the names of data and base model.
-        config: a YAML file of settings; `settings` go before it.
-        resume: continue the run in `output` from its last whole checkpoint.
-        overwrite: replace the run in `output`.
-        **settings: see `plaudit.settings.Settings`.
-
-    Raises:
-        PlauditError: for anything the user can mend.
-
-    >>> run = train("ranked.csv", output="runs/first", max_steps=100)  # doctest: +SKIP
-    >>> run.metrics["test"]["pairwise_accuracy"]                       # doctest: +SKIP
-    {'value': 0.74, 'low': 0.72, 'high': 0.76}
-    """
+    """Train on preference data and measure it; see `plaudit.train`."""
     settings |= name_data(data)
     folder, chosen = open_run(output, config, resume, overwrite, settings)
     rankings = data if isinstance(data, Rankings) else load_rankings(chosen.data, **reading(chosen))

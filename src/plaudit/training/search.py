@@ -91,30 +91,7 @@ def tune(
     overwrite: bool = False,
     **settings: Any,
 ) -> Search:
-    """Look for the settings that validate best, train with them on all but the test prompts.
-
-    Args:
-        data: what `train` takes, or rankings that were read already.
-        trials: how many to try, those of earlier attempts and of other processes included; 30 where
-            no `minutes` are given either.
-        minutes: begin no further trial after so long.
-        space: what to vary, or a YAML file of it: for each setting a list of values, or `low` and
-            `high` with `log: true` or a `step`. The default depends on whether only the head is
-            trained, and leaves out what `settings` fix.
-        metric: what makes a trial good, `pairwise_accuracy` unless given, or `log_loss`.
-        output: folder for it all; by default `runs/` and the names of data and base model.
-        config: a YAML file of settings that all trials share; `settings` go before it.
-        resume: continue the search in `output`, or join one that runs.
-        overwrite: replace it.
-        **settings: see `plaudit.settings.Settings`.
-
-    Raises:
-        PlauditError: for anything the user can mend.
-
-    >>> found = tune("ranked.csv", trials=30, freeze_layers=-1)  # doctest: +SKIP
-    >>> found.summary["best"]["settings"]                        # doctest: +SKIP
-    {'learning_rate': 0.012, 'num_train_epochs': 20, …}
-    """
+    """Search, then train the settings that validate best; see `plaudit.tune`."""
     one_process("tune")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if metric is not None and metric not in METRICS:
