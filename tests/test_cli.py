@@ -16,10 +16,12 @@ from typing import get_args
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 import plaudit
 from plaudit.cli import COMMANDS, main
 from plaudit.model import ensemble, reward_model
+from plaudit.results import SCHEMAS
 from plaudit.sampling import selection
 from plaudit.scoring import score
 from plaudit.settings import Settings, options_of
@@ -62,6 +64,15 @@ def run(capsys):
         return (code, *capsys.readouterr())
 
     return run
+
+
+def assert_fits(name, value):
+    """That a result is as its published schema says: nothing is missing, nothing is unsaid."""
+    assert value["schema_version"] == 1
+    record = TypeAdapter(SCHEMAS[name])
+    assert record.validate_python(value, strict=True) == value
+    # As versions before wrote it.
+    record.validate_python({k: v for k, v in value.items() if k != "schema_version"})
 
 
 # ---- help and usage ----
@@ -302,6 +313,7 @@ def test_inspect(run, here):
     assert "rankings                12" in out
     code, out, _ = run("inspect", "ranked.csv", "--json", "--rejected", "bad/rows.jsonl")
     assert (code, json.loads(out)["pairs"]) == (0, 36)
+    assert_fits("inspect", json.loads(out))
     assert json.loads((here / "bad" / "rows.jsonl").read_text())["line"] == 38
 
 
@@ -334,6 +346,7 @@ def test_inspect_names_shared_prompts_and_suspects(run, here):
     assert run(*given, "s.jsonl")[0] == 1
     code, out, _ = run(*given, "s.jsonl", "--overwrite", "--json")
     report = json.loads(out)
+    assert_fits("inspect", report)
     assert report["shared_prompts"][0]["same"] == 2
     assert report["mislabelled"]["suspects"] == 3
     judge = report["mislabelled"]["judge"]
@@ -407,6 +420,12 @@ def test_compare(run, here, model_folder, base):
         json.loads(row) for row in (here / "c" / "completions.jsonl").read_text().splitlines()
     ]
     assert run(*line, "-o", "c")[0] == 1
+    assert_fits("compare", json.loads((here / "c" / "summary.json").read_text()))
+    line[0:2] = ["generate", "--model", model_folder]
+    line[line.index("--prompts")] = "--keep=best"
+    code, out, err = run(*line, "-o", "g.jsonl", "--keep-unfinished", "--json")
+    assert code == 0, err
+    assert_fits("generate", json.loads(out))
 
 
 def test_train_and_export(run, here, base):
@@ -419,6 +438,7 @@ def test_train_and_export(run, here, base):
     metrics = json.loads(out)
     assert metrics["training"]["steps"] == 2  # the flag goes before the file
     assert metrics == json.loads((here / "run" / "metrics.json").read_text())
+    assert_fits("train", metrics)
     code, out, err = run("export", "run", "--format", "pt", "-o", "model.pt")
     assert (code, out) == (0, "")
     assert "written to model.pt" in err
@@ -460,6 +480,7 @@ def test_a_report_is_written_anew(run, here, base):
     assert run("train", "ranked.csv", "-o", "run", *options)[0] == 0
     assert run("cv", "ranked.csv", "-k", 2, "-o", "cv", *options)[0] == 0
     assert run("evaluate", "run", "ranked.csv", "-o", "eval", "--against", base("bert"))[0] == 0
+    assert_fits("cv", json.loads((here / "cv" / "metrics.json").read_text()))
     for folder in ("run", "cv", "eval"):
         path = here / folder / "report.html"
         before = path.read_text()

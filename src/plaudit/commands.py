@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from plaudit.model.normalisation import Normalisation
     from plaudit.model.reward_model import RewardModel
     from plaudit.model.scorer import Scorer
+    from plaudit.results import InspectionSummary
     from plaudit.sampling.best_of_n import Generation
     from plaudit.sampling.comparing import Comparison
     from plaudit.sampling.policy import Policy
@@ -91,14 +92,14 @@ class Sample(NamedTuple):
 class Inspection:
     """What is in preference data: counts, lengths, faults, and what to do about them."""
 
-    summary: dict[str, Any]
+    summary: "InspectionSummary"
 
     def __str__(self) -> str:
         from plaudit.inspection.advice import format_inspection
 
-        return format_inspection(self.summary)
+        return format_inspection(dict(self.summary))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> "InspectionSummary":
         """What `--json` prints."""
         return self.summary
 
@@ -117,7 +118,7 @@ class Plugins:
             lines += [f"  {name:{width}}  {origin}" for name, origin in names.items()]
         return "\n".join(lines)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, dict[str, str]]:
         """What `--json` prints."""
         return self.summary
 
@@ -236,7 +237,8 @@ def inspect(
     if rejected:
         rankings.write_rejected(rejected)
     summary["advice"] = [advice._asdict() for advice in advise(summary)]
-    return Inspection({"schema_version": SCHEMA_VERSION, **summary})
+    result: Any = {"schema_version": SCHEMA_VERSION, **summary}
+    return Inspection(result)
 
 
 def pairs(

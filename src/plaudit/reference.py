@@ -4,11 +4,15 @@
 declared: nothing is written twice.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from plaudit import cli
+from plaudit.results import SCHEMAS
 from plaudit.serving.settings import ServiceSettings
 from plaudit.settings import Option, Settings, options_of
 
@@ -27,7 +31,12 @@ that is true or false is `--strict` or `--no-strict`, a list is a flag given sev
 
 def pages() -> dict[str, str]:
     """The text of each generated file, by its path below `docs`."""
-    return {"settings.md": "\n".join(settings_page())}
+    schemas = {f"schemas/{name}.json": _schema(record) for name, record in SCHEMAS.items()}
+    return {"settings.md": "\n".join(settings_page()), **schemas}
+
+
+def _schema(record: type) -> str:
+    return json.dumps(TypeAdapter(record).json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def settings_page() -> Iterator[str]:

@@ -25,6 +25,7 @@ from plaudit.files import refuse_to_overwrite
 from plaudit.memory import keep_freed_memory
 from plaudit.model.identity import identity
 from plaudit.model.reward_model import as_scorer
+from plaudit.results import GenerationSummary
 from plaudit.resumable import check_output, resumable
 from plaudit.sampling.policy import Completion, Policy, check_sampling
 from plaudit.sampling.selection import (
@@ -53,13 +54,13 @@ class Generation:
 
     output: Path
     rejected_to: Path | None
-    summary: dict[str, Any]
+    summary: GenerationSummary
     text: str
 
     def __str__(self) -> str:
         return self.text
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> GenerationSummary:
         """What `--json` prints."""
         return self.summary
 

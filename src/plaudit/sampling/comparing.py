@@ -10,31 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import TypedDict
-
 from plaudit.console import progress, say
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import write_json, write_jsonl
 from plaudit.model.encoding import plain_text
 from plaudit.model.reward_model import as_scorer
+from plaudit.results import ComparisonSummary
 from plaudit.sampling.policy import Policy
 from plaudit.settings import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
-
-
-class Summary(TypedDict):
-    """The figures of a comparison: what `summary.json` holds."""
-
-    schema_version: int
-    prompts: int
-    completions: int
-    mean_reward: float
-    mean_reward_of_first: float
-    mean_reward_of_best: float
-    reward_length_correlation: float | None
 
 
 @dataclass(frozen=True)
@@ -50,7 +37,7 @@ class Comparison:
         """For each prompt, which completion has the highest reward."""
         return [max(range(len(r)), key=r.__getitem__) for r in self.rewards]
 
-    def summary(self) -> Summary:
+    def summary(self) -> ComparisonSummary:
         """What best-of-n gains in reward over the first completion, and whether it is length."""
         from scipy.stats import spearmanr
 

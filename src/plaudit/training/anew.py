@@ -15,6 +15,7 @@ from plaudit.evaluation.evaluate import Evaluation
 from plaudit.files import read_json
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
+from plaudit.results import EvaluationSummary
 from plaudit.settings import Settings
 from plaudit.training.folder import made_by
 
@@ -39,7 +40,7 @@ def write_anew(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def _write(folder: Path, metrics: dict[str, Any]) -> None:
+def _write(folder: Path, metrics: Any) -> None:
     if not (folder / "config.yaml").is_file():
         shown = _evaluation(folder, metrics)
         against = folder / "comparison.json"
@@ -55,14 +56,14 @@ def _write(folder: Path, metrics: dict[str, Any]) -> None:
     elif (command := made_by(folder)) == "cv":
         from plaudit.training import crossval
 
-        found = _evaluation(folder, metrics["out_of_fold"], repeat=1)
+        shown = _evaluation(folder, metrics["out_of_fold"], repeat=1)
         data = Settings.build(folder / "config.yaml").data
         files = [data] if isinstance(data, str) else data
-        crossval.write_cv_report(crossval.CrossValidation(metrics, found, folder), files)
+        crossval.write_cv_report(crossval.CrossValidation(metrics, shown, folder), files)
     elif command == "tune":
         from plaudit.training import search
 
-        best = read_json(folder / "best" / "metrics.json")
+        best: Any = read_json(folder / "best" / "metrics.json")
         shown = _evaluation(folder / "best", best["test"], split="test")
         search.write_search_report(folder, metrics, best, shown)
     else:
@@ -73,7 +74,7 @@ def _write(folder: Path, metrics: dict[str, Any]) -> None:
         write_run_report(folder, Settings.build(folder / "config.yaml"), metrics, shown)
 
 
-def _evaluation(folder: Path, summary: dict[str, Any], **which: Any) -> Evaluation:
+def _evaluation(folder: Path, summary: EvaluationSummary, **which: Any) -> Evaluation:
     """What was evaluated: of `predictions.jsonl` the rows whose columns have these values."""
     with open(folder / "predictions.jsonl", encoding="utf-8") as lines:
         rows = [

@@ -39,6 +39,7 @@ from plaudit.files import read_json, write_json, write_jsonl
 from plaudit.inspection.labels import read_predictions
 from plaudit.reporting.contents import cross_validation_report
 from plaudit.reporting.page import write_report
+from plaudit.results import CrossValidationMetrics, EvaluationSummary, OverFolds
 from plaudit.settings import SCHEMA_VERSION, Settings
 from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, given_parts, load_for, name_data, without_given
@@ -52,14 +53,14 @@ SHARES = (0.125, 0.25, 0.5)
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What `cross_validate` found.
+    """The result of `cross_validate`.
 
     `summary` is what `metrics.json` holds: of each metric the mean over the folds of all repeats
     with its interval, and `out_of_fold`, the summary of the first repeat's out-of-fold rewards.
     `evaluation` has the rankings and those rewards.
     """
 
-    summary: dict[str, Any]
+    summary: CrossValidationMetrics
     evaluation: Evaluation
     folder: Path
 
@@ -76,7 +77,7 @@ class CrossValidation:
     def __str__(self) -> str:
         return format_cross_validation(self.summary)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> CrossValidationMetrics:
         """What `--json` prints."""
         return self.summary
 
@@ -141,8 +142,7 @@ def cross_validate(
         summary, evaluation = _sum_up(runs, others, plan, shares, chosen)
         write_jsonl(folder / "predictions.jsonl", _predictions(runs, others, plan))
         if earlier is not None and other is not None:
-            found, comparison = _against(earlier, summary, evaluation, folder, other)
-            summary["against"] = found
+            summary["against"], comparison = _against(earlier, summary, evaluation, folder, other)
             comparison.write(folder / "comparison")
         result = CrossValidation(summary, evaluation, folder)
         evaluation.plot(folder / "plots")
@@ -175,7 +175,7 @@ def out_of_fold_rewards(rankings: list[Ranking]) -> list[list[float]]:
 class _Fold:
     """A finished fold: its summary, and what it made of its test rankings, in their order."""
 
-    summary: dict[str, Any]
+    summary: EvaluationSummary
     rewards: list[list[float]]
     train: int
     train_prompts: int
@@ -193,10 +193,10 @@ def _folds(
         folds = folds_by_prompt(rankings, plan["k"], chosen.seed + repeat)
         for number, test in enumerate(folds):
             train = without_prompts_of(rankings, test)
-            mine = validation
-            if mine is None:
-                mine, train = split_by_prompt(train, [chosen.validation_fraction], chosen.seed)
-            yield repeat, number, Parts(train, mine, test, frozenset())
+            held = validation
+            if held is None:
+                held, train = split_by_prompt(train, [chosen.validation_fraction], chosen.seed)
+            yield repeat, number, Parts(train, held, test, frozenset())
 
 
 def _share_of(parts: Parts, share: float, seed: int) -> Parts:
@@ -228,7 +228,7 @@ def _run(folder: Path, parts: Parts, rankings: Rankings, chosen: Settings) -> _F
                     rewards[row["ranking"]].append(row["reward"])
     except (OSError, ValueError, LookupError, TypeError, PlauditError) as error:
         raise _damaged(folder) from error
-    if [len(given) for given in rewards] != [len(one.completions) for one in parts.test]:
+    if [*map(len, rewards)] != [len(ranking.completions) for ranking in parts.test]:
         raise _damaged(folder)
     accuracy, longer = summary["pairwise_accuracy"], summary["length_baseline"]
     prompts = console.counted(summary["counts"]["prompts"], "prompt")
@@ -256,11 +256,11 @@ def _sum_up(
     plan: dict[str, Any],
     shares: list[float],
     chosen: Settings,
-) -> tuple[dict[str, Any], Evaluation]:
+) -> tuple[CrossValidationMetrics, Evaluation]:
     full = [fold for (_, _, share), fold in runs.items() if share == 1]
     train_size = float(np.mean([fold.train_prompts for fold in full]))
     test_size = float(np.mean([fold.summary["counts"]["prompts"] for fold in full]))
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, OverFolds] = {}
     for name in full[0].summary:
         figures = [fold.summary[name] for fold in full]
         if not all(isinstance(figure, dict) and "value" in figure for figure in figures):
@@ -278,7 +278,7 @@ def _sum_up(
         }
     # Not the mean over repeats: that would be an ensemble, and better than any of its models.
     evaluation = measure(rankings, _out_of_fold(runs, rankings, 0, 1.0))
-    summary = {
+    summary: CrossValidationMetrics = {
         "schema_version": SCHEMA_VERSION,
         "k": plan["k"],
         "repeats": plan["repeats"],
@@ -301,13 +301,13 @@ def _out_of_fold(
     share: float,
 ) -> list[list[float]]:
     """The rewards of every ranking, by the model whose test fold it was in."""
-    found = {
+    rewards_of = {
         id(ranking): rewards
         for (of_repeat, _, of_share), fold in runs.items()
         if (of_repeat, of_share) == (repeat, share)
         for ranking, rewards in zip(fold.test, fold.rewards, strict=True)
     }
-    return [found[id(ranking)] for ranking in rankings]
+    return [rewards_of[id(ranking)] for ranking in rankings]
 
 
 def _predictions(
@@ -379,39 +379,39 @@ def _earlier(
 
 def _against(
     earlier: dict[str, Any],
-    summary: dict[str, Any],
+    summary: CrossValidationMetrics,
     evaluation: Evaluation,
     folder: Path,
     other: Path,
 ) -> tuple[dict[str, Any], ModelComparison]:
     """This configuration against an earlier one: over folds, and on all out-of-fold rewards."""
-    mine, theirs = summary["metrics"], earlier["summary"]["metrics"]
-    common = [name for name in METRICS if name in mine and name in theirs]
+    these, others = summary["metrics"], earlier["summary"]["metrics"]
+    common = [name for name in METRICS if name in these and name in others]
     over_folds = compare_folds(
-        {name: mine[name]["folds"] for name in common},
-        {name: theirs[name]["folds"] for name in common},
+        {name: these[name]["folds"] for name in common},
+        {name: others[name]["folds"] for name in common},
         train_size=summary["prompts"]["train"],
         test_size=summary["prompts"]["test"],
     )
-    settings, others = summary["settings"], earlier["summary"]["settings"]
+    settings, settings_there = summary["settings"], earlier["summary"]["settings"]
     comparison = compare_rewards(
         evaluation.rankings, evaluation.rewards, earlier["rewards"], names=(str(folder), str(other))
     )
-    found = {
+    against = {
         "name": str(other),
         "settings": {
-            name: {"this": settings[name], "other": others.get(name)}
+            name: {"this": settings[name], "other": settings_there.get(name)}
             for name in settings
-            if settings[name] != others.get(name)
+            if settings[name] != settings_there.get(name)
         },
         "folds": over_folds,
         "out_of_fold": comparison.summary,
     }
-    return found, comparison
+    return against, comparison
 
 
-def format_cross_validation(summary: dict[str, Any]) -> str:
-    """What `cross_validate` found, as text for a person."""
+def format_cross_validation(summary: CrossValidationMetrics) -> str:
+    """The result of `cross_validate` as text for a person."""
     folds = f"{summary['k']} folds"
     if summary["repeats"] > 1:
         folds += f", {summary['repeats']} times"
@@ -437,15 +437,15 @@ def format_cross_validation(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _format_against(found: dict[str, Any]) -> list[str]:
-    lines = [f"against {found['name']}, fold by fold (corrected resampled t-test)"]
-    for name, values in found["settings"].items():
+def _format_against(against: dict[str, Any]) -> list[str]:
+    lines = [f"against {against['name']}, fold by fold (corrected resampled t-test)"]
+    for name, values in against["settings"].items():
         lines.append(f"  {name}: {values['this']} here, {values['other']} there")
     lines += [
         "",
         f"{'':<28}{'this':>8}{'other':>9}   difference   {'95 % interval':<18}{'p':>7}",
     ]
-    for name, entry in found["folds"].items():
+    for name, entry in against["folds"].items():
         difference = Figure(**entry["difference"])
         p = entry["p"] if entry["p_holm"] is None else entry["p_holm"]
         note = "" if entry["p_holm"] is None else " (Holm)"
@@ -457,7 +457,7 @@ def _format_against(found: dict[str, Any]) -> list[str]:
         *lines,
         "",
         "For a way of training believe this table. Of the models at hand, on the same prompts:",
-        comparison_verdict(found["out_of_fold"]),
+        comparison_verdict(against["out_of_fold"]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The folder that `train`, `cv` or `tune` fills: found, locked, never overwritten unasked.
+"""The folder that `train`, `cv` or `tune` fills: opened, locked, never overwritten unasked.
 
 `metrics.json` comes last, so a folder that has it holds what was finished. `config.yaml` has the
 settings, and `PLAN` what else the command was asked for, where it is not `train`.

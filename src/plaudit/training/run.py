@@ -30,6 +30,7 @@ from plaudit.reporting import run_plots
 from plaudit.reporting.card import model_card
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
+from plaudit.results import RunMetrics
 from plaudit.settings import SCHEMA_VERSION, Settings
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES
@@ -54,14 +55,14 @@ class Run:
     """A finished training run: the model it made, what it measured, and where it all is."""
 
     model: RewardModel
-    metrics: dict[str, Any]
+    metrics: RunMetrics
     folder: Path
     test: Evaluation | None
 
     def __str__(self) -> str:
         return "" if self.test is None else str(self.test)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> RunMetrics:
         """What `--json` prints."""
         return self.metrics
 
@@ -152,7 +153,7 @@ def train_on(
             say_once("writing what the stream rejected")
             rankings.write_rejected(folder / "rejected.jsonl")
 
-        metrics: dict[str, Any] = {
+        metrics: RunMetrics = {
             "schema_version": SCHEMA_VERSION,
             "data": {
                 "files": rankings.files,
@@ -171,9 +172,11 @@ def train_on(
                 "best_step": trainer.state.best_global_step,
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
-                **({"frozen": frozen.report(trainer.accelerator.gather)} if frozen else {}),
             },
         }
+        if frozen:
+            report: Any = frozen.report(trainer.accelerator.gather)
+            metrics["training"]["frozen"] = report
         test = validation = None
         if processes().is_main_process:
             if parts.validation:
@@ -234,7 +237,7 @@ def _save(
     model: RewardModel,
     settings: Settings,
     folder: Path,
-    metrics: dict[str, Any],
+    metrics: RunMetrics,
     test: Evaluation | None,
     validation: Evaluation | None,
     figures_only: bool,
@@ -254,7 +257,7 @@ def _save(
         return
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:
-        file.write(model_card(settings, metrics, model.encoding))
+        file.write(model_card(settings, dict(metrics), model.encoding))
     shown = test or validation
     if shown is not None:
         shown.plot(folder / "plots")
@@ -265,7 +268,7 @@ def _save(
 
 
 def write_run_report(
-    folder: Path, settings: Settings, metrics: dict[str, Any], shown: Evaluation
+    folder: Path, settings: Settings, metrics: RunMetrics, shown: Evaluation
 ) -> None:
     """Write `report.html` of a run, with what it measured on its test or validation prompts."""
     flattering = "These prompts chose the checkpoint, which flatters it."
@@ -282,7 +285,7 @@ def write_run_report(
     write_report(folder / "report.html", report)
 
 
-def _facts(metrics: dict[str, Any], settings: Settings) -> dict[str, str]:
+def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
     """What stands at the top of a run's report."""
     training = metrics["training"]
     sizes = ", ".join(

@@ -37,6 +37,7 @@ from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.reporting.contents import search_report
 from plaudit.reporting.page import write_report
+from plaudit.results import RunMetrics, SearchMetrics, Trial
 from plaudit.settings import SCHEMA_VERSION, Settings
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, encoded, load_for, name_data, split
@@ -59,21 +60,21 @@ STATES = {
 
 @dataclass(frozen=True)
 class Search:
-    """What `tune` found.
+    """The result of `tune`.
 
     `summary` is what `metrics.json` holds: `trials`, `best`, `metric` and `test`, the summary of
     the best settings' model on the test prompts. `best` is that model's training run; None while
     other processes still work on the same search.
     """
 
-    summary: dict[str, Any]
+    summary: SearchMetrics
     best: Run | None
     folder: Path
 
     def __str__(self) -> str:
         return format_search(self.summary)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> SearchMetrics:
         """What `--json` prints."""
         return self.summary
 
@@ -172,8 +173,8 @@ class _Trials:
         steps = math.ceil(len(list(parts.train)) / per_step * settings.num_train_epochs)
         if settings.max_steps > 0:
             steps = settings.max_steps
-        apart = {"save_steps": max(steps // VALIDATIONS, 1), "early_stopping_patience": 0}
-        settings = Settings.build(**{**settings.model_dump(), **apart})
+        own = {"save_steps": max(steps // VALIDATIONS, 1), "early_stopping_patience": 0}
+        settings = Settings.build(**{**settings.model_dump(), **own})
         settings.save(folder / "config.yaml")
         model = load_base(settings)
         train_set, validation_set = self._encoded(model.encoding)
@@ -207,9 +208,11 @@ class _Trials:
         return self._sets[key]
 
     def _measure(self, trainer: RankingTrainer, validation_set: datasets.Dataset) -> Figure:
-        found = trainer.predict(validation_set)
-        present = [row != PADDING for row in np.asarray(found.label_ids)]
-        rewards = [row[p] for row, p in zip(np.asarray(found.predictions), present, strict=True)]
+        predicted = trainer.predict(validation_set)
+        present = [row != PADDING for row in np.asarray(predicted.label_ids)]
+        rewards = [
+            row[p] for row, p in zip(np.asarray(predicted.predictions), present, strict=True)
+        ]
         return METRICS[self.metric](
             rewards,
             [ranking.ranks for ranking in self.parts.validation],
@@ -371,7 +374,7 @@ def _finish(
         raise PlauditError(
             f"{folder}: no trial has come to its end; --resume with more --trials or --minutes"
         )
-    summary: dict[str, Any] = {
+    summary: SearchMetrics = {
         "schema_version": SCHEMA_VERSION,
         "metric": plan["metric"],
         "space": plan["space"],
@@ -381,9 +384,9 @@ def _finish(
         "test": None,
     }
     summary["best"]["equals"] = [
-        trial["number"] for trial in trials if _cannot_be_told(trial, summary["best"])
+        trial["number"] for trial in trials if _equals_best(trial, summary["best"])
     ]
-    write_jsonl(folder / "trials.jsonl", trials)
+    write_jsonl(folder / "trials.jsonl", map(dict, trials))
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     if running:
         console.say(
@@ -422,7 +425,7 @@ def _finish(
     return Search(summary, run, folder)
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _row(trial: FrozenTrial) -> Trial:
     low, high = trial.user_attrs.get("interval", (None, None))
     return {
         "number": trial.number,
@@ -440,16 +443,19 @@ def _last(trial: FrozenTrial) -> float | None:
     return values[max(values)] if values else None
 
 
-def _cannot_be_told(trial: dict[str, Any], best: dict[str, Any]) -> bool:
+def _equals_best(trial: Trial, best: Trial) -> bool:
     """Whether a trial is within the interval of the best one, which it was chosen from."""
-    complete = trial["state"] == "complete" and trial["number"] != best["number"]
-    return complete and best["low"] is not None and best["low"] <= trial["value"] <= best["high"]
+    if trial["state"] != "complete" or trial["number"] == best["number"]:
+        return False
+    value, low, high = trial["value"], best["low"], best["high"]
+    return None not in (value, low, high) and low <= value <= high  # type: ignore[operator]
 
 
-def format_search(summary: dict[str, Any]) -> str:
-    """What `tune` found, as text for a person."""
+def format_search(summary: SearchMetrics) -> str:
+    """The result of `tune` as text for a person."""
     best, metric, trials = summary["best"], summary["metric"], summary["trials"]
     counted = {state: sum(t["state"] == state for t in trials) for state in STATES.values()}
+    assert best["value"] is not None  # a trial that came to its end
     figure = Figure(best["value"], best["low"], best["high"])
     lines = [
         f"{len(trials):,} trials: "
@@ -474,7 +480,7 @@ def format_search(summary: dict[str, Any]) -> str:
 
 
 def write_search_report(
-    folder: Path, summary: dict[str, Any], best: dict[str, Any], test: Evaluation
+    folder: Path, summary: SearchMetrics, best: RunMetrics, test: Evaluation
 ) -> None:
     """Write `report.html` of a search: of all trials, and of the best run's metrics and test."""
     settings = summary["settings"]
