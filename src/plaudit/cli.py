@@ -116,7 +116,9 @@ def run(options: argparse.Namespace) -> None:
         print(Settings.build(given.get("config"), **settings).yaml(), end="")
         return
     result = function(**given)
-    if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
+    if command == "train" and int(
+        os.environ.get("RANK", 0)
+    ):  # under a launcher the first process speaks for all
         return
     if as_json:
         print(json.dumps(result.as_json(), indent=2, ensure_ascii=False))
