@@ -1,6 +1,6 @@
 """The command line: commands and their flags, made from `commands`, and what becomes of an error.
 
-Results go to stdout or to files, talk to stderr. Exit code 0: done; 1: failed, with one line that
+Results go to stdout or to files, messages to stderr. Exit code 0: done; 1: failed, with one line that
 says why; 2: wrong usage, a flag or its value; 130: interrupted. Nothing heavy is imported before a
 command runs, so that `--help` answers at once.
 """
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = parser.parse_known_args(words)
     if unknown:
         options.parser.error(_unknown(unknown[0], options.parser))
-    # The libraries below talk of their own affairs on stderr; the user's terminal is ours to keep.
+    # Keep what the libraries below would print out of the user's terminal.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -238,14 +238,14 @@ def _checked(option: Option) -> Callable[[str], Any]:
 
 
 def _column(text: str) -> tuple[str, str]:
-    ours, equals, yours = text.partition("=")
-    if not (equals and ours and yours):
+    name, equals, column = text.partition("=")
+    if not (equals and name and column):
         raise argparse.ArgumentTypeError(f"{text!r} is not OURS=YOURS, as in prompt=question")
-    return ours, yours
+    return name, column
 
 
 def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
-    """What to say of a word on the command line that means nothing."""
+    """The message for a word on the command line that means nothing."""
     if not word.startswith("-"):
         return f"{word}: unexpected here; name all data in one place, flags before or after"
     flag = word.partition("=")[0]

@@ -375,13 +375,14 @@ class Option:
         if isinstance(self.default, bool):
             return str(self.default).lower()
         plain = isinstance(self.default, str) and self.default.isprintable()
-        return self.default if plain else repr(self.default)
+        return str(self.default) if plain else repr(self.default)
 
     @cached_property
     def kinds(self) -> list[dict[str, Any]]:
         """The kinds of values that it takes, each as JSON schema has it."""
         schema = self._adapter.json_schema()
-        return schema.get("anyOf", [schema])
+        kinds: list[dict[str, Any]] = schema.get("anyOf", [schema])
+        return kinds
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
