@@ -1,8 +1,8 @@
 """The command line: commands and their flags, made from `commands`, and what becomes of an error.
 
-Results go to stdout or to files, messages to stderr. Exit code 0: done; 1: failed, with one line that
-says why; 2: wrong usage, a flag or its value; 130: interrupted. Nothing heavy is imported before a
-command runs, so that `--help` answers at once.
+Results go to stdout or to files, messages to stderr. Exit code 0: done; 1: failed, with one line
+that says why; 2: wrong usage, a flag or its value; 130: interrupted. Nothing heavy is imported
+before a command runs, so that `--help` answers at once.
 """
 
 import argparse

@@ -512,7 +512,8 @@ def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
 
 def _in_words(kind: dict[str, Any]) -> str:
     if "enum" in kind:
-        return ", ".join(kind["enum"][:-1]) + " or " + kind["enum"][-1]
+        names: list[str] = kind["enum"]
+        return ", ".join(names[:-1]) + " or " + names[-1]
     words = [
         {
             "array": "a list of texts",
