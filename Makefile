@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check test lint types imports docs short-demo format rehearse clean
+.PHONY: demo check test lint types imports docs short-demo format reference rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
@@ -37,6 +37,9 @@ docs: $(VENV)/installed
 # The main job in short form.
 short-demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o $(VENV)/demo --max-steps 6 --overwrite --json >/dev/null
+# docs/settings.md and docs/schemas/, which a test compares with what they are made from.
+reference: $(VENV)/installed
+	$(BIN)/python -m plaudit.reference docs
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -19,7 +19,7 @@ from hypothesis import settings
 
 import tiny
 from plaudit import Policy, RewardModel, train
-from plaudit.sample.sample import write_sample
+from plaudit.bundled.sample import write_sample
 
 transformers.utils.logging.disable_progress_bar()
 settings.register_profile("plaudit", deadline=None, derandomize=True)

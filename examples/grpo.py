@@ -24,9 +24,9 @@ from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from plaudit import PlauditError, Policy, RewardModel, reward_func, train
+from plaudit.bundled.sample import sample_rankings, write_sample
 from plaudit.evaluation.statistics import bootstrap
 from plaudit.files import write_json, writing_folder
-from plaudit.sample.sample import sample_rankings, write_sample
 
 ALGORITHMS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
 

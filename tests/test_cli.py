@@ -1,8 +1,13 @@
 """The command line as a user meets it: exit codes, what goes where, and how wrong usage is told."""
 
 import csv
+import functools
+import inspect
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,19 +15,20 @@ import time
 from typing import get_args
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
-from plaudit.cli import build_parser, main
-from plaudit.model import ensemble
+import plaudit
+from plaudit.cli import COMMANDS, main
+from plaudit.model import devices, ensemble
+from plaudit.results import SCHEMAS
 from plaudit.sampling import selection
 from plaudit.scoring import score
+from plaudit.settings import Settings, options_of
 
-COMMANDS = (
-    "demo", "sample", "inspect", "pairs", "train", "cv", "tune", "evaluate", "score", "normalise",
-    "compare", "generate", "serve", "export",
-)  # fmt: skip
 HEAVY = (
     "torch", "transformers", "datasets", "pyarrow", "matplotlib", "trl", "scipy", "numpy",
-    "fastapi", "uvicorn", "prometheus_client", "ray", "optuna",
+    "fastapi", "uvicorn", "prometheus_client", "ray", "optuna", "yaml",
 )  # fmt: skip
 
 
@@ -60,6 +66,15 @@ def run(capsys):
     return run
 
 
+def assert_fits(name, value):
+    """That a result is as its published schema says: nothing is missing, nothing is unsaid."""
+    assert value["schema_version"] == 1
+    record = TypeAdapter(SCHEMAS[name])
+    assert record.validate_python(value, strict=True) == value
+    # As versions before wrote it.
+    record.validate_python({k: v for k, v in value.items() if k != "schema_version"})
+
+
 # ---- help and usage ----
 
 
@@ -85,51 +100,93 @@ def test_help_brings_nothing_heavy_along():
     assert done.stderr == "[]\n"
 
 
-def test_every_setting_has_a_flag_with_its_default(run):
-    from plaudit.config import Settings
+def test_help_needs_little_of_pythons_own():
+    program = (
+        "import sys\n"
+        "from plaudit.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "names = ('importlib.metadata', 'asyncio', 'multiprocessing', 'ssl', 'argcomplete')\n"
+        "found = [name for name in names if name in sys.modules]\n"
+        "print(found, len(sys.modules), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    found, count = done.stderr.rsplit(maxsplit=1)
+    assert found == "[]"
+    assert int(count) < 300
 
+
+def test_every_setting_has_a_flag_with_its_default(run):
     _, out, _ = run("train", "--help")
     words = " ".join(out.split())
     for name, field in Settings.model_fields.items():
         assert name == "data" or f"--{name.replace('_', '-')} " in words.replace(",", " ")
         assert name == "data" or " ".join(field.description.split()[:2]) in words
     assert "weight decay (0.01)" in words
-    assert "--pooling {auto,last,cls,mean}" in words
+    assert "--pooling {auto,cls,last,mean}" in words
     assert "(PydanticUndefined)" not in out
 
 
-def test_flags_reach_settings_with_their_types():
+def test_flags_reach_the_function_with_their_types(monkeypatch):
+    """What is not given stays with the function, which has the default."""
     line = "train a b --learning-rate 5e-5 --no-disable-dropout --columns prompt=q=1 --columns "
     line += "rank=r --report-to x --max-length null --validation-data v"
-    options = build_parser().parse_args(line.split())
-    given = {k: v for k, v in vars(options).items() if k not in ("run", "parser", "command")}
+    given = {}
+    monkeypatch.setitem(COMMANDS, "train", signed_as(COMMANDS["train"], given.update))
+    assert main(line.split()) == 0
     assert given == {
-        "data": ["a", "b"], "output": None, "config": None, "resume": False, "overwrite": False,
-        "json": False, "learning_rate": 5e-5, "disable_dropout": False,
-        "columns": [("prompt", "q=1"), ("rank", "r")], "report_to": ["x"], "max_length": None,
+        "data": ["a", "b"], "learning_rate": 5e-5, "disable_dropout": False,
+        "columns": {"prompt": "q=1", "rank": "r"}, "report_to": ["x"], "max_length": None,
         "validation_data": "v",
     }  # fmt: skip
 
 
+def signed_as(function, instead):
+    """Another function in the place of a command's, with its signature."""
+    instead = functools.partial(lambda call, **options: call(options), instead)
+    instead.__signature__ = inspect.signature(function)
+    instead.__doc__ = function.__doc__
+    return instead
+
+
 @pytest.mark.parametrize(
-    ("line", "flag", "named"),
+    ("command", "name", "named"),
     [
-        ("score m a", "combine", ensemble.Combine),
-        ("score m a", "engine", score.EngineName),
-        ("generate p --model m -o o", "keep", selection.Keep),
-        ("generate p --model m -o o", "pairs", selection.Pairs),
+        ("score", "combine", ensemble.Combine),
+        ("score", "engine", score.EngineName),
+        ("generate", "keep", selection.Keep),
+        ("generate", "pairs", selection.Pairs),
+        ("generate", "dtype", devices.Dtype),
     ],
 )
-def test_a_flag_takes_what_the_library_takes(line, flag, named):
-    parser = build_parser().parse_args(line.split()).parser
-    [choices] = [action.choices for action in parser._actions if action.dest == flag]
-    assert choices == get_args(named)
+def test_a_flag_takes_what_the_library_takes(command, name, named):
+    [option] = [option for option in options_of(COMMANDS[command]) if option.name == name]
+    assert tuple(option.choices()) == get_args(named)
+
+
+def test_a_command_is_a_public_function():
+    for function in COMMANDS.values():
+        assert getattr(plaudit, function.__name__) is function
+    assert all(getattr(plaudit, name) is not None for name in plaudit.__all__)
+
+
+def test_an_option_of_one_name_has_one_default():
+    """But for how many completions are sampled, and how long they may be."""
+    defaults = {}
+    for function in COMMANDS.values():
+        for option in options_of(function):
+            if option.name in ("n", "max_new_tokens", "output", "data", "k"):
+                continue
+            if function is plaudit.demo:
+                continue
+            known = defaults.setdefault(option.name, option.default or None)
+            assert (option.default or None) == known, option.name
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("inspct a", "invalid choice: 'inspct' (choose from"),
+        ("inspct a", "invalid choice: 'inspct'; the nearest is inspect (choose from"),
         ("train a --learning-rat 3", "there is no --learning-rat; the nearest is --learning-rate"),
         ("train a --learning-rate=x", "--learning-rate: 'x' is not a number, above 0"),
         ("train a --max-steps many", "--max-steps: 'many' is not a whole number, -1 or more"),
@@ -142,10 +199,13 @@ def test_a_flag_takes_what_the_library_takes(line, flag, named):
         ("score m a --dtype half", "--dtype: 'half' is not auto, float32 or bfloat16"),
         ("compare m --prompts a -n 0", "-n: '0' is not a whole number, 1 or more"),
         ("compare m --prompts a --zzz", "there is no --zzz\n"),
-        ("export m --format gguf -o a", "--format: invalid choice: 'gguf'"),
+        ("export m --format gguf -o a", "--format: 'gguf' is not pt or onnx"),
+        ("train a --pooling lst", "'lst' is not auto, last, cls or mean; the nearest is last"),
+        ("train a --loss bradley-tery", "; the nearest is bradley-terry"),
+        ("generate p --model m -o o --keep top", "; the nearest is top-k"),
         ("score m a --length-penalty -1", "--length-penalty: '-1' is not a number, 0 or more"),
         ("score m a --spread inf", "--spread: 'inf' is not a number, 0 or more"),
-        ("serve m --timeout 0", "--timeout: '0' is not a number above 0"),
+        ("serve m --timeout 0", "--timeout: '0' is not a number, above 0"),
     ],
 )
 def test_wrong_usage_exits_2_and_says_what_is_right(run, line, said):
@@ -160,6 +220,43 @@ def test_no_command_is_wrong_usage_too(run):
     code, out, err = run()
     assert (code, out) == (2, "")
     assert all(command in err for command in COMMANDS)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("plaudit ev", {"evaluate "}),
+        ("plaudit s", {"sample", "score", "serve"}),
+        ("plaudit train a --learning", {"--learning-rate "}),
+        ("plaudit train a --loss b", {"bradley-terry "}),
+        ("plaudit train a --pooling ", {"auto", "last", "cls", "mean"}),
+        ("plaudit generate p --keep t", {"top-k "}),
+    ],
+)
+def test_bash_completes_commands_flags_and_values(tmp_path, line, offered):
+    """By the function that the script for bash defines, as bash calls it."""
+    (tmp_path / "plaudit").write_text(f'#!/bin/sh\nexec {sys.executable} -m plaudit "$@"\n')
+    (tmp_path / "plaudit").chmod(0o755)
+    script = subprocess.run(
+        [sys.executable, "-m", "argcomplete.scripts.register_python_argcomplete", "plaudit"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    asked = (
+        f"{script}\nCOMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_TYPE=9\n"
+        f"_python_argcomplete plaudit\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+    )
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, env=os.environ | {"PATH": path}
+    )
+    assert set(done.stdout.splitlines()) == offered
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_there_is_a_script_for_other_shells(shell):
+    shellcode = pytest.importorskip("argcomplete").shellcode
+    assert "plaudit" in shellcode(["plaudit"], shell=shell)
 
 
 # ---- failures ----
@@ -216,6 +313,7 @@ def test_inspect(run, here):
     assert "rankings                12" in out
     code, out, _ = run("inspect", "ranked.csv", "--json", "--rejected", "bad/rows.jsonl")
     assert (code, json.loads(out)["pairs"]) == (0, 36)
+    assert_fits("inspect", json.loads(out))
     assert json.loads((here / "bad" / "rows.jsonl").read_text())["line"] == 38
 
 
@@ -248,6 +346,7 @@ def test_inspect_names_shared_prompts_and_suspects(run, here):
     assert run(*given, "s.jsonl")[0] == 1
     code, out, _ = run(*given, "s.jsonl", "--overwrite", "--json")
     report = json.loads(out)
+    assert_fits("inspect", report)
     assert report["shared_prompts"][0]["same"] == 2
     assert report["mislabelled"]["suspects"] == 3
     judge = report["mislabelled"]["judge"]
@@ -321,6 +420,12 @@ def test_compare(run, here, model_folder, base):
         json.loads(row) for row in (here / "c" / "completions.jsonl").read_text().splitlines()
     ]
     assert run(*line, "-o", "c")[0] == 1
+    assert_fits("compare", json.loads((here / "c" / "summary.json").read_text()))
+    line[0:2] = ["generate", "--model", model_folder]
+    line[line.index("--prompts")] = "--keep=best"
+    code, out, err = run(*line, "-o", "g.jsonl", "--keep-unfinished", "--json")
+    assert code == 0, err
+    assert_fits("generate", json.loads(out))
 
 
 def test_train_and_export(run, here, base):
@@ -332,8 +437,8 @@ def test_train_and_export(run, here, base):
     assert code == 0, err
     metrics = json.loads(out)
     assert metrics["training"]["steps"] == 2  # the flag goes before the file
-    written = json.loads((here / "run" / "metrics.json").read_text())
-    assert written == {"schema_version": 1, **metrics}
+    assert metrics == json.loads((here / "run" / "metrics.json").read_text())
+    assert_fits("train", metrics)
     code, out, err = run("export", "run", "--format", "pt", "-o", "model.pt")
     assert (code, out) == (0, "")
     assert "written to model.pt" in err
@@ -341,6 +446,56 @@ def test_train_and_export(run, here, base):
         run("score", model, "ranked.csv", "--dtype", "float32")[1] for model in ("run", "model.pt")
     )
     assert from_run == from_pt != ""
+
+
+def test_a_printed_config_trains_the_same_run(run, here, base):
+    line = ["train", "ranked.csv", "--base", base("bert"), "--dtype", "float32", "--seed", "7"]
+    line += ["--max-steps", 3, "--learning-rate", "3e-4", "--columns", "prompt=question"]
+    code, out, err = run(*line, "-o", "unused", "--print-config")
+    assert (code, err) == (0, "")
+    assert not os.path.exists("unused")
+    (here / "all.yaml").write_text(out)
+    assert run(*line, "-o", "flags")[0] == 0
+    assert run("train", "--config", "all.yaml", "-o", "file")[0] == 0
+    flags, file = (here / folder / "predictions.jsonl" for folder in ("flags", "file"))
+    assert flags.read_bytes() == file.read_bytes()
+    assert Settings.build("flags/config.yaml") == Settings.build("file/config.yaml")
+    # What was printed has each setting, those among them that depend on others.
+    code, out, _ = run("train", "a", "--freeze-layers", "-1", "--print-config")
+    assert "learning_rate: 0.01\n" in out
+    assert run("train", "--print-config")[0] == 1
+
+
+@pytest.mark.parametrize("command", ["cv", "tune"])
+def test_cv_and_tune_print_a_config_that_they_take(run, here, command):
+    code, out, _ = run(command, "ranked.csv", "--seed", "7", "--print-config")
+    assert code == 0
+    (here / "all.yaml").write_text(out)
+    again = run(command, "--config", "all.yaml", "--print-config")[1]
+    assert yaml.safe_load(again) == yaml.safe_load(out)
+
+
+def test_a_report_is_written_anew(run, here, base):
+    options = ["--base", base("bert"), "--dtype", "float32", "--max-steps", 2]
+    assert run("train", "ranked.csv", "-o", "run", *options)[0] == 0
+    assert run("cv", "ranked.csv", "-k", 2, "-o", "cv", *options)[0] == 0
+    assert run("evaluate", "run", "ranked.csv", "-o", "eval", "--against", base("bert"))[0] == 0
+    assert_fits("cv", json.loads((here / "cv" / "metrics.json").read_text()))
+    for folder in ("run", "cv", "eval"):
+        path = here / folder / "report.html"
+        before = path.read_text()
+        path.unlink()
+        code, out, err = run("report", folder)
+        assert (code, out, err) == (0, "", f"written to {folder}/report.html\n")
+        after = path.read_text()
+        # The files do not say where a row of the data stood, nor which model an evaluation was of.
+        unknown = r" · <bdi>[^<]*</bdi>"
+        unknown += r"|<div><dt>(model|data)</dt>.*?</div>\n" if folder == "eval" else ""
+        assert re.sub(unknown, "", before) == re.sub(unknown, "", after)
+    assert "no finished run" in run("report", ".")[2]
+    (here / "run" / "predictions.jsonl").write_text('{"ranking": 0, "split": "test"}\n')
+    code, _, err = run("report", "run")
+    assert (code, err.count("\n")) == (1, 1)
 
 
 # ---- how a command ends early ----

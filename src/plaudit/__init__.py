@@ -1,28 +1,53 @@
 """plaudit: from preference data to a reward model that people trust.
 
-The public names. They are imported when they are first used, since some of them bring torch along.
+The public names: every command is a function here. They are imported when they
+are first used, since some of them bring torch along.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from plaudit.config import Settings
+    from plaudit.commands import (
+        Inspection,
+        compare,
+        cross_validate,
+        demo,
+        evaluate,
+        export,
+        generate,
+        inspect,
+        label,
+        list_plugins,
+        normalise,
+        pairs,
+        report,
+        sample,
+        score,
+        serve,
+        train,
+        tune,
+    )
     from plaudit.data.rankings import Ranking
     from plaudit.data.readers import Rankings, load_rankings
     from plaudit.errors import PlauditError
     from plaudit.model.ensemble import Ensemble
     from plaudit.model.reward_model import RewardModel
-    from plaudit.reporting.evaluation import Evaluation, evaluate
+    from plaudit.reporting.evaluation import Evaluation
     from plaudit.rlhf import reward_func
-    from plaudit.sampling.best_of_n import Generation, generate
-    from plaudit.sampling.comparing import compare
+    from plaudit.sampling.best_of_n import Generation
+    from plaudit.sampling.comparing import Comparison
     from plaudit.sampling.policy import Policy
-    from plaudit.scoring.normalise import normalise
     from plaudit.scoring.score import score_file
-    from plaudit.training.run import Run, train
+    from plaudit.settings import Settings
+    from plaudit.training.crossval import CrossValidation
+    from plaudit.training.run import Run
+    from plaudit.training.search import Search
 
+# Where each is, but for the commands.
 _HOME = {
+    "Comparison": "plaudit.sampling.comparing",
+    "CrossValidation": "plaudit.training.crossval",
     "Ensemble": "plaudit.model.ensemble",
     "Evaluation": "plaudit.reporting.evaluation",
     "Generation": "plaudit.sampling.best_of_n",
@@ -32,36 +57,48 @@ _HOME = {
     "Rankings": "plaudit.data.readers",
     "RewardModel": "plaudit.model.reward_model",
     "Run": "plaudit.training.run",
-    "Settings": "plaudit.config",
-    "compare": "plaudit.sampling.comparing",
-    "evaluate": "plaudit.reporting.evaluation",
-    "generate": "plaudit.sampling.best_of_n",
+    "Search": "plaudit.training.search",
+    "Settings": "plaudit.settings",
     "load_rankings": "plaudit.data.readers",
-    "normalise": "plaudit.scoring.normalise",
     "reward_func": "plaudit.rlhf",
     "score_file": "plaudit.scoring.score",
-    "train": "plaudit.training.run",
 }
 
 __all__ = [
+    "Comparison",
+    "CrossValidation",
     "Ensemble",
     "Evaluation",
     "Generation",
+    "Inspection",
     "PlauditError",
     "Policy",
     "Ranking",
     "Rankings",
     "RewardModel",
     "Run",
+    "Search",
     "Settings",
     "compare",
+    "cross_validate",
+    "demo",
     "evaluate",
+    "export",
     "generate",
+    "inspect",
+    "label",
+    "list_plugins",
     "load_rankings",
     "normalise",
+    "pairs",
+    "report",
     "reward_func",
+    "sample",
+    "score",
     "score_file",
+    "serve",
     "train",
+    "tune",
 ]
 
 
@@ -70,6 +107,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("plaudit")
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'plaudit' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_HOME.get(name, "plaudit.commands")), name)

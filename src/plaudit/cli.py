@@ -1,41 +1,70 @@
-"""The command line: which commands there are, their flags, and what becomes of an error.
+"""The command line: commands and their flags, made from `commands`, and what becomes of an error.
 
-Results go to stdout or to files, talk to stderr. Exit code 0: done; 1: failed, with one line that
-says why; 2: wrong usage, a flag or its value; 130: interrupted. What a command does is in
-`commands`, flags that several share in `flags`. Nothing heavy is imported before a command runs,
-so that `--help` answers at once.
+Results go to stdout or to files, messages to stderr. Exit code 0: done; 1: failed, with one line
+that says why; 2: wrong usage, a flag or its value; 130: interrupted. Nothing heavy is imported
+before a command runs, so that `--help` answers at once.
 """
 
 import argparse
 import contextlib
+import inspect
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
-from plaudit import commands, flags
+from plaudit import commands
 from plaudit.errors import PlauditError
-from plaudit.model.exports import EXPORTS
+from plaudit.settings import Option, Settings, nearest_of, options_of
 
-Command = Callable[[argparse.Namespace], Any]
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "demo": commands.demo,
+    "sample": commands.sample,
+    "inspect": commands.inspect,
+    "pairs": commands.pairs,
+    "train": commands.train,
+    "cv": commands.cross_validate,
+    "tune": commands.tune,
+    "evaluate": commands.evaluate,
+    "score": commands.score,
+    "normalise": commands.normalise,
+    "compare": commands.compare,
+    "generate": commands.generate,
+    "serve": commands.serve,
+    "label": commands.label,
+    "export": commands.export,
+    "report": commands.report,
+    "plugins": commands.list_plugins,
+}
+# Those that fill a run folder, with all settings among their flags.
+RUNS = ("train", "cv", "tune")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; wrong usage is a `SystemExit` of 2."""
-    parser = build_parser()
-    options, unknown = parser.parse_known_args(arguments)
-    if options.command is None:
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    command = words[0] if words else None
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what a word could become
+        _complete()
+    parser = build_parser(command or "")
+    if command is None:
         parser.print_help(sys.stderr)
         return 2
+    if command not in COMMANDS and not command.startswith("-"):
+        parser.error(
+            f"argument COMMAND: invalid choice: {command!r}{nearest_of(command, COMMANDS)} "
+            f"(choose from {', '.join(COMMANDS)})"
+        )
+    options, unknown = parser.parse_known_args(words)
     if unknown:
-        options.parser.error(flags.unknown(unknown[0], options.parser))
-    # The libraries below talk of their own affairs on stderr; the user's terminal is ours to keep.
+        options.parser.error(_unknown(unknown[0], options.parser))
+    # Keep what the libraries below would print out of the user's terminal.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        options.run(options)
+        run(options)
         sys.stdout.flush()
     except PlauditError as error:
         print(f"plaudit: {error}", file=sys.stderr)
@@ -47,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has had enough; Python must not complain of it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # the world's, not ours: a folder without permission, a full device
+    except OSError as error:  # the system's: a folder without permission, a full device
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         where = f"{error.filename}: " if error.filename else ""
@@ -56,286 +85,171 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with all commands."""
+def _complete() -> None:
+    """Answer the shell, as argcomplete does, and exit."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        line = os.environ.get("COMP_LINE", "").split()
+        named = line[1] if len(line) > 1 and line[1] in COMMANDS else ""
+        argcomplete.autocomplete(build_parser(named), always_complete_options="long")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Call the function of a command with what was given, and print its result."""
+    given = vars(options)
+    command, as_json = given.pop("command"), given.pop("json", False)
+    del given["parser"]
+    function = COMMANDS[command]
+    for option in options_of(function):
+        value = given.get(option.name)
+        if option.help.many and value is not None:  # one name, several, or none of them
+            given[option.name] = (value[0] if len(value) == 1 else value) or None
+        elif option.is_of("object") and value is not None:
+            given[option.name] = dict(value)
+        elif option.name not in given and option.help.flag and not option.required:
+            given[option.name] = option.default
+    if given.pop("print_config", False):
+        for name in ("output", "resume", "overwrite"):
+            given.pop(name, None)
+        settings = {name: given[name] for name in given if name in Settings.model_fields}
+        print(Settings.build(given.get("config"), **settings).yaml(), end="")
+        return
+    result = function(**given)
+    if command == "train" and int(
+        os.environ.get("RANK", 0)
+    ):  # under a launcher the first process speaks for all
+        return
+    if as_json:
+        print(json.dumps(result.as_json(), indent=2, ensure_ascii=False))
+    elif result is not None and not isinstance(result, commands.Written):
+        print(result, end="\n" if str(result) else "")
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser with all commands; with the flags of `only` one of them."""
     parser = argparse.ArgumentParser(
         prog="plaudit",
         description="From preference data to a reward model that people trust.",
         epilog="plaudit COMMAND --help tells more of each.",
     )
-    parser.add_argument("--version", action="version", version=f"plaudit {version('plaudit')}")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="show the version and exit",
+    )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
+    for name, function in COMMANDS.items():
+        text = inspect.cleandoc(function.__doc__ or "").splitlines()[0]
         sub = subparsers.add_parser(
-            name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False
+            name,
+            help=text[0].lower() + text[1:].rstrip("."),
+            description=text,
+            allow_abbrev=False,
         )
-        sub.set_defaults(run=run, parser=sub)
-        return sub
-
-    demo = command(
-        "demo", commands.demo, "walk the whole road on bundled data and embedded models, offline"
-    )
-    demo.add_argument(
-        "-o", "--output", metavar="DIR", default="demo", help="where to put it all (demo)"
-    )
-    demo.add_argument("--overwrite", action="store_true", help="replace an earlier demo")
-    demo.add_argument(
-        "--max-steps",
-        metavar="N",
-        type=flags.at_least(1),
-        help="stop training after this many steps",
-    )
-    flags.as_json(demo)
-
-    sample = command(
-        "sample", commands.sample, "write the bundled example data: ranked answers and pairs"
-    )
-    sample.add_argument(
-        "-o", "--output", metavar="DIR", default=".", help="folder to write to (here)"
-    )
-    sample.add_argument("-n", type=flags.at_least(1), default=400, help="prompts (400)")
-    sample.add_argument("--overwrite", action="store_true", help="replace the two files")
-    flags.seed(sample)
-
-    inspect = command("inspect", commands.inspect, "say what is in preference data")
-    flags.data(inspect)
-    inspect.add_argument(
-        "--rejected", metavar="FILE", help="write the rejected rows here, with reasons"
-    )
-    inspect.add_argument(
-        "--split",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="another part of the data: finds prompts that both have; may be repeated",
-    )
-    inspect.add_argument(
-        "--predictions",
-        metavar="FILE",
-        help="predictions.jsonl of plaudit cv on DATA: finds the pairs likeliest to be mislabelled",
-    )
-    inspect.add_argument(
-        "--mislabelled",
-        action="store_true",
-        help="the same without a file: cross-validates a head on embedded:minilm first",
-    )
-    inspect.add_argument(
-        "--suspects", metavar="FILE", help="write these pairs here, likeliest first (.jsonl)"
-    )
-    inspect.add_argument("--overwrite", action="store_true", help="replace these files")
-    flags.as_json(inspect)
-
-    pairs = command("pairs", commands.pairs, "turn rankings into prompt, chosen, rejected")
-    flags.data(pairs)
-    pairs.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help=".csv, .tsv, .jsonl or .parquet"
-    )
-    pairs.add_argument(
-        "--overwrite", action="store_true", help="replace FILE and rejected.jsonl beside it"
-    )
-
-    train = command(
-        "train", commands.train, "train a reward model and measure it on held-out prompts"
-    )
-    flags.run(train, "runs/DATA-BASE")
-
-    cv = command(
-        "cv", commands.cv, "cross-validate: each prompt tested by a model that has not seen it"
-    )
-    cv.add_argument("-k", metavar="N", type=flags.at_least(2), help="folds (5)")
-    cv.add_argument("--repeats", metavar="N", type=flags.at_least(1), help="times, folds anew (1)")
-    cv.add_argument(
-        "--learning-curve",
-        action="store_true",
-        help="train on parts of each fold too, to tell whether more data would help",
-    )
-    cv.add_argument(
-        "--against", metavar="RUN", help="compare with an earlier cross-validation, fold by fold"
-    )
-    flags.run(cv, "runs/DATA-BASE-cv", "[-k N] ", without=("test_data", "test_fraction"))
-
-    tune = command("tune", commands.tune, "search for settings, train the best, measure that once")
-    tune.add_argument(
-        "--trials", metavar="N", type=flags.at_least(1), help="how many, earlier ones included (30)"
-    )
-    tune.add_argument(
-        "--minutes", metavar="X", type=flags.above_zero, help="begin none after so long"
-    )
-    tune.add_argument("--space", metavar="FILE", help="YAML file of what to vary")
-    tune.add_argument(
-        "--metric",
-        choices=("pairwise_accuracy", "log_loss"),
-        help="what the validation prompts choose by (pairwise_accuracy)",
-    )
-    flags.run(tune, "runs/DATA-BASE-tune", "[--trials N] ")
-
-    evaluate = command("evaluate", commands.evaluate, "measure a model on preference data")
-    flags.scorer(evaluate)
-    flags.data(evaluate)
-    evaluate.add_argument(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="write metrics.json, predictions.jsonl, report.html, plots/",
-    )
-    evaluate.add_argument(
-        "--against", metavar="OTHER", help="compare with this model on the same prompts"
-    )
-    evaluate.add_argument(
-        "--suite",
-        metavar="NAME",
-        help="DATA is a benchmark of the field, scored by its own definition; "
-        "auto recognises which: see docs/suites.md",
-    )
-    evaluate.add_argument(
-        "--suite-split", metavar="NAME", help="of a --suite on the hub, but for the one it scores"
-    )
-    evaluate.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
-    evaluate.add_argument(
-        "--resamples", type=flags.at_least(1), default=1000, help="of the bootstrap (1000)"
-    )
-    flags.as_json(evaluate)
-
-    score = command(
-        "score", commands.score, "give every completion of a file its reward; any size, resumable"
-    )
-    flags.scorer(score)
-    flags.files(score)
-    score.add_argument(
-        "-o", "--output", metavar="FILE", help=".jsonl (also .gz, .zst) or .parquet (stdout)"
-    )
-    flags.resumable(score, "FILE")
-    score.add_argument(
-        "--processes",
-        metavar="N",
-        type=flags.at_least(1),
-        help="each with the model on a device of its own (one for each CUDA device)",
-    )
-    score.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="ray reads and scores on a Ray cluster (local)",
-    )
-    for name in ("columns", "strict"):
-        flags.setting(score, name)
-
-    normalise = command(
-        "normalise", commands.normalise, "store with a model what its rewards are normalised by"
-    )
-    normalise.add_argument("model", metavar="MODEL", help="run or model folder")
-    normalise.add_argument(
-        "data", metavar="DATA", nargs="+", help="completions of reference, as score reads them"
-    )
-    normalise.add_argument(
-        "--overwrite", action="store_true", help="replace an earlier normalisation"
-    )
-    flags.setting(normalise, "columns")
-    flags.setting(normalise, "dtype")
-
-    compare = command(
-        "compare", commands.compare, "sample completions from a policy, score and rank them"
-    )
-    flags.scorer(compare)
-    compare.add_argument(
-        "--prompts",
-        metavar="FILE",
-        required=True,
-        help="a prompt a line (.txt), or data with a prompt column",
-    )
-    flags.sampling(compare, n=4, max_new_tokens=128)
-    compare.add_argument(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="write completions.jsonl, summary.json, comparison.png",
-    )
-    compare.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
-    flags.setting(compare, "columns")
-    flags.as_json(compare)
-
-    generate = command(
-        "generate", commands.generate, "sample, score and keep the best: a set to train a policy on"
-    )
-    generate.add_argument(
-        "prompts", metavar="PROMPTS", help="a prompt a line (.txt), or data with a prompt column"
-    )
-    flags.scorer(generate, "--model")
-    flags.sampling(generate, n=16, max_new_tokens=512)
-    generate.add_argument(
-        "--keep",
-        choices=("best", "top-k", "pairs"),
-        default="best",
-        help="of each prompt: the best, the k best, or preference pairs (best)",
-    )
-    generate.add_argument("-k", metavar="N", type=flags.at_least(1), help="of --keep top-k (4)")
-    generate.add_argument(
-        "--pairs",
-        choices=("best-worst", "best-random", "all"),
-        help="of --keep pairs, which (best-worst)",
-    )
-    generate.add_argument(
-        "--min-reward", metavar="X", type=float, help="keep only completions with this reward"
-    )
-    generate.add_argument(
-        "--min-margin",
-        metavar="X",
-        type=flags.at_least_zero,
-        help="of --keep pairs, only those whose rewards differ by this (0)",
-    )
-    generate.add_argument(
-        "--keep-unfinished",
-        action="store_true",
-        help="keep what was cut at --max-new-tokens too, and mark it",
-    )
-    generate.add_argument(
-        "--messages", action="store_true", help="write plain prompts as messages too"
-    )
-    generate.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        required=True,
-        help=".jsonl (also .gz, .zst) or .parquet",
-    )
-    flags.resumable(generate, "FILE")
-    flags.setting(generate, "columns")
-    flags.as_json(generate)
-
-    serve = command("serve", commands.serve, "answer over HTTP, with a page to score and to label")
-    flags.scorer(serve)
-    serve.add_argument(
-        "--host", metavar="X", default="127.0.0.1", help="address to listen on (127.0.0.1)"
-    )
-    serve.add_argument(
-        "--port",
-        metavar="N",
-        type=flags.at_least(0),
-        default=8000,
-        help="0 takes a free one (8000)",
-    )
-    serve.add_argument(
-        "--keys", metavar="FILE", help="API keys, one a line; also from PLAUDIT_API_KEYS"
-    )
-    serve.add_argument(
-        "--label", metavar="DATA", help="prompts with completions to label at /label"
-    )
-    serve.add_argument(
-        "--labels", metavar="FILE", help="ranked CSV for what is labelled; goes on where it ends"
-    )
-    flags.setting(serve, "columns")
-    flags.service(serve)
-
-    export = command("export", commands.export, "write a model as one file")
-    export.add_argument("model", metavar="MODEL", help="run, model folder or hub name")
-    export.add_argument("--format", choices=[*EXPORTS], required=True, help="what to write")
-    export.add_argument("-o", "--output", metavar="FILE", required=True, help="file to write")
-    export.add_argument("--overwrite", action="store_true", help="replace FILE")
-
-    plugins = command("plugins", commands.plugins, "list what can be chosen and who brought it")
-    flags.as_json(plugins)
+        if only is None or name == only:
+            sub.set_defaults(parser=sub)
+            _add_flags(sub, name, function)
     return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser, name: str, function: Callable[..., Any]) -> None:
+    where = "YAML and in Python" if name in RUNS else "Python"
+    settings = parser.add_argument_group(f"settings, the same in {where}")
+    usage = []
+    needed = []
+    own = set(inspect.signature(function).parameters)
+    for option in options_of(function):
+        action = _add(parser if option.name in own else settings, option)
+        if option.positional:
+            more = f"{action.metavar} ..." if option.help.many else str(action.metavar)
+            usage.append(more if option.required else f"[{more}]")
+        elif option.required:
+            needed.append(f"{action.option_strings[0]} {action.metavar}")
+    # What argparse makes names every flag, before every error.
+    parser.usage = " ".join([f"plaudit {name} [-h]", *usage, *needed, "[OPTIONS]"])
+    returned = inspect.signature(function).return_annotation
+    if returned not in (None, commands.Written, commands.Sample, "Normalisation"):
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    if name in RUNS:
+        parser.add_argument(
+            "--print-config",
+            action="store_true",
+            help="print all settings as YAML for --config, and do nothing else",
+        )
+
+
+def _add(parser: "argparse._ActionsContainer", option: Option) -> argparse.Action:
+    """The flag, or the positional argument, of an option; where it is not given it is none."""
+    text = option.help.text
+    if option.shown_default not in ("", "false"):
+        text += f" ({option.shown_default})"
+    how: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
+    if option.positional:
+        how["metavar"] = option.help.metavar
+        if option.help.many:
+            how["nargs"] = "+" if option.required else "*"
+        return parser.add_argument(option.name, **how)
+    if option.is_of("boolean"):
+        # One that is on by default, or by itself, can be turned off.
+        both = option.default is not False or option.name in Settings.model_fields
+        how["action"] = argparse.BooleanOptionalAction if both else "store_true"
+    elif option.is_of("object"):
+        how |= {"action": "append", "metavar": "OURS=YOURS", "type": _column}
+    elif option.is_of("array"):
+        how |= {"action": "append", "metavar": option.help.metavar or "X"}
+    else:
+        names = option.choices()
+        number = "N" if option.is_of("integer") else "X"
+        metavar = "{" + ",".join(names) + "}" if names else option.help.metavar or number
+        how |= {"metavar": metavar, "type": _checked(option)}
+    if option.required:
+        how["required"] = True
+    flag = option.name.replace("_", "-")
+    flags = ["-o", "--output"] if flag == "output" else [("--" if len(flag) > 1 else "-") + flag]
+    action = parser.add_argument(*flags, dest=option.name, **how)
+    if names := option.choices():
+        action.completer = lambda **_: names  # type: ignore[attr-defined]  # for argcomplete
+    return action
+
+
+class _Version(argparse.Action):
+    """--version, which looks it up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"plaudit {version('plaudit')}")
+        parser.exit()
+
+
+def _checked(option: Option) -> Callable[[str], Any]:
+    """What argparse reads a flag's text with; it turns the error into wrong usage."""
+
+    def value(text: str) -> Any:
+        try:
+            return option.value(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return value
+
+
+def _column(text: str) -> tuple[str, str]:
+    name, equals, column = text.partition("=")
+    if not (equals and name and column):
+        raise argparse.ArgumentTypeError(f"{text!r} is not OURS=YOURS, as in prompt=question")
+    return name, column
+
+
+def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
+    """The message for a word on the command line that means nothing."""
+    if not word.startswith("-"):
+        return f"{word}: unexpected here; name all data in one place, flags before or after"
+    flag = word.partition("=")[0]
+    return f"there is no {flag}{nearest_of(flag, parser._option_string_actions)}"
 
 
 if __name__ == "__main__":

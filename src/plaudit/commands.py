@@ -1,397 +1,852 @@
-"""What each command does: take the parsed options, call the library, print.
+"""Every command, as a function: `plaudit.train(…)` in Python is `plaudit train …` in a shell.
 
-Here is also refused what no flag can tell alone, such as flags that do not go together.
+A signature here declares the command's options: `cli` makes flags and `--help` of it, and of the
+classes that the type of `**settings` names. Parameters without a sentence of help are for Python
+alone. A function takes paths or objects and returns a typed result, which the command line prints.
+It refuses what no option can tell alone, such as options that do not go together, before the work
+begins. Nothing heavy is imported before a function is called.
 """
 
-import argparse
-import dataclasses
-import json
+import importlib.util
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from plaudit.config import Settings
+from pydantic import Field
+
+from plaudit import settings as declared
 from plaudit.errors import PlauditError
+from plaudit.files import SCHEMA_VERSION
+from plaudit.serving.settings import ServiceSettings
+from plaudit.settings import (
+    AboveZero,
+    AtLeastZero,
+    Count,
+    Help,
+    Overwrite,
+    Settings,
+    Without,
+)
+
+if TYPE_CHECKING:
+    from plaudit.bundled.demo import Demo
+    from plaudit.data.rankings import Ranking, Text
+    from plaudit.data.readers import Rankings
+    from plaudit.evaluation.suite_run import SuiteResult
+    from plaudit.model.normalisation import Normalisation
+    from plaudit.model.reward_model import RewardModel
+    from plaudit.model.scorer import Scorer
+    from plaudit.reporting.evaluation import Evaluation
+    from plaudit.results import InspectionSummary
+    from plaudit.sampling.best_of_n import Generation
+    from plaudit.sampling.comparing import Comparison
+    from plaudit.sampling.policy import Policy
+    from plaudit.training.crossval import CrossValidation
+    from plaudit.training.run import Run
+    from plaudit.training.search import Search
+
+Data = Annotated[
+    "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking]",
+    Help("files, folders, globs or a hub name", "DATA", many=True),
+]
+Files = Annotated[
+    "str | Path | Sequence[str | Path]",
+    Help("files, folders, globs or a hub name", "DATA", many=True),
+]
+RunData = Annotated[
+    "str | Path | Sequence[str] | Rankings | None",
+    Help("files, folders, globs or a hub name", "DATA", many=True),
+]
+_MODEL = "run, model folder, .pt file or hub name"
+Model = Annotated["Scorer | str | Path | Sequence[str | Path]", Help(_MODEL, "MODEL")]
+PolicyName = Annotated[
+    "Policy | str | Path", Help("causal model", "NAME", flag=True, default="embedded:smollm2")
+]
+_PROMPTS = "a prompt a line (.txt), or data with a prompt column"
+RunFolder = Annotated["str | Path | None", Help("run folder; by default in runs/", "RUN")]
+Config = Annotated["str | Path | None", Help("YAML file of settings; flags go before it", "FILE")]
+Resume = Annotated[bool, Help("continue what was interrupted in the output")]
 
 
-def demo(options: argparse.Namespace) -> None:
-    """Walk the whole road, and print what came of it."""
-    from plaudit.demo import demo
+class Written(NamedTuple):
+    """A file that a command wrote, how many rows are in it, and where rejected ones are."""
 
-    result = demo(options.output, overwrite=options.overwrite, max_steps=options.max_steps)
-    _print(result.metrics if options.json else str(result))
-
-
-def plugins(options: argparse.Namespace) -> None:
-    """List the parts that have a name, plaudit's own and other packages'."""
-    from plaudit.plugins import installed
-
-    found = installed()
-    if options.json:
-        _print(found)
-        return
-    for kind, names in found.items():
-        print(f"{kind}s")
-        width = max(map(len, names), default=0)
-        for name, origin in names.items():
-            print(f"  {name:{width}}  {origin}")
+    path: Path | None
+    rows: int | None = None
+    rejected_to: Path | None = None
 
 
-def sample(options: argparse.Namespace) -> None:
-    """Write the example data."""
-    from plaudit.sample.sample import write_sample
+class Sample(NamedTuple):
+    """The two files of the bundled data."""
 
-    for path in write_sample(
-        options.output, n=options.n, seed=options.seed, overwrite=options.overwrite
-    ):
-        print(path)
+    ranked: Path
+    pairs: Path
+
+    def __str__(self) -> str:
+        return f"{self.ranked}\n{self.pairs}"
 
 
-def inspect(options: argparse.Namespace) -> None:
-    """Say what is in data; write rejected rows and suspects where asked."""
+@dataclass(frozen=True)
+class Inspection:
+    """What is in preference data: counts, lengths, faults, and what to do about them."""
+
+    summary: "InspectionSummary"
+
+    def __str__(self) -> str:
+        from plaudit.inspection.advice import format_inspection
+
+        return format_inspection(dict(self.summary))
+
+    def as_json(self) -> "InspectionSummary":
+        """What `--json` prints."""
+        return self.summary
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """Everything that has a name and can be chosen: kind → name → the package that brings it."""
+
+    summary: dict[str, dict[str, str]]
+
+    def __str__(self) -> str:
+        lines = []
+        for kind, names in self.summary.items():
+            lines.append(f"{kind}s")
+            width = max(map(len, names), default=0)
+            lines += [f"  {name:{width}}  {origin}" for name, origin in names.items()]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, dict[str, str]]:
+        """What `--json` prints."""
+        return self.summary
+
+
+# ---- data ----
+
+
+def demo(
+    output: Annotated[str | Path, Help("folder for all of it", "DIR", flag=True)] = "demo",
+    *,
+    overwrite: Overwrite = False,
+    max_steps: Annotated[Count | None, Help("stop training after this many steps")] = None,
+) -> "Demo":
+    """Walk the whole road on bundled data and embedded models, offline.
+
+    >>> demo("demo").test.summary["pairwise_accuracy"]["value"]  # doctest: +SKIP
+    0.87
+    """
+    from plaudit.bundled.demo import demo
+
+    return demo(output, overwrite=overwrite, max_steps=max_steps)
+
+
+def sample(
+    output: Annotated[str | Path, Help("folder to write to", "DIR", flag=True)] = ".",
+    *,
+    n: Annotated[Count, Help("prompts")] = 400,
+    seed: declared.Seed = 0,
+    overwrite: Overwrite = False,
+) -> Sample:
+    """Write the bundled example data: ranked answers and pairs.
+
+    >>> import tempfile
+    >>> sample(tempfile.mkdtemp(), n=4).ranked.name
+    'sample_ranked.csv'
+    """
+    from plaudit.bundled.sample import write_sample
+
+    return Sample(*write_sample(output, n=n, seed=seed, overwrite=overwrite))
+
+
+def inspect(
+    data: Data,
+    *,
+    columns: declared.Columns = None,
+    streaming: declared.Streaming = None,
+    strict: declared.Strict = False,
+    max_rejected: declared.MaxRejected = 0.1,
+    rejected: Annotated[
+        str | Path | None, Help("write the rejected rows here, with reasons", "FILE")
+    ] = None,
+    split: Annotated[
+        Sequence[str] | None,
+        Help("another part of the data: finds prompts that both have; may be repeated", "FILE"),
+    ] = None,
+    predictions: Annotated[
+        str | Path | None,
+        Help(
+            "predictions.jsonl of plaudit cv on DATA: finds the pairs likeliest to be mislabelled",
+            "FILE",
+        ),
+    ] = None,
+    mislabelled: Annotated[
+        bool, Help("the same without a file: cross-validates a head on embedded:minilm first")
+    ] = False,
+    suspects: Annotated[
+        str | Path | None, Help("write these pairs here, likeliest first (.jsonl)", "FILE")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> Inspection:
+    """Say what is in preference data.
+
+    Raises `PlauditError` when the data cannot be read, or options do not go together.
+
+    >>> inspect("ranked.csv").summary["pairs"]  # doctest: +SKIP
+    36
+    """
     from plaudit.files import refuse_to_overwrite, write_jsonl
-    from plaudit.inspection.advice import advise, format_inspection
+    from plaudit.inspection.advice import advise
     from plaudit.inspection.rankings import inspect_rankings
 
-    if options.suspects and not (options.predictions or options.mislabelled):
+    if suspects and not (predictions or mislabelled):
         raise PlauditError(
             "--suspects needs out-of-fold rewards: give --mislabelled or --predictions FILE too"
         )
-    if options.predictions and options.mislabelled:
+    if predictions and mislabelled:
         raise PlauditError("--predictions and --mislabelled exclude each other")
-    outputs = [path for path in (options.rejected, options.suspects) if path]
+    outputs = [path for path in (rejected, suspects) if path]
     if len({os.path.realpath(path) for path in outputs}) < len(outputs):
         raise PlauditError("--rejected and --suspects name one file; they need one each")
     for path in outputs:
-        refuse_to_overwrite(path, options.overwrite)
-    rankings = _load(options)
-    splits = {path: _load(options, path) for path in options.split}
+        refuse_to_overwrite(path, overwrite)
+    reading: dict[str, Any] = {
+        "columns": columns, "streaming": streaming, "strict": strict, "max_rejected": max_rejected,
+    }  # fmt: skip
+    rankings = _load(data, **reading)
+    splits = {path: _load(path, **reading) for path in split or ()}
     for path in outputs:
-        inputs = [*rankings.files, *options.split, options.predictions or ""]
-        refuse_to_overwrite(path, options.overwrite, inputs=inputs)
-    result = inspect_rankings(rankings, splits)
-    if options.predictions or options.mislabelled:
+        inputs = [*rankings.files, *(split or ()), predictions or ""]
+        refuse_to_overwrite(path, overwrite, inputs=inputs)
+    summary = inspect_rankings(rankings, splits)
+    if predictions or mislabelled:
         from plaudit.inspection.labels import check_labels, judge, read_predictions
 
         held = list(rankings)
-        if options.predictions:
-            rewards = read_predictions(options.predictions, held)
+        if predictions:
+            rewards = read_predictions(predictions, held)
         else:
             from plaudit.training.crossval import out_of_fold_rewards
 
             rewards = out_of_fold_rewards(held)
         labels = check_labels(held, rewards)
-        result["mislabelled"] = labels.summary() | {"judge": judge(held, rewards)}
-        if options.suspects:
-            write_jsonl(options.suspects, (one.as_dict() for one in labels.suspects()))
-    if options.rejected:
-        rankings.write_rejected(options.rejected)
-    result["advice"] = [one._asdict() for one in advise(result)]
-    _print(result if options.json else format_inspection(result))
+        summary["mislabelled"] = labels.summary() | {"judge": judge(held, rewards)}
+        if suspects:
+            write_jsonl(suspects, (suspect.as_dict() for suspect in labels.suspects()))
+    if rejected:
+        rankings.write_rejected(rejected)
+    summary["advice"] = [advice._asdict() for advice in advise(summary)]
+    result: Any = {"schema_version": SCHEMA_VERSION, **summary}
+    return Inspection(result)
 
 
-def pairs(options: argparse.Namespace) -> None:
-    """Turn rankings into pairs."""
+def pairs(
+    data: Data,
+    output: Annotated[str | Path, Help(".csv, .tsv, .jsonl or .parquet", "FILE", flag=True)],
+    *,
+    columns: declared.Columns = None,
+    streaming: declared.Streaming = None,
+    strict: declared.Strict = False,
+    max_rejected: declared.MaxRejected = 0.1,
+    overwrite: Overwrite = False,
+) -> Written:
+    """Turn rankings into prompt, chosen, rejected.
+
+    Raises `PlauditError` when the data cannot be read or the file cannot be written.
+
+    >>> pairs("ranked.csv", "pairs.csv").rows  # doctest: +SKIP
+    36
+    """
     from plaudit.console import say
     from plaudit.data.pairs import write_pairs
     from plaudit.files import refuse_to_overwrite
 
-    refuse_to_overwrite(options.output, options.overwrite)
-    rankings = _load(options)
-    refuse_to_overwrite(options.output, options.overwrite, inputs=rankings.files)
-    count = write_pairs(rankings, options.output)
-    _report_rejected(rankings, options.output)
-    say(f"{count:,} pairs written to {options.output}")
+    refuse_to_overwrite(output, overwrite)
+    rankings = _load(
+        data, columns=columns, streaming=streaming, strict=strict, max_rejected=max_rejected
+    )
+    refuse_to_overwrite(output, overwrite, inputs=rankings.files)
+    count = write_pairs(rankings, output)
+    rejected_to = _report_rejected(rankings, output)
+    say(f"{count:,} pairs written to {output}")
+    return Written(Path(output), count, rejected_to)
 
 
-def train(options: argparse.Namespace) -> None:
-    """Fill a run folder."""
+# ---- training ----
+
+
+def train(
+    data: RunData = None,
+    *,
+    output: RunFolder = None,
+    config: Config = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    **settings: Annotated[Any, Settings],
+) -> "Run":
+    """Train a reward model and measure it on held-out prompts.
+
+    `data` may be left to `config`, or to the run that is resumed; `settings` go before `config`.
+
+    Raises `PlauditError` for anything the user can mend.
+
+    >>> run = train("ranked.csv", output="runs/first", max_steps=100)  # doctest: +SKIP
+    >>> run.metrics["test"]["pairwise_accuracy"]                       # doctest: +SKIP
+    {'value': 0.74, 'low': 0.72, 'high': 0.76}
+    """
     from plaudit.training.run import train
 
-    data, given = _run_of(options)
-    run = train(data, **given)
-    if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
-        return
-    if options.json:
-        _print(run.metrics)
-    elif run.test is not None:
-        print(run.test)
+    return train(data, output=output, config=config, resume=resume, overwrite=overwrite, **settings)
 
 
-def _run_of(options: argparse.Namespace, *own: str) -> tuple[Any, dict[str, Any]]:
-    """The data and the options of a command that fills a run folder."""
-    given = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
-    data = given.pop("data")
-    if "columns" in given:
-        given["columns"] = dict(given["columns"])
-    for name in ("output", "config", "resume", "overwrite", *own):
-        given[name] = getattr(options, name)
-    return (data[0] if len(data) == 1 else data or None), given
+def cross_validate(
+    data: RunData = None,
+    *,
+    k: Annotated[int | None, Field(ge=2), Help("folds, by prompt (5)")] = None,
+    repeats: Annotated[Count | None, Help("times, each with other folds (1)")] = None,
+    learning_curve: Annotated[
+        bool, Help("train on parts of each fold too, to tell whether more data would help")
+    ] = False,
+    against: Annotated[
+        str | Path | None, Help("compare with an earlier cross-validation, fold by fold", "RUN")
+    ] = None,
+    output: RunFolder = None,
+    config: Config = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    **settings: Annotated[Any, Settings, Without("test_data", "test_fraction")],
+) -> "CrossValidation":
+    """Cross-validate: each prompt tested by a model that has not seen it.
 
+    `validation_fraction` is a share of each fold's training prompts.
 
-def cv(options: argparse.Namespace) -> None:
-    """Cross-validate."""
+    Raises `PlauditError` for anything the user can mend.
+
+    >>> result = cross_validate("ranked.csv", freeze_layers=-1)   # doctest: +SKIP
+    >>> result.summary["metrics"]["pairwise_accuracy"]["mean"]    # doctest: +SKIP
+    0.66
+    """
     from plaudit.training.crossval import cross_validate
 
-    data, given = _run_of(options, "k", "repeats", "learning_curve", "against")
-    found = cross_validate(data, **given)
-    _print(found.summary if options.json else str(found))
+    return cross_validate(
+        data, k=k, repeats=repeats, learning_curve=learning_curve, against=against, output=output,
+        config=config, resume=resume, overwrite=overwrite, **settings,
+    )  # fmt: skip
 
 
-def tune(options: argparse.Namespace) -> None:
-    """Search."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise PlauditError(
-            "tune needs Optuna, which is not installed: pip install 'plaudit[tune]'"
-        ) from error
+def tune(
+    data: RunData = None,
+    *,
+    trials: Annotated[Count | None, Help("how many, earlier ones included (30)")] = None,
+    minutes: Annotated[AboveZero | None, Help("begin no trial after so long")] = None,
+    space: Annotated[
+        "str | Path | Mapping[str, Any] | None", Help("YAML file of what to vary", "FILE")
+    ] = None,
+    metric: Annotated[
+        Literal["pairwise_accuracy", "log_loss"] | None,
+        Help("what the validation prompts choose by (pairwise_accuracy)"),
+    ] = None,
+    output: RunFolder = None,
+    config: Config = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    **settings: Annotated[Any, Settings],
+) -> "Search":
+    """Search for settings, train the best, measure that once.
+
+    `space` gives for each setting a list of values, or `low` and `high` with `log: true` or a
+    `step`; the default depends on whether only the head is trained, and leaves out what `settings`
+    fix. Without `trials` and `minutes` there are 30 trials.
+
+    Raises `PlauditError` for anything the user can mend.
+
+    >>> search = tune("ranked.csv", trials=30, freeze_layers=-1)  # doctest: +SKIP
+    >>> search.summary["best"]["settings"]                        # doctest: +SKIP
+    {'learning_rate': 0.012, 'num_train_epochs': 20, …}
+    """
+    _needs("tune", "optuna")
     from plaudit.training.search import tune
 
-    data, given = _run_of(options, "trials", "minutes", "space", "metric")
-    found = tune(data, **given)
-    _print(found.summary if options.json else str(found))
+    return tune(
+        data, trials=trials, minutes=minutes, space=space, metric=metric, output=output,
+        config=config, resume=resume, overwrite=overwrite, **settings,
+    )  # fmt: skip
 
 
-def evaluate(options: argparse.Namespace) -> None:
-    """Measure a model, alone or against another."""
+# ---- measurement ----
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    *,
+    columns: declared.Columns = None,
+    streaming: declared.Streaming = None,
+    strict: declared.Strict = False,
+    max_rejected: declared.MaxRejected = 0.1,
+    output: Annotated[
+        str | Path | None,
+        Help("write metrics.json, predictions.jsonl, report.html, plots/", "DIR"),
+    ] = None,
+    against: Annotated[
+        "RewardModel | str | Path | None",
+        Help("compare with this model on the same prompts", "OTHER"),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        Help(
+            "DATA is a benchmark of the field, scored by its own definition; "
+            "auto recognises which: see docs/suites.md",
+            "NAME",
+        ),
+    ] = None,
+    suite_split: Annotated[
+        str | None, Help("of a --suite on the hub, but for the one it scores", "NAME")
+    ] = None,
+    overwrite: Overwrite = False,
+    resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
+    also: declared.Also = None,
+    combine: declared.Combine = None,
+    spread: declared.Spread = None,
+    length_penalty: declared.LengthPenalty = 0.0,
+    dtype: declared.Dtype = "auto",
+    **measuring: Any,
+) -> "Evaluation | SuiteResult":
+    """Measure a model on preference data.
+
+    `measuring` is what `evaluate` of `reporting.evaluation` takes besides: `baselines`,
+    `whitespace`, `seed`.
+
+    Raises `PlauditError` when the data cannot be read, or a reward is not a finite number.
+
+    >>> print(evaluate("runs/finance", "held_out.csv"))  # doctest: +SKIP
+    """
     from plaudit.files import refuse_to_overwrite
 
-    if options.output:
-        refuse_to_overwrite(options.output, options.overwrite, folder=True)
-    if options.suite:
-        _evaluate_suite(options)
-        return
-    if options.suite_split:
+    if output:
+        refuse_to_overwrite(output, overwrite, folder=True)
+    loading = {"dtype": dtype, "length_penalty": length_penalty}
+    if suite:
+        from plaudit.evaluation.suite_run import load_suite, run_suite
+
+        given = {"against": against, "columns": columns, "streaming": streaming, "strict": strict}
+        flags = [f"--{name}" for name, value in sorted(given.items()) if value]
+        if max_rejected != Settings.model_fields["max_rejected"].default:
+            flags = flags or ["--max-rejected"]
+        if flags:
+            raise PlauditError(
+                f"{', '.join(flags)}: is for preference data, and does not go with --suite"
+            )
+        files: Any = data
+        items = load_suite(files, None if suite == "auto" else suite, split=suite_split)
+        scorer = _scorer(model, also, combine, spread, **loading)
+        return run_suite(scorer, items, output=output, resamples=resamples)
+    if suite_split:
         raise PlauditError("--suite-split: goes with --suite")
-    if options.against and os.path.realpath(options.against) == os.path.realpath(options.model):
-        raise PlauditError(f"--against: {options.against} is the model itself; name another one")
-    rankings = _load(options)
-    if options.output:
-        written = Path(options.output) / "predictions.jsonl"
+    names = [os.path.realpath(name) for name in (model, against) if isinstance(name, str | Path)]
+    if len(names) == 2 and names[0] == names[1]:
+        raise PlauditError(f"--against: {against} is the model itself; name another one")
+    rankings = _load(
+        data, columns=columns, streaming=streaming, strict=strict, max_rejected=max_rejected
+    )
+    if output:
+        written = Path(output) / "predictions.jsonl"
         refuse_to_overwrite(written, overwrite=True, inputs=rankings.files)
     from plaudit.evaluation.rewards import rewards_of
     from plaudit.model.reward_model import RewardModel
     from plaudit.reporting.evaluation import evaluate
 
     # All are loaded before the first one scores, which may take an hour.
-    model = _scorer(options)
-    others = [RewardModel.load(options.against, dtype=options.dtype)] if options.against else []
-    result = evaluate(model, rankings, resamples=options.resamples)
-    comparison, shown = None, str(result)
-    summary: dict[str, object] = {**result.summary}
-    if others:
+    scorer = _scorer(model, also, combine, spread, **loading)
+    other = RewardModel.load(against, dtype=dtype) if isinstance(against, str | Path) else against
+    result = evaluate(scorer, rankings, resamples=resamples, **measuring)
+    if other is not None:
         from plaudit.evaluation.comparison import compare_rewards
 
         comparison = compare_rewards(
             result.rankings,
             result.rewards,
-            rewards_of(others[0], result.rankings, "scoring with the other"),
-            names=(options.model, options.against),
-            resamples=options.resamples,
+            rewards_of(other, result.rankings, "scoring with the other"),
+            names=(str(model), str(against)),
+            resamples=resamples,
         )
-        summary["against"] = comparison.summary
-        shown += f"\n\n{comparison}"
-    if options.output:
-        facts = {"model": str(options.model), "data": ", ".join(rankings.files)}
-        result.write(options.output, facts, comparison)
+        result = replace(result, comparison=comparison)
+    if output:
+        facts = {"model": str(model), "data": ", ".join(rankings.files)}
+        result.write(output, facts)
         _report_rejected(rankings, written)
-    _print(summary if options.json else shown)
+    return result
 
 
-def _evaluate_suite(options: argparse.Namespace) -> None:
-    from plaudit.evaluation.suite_run import load_suite, run_suite
+def compare(
+    model: Model,
+    policy: PolicyName,
+    prompts: Annotated["str | Path | Sequence[Text]", Help(_PROMPTS, "FILE", flag=True)],
+    *,
+    limit: declared.Limit = None,
+    n: declared.N = 4,
+    max_new_tokens: declared.MaxNewTokens = 128,
+    temperature: declared.Temperature = 0.8,
+    top_p: declared.TopP = 0.95,
+    batch_size: declared.BatchSize = 4,
+    seed: declared.Seed = 0,
+    columns: declared.Columns = None,
+    output: Annotated[
+        str | Path | None, Help("write completions.jsonl, summary.json, comparison.png", "DIR")
+    ] = None,
+    overwrite: Overwrite = False,
+    also: declared.Also = None,
+    combine: declared.Combine = None,
+    spread: declared.Spread = None,
+    length_penalty: declared.LengthPenalty = 0.0,
+    dtype: declared.Dtype = "auto",
+) -> "Comparison":
+    """Sample completions from a policy, score and rank them.
 
-    given = {name for name in ("against", "columns", "streaming", "strict") if vars(options)[name]}
-    if given or options.max_rejected != Settings.model_fields["max_rejected"].default:
-        names = ", ".join(f"--{name}" for name in sorted(given)) or "--max-rejected"
-        raise PlauditError(f"{names}: is for preference data, and does not go with --suite")
-    name = None if options.suite == "auto" else options.suite
-    items = load_suite(options.data, name, split=options.suite_split)
-    result = run_suite(_scorer(options), items, output=options.output, resamples=options.resamples)
-    _print(result.summary if options.json else str(result))
+    Raises `PlauditError` when a model cannot be loaded, or there is no prompt.
 
-
-def score(options: argparse.Namespace) -> None:
-    """Score a file."""
-    from plaudit.scoring.score import score_file
-
-    names, loading = _named(options)
-    score_file(
-        names,
-        options.data,
-        options.output,
-        columns=dict(options.columns),
-        strict=options.strict,
-        overwrite=options.overwrite,
-        resume=options.resume,
-        processes=options.processes,
-        engine=options.engine,
-        **loading,
-    )
-
-
-def normalise(options: argparse.Namespace) -> None:
-    """Fit a normalisation, and say what it is."""
-    from plaudit.scoring.normalise import normalise
-
-    found = normalise(
-        options.model,
-        options.data,
-        columns=dict(options.columns),
-        overwrite=options.overwrite,
-        dtype=options.dtype,
-    )
-    print(found)
-
-
-def compare(options: argparse.Namespace) -> None:
-    """Sample, score, print."""
+    >>> print(compare("runs/finance", "gpt2", ["What is a bond?"], n=4))  # doctest: +SKIP
+    """
     from plaudit.data.prompts import read_prompts
     from plaudit.files import refuse_to_overwrite
 
-    if options.output:
-        refuse_to_overwrite(options.output, options.overwrite, folder=True)
-    prompts = read_prompts(options.prompts, options.limit, dict(options.columns))
+    if output:
+        refuse_to_overwrite(output, overwrite, folder=True)
+    if isinstance(prompts, str | Path):
+        prompts = read_prompts(prompts, limit, columns)
     from plaudit.sampling.comparing import compare
 
-    result = compare(
-        _scorer(options), options.policy, prompts, output=options.output, **_sampling(options)
-    )
-    _print({**result.summary(), "rows": list(result.rows())} if options.json else str(result))
+    return compare(
+        _scorer(model, also, combine, spread, dtype=dtype, length_penalty=length_penalty),
+        policy, prompts[:limit], n=n, max_new_tokens=max_new_tokens, temperature=temperature,
+        top_p=top_p, batch_size=batch_size, seed=seed, output=output,
+    )  # fmt: skip
 
 
-def generate(options: argparse.Namespace) -> None:
-    """Sample, score, keep the best."""
+# ---- use ----
+
+
+def score(
+    model: Model,
+    data: Files,
+    output: Annotated[
+        str | Path | None,
+        Help(".jsonl (also .gz, .zst) or .parquet; stdout unless given", "FILE", flag=True),
+    ] = None,
+    *,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    processes: Annotated[
+        Count | None,
+        Help("each with the model on a device of its own (one for each CUDA device)"),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], Help("ray reads and scores on a Ray cluster")
+    ] = "local",
+    columns: declared.Columns = None,
+    strict: declared.Strict = False,
+    also: declared.Also = None,
+    combine: declared.Combine = None,
+    spread: declared.Spread = None,
+    length_penalty: declared.LengthPenalty = 0.0,
+    dtype: declared.Dtype = "auto",
+) -> Written:
+    """Give every completion of a file its reward; any size, resumable.
+
+    Raises `PlauditError` when the data cannot be read, no row can be scored, or the output cannot
+    be written.
+
+    >>> score("runs/finance", "answers.csv", "scored.jsonl").rows  # doctest: +SKIP
+    4200
+    """
+    from plaudit.scoring.score import score_file
+
+    names, loading = _named(model, also, combine, spread)
+    rows = score_file(
+        names, data, output, columns=columns, strict=strict, overwrite=overwrite, resume=resume,
+        processes=processes, engine=engine, dtype=dtype, length_penalty=length_penalty, **loading,
+    )  # fmt: skip
+    return Written(None if output is None else Path(output), rows)
+
+
+def normalise(
+    model: Annotated[str | Path, Help("run or model folder", "MODEL")],
+    data: Annotated[
+        "str | Path | Sequence[str | Path]",
+        Help("completions of reference, as score reads them", "DATA", many=True),
+    ],
+    *,
+    columns: declared.Columns = None,
+    overwrite: Overwrite = False,
+    dtype: declared.Dtype = "auto",
+) -> "Normalisation":
+    """Store with a model what its rewards are normalised by.
+
+    Raises `PlauditError` when there is no trained model, or its rewards are all the same.
+
+    >>> normalise("runs/first", "answers_ranked.csv")  # doctest: +SKIP
+    Normalisation(mean=0.42, std=1.37, completions=800, data=['answers_ranked.csv'])
+    """
+    from plaudit.scoring.normalise import normalise
+
+    return normalise(model, data, columns=columns, overwrite=overwrite, dtype=dtype)
+
+
+def generate(
+    model: Annotated[
+        "Scorer | str | Path | Sequence[str | Path]", Help(_MODEL, "MODEL", flag=True)
+    ],
+    policy: PolicyName,
+    prompts: Annotated["str | Path | Sequence[Text]", Help(_PROMPTS, "PROMPTS")],
+    output: Annotated[str | Path, Help(".jsonl (also .gz, .zst) or .parquet", "FILE", flag=True)],
+    *,
+    limit: declared.Limit = None,
+    n: declared.N = 16,
+    max_new_tokens: declared.MaxNewTokens = 512,
+    temperature: declared.Temperature = 0.8,
+    top_p: declared.TopP = 0.95,
+    batch_size: declared.BatchSize = 4,
+    seed: declared.Seed = 0,
+    keep: Annotated[
+        Literal["best", "top-k", "pairs"],
+        Help("of each prompt: the best, the k best, or preference pairs"),
+    ] = "best",
+    k: Annotated[Count | None, Help("of --keep top-k (4)")] = None,
+    pairs: Annotated[
+        Literal["best-worst", "best-random", "all"] | None,
+        Help("of --keep pairs, which (best-worst)"),
+    ] = None,
+    min_reward: Annotated[
+        float | None, Help("keep only completions with this reward or more")
+    ] = None,
+    min_margin: Annotated[
+        AtLeastZero | None,
+        Help("of --keep pairs, only those whose rewards differ by this (0)"),
+    ] = None,
+    keep_unfinished: Annotated[
+        bool, Help("keep what was cut at --max-new-tokens too, and mark it")
+    ] = False,
+    messages: Annotated[bool, Help("write plain prompts as messages too")] = False,
+    columns: declared.Columns = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    also: declared.Also = None,
+    combine: declared.Combine = None,
+    spread: declared.Spread = None,
+    length_penalty: declared.LengthPenalty = 0.0,
+    dtype: declared.Dtype = "auto",
+) -> "Generation":
+    """Sample, score and keep the best: a set to train a policy on.
+
+    This is best-of-n sampling, or rejection sampling with `min_reward`. A row has `prompt` and
+    `completion`, as TRL's `SFTTrainer` takes them, `reward`, `n` and, of the k best, `rank` from 1
+    on; a pair has `prompt`, `chosen`, `rejected`, as `train` and TRL's `DPOTrainer` take them,
+    `reward_chosen`, `reward_rejected` and `n`.
+
+    Raises `PlauditError` when a model cannot be loaded, no prompt yields a row, or `output` is
+    there already.
+
+    >>> generate("runs/first", "gpt2", "prompts.txt", "sft.jsonl", n=16)  # doctest: +SKIP
+    """
     from plaudit.resumable import check_output
 
-    own = ("keep", "k", "pairs", "min_reward", "min_margin", "keep_unfinished", "messages")
-    given = {name: value for name in own if (value := getattr(options, name)) is not None}
-    for name, flag, keep in (
-        ("k", "-k", "top-k"),
-        ("pairs", "--pairs", "pairs"),
-        ("min_margin", "--min-margin", "pairs"),
+    for value, flag, needed in (
+        (k, "-k", "top-k"),
+        (pairs, "--pairs", "pairs"),
+        (min_margin, "--min-margin", "pairs"),
     ):
-        if name in given and options.keep != keep:  # said before hours of sampling, not after
-            raise PlauditError(f"{flag}: goes with --keep {keep}")
-    check_output(options.output, options.resume, options.overwrite)
+        if value is not None and keep != needed:
+            raise PlauditError(f"{flag}: goes with --keep {needed}")
+    check_output(output, resume, overwrite)
     from plaudit.sampling.best_of_n import generate
 
-    found = generate(
-        _scorer(options),
-        options.policy,
-        options.prompts,
-        options.output,
-        limit=options.limit,
-        columns=dict(options.columns),
-        resume=options.resume,
-        overwrite=options.overwrite,
-        dtype=options.dtype,
-        **_sampling(options),
-        **given,
-    )
-    _print(found.summary if options.json else str(found))
+    chosen = {"k": k, "pairs": pairs, "min_margin": min_margin, "min_reward": min_reward}
+    options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    return generate(
+        _scorer(model, also, combine, spread, dtype=dtype, length_penalty=length_penalty),
+        policy, prompts, output, n=n, keep=keep, keep_unfinished=keep_unfinished,
+        messages=messages, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
+        batch_size=batch_size, seed=seed, limit=limit, columns=columns, resume=resume,
+        overwrite=overwrite, dtype=dtype, **options,
+    )  # fmt: skip
 
 
-def _sampling(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("n", "max_new_tokens", "temperature", "top_p", "batch_size", "seed")
-    return {name: getattr(options, name) for name in names}
+def serve(
+    model: Model,
+    *,
+    host: Annotated[str, Help("address to listen on")] = "127.0.0.1",
+    port: Annotated[int, Field(ge=0), Help("port to listen on; 0 takes a free one")] = 8000,
+    keys: Annotated[
+        str | Path | None, Help("API keys, one a line; also from PLAUDIT_API_KEYS", "FILE")
+    ] = None,
+    label: Annotated[
+        str | Path | None, Help("prompts with completions to label at /label", "DATA")
+    ] = None,
+    labels: Annotated[
+        str | Path | None, Help("ranked CSV for what is labelled; goes on where it ends", "FILE")
+    ] = None,
+    columns: declared.Columns = None,
+    also: declared.Also = None,
+    combine: declared.Combine = None,
+    spread: declared.Spread = None,
+    length_penalty: declared.LengthPenalty = 0.0,
+    dtype: declared.Dtype = "auto",
+    **settings: Annotated[Any, ServiceSettings],
+) -> None:
+    """Answer over HTTP, with a page to score and to label, until a signal says to stop.
 
+    Raises `PlauditError` when the address cannot be listened on, or the model does not work.
 
-def serve(options: argparse.Namespace) -> None:
-    """Serve a model until a signal says to stop."""
-    try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise PlauditError(
-            f"serve needs {error.name}, which is not installed: pip install 'plaudit[serve]'"
-        ) from error
+    >>> serve("runs/first", port=8000)  # doctest: +SKIP
+    """
+    _needs("serve", "fastapi", "prometheus_client", "uvicorn")
     from plaudit.serving.server import serve
-    from plaudit.serving.settings import ServiceSettings, read_keys
+    from plaudit.serving.settings import read_keys
 
-    names = {field.name for field in dataclasses.fields(ServiceSettings)}
-    given = {name: value for name, value in vars(options).items() if name in names}
-    given["keys"] = read_keys(options.keys)
-    if "hosts" in given:
-        given["hosts"] = tuple(given["hosts"])
-    settings = ServiceSettings(**given)
-    if bool(options.label) != bool(options.labels):
-        one, other = ("label", "labels FILE.csv") if options.label else ("labels", "label DATA")
-        raise PlauditError(f"--{one}: goes with --{other}")
-    scorer = _scorer(options)
+    if bool(label) != bool(labels):
+        given, missing = ("label", "labels FILE.csv") if label else ("labels", "label DATA")
+        raise PlauditError(f"--{given}: goes with --{missing}")
+    limits = ServiceSettings(keys=read_keys(keys), **settings)
+    scorer = _scorer(model, also, combine, spread, dtype=dtype, length_penalty=length_penalty)
     labelling = None
-    if options.label:
+    if label and labels:
         from plaudit.labelling.labelling import Labelling
 
-        columns = dict(options.columns)
-        labelling = Labelling(scorer, options.label, options.labels, columns=columns)
-    serve(scorer, host=options.host, port=options.port, settings=settings, labelling=labelling)
+        labelling = Labelling(scorer, label, labels, columns=columns)
+    serve(scorer, host=host, port=port, settings=limits, labelling=labelling)
 
 
-def export(options: argparse.Namespace) -> None:
-    """Write a model as one file."""
+def label(
+    model: Model,
+    data: Annotated[str | Path, Help("prompts with completions, as score reads them", "DATA")],
+    output: Annotated[
+        str | Path,
+        Help("ranked CSV for what is labelled; goes on where it ends", "FILE", flag=True),
+    ],
+    **serving: Annotated[Any, serve, Without("label", "labels")],
+) -> None:
+    """Label completions on a page in the browser, those first that the model is least sure about.
+
+    The page is at /label of the service, which `serving` configures as `serve` does.
+
+    >>> label("runs/first", "completions.jsonl", "labels.csv")  # doctest: +SKIP
+    """
+    serve(model, label=data, labels=output, **serving)
+
+
+def export(
+    model: Annotated[str | Path, Help("run, model folder or hub name", "MODEL")],
+    output: Annotated[str | Path, Help("file to write", "FILE", flag=True)],
+    *,
+    format: Annotated[declared.ExportFormat, Help("what to write")],
+    overwrite: Overwrite = False,
+) -> Written:
+    """Write a model as one file.
+
+    Raises `PlauditError` when the model cannot be loaded, or not be expressed in that format.
+
+    >>> export("runs/finance", "finance.pt", format="pt")  # doctest: +SKIP
+    """
     from plaudit.console import say
     from plaudit.files import refuse_to_overwrite
 
-    model_files = [path for path in Path(options.model).rglob("*") if path.is_file()]
-    refuse_to_overwrite(options.output, options.overwrite, inputs=model_files)
+    model_files = [path for path in Path(model).rglob("*") if path.is_file()]
+    refuse_to_overwrite(output, overwrite, inputs=model_files)
     from plaudit.model.export import export
     from plaudit.model.reward_model import RewardModel
 
-    export(
-        RewardModel.load(options.model, dtype="float32", device="cpu"),
-        options.output,
-        options.format,
-    )
-    say(f"written to {options.output}")
+    export(RewardModel.load(model, dtype="float32", device="cpu"), output, format)
+    say(f"written to {output}")
+    return Written(Path(output))
 
 
-def _scorer(options: argparse.Namespace) -> Any:
-    """The reward model, or the ensemble, that the options name."""
-    from plaudit.model.reward_model import RewardModel
+def report(
+    folder: Annotated[str | Path, Help("of a run, an evaluation, cv or tune", "FOLDER")],
+) -> Written:
+    """Write report.html of a finished run or evaluation anew, from what was measured then.
 
-    names, loading = _named(options)
-    return RewardModel.load(names, **loading)
+    Raises `PlauditError` when the folder holds no such thing.
+
+    >>> report("runs/finance").path  # doctest: +SKIP
+    PosixPath('runs/finance/report.html')
+    """
+    from plaudit.console import say
+    from plaudit.training.anew import write_anew
+
+    path = write_anew(Path(folder))
+    say(f"written to {path}")
+    return Written(path)
 
 
-def _named(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """What `RewardModel.load` takes of the options: a name or several, and how to load them."""
-    loading = {"dtype": options.dtype, "length_penalty": options.length_penalty}
-    of_several = ("combine", "spread")
-    given = {name: value for name in of_several if (value := getattr(options, name)) is not None}
-    if options.also:
-        return [options.model, *options.also], loading | given
-    if given:
+def list_plugins() -> Plugins:
+    """List what can be chosen and who brought it.
+
+    >>> list_plugins().summary["objective"]["bradley-terry"].split()[0]
+    'plaudit'
+    """
+    from plaudit.plugins import installed
+
+    return Plugins(installed())
+
+
+# ---- shared ----
+
+
+def _load(data: Any, **reading: Any) -> "Rankings":
+    """The rankings that are named, or those that were given as they are."""
+    from plaudit.data.readers import Rankings, load_rankings
+
+    if isinstance(data, Rankings):
+        return data
+    given: list[Any] = [data] if isinstance(data, str | Path) else list(data)
+    if all(isinstance(name, str | Path) for name in given):
+        return load_rankings(given, **reading)
+    return Rankings.from_list(given)
+
+
+def _scorer(
+    model: Any, also: list[str] | None, combine: str | None, spread: float | None, **loading: Any
+) -> "Scorer":
+    """The reward model, or the ensemble, that is named, or the one that was given as it is."""
+    from plaudit.model.reward_model import as_scorer
+
+    names, combining = _named(model, also, combine, spread)
+    return as_scorer(names, **loading, **combining)
+
+
+def _named(
+    model: Any, also: list[str] | None, combine: str | None, spread: float | None
+) -> tuple[Any, dict[str, Any]]:
+    """A model, or the names of several and how their rewards are combined."""
+    given = {"combine": combine, "spread": spread}
+    combining = {name: value for name, value in given.items() if value is not None}
+    if also:
+        return [*([model] if isinstance(model, str | Path) else model), *also], combining
+    if combining and isinstance(model, str | Path):
         raise PlauditError(
-            f"--{next(iter(given))}: goes with --also MODEL, which makes an ensemble"
+            f"--{next(iter(combining))}: goes with --also MODEL, which makes an ensemble"
         )
-    return options.model, loading
+    return model, combining
 
 
-def _report_rejected(rankings: Any, output: str | Path) -> None:
-    """Write the rejected rows beside the output, if there are any, and say so."""
+def _report_rejected(rankings: "Rankings", output: str | Path) -> Path | None:
+    """Write the rejected rows beside the output, if there are any, and say where."""
     from plaudit.console import say
     from plaudit.files import rejected_beside
 
-    if rankings.rejected_by_reason:
-        beside = rejected_beside(output)
-        count = rankings.write_rejected(beside)
-        say(f"{count:,} rows rejected, with reasons, to {beside}")
+    if not rankings.rejected_by_reason:
+        return None
+    beside = rejected_beside(output)
+    count = rankings.write_rejected(beside)
+    say(f"{count:,} rows rejected, with reasons, to {beside}")
+    return beside
 
 
-def _load(options: argparse.Namespace, data: str | None = None) -> Any:
-    from plaudit.data.readers import load_rankings
-
-    return load_rankings(
-        options.data if data is None else data,
-        columns=dict(options.columns),
-        streaming=options.streaming,
-        strict=options.strict,
-        max_rejected=options.max_rejected,
-    )
-
-
-def _print(result: Any) -> None:
-    print(result if isinstance(result, str) else json.dumps(result, indent=2, ensure_ascii=False))
+def _needs(extra: str, *packages: str) -> None:
+    """Refuse a command whose packages are not installed."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise PlauditError(
+                f"{extra} needs {name}, which is not installed: pip install 'plaudit[{extra}]'"
+            )

@@ -10,8 +10,8 @@ import torch
 
 import tiny
 from plaudit import RewardModel
+from plaudit.bundled.sample import write_sample
 from plaudit.cli import main
-from plaudit.sample.sample import write_sample
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from plaudit import Policy, RewardModel
-from plaudit.sample.sample import sample_rankings
+from plaudit.bundled.sample import sample_rankings
 from plaudit.serving.app import build_app
 from plaudit.serving.settings import ServiceSettings
 from running import inside

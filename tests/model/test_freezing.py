@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from plaudit import PlauditError, RewardModel, train
-from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.model.batches import model_inputs, per_ranking
 from plaudit.model.freezing import freeze
+from plaudit.settings import Settings
 from plaudit.training.objectives.bradley_terry import bradley_terry
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer, run_frozen_layers

@@ -9,7 +9,6 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 import tiny
-from plaudit.config import Settings
 from plaudit.data.readers import load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.rewards import rewards_of
@@ -18,6 +17,7 @@ from plaudit.model.normalisation import Normalisation
 from plaudit.model.reward_model import RewardModel
 from plaudit.reporting.evaluation import evaluate
 from plaudit.scoring.normalise import normalise
+from plaudit.settings import Settings
 from plaudit.training.setup import load_base
 
 PROMPT, TEXTS = "What is two plus two?", ["four", "Two plus two is four.", "no", "fox fox"]

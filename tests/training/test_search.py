@@ -10,12 +10,14 @@ import sys
 import time
 
 import pytest
+from pydantic import TypeAdapter
 
 import tiny
 from plaudit import PlauditError, RewardModel, train
-from plaudit.config import Settings
 from plaudit.data.readers import load_rankings
 from plaudit.data.splits import split_by_prompt
+from plaudit.results import SearchMetrics
+from plaudit.settings import Settings
 from plaudit.training.search import tune
 from plaudit.training.space import default_space, describe_space, read_space
 
@@ -42,6 +44,7 @@ def finished(ranked, base, tmp_path_factory):
 
 def test_the_best_is_what_validated_best_among_the_whole_trials(finished):
     summary = json.loads((finished.folder / "metrics.json").read_text())
+    assert TypeAdapter(SearchMetrics).validate_python(summary) == summary
     assert len(summary["trials"]) == 6
     whole = [trial for trial in summary["trials"] if trial["state"] == "complete"]
     assert summary["best"]["value"] == max(trial["value"] for trial in whole)

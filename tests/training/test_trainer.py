@@ -10,10 +10,10 @@ import torch
 from transformers import TrainerState
 from trl import RewardConfig, RewardTrainer
 
-from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
 from plaudit.model.reward_model import RewardModel
+from plaudit.settings import Settings
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer

@@ -28,9 +28,9 @@ from transformers import AutoModelForSequenceClassification
 from checks import shapes
 from checks.right_rewards import in_one, reward_differences
 from checks.setting import Report, Setting
-from plaudit.config import Settings
 from plaudit.errors import PlauditError
 from plaudit.model.reward_model import RewardModel
+from plaudit.settings import Settings
 from plaudit.training.setup import build_trainer, load_base
 
 ORDER = 40

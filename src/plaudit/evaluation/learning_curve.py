@@ -10,10 +10,10 @@ the answers.
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
+from typing_extensions import TypedDict
 
 from plaudit.evaluation.layout import Floats
 from plaudit.evaluation.statistics import Figure, Statistic, ratios, resample

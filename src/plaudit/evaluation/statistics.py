@@ -9,11 +9,11 @@ paired, and a mean over items costs one product of weights and sums.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
+from typing_extensions import TypedDict
 
 from plaudit.console import progress
 from plaudit.evaluation.layout import Floats

@@ -58,6 +58,10 @@ class SuiteResult:
     def __str__(self) -> str:
         return format_suite(self.summary)
 
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return self.summary
+
     def predictions(self) -> Iterator[dict[str, Any]]:
         """One row for each completion: what `predictions.jsonl` holds. Rank 0 is right."""
         for row in prediction_rows(self.data.rankings, self.rewards):

@@ -6,10 +6,11 @@ its name in `style`.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TypedDict, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
+from typing_extensions import TypedDict
 
 from plaudit.console import counted
 from plaudit.data.cells import excerpt

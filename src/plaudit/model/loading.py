@@ -8,10 +8,11 @@ with it. A base model without a head gets one, drawn at random.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
+from typing_extensions import TypedDict
 
 from plaudit.errors import PlauditError
 from plaudit.files import read_json

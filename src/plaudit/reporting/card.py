@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from plaudit.config import Settings
 from plaudit.evaluation.measures import Measure, shown_in
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import verdict
+from plaudit.settings import Settings
 
 _TEMPLATE = """\
 ---

@@ -19,7 +19,7 @@ from plaudit.evaluation.layout import Floats
 from plaudit.evaluation.rewards import prediction_rows, rewards_of, rewards_of_changed
 from plaudit.evaluation.style import count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import Summary, format_summary, summarise
-from plaudit.files import write_jsonl, write_results
+from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
@@ -33,26 +33,28 @@ class Evaluation:
     """What a model makes of some rankings.
 
     `summary` is what `summarise` returns; `rankings` and `rewards` (K numbers for each ranking) are
-    what it was made from.
+    what it was made from; `comparison` is with another model, where one was asked for.
     """
 
     summary: Summary
     rankings: list[Ranking]
     rewards: list[list[float]]
+    comparison: ModelComparison | None = None
 
     def __str__(self) -> str:
-        return format_summary(self.summary)
+        text = format_summary(self.summary)
+        return text if self.comparison is None else f"{text}\n\n{self.comparison}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints: `metrics.json`, with the comparison as `against`."""
+        found = {"schema_version": SCHEMA_VERSION, **self.summary}
+        return found if self.comparison is None else found | {"against": self.comparison.summary}
 
     def predictions(self, **extra: Any) -> Iterator[dict[str, Any]]:
         """One row for each completion: what `predictions.jsonl` holds; see `prediction_rows`."""
         return prediction_rows(self.rankings, self.rewards, **extra)
 
-    def write(
-        self,
-        folder: str | Path,
-        facts: Mapping[str, str] | None = None,
-        against: ModelComparison | None = None,
-    ) -> None:
+    def write(self, folder: str | Path, facts: Mapping[str, str] | None = None) -> None:
         """Write `metrics.json`, `predictions.jsonl`, `report.html` and `plots/` into a folder.
 
         `facts` name what stands at the top of the report: the model, the data. A comparison with
@@ -67,11 +69,11 @@ class Evaluation:
             self,
             title=folder.resolve().name,
             facts=facts or {},
-            against=None if against is None else against.summary,
+            against=None if self.comparison is None else self.comparison.summary,
         )
         write_report(folder / "report.html", report)
-        if against is not None:
-            against.write(folder)
+        if self.comparison is not None:
+            self.comparison.write(folder)
         write_results(folder / "metrics.json", self.summary)
 
     def plot(self, folder: Path) -> None:

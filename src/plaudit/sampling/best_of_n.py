@@ -24,6 +24,7 @@ from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite
 from plaudit.memory import keep_freed_memory
 from plaudit.model.reward_model import as_scorer
+from plaudit.results import GenerationSummary
 from plaudit.resumable import check_output, resumable
 from plaudit.sampling.policy import Completion, Policy, check_sampling
 from plaudit.sampling.selection import (
@@ -52,11 +53,15 @@ class Generation:
 
     output: Path
     rejected_to: Path | None
-    summary: dict[str, Any]
+    summary: GenerationSummary
     text: str
 
     def __str__(self) -> str:
         return self.text
+
+    def as_json(self) -> GenerationSummary:
+        """What `--json` prints."""
+        return self.summary
 
 
 def generate(
@@ -65,65 +70,30 @@ def generate(
     prompts: str | Path | Sequence[Text],
     output: str | Path,
     *,
-    n: int = 16,
-    keep: Keep = "best",
+    n: int,
+    keep: Keep,
     k: int = 4,
     pairs: Pairs = "best-worst",
     min_reward: float | None = None,
     min_margin: float = 0.0,
-    keep_unfinished: bool = False,
-    messages: bool = False,
-    max_new_tokens: int = 512,
-    temperature: float = 0.8,
-    top_p: float = 0.95,
-    batch_size: int = 4,
-    seed: int = 0,
-    limit: int | None = None,
-    columns: Mapping[str, str] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    dtype: "Dtype" = "auto",
+    keep_unfinished: bool,
+    messages: bool,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    batch_size: int,
+    seed: int,
+    limit: int | None,
+    columns: Mapping[str, str] | None,
+    resume: bool,
+    overwrite: bool,
+    dtype: "Dtype",
 ) -> Generation:
-    """Sample n completions of each prompt and keep the best, as rows or as preference pairs.
+    """Sample n completions of each prompt and keep the best; see `plaudit.generate`.
 
-    A row has `prompt` and `completion` (as TRL's `SFTTrainer` takes them), `reward`, `n` and, of
-    the k best, `rank` from 1 on; a pair has `prompt`, `chosen`, `rejected` (as `train` and TRL's
-    `DPOTrainer` take them), `reward_chosen`, `reward_rejected` and `n`. A pair has no `margin`,
-    since trainers of reward models take that for the margin to train for. A prompt of messages has
-    completions of messages. Columns such as `id` stay. Blank completions and repeats among the n
-    are left out before anything is chosen, and so are those that the policy did not finish.
-
-    Args:
-        model: a scorer, or what `RewardModel.load` takes: a name or several.
-        policy: a policy, or what `Policy.load` takes.
-        prompts: a `.txt` file with a prompt a line, data with a prompt column, or prompts.
-        output: a `.jsonl` file (also `.gz`, `.zst`) or a `.parquet` file.
-        n: completions of each prompt.
-        keep: `best`, `top-k`, or `pairs`.
-        k: of `top-k`.
-        pairs: `best-worst`; `best-random`, any other one that is worse; or `all`.
-        min_reward: keep (of pairs: choose) only completions with at least this reward.
-        min_margin: keep only pairs with at least this difference of rewards.
-        keep_unfinished: keep also what was cut at `max_new_tokens`, and mark it (`finished`).
-        messages: write plain prompts as messages too, as trainers of a chat model want them.
-        max_new_tokens: length of a completion at most.
-        temperature: of the sampling; 0 takes the likeliest, with n 1.
-        top_p: draw from the likeliest tokens of this share.
-        batch_size: prompts sampled at once.
-        seed: of chance.
-        limit: take only the first so many distinct prompts.
-        columns: `{"prompt": name}` where the column is not recognised.
-        resume: go on with an unfinished output.
-        overwrite: replace the output.
-        dtype: what the matrix products of the two models, where they are loaded here, run in.
-
-    Raises:
-        PlauditError: when a setting is no good, a model cannot be loaded, there is no prompt, no
-            prompt yields a row, or `output` is there already.
-
-    >>> made = generate("runs/first", "policy", "prompts.txt", "sft.jsonl", n=2, max_new_tokens=4)
-    >>> made.summary["completions"]
-    48
+    Blank completions and repeats among the n are left out before anything is chosen, and so are
+    those that the policy did not finish. A pair has no `margin`, since trainers of reward models
+    take that for the margin to train for.
     """
     choice = Choice(
         keep=keep, k=k, pairs=pairs, min_reward=min_reward, min_margin=min_margin,

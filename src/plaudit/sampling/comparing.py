@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from plaudit.console import progress, say
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
-from plaudit.files import write_jsonl, write_results
+from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
 from plaudit.model.encoding import plain_text
 from plaudit.model.reward_model import as_scorer
+from plaudit.results import ComparisonSummary
 from plaudit.sampling.policy import Policy
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Comparison:
         """For each prompt, which completion has the highest reward."""
         return [max(range(len(r)), key=r.__getitem__) for r in self.rewards]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> ComparisonSummary:
         """What best-of-n gains in reward over the first completion, and whether it is length."""
         from scipy.stats import spearmanr
 
@@ -45,6 +46,7 @@ class Comparison:
         lengths = [len(c) for cs in self.completions for c in cs]
         varied = len(set(flat)) > 1 and len(set(lengths)) > 1
         return {
+            "schema_version": SCHEMA_VERSION,
             "prompts": len(self.prompts),
             "completions": len(flat),
             "mean_reward": sum(flat) / len(flat),
@@ -64,6 +66,10 @@ class Comparison:
 
     def __str__(self) -> str:
         return format_comparison(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {**self.summary(), "rows": list(self.rows())}
 
     def write(self, folder: str | Path) -> None:
         """Write `completions.jsonl`, `summary.json` and `comparison.png` into a folder."""

@@ -6,9 +6,10 @@ Sums only, so that memory stays flat and an interrupted output goes on counting 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from plaudit.console import counted
+from plaudit.files import SCHEMA_VERSION
+from plaudit.results import GenerationSummary
 from plaudit.sampling.selection import Candidates, Scored
 
 # Best-of-n takes the longest this much more often than chance would, on a scale on which 0 is
@@ -80,13 +81,14 @@ class Tally:
         self.longest += lengths[0] == max(lengths)
         self.longest_by_chance += lengths.count(max(lengths)) / len(lengths)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> GenerationSummary:
         """Counts and means; None for a mean of nothing."""
 
         def mean(total: float, count: int) -> float | None:
             return total / count if count else None
 
         return {
+            "schema_version": SCHEMA_VERSION,
             "prompts": self.prompts,
             "prompts_kept": self.prompts_kept,
             "prompts_without_a_row": self.prompts - self.prompts_kept,

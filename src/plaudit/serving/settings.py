@@ -8,72 +8,59 @@ command line, where every process on the machine could read them.
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from plaudit.errors import PlauditError
+from plaudit.settings import AboveZero, Count, Help
 
 KEYS_VARIABLE = "PLAUDIT_API_KEYS"
 LEAST_KEY = 8  # characters; a shorter one is soon guessed
 
 
-def _flag(default: Any, help: str) -> Any:
-    """A field that is a flag of the command line too."""
-    return field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
-    """Settings of `plaudit serve`.
-
-    Args:
-        name: what `/v1/models` calls the model.
-        keys: API keys; where there are any, every request but of `/health`, `/ready` and the page
-            itself must bring one.
-        hosts: names by which clients may call the service, without a port (`Host` of a request);
-            this machine's own are allowed too while it listens on loopback. Without any, every
-            name is allowed while it does not.
-        max_body_bytes: the largest body of a request.
-        max_completions: completions of one request.
-        max_characters: characters of one text (of messages: of all that they say).
-        max_queue: completions that may wait at a time; a request beyond is refused with 503 and
-            `Retry-After`.
-        timeout: seconds a request may take; then 504, and what of it has not begun is dropped.
-        body_timeout: seconds that a body may take to arrive; then 408.
-        max_connections: connections at a time; further ones get 503.
-        keep_alive: seconds that a connection may stay idle between requests.
-        batch_tokens: about how many tokens are gathered before the model works on them; larger
-            ones merge more completions of a prompt, smaller ones answer sooner.
-        log_requests: whether to write a line for each request: method, path, status, ms.
-        log_text: whether what is scored may be written to the log too, with its rewards.
+    """Settings of `plaudit serve`; `keys` are what every request must bring one of, but those of
+    `/health`, `/ready` and the page itself. While the service listens on loopback, this machine's
+    own names are allowed beside `hosts`; else without any `hosts` every name is.
 
     Raises:
         PlauditError: for a number that is not above 0, or a key that is too short.
     """
 
-    name: str = _flag("plaudit", "what /v1/models calls the model")
+    name: Annotated[str, Help("what /v1/models calls the model")] = "plaudit"
     keys: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = _flag(
-        (), "another name by which the service may be called (Host); may be repeated"
+    hosts: Annotated[
+        tuple[str, ...],
+        Help("another name by which the service may be called (Host); may be repeated"),
+    ] = ()
+    max_body_bytes: Annotated[Count, Help("the largest body of a request, in bytes")] = 8 * 2**20
+    max_completions: Annotated[Count, Help("completions of a request")] = 1024
+    max_characters: Annotated[
+        Count, Help("characters of a text; of messages, of all that they say")
+    ] = 200_000
+    max_queue: Annotated[Count, Help("completions that may wait; 503 beyond")] = 4096
+    timeout: Annotated[AboveZero, Help("seconds that a request may take; then 504")] = 60.0
+    body_timeout: Annotated[AboveZero, Help("seconds that a body may take to arrive; then 408")] = (
+        20.0
     )
-    max_body_bytes: int = _flag(8 * 2**20, "the largest body of a request, in bytes")
-    max_completions: int = _flag(1024, "completions of a request")
-    max_characters: int = _flag(200_000, "characters of a text")
-    max_queue: int = _flag(4096, "completions that may wait; 503 beyond")
-    timeout: float = _flag(60.0, "seconds that a request may take; then 504")
-    body_timeout: float = _flag(20.0, "seconds that a body may take to arrive; then 408")
-    max_connections: int = _flag(1000, "connections at a time; 503 beyond")
-    keep_alive: float = _flag(15.0, "seconds that a connection may be idle")
-    batch_tokens: int = _flag(4096, "tokens gathered before the model works on them")
-    log_requests: bool = _flag(False, "write a line for each request")
-    log_text: bool = _flag(False, "write what is scored, with its rewards")
+    max_connections: Annotated[Count, Help("connections at a time; 503 beyond")] = 1000
+    keep_alive: Annotated[AboveZero, Help("seconds that a connection may be idle")] = 15.0
+    batch_tokens: Annotated[
+        Count,
+        Help("tokens gathered before the model works on them; fewer answer sooner"),
+    ] = 4096
+    log_requests: Annotated[
+        bool, Help("write a line for each request: method, path, status, milliseconds")
+    ] = False
+    log_text: Annotated[bool, Help("write what is scored, with its rewards")] = False
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
+        for field in fields(self):
+            value = getattr(self, field.name)
             if type(value) in (int, float) and not 0 < value < float("inf"):
-                raise PlauditError(f"{one.name}: {value} is not a number above 0")
+                raise PlauditError(f"{field.name}: {value} is not a number above 0")
         if self.max_queue < self.max_completions:
             raise PlauditError(
                 f"max_queue: {self.max_queue} completions may wait, but one request may have "
@@ -95,7 +82,7 @@ def read_keys(path: str | Path | None = None) -> tuple[str, ...]:
     >>> read_keys()
     ('first-key', 'second-key')
     """
-    found = os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()
+    given = os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()
     if path is not None:
         try:
             lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -105,8 +92,8 @@ def read_keys(path: str | Path | None = None) -> tuple[str, ...]:
         keys = list(_without_comments(lines))
         if not keys:
             raise PlauditError(f"{path}: has no API key; write them one a line")
-        found += keys
-    return tuple(dict.fromkeys(found))
+        given += keys
+    return tuple(dict.fromkeys(given))
 
 
 def _without_comments(lines: Iterable[str]) -> Iterable[str]:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from plaudit import console
-from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings
 from plaudit.data.splits import folds_by_prompt, prompt_hash, split_by_prompt, without_prompts_of
@@ -36,13 +35,15 @@ from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.metrics import per_prompt
 from plaudit.evaluation.rewards import prediction_rows
 from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.summary import format_summary
-from plaudit.files import read_json, write_jsonl, write_results
+from plaudit.evaluation.summary import figures, format_summary
+from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions
 from plaudit.reporting.contents import cross_validation_report
 from plaudit.reporting.evaluation import Evaluation, measure
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
+from plaudit.results import CrossValidationMetrics, EvaluationSummary, OverFolds
+from plaudit.settings import Settings
 from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process
@@ -55,14 +56,14 @@ SHARES = (0.125, 0.25, 0.5)
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What `cross_validate` found.
+    """The result of `cross_validate`.
 
     `summary` is what `metrics.json` holds: of each metric the mean over the folds of all repeats
     with its interval, and `out_of_fold`, the summary of the first repeat's out-of-fold rewards.
     `evaluation` has the rankings and those rewards.
     """
 
-    summary: dict[str, Any]
+    summary: CrossValidationMetrics
     evaluation: Evaluation
     folder: Path
 
@@ -79,6 +80,10 @@ class CrossValidation:
     def __str__(self) -> str:
         return format_cross_validation(self.summary)
 
+    def as_json(self) -> CrossValidationMetrics:
+        """What `--json` prints."""
+        return self.summary
+
 
 def cross_validate(
     data: str | Path | Sequence[str] | Rankings | None = None,
@@ -93,30 +98,7 @@ def cross_validate(
     overwrite: bool = False,
     **settings: Any,
 ) -> CrossValidation:
-    """Train k models, each without one fold of the prompts, and measure each on its fold.
-
-    Args:
-        data: what `train` takes, or rankings that were read already.
-        k: folds, by prompt, alike in categories and in K; 5 unless given.
-        repeats: how often, each time with other folds; once unless given.
-        learning_curve: train on parts of each fold's rankings as well, to tell whether more data
-            would help.
-        against: the folder of a finished cross-validation of the same data with the same folds, to
-            compare this configuration with.
-        output: folder for it all; by default `runs/` and the names of data and base model.
-        config: a YAML file of settings; `settings` go before it.
-        resume: continue the cross-validation in `output`.
-        overwrite: replace it.
-        **settings: see `plaudit.config.Settings`; `validation_fraction` is a share of each fold's
-            training prompts, and `test_fraction` has no meaning here.
-
-    Raises:
-        PlauditError: for anything the user can mend.
-
-    >>> folds = cross_validate("answers_ranked.csv", base="base", k=2, freeze_layers=-1)
-    >>> folds.summary["metrics"]["pairwise_accuracy"]["mean"]
-    0...
-    """
+    """Train and measure a model for each fold; see `plaudit.cross_validate`."""
     one_process("cv")
     settings |= name_data(data)
     folder, chosen = open_run(output, config, resume, overwrite, settings, "cv")
@@ -163,13 +145,12 @@ def cross_validate(
         summary, evaluation = _sum_up(runs, others, plan, shares, chosen)
         write_jsonl(folder / "predictions.jsonl", _predictions(runs, others, plan))
         if earlier is not None and other is not None:
-            found, comparison = _against(earlier, summary, evaluation, folder, other)
-            summary["against"] = found
+            summary["against"], comparison = _against(earlier, summary, evaluation, folder, other)
             comparison.write(folder / "comparison")
         result = CrossValidation(summary, evaluation, folder)
         evaluation.plot(folder / "plots")
         write_plots("cross-validation", summary, folder / "plots")
-        _write_report(result, rankings)
+        write_cv_report(result, rankings.files)
         write_results(folder / "metrics.json", summary)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         console.say(f"saved to {folder}")
@@ -198,7 +179,7 @@ def out_of_fold_rewards(rankings: list[Ranking]) -> list[list[float]]:
 class _Fold:
     """A finished fold: its summary, and what it made of its test rankings, in their order."""
 
-    summary: dict[str, Any]
+    summary: EvaluationSummary
     rewards: list[list[float]]
     train: int
     train_prompts: int
@@ -216,10 +197,10 @@ def _folds(
         folds = folds_by_prompt(rankings, plan["k"], chosen.seed + repeat)
         for number, test in enumerate(folds):
             train = without_prompts_of(rankings, test)
-            mine = validation
-            if mine is None:
-                mine, train = split_by_prompt(train, [chosen.validation_fraction], chosen.seed)
-            yield repeat, number, Parts(train, mine, test, frozenset())
+            held = validation
+            if held is None:
+                held, train = split_by_prompt(train, [chosen.validation_fraction], chosen.seed)
+            yield repeat, number, Parts(train, held, test, frozenset())
 
 
 def _share_of(parts: Parts, share: float, seed: int) -> Parts:
@@ -251,7 +232,7 @@ def _run(folder: Path, parts: Parts, rankings: Rankings, chosen: Settings) -> _F
                     rewards[row["ranking"]].append(row["reward"])
     except (OSError, ValueError, LookupError, TypeError, PlauditError) as error:
         raise _damaged(folder) from error
-    if [len(given) for given in rewards] != [len(one.completions) for one in parts.test]:
+    if [*map(len, rewards)] != [len(ranking.completions) for ranking in parts.test]:
         raise _damaged(folder)
     accuracy, longer = summary["pairwise_accuracy"], summary["length_baseline"]
     prompts = console.counted(summary["counts"]["prompts"], "prompt")
@@ -279,15 +260,15 @@ def _sum_up(
     plan: dict[str, Any],
     shares: list[float],
     chosen: Settings,
-) -> tuple[dict[str, Any], Evaluation]:
+) -> tuple[CrossValidationMetrics, Evaluation]:
     full = [fold for (_, _, share), fold in runs.items() if share == 1]
     train_size = float(np.mean([fold.train_prompts for fold in full]))
     test_size = float(np.mean([fold.summary["counts"]["prompts"] for fold in full]))
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, OverFolds] = {}
     for name in full[0].summary:
-        figures = [fold.summary.get(name) for fold in full]
-        values = [figure["value"] for figure in figures if figure and "value" in figure]
-        if len(values) < len(figures):
+        given = [figures(fold.summary).get(name) for fold in full]
+        values = [figure["value"] for figure in given if figure and "value" in figure]
+        if len(values) < len(given):
             continue
         _, _, (low, high) = corrected_resampled_t(values, train_size, test_size)
         if low is not None and high is not None and measure_named(name).form == "share":
@@ -301,7 +282,8 @@ def _sum_up(
         }
     # Not the mean over repeats: that would be an ensemble, and better than any of its models.
     evaluation = measure(rankings, _out_of_fold(runs, rankings, 0, 1.0))
-    summary = {
+    summary: CrossValidationMetrics = {
+        "schema_version": SCHEMA_VERSION,
         "k": plan["k"],
         "repeats": plan["repeats"],
         "settings": chosen.model_dump(),
@@ -323,13 +305,13 @@ def _out_of_fold(
     share: float,
 ) -> list[list[float]]:
     """The rewards of every ranking, by the model whose test fold it was in."""
-    found = {
+    rewards_of = {
         id(ranking): rewards
         for (of_repeat, _, of_share), fold in runs.items()
         if (of_repeat, of_share) == (repeat, share)
         for ranking, rewards in zip(fold.test, fold.rewards, strict=True)
     }
-    return [found[id(ranking)] for ranking in rankings]
+    return [rewards_of[id(ranking)] for ranking in rankings]
 
 
 def _predictions(
@@ -401,39 +383,39 @@ def _earlier(
 
 def _against(
     earlier: dict[str, Any],
-    summary: dict[str, Any],
+    summary: CrossValidationMetrics,
     evaluation: Evaluation,
     folder: Path,
     other: Path,
 ) -> tuple[dict[str, Any], ModelComparison]:
     """This configuration against an earlier one: over folds, and on all out-of-fold rewards."""
-    mine, theirs = summary["metrics"], earlier["summary"]["metrics"]
-    common = [name for name in mine if name in theirs and measure_named(name).compared]
+    these, others = summary["metrics"], earlier["summary"]["metrics"]
+    common = [name for name in these if name in others and measure_named(name).compared]
     over_folds = compare_folds(
-        {name: mine[name]["folds"] for name in common},
-        {name: theirs[name]["folds"] for name in common},
+        {name: these[name]["folds"] for name in common},
+        {name: others[name]["folds"] for name in common},
         train_size=summary["prompts"]["train"],
         test_size=summary["prompts"]["test"],
     )
-    settings, others = summary["settings"], earlier["summary"]["settings"]
+    settings, settings_there = summary["settings"], earlier["summary"]["settings"]
     comparison = compare_rewards(
         evaluation.rankings, evaluation.rewards, earlier["rewards"], names=(str(folder), str(other))
     )
-    found = {
+    against = {
         "name": str(other),
         "settings": {
-            name: {"this": settings[name], "other": others.get(name)}
+            name: {"this": settings[name], "other": settings_there.get(name)}
             for name in settings
-            if settings[name] != others.get(name)
+            if settings[name] != settings_there.get(name)
         },
         "folds": over_folds,
         "out_of_fold": comparison.summary,
     }
-    return found, comparison
+    return against, comparison
 
 
-def format_cross_validation(summary: dict[str, Any]) -> str:
-    """What `cross_validate` found, as text for a person."""
+def format_cross_validation(summary: CrossValidationMetrics) -> str:
+    """The result of `cross_validate` as text for a person."""
     folds = f"{summary['k']} folds"
     if summary["repeats"] > 1:
         folds += f", {summary['repeats']} times"
@@ -459,15 +441,15 @@ def format_cross_validation(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _format_against(found: dict[str, Any]) -> list[str]:
-    lines = [f"against {found['name']}, fold by fold (corrected resampled t-test)"]
-    for name, values in found["settings"].items():
+def _format_against(against: dict[str, Any]) -> list[str]:
+    lines = [f"against {against['name']}, fold by fold (corrected resampled t-test)"]
+    for name, values in against["settings"].items():
         lines.append(f"  {name}: {values['this']} here, {values['other']} there")
     lines += [
         "",
         f"{'':<28}{'this':>8}{'other':>9}   difference   {'95 % interval':<18}{'p':>7}",
     ]
-    for name, entry in found["folds"].items():
+    for name, entry in against["folds"].items():
         difference = Figure(**entry["difference"])
         p = entry["p"] if entry["p_holm"] is None else entry["p_holm"]
         note = "" if entry["p_holm"] is None else " (Holm)"
@@ -479,17 +461,18 @@ def _format_against(found: dict[str, Any]) -> list[str]:
         *lines,
         "",
         "For a way of training believe this table. Of the models at hand, on the same prompts:",
-        comparison_verdict(found["out_of_fold"]),
+        comparison_verdict(against["out_of_fold"]),
     ]
 
 
-def _write_report(result: CrossValidation, rankings: Rankings) -> None:
+def write_cv_report(result: CrossValidation, files: Sequence[str]) -> None:
+    """Write `report.html` of a cross-validation of the data in `files`."""
     report = cross_validation_report(
         result.summary,
         result.evaluation,
         title=result.folder.name,
         facts={
-            "data": ", ".join(rankings.files) or "rankings in memory",
+            "data": ", ".join(files) or "rankings in memory",
             "base model": result.summary["settings"]["base"],
         },
     )

@@ -1,4 +1,4 @@
-"""The folder that `train`, `cv` or `tune` fills: found, locked, never overwritten unasked.
+"""The folder that `train`, `cv` or `tune` fills: opened, locked, never overwritten unasked.
 
 `metrics.json` comes last, so a folder that has it holds what was finished. `config.yaml` has the
 settings, and `PLAN` what else the command was asked for, where it is not `train`.
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from plaudit import files
-from plaudit.config import Settings, read_yaml
 from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, write_json
+from plaudit.settings import Settings
 from plaudit.training.processes import processes
+from plaudit.yaml_file import read_yaml
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
 # What a folder holds that `train`, `cv` or `tune` filled: what may go when it is filled anew.
@@ -54,8 +55,8 @@ def open_run(
         stored = folder / "config.yaml"
         if not stored.is_file():
             raise PlauditError(f"{folder}: there is no run to resume here (no config.yaml)")
-        if (made_by := _plan(folder)["command"]) != what:
-            raise PlauditError(f"{folder}: plaudit {made_by} made it; resume it with that")
+        if (command := made_by(folder)) != what:
+            raise PlauditError(f"{folder}: plaudit {command} made it; resume it with that")
         if (folder / "metrics.json").is_file():
             raise PlauditError(f"{folder}: this run is finished; --overwrite replaces it")
         given = {**(read_yaml(config) if config is not None else {}), **settings}
@@ -93,6 +94,11 @@ def default_folder(settings: Settings, what: str = "train") -> Path:
     stem = Path(first.rstrip("/*")).name.split(".")[0] or "data"
     base = settings.base.replace(":", "/").rstrip("/").split("/")[-1]
     return Path("runs") / (f"{stem}-{base}" + (f"-{what}" if what != "train" else ""))
+
+
+def made_by(folder: Path) -> str:
+    """The command that fills a run folder: train, cv or tune."""
+    return str(_plan(folder)["command"])
 
 
 def _plan(folder: Path) -> dict[str, Any]:

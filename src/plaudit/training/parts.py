@@ -12,12 +12,12 @@ from typing import Any
 import datasets
 
 from plaudit import console
-from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, count_truncation
+from plaudit.settings import Settings
 from plaudit.training.processes import say_once
 
 ENCODE_AT_ONCE = 256  # rankings; a tokenizer works in parallel over the rows of one call

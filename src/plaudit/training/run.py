@@ -17,12 +17,11 @@ from typing import Any
 import torch
 
 from plaudit import console
-from plaudit.config import Settings
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.rewards import rewards_of
-from plaudit.files import write_jsonl, write_results, writing
+from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results, writing
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import describe_truncation
 from plaudit.model.freezing import FrozenLayout
@@ -32,6 +31,8 @@ from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.evaluation import Evaluation, evaluate
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import Log, write_plots
+from plaudit.results import RunMetrics
+from plaudit.settings import Settings
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, encoded_stream, name_data, reading, split
@@ -55,13 +56,20 @@ class Run:
     """A finished training run: the model it made, what it measured, and where it all is."""
 
     model: RewardModel
-    metrics: dict[str, Any]
+    metrics: RunMetrics
     folder: Path
     test: Evaluation | None
 
+    def __str__(self) -> str:
+        return "" if self.test is None else str(self.test)
+
+    def as_json(self) -> RunMetrics:
+        """What `--json` prints."""
+        return self.metrics
+
 
 def train(
-    data: str | Path | Sequence[str] | None = None,
+    data: str | Path | Sequence[str] | Rankings | None = None,
     *,
     output: str | Path | None = None,
     config: str | Path | None = None,
@@ -69,26 +77,10 @@ def train(
     overwrite: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train a reward model on preference data and measure it on prompts it has not seen.
-
-    Args:
-        data: what `load_rankings` takes; may be left to `config`, or to the run that is resumed.
-        output: the run folder; by default `runs/` and the names of data and base model.
-        config: a YAML file of settings; `settings` go before it.
-        resume: continue the run in `output` from its last whole checkpoint.
-        overwrite: replace the run in `output`.
-        **settings: see `plaudit.config.Settings`.
-
-    Raises:
-        PlauditError: for anything the user can mend.
-
-    >>> run = train("answers_ranked.csv", output="runs/new", base="base", max_steps=2)
-    >>> run.metrics["test"]["pairwise_accuracy"]
-    {'value': 0..., 'low': 0..., 'high': ...}
-    """
+    """Train on preference data and measure it; see `plaudit.train`."""
     settings |= name_data(data)
     folder, chosen = open_run(output, config, resume, overwrite, settings)
-    rankings = load_rankings(chosen.data, **reading(chosen))
+    rankings = data if isinstance(data, Rankings) else load_rankings(chosen.data, **reading(chosen))
     parts = split(rankings, chosen)
     say_once(_describe_data(rankings, parts))
     return train_on(parts, rankings, chosen, folder, resume=resume)
@@ -162,7 +154,8 @@ def train_on(
             say_once("writing what the stream rejected")
             rankings.write_rejected(folder / "rejected.jsonl")
 
-        metrics: dict[str, Any] = {
+        metrics: RunMetrics = {
+            "schema_version": SCHEMA_VERSION,
             "data": {
                 "files": rankings.files,
                 "format": rankings.format,
@@ -180,9 +173,11 @@ def train_on(
                 "best_step": trainer.state.best_global_step,
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
-                **({"frozen": frozen.report(trainer.accelerator.gather)} if frozen else {}),
             },
         }
+        if frozen:
+            report: Any = frozen.report(trainer.accelerator.gather)
+            metrics["training"]["frozen"] = report
         test = validation = None
         if processes().is_main_process:
             if parts.validation:
@@ -243,7 +238,7 @@ def _save(
     model: RewardModel,
     settings: Settings,
     folder: Path,
-    metrics: dict[str, Any],
+    metrics: RunMetrics,
     test: Evaluation | None,
     validation: Evaluation | None,
     figures_only: bool,
@@ -263,24 +258,32 @@ def _save(
         return
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:
-        file.write(model_card(settings, metrics, model.encoding))
+        file.write(model_card(settings, dict(metrics), model.encoding))
     log = Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"])
     shown = test or validation
     if shown is not None:
         shown.plot(folder / "plots")
-        report = evaluation_report(
-            shown,
-            title=folder.resolve().name,
-            facts=_facts(metrics, settings),
-            log=log,
-            notes=() if test else ("These prompts chose the checkpoint, which flatters it.",),
-        )
-        write_report(folder / "report.html", report)
+        write_run_report(folder, settings, metrics, shown)
     write_plots("run", log, folder / "plots")
     write_results(folder / "metrics.json", metrics)
 
 
-def _facts(metrics: dict[str, Any], settings: Settings) -> dict[str, str]:
+def write_run_report(
+    folder: Path, settings: Settings, metrics: RunMetrics, shown: Evaluation
+) -> None:
+    """Write `report.html` of a run, with what it measured on its test or validation prompts."""
+    flattering = "These prompts chose the checkpoint, which flatters it."
+    report = evaluation_report(
+        shown,
+        title=folder.resolve().name,
+        facts=_facts(metrics, settings),
+        log=Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"]),
+        notes=() if "test" in metrics else (flattering,),
+    )
+    write_report(folder / "report.html", report)
+
+
+def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
     """What stands at the top of a run's report."""
     training = metrics["training"]
     sizes = ", ".join(

@@ -25,7 +25,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from plaudit import console
-from plaudit.config import Settings, read_yaml
 from plaudit.data.rankings import PADDING
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
@@ -33,12 +32,15 @@ from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
-from plaudit.files import read_json, write_jsonl, write_results
+from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.reporting.contents import search_report
+from plaudit.reporting.evaluation import Evaluation
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import Log, write_plots
+from plaudit.results import RunMetrics, SearchMetrics, Trial
+from plaudit.settings import Settings
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, encoded, load_for, name_data, split
 from plaudit.training.processes import one_process
@@ -46,6 +48,7 @@ from plaudit.training.run import Run, train_on, try_out
 from plaudit.training.setup import build_trainer, load_base, run_frozen_layers
 from plaudit.training.space import Space, default_space, describe_space, distribution, read_space
 from plaudit.training.trainer import RankingTrainer, read_log
+from plaudit.yaml_file import read_yaml
 
 METRICS = {"pairwise_accuracy": pairwise_accuracy, "log_loss": log_loss}
 VALIDATIONS = 5  # of a trial, at each of which it may be cut short
@@ -59,19 +62,23 @@ STATES = {
 
 @dataclass(frozen=True)
 class Search:
-    """What `tune` found.
+    """The result of `tune`.
 
     `summary` is what `metrics.json` holds: `trials`, `best`, `metric` and `test`, the summary of
     the best settings' model on the test prompts. `best` is that model's training run; None while
     other processes still work on the same search.
     """
 
-    summary: dict[str, Any]
+    summary: SearchMetrics
     best: Run | None
     folder: Path
 
     def __str__(self) -> str:
         return format_search(self.summary)
+
+    def as_json(self) -> SearchMetrics:
+        """What `--json` prints."""
+        return self.summary
 
 
 def tune(
@@ -87,30 +94,7 @@ def tune(
     overwrite: bool = False,
     **settings: Any,
 ) -> Search:
-    """Look for the settings that validate best, train with them on all but the test prompts.
-
-    Args:
-        data: what `train` takes, or rankings that were read already.
-        trials: how many to try, those of earlier attempts and of other processes included; 30 where
-            no `minutes` are given either.
-        minutes: begin no further trial after so long.
-        space: what to vary, or a YAML file of it: for each setting a list of values, or `low` and
-            `high` with `log: true` or a `step`. The default depends on whether only the head is
-            trained, and leaves out what `settings` fix.
-        metric: what makes a trial good, `pairwise_accuracy` unless given, or `log_loss`.
-        output: folder for it all; by default `runs/` and the names of data and base model.
-        config: a YAML file of settings that all trials share; `settings` go before it.
-        resume: continue the search in `output`, or join one that runs.
-        overwrite: replace it.
-        **settings: see `plaudit.config.Settings`.
-
-    Raises:
-        PlauditError: for anything the user can mend.
-
-    >>> search = tune("answers_ranked.csv", base="base", trials=2, freeze_layers=-1)
-    >>> search.summary["best"]["settings"]
-    {'learning_rate': ...}
-    """
+    """Search, then train the settings that validate best; see `plaudit.tune`."""
     one_process("tune")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if metric is not None and metric not in METRICS:
@@ -191,8 +175,8 @@ class _Trials:
         steps = math.ceil(len(list(parts.train)) / per_step * settings.num_train_epochs)
         if settings.max_steps > 0:
             steps = settings.max_steps
-        apart = {"save_steps": max(steps // VALIDATIONS, 1), "early_stopping_patience": 0}
-        settings = Settings.build(**{**settings.model_dump(), **apart})
+        own = {"save_steps": max(steps // VALIDATIONS, 1), "early_stopping_patience": 0}
+        settings = Settings.build(**{**settings.model_dump(), **own})
         settings.save(folder / "config.yaml")
         model = load_base(settings)
         train_set, validation_set = self._encoded(model.encoding)
@@ -226,9 +210,11 @@ class _Trials:
         return self._sets[key]
 
     def _measure(self, trainer: RankingTrainer, validation_set: datasets.Dataset) -> Figure:
-        found = trainer.predict(validation_set)
-        present = [row != PADDING for row in np.asarray(found.label_ids)]
-        rewards = [row[p] for row, p in zip(np.asarray(found.predictions), present, strict=True)]
+        predicted = trainer.predict(validation_set)
+        present = [row != PADDING for row in np.asarray(predicted.label_ids)]
+        rewards = [
+            row[p] for row, p in zip(np.asarray(predicted.predictions), present, strict=True)
+        ]
         return METRICS[self.metric](
             rewards,
             [ranking.ranks for ranking in self.parts.validation],
@@ -390,7 +376,8 @@ def _finish(
         raise PlauditError(
             f"{folder}: no trial has come to its end; --resume with more --trials or --minutes"
         )
-    summary: dict[str, Any] = {
+    summary: SearchMetrics = {
+        "schema_version": SCHEMA_VERSION,
         "metric": plan["metric"],
         "space": plan["space"],
         "settings": chosen.model_dump(),
@@ -399,9 +386,9 @@ def _finish(
         "test": None,
     }
     summary["best"]["equals"] = [
-        trial["number"] for trial in trials if _cannot_be_told(trial, summary["best"])
+        trial["number"] for trial in trials if _equals_best(trial, summary["best"])
     ]
-    write_jsonl(folder / "trials.jsonl", trials)
+    write_jsonl(folder / "trials.jsonl", map(dict, trials))
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     if running:
         console.say(
@@ -434,13 +421,13 @@ def _finish(
         )
         assert run.test is not None  # the search was refused without test prompts
         summary["test"] = run.test.summary
-        _write_report(summary, run, folder)
+        write_search_report(folder, summary, run.metrics, run.test)
         write_results(folder / "metrics.json", summary)
         console.say(f"saved to {folder}; its model is in {where}")
     return Search(summary, run, folder)
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _row(trial: FrozenTrial) -> Trial:
     low, high = trial.user_attrs.get("interval", (None, None))
     return {
         "number": trial.number,
@@ -458,16 +445,19 @@ def _last(trial: FrozenTrial) -> float | None:
     return values[max(values)] if values else None
 
 
-def _cannot_be_told(trial: dict[str, Any], best: dict[str, Any]) -> bool:
+def _equals_best(trial: Trial, best: Trial) -> bool:
     """Whether a trial is within the interval of the best one, which it was chosen from."""
-    complete = trial["state"] == "complete" and trial["number"] != best["number"]
-    return complete and best["low"] is not None and best["low"] <= trial["value"] <= best["high"]
+    if trial["state"] != "complete" or trial["number"] == best["number"]:
+        return False
+    value, low, high = trial["value"], best["low"], best["high"]
+    return None not in (value, low, high) and low <= value <= high  # type: ignore[operator]
 
 
-def format_search(summary: dict[str, Any]) -> str:
-    """What `tune` found, as text for a person."""
+def format_search(summary: SearchMetrics) -> str:
+    """The result of `tune` as text for a person."""
     best, metric, trials = summary["best"], summary["metric"], summary["trials"]
     counted = {state: sum(t["state"] == state for t in trials) for state in STATES.values()}
+    assert best["value"] is not None  # a trial that came to its end
     figure = Figure(best["value"], best["low"], best["high"])
     lines = [
         f"{len(trials):,} trials: "
@@ -491,15 +481,17 @@ def format_search(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _write_report(summary: dict[str, Any], run: Run, folder: Path) -> None:
-    assert run.test is not None
+def write_search_report(
+    folder: Path, summary: SearchMetrics, best: RunMetrics, test: Evaluation
+) -> None:
+    """Write `report.html` of a search: of all trials, and of the best run's metrics and test."""
     settings = summary["settings"]
     report = search_report(
         summary,
-        run.test,
+        test,
         title=folder.name,
-        facts={"data": ", ".join(run.metrics["data"]["files"]), "base model": settings["base"]},
-        log=Log(read_log(run.folder / "log.jsonl"), run.metrics["training"]["best_step"]),
+        facts={"data": ", ".join(best["data"]["files"]), "base model": settings["base"]},
+        log=Log(read_log(folder / "best" / "log.jsonl"), best["training"]["best_step"]),
     )
     write_report(folder / "report.html", report)
     write_plots("search", summary, folder / "plots")

@@ -17,13 +17,13 @@ from transformers import EarlyStoppingCallback
 from trl import RewardConfig
 
 from plaudit import console
-from plaudit.config import Settings
 from plaudit.errors import PlauditError
 from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
 from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.reward_model import RewardModel
+from plaudit.settings import Settings
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.processes import processes, say_once
 from plaudit.training.trainer import RankingTrainer, RunLog, quiet_callbacks

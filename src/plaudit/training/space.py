@@ -17,9 +17,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from plaudit.config import Settings, nearest, read_yaml
 from plaudit.errors import PlauditError
+from plaudit.settings import Settings, nearest
 from plaudit.training.objectives import OBJECTIVES
+from plaudit.yaml_file import read_yaml
 
 Space = dict[str, BaseDistribution]
 
@@ -64,7 +65,7 @@ def read_space(space: str | Path | Mapping[str, Any], chosen: Settings) -> Space
     entries = {name: _with_numbers(entry) for name, entry in entries.items()}
     if not entries:
         raise PlauditError(f"{where}: names no setting to vary")
-    found = {}
+    space_of: Space = {}
     for name, entry in entries.items():
         if name not in Settings.model_fields:
             near = nearest(name)
@@ -73,7 +74,7 @@ def read_space(space: str | Path | Mapping[str, Any], chosen: Settings) -> Space
         if name in NOT_SEARCHED:
             raise PlauditError(f"{where}: {name} cannot be searched; set it once for all trials")
         try:
-            found[name] = distribution(name, entry)
+            space_of[name] = distribution(name, entry)
         except (ValueError, TypeError) as error:
             why = str(error).rstrip(".")  # Optuna ends its own with one
             raise PlauditError(
@@ -88,7 +89,7 @@ def read_space(space: str | Path | Mapping[str, Any], chosen: Settings) -> Space
                 )
             except PlauditError as error:
                 raise PlauditError(f"{where}: {error}") from error
-    return found
+    return space_of
 
 
 def distribution(name: str, entry: Any) -> BaseDistribution:

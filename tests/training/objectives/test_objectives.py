@@ -7,9 +7,9 @@ import torch
 from by_hand import loop_pairs, pad, rewards_and_ranks
 from hypothesis import given
 
-from plaudit.config import Settings, allowed
 from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
+from plaudit.settings import Settings, allowed
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.pairs import reward_centring
 

@@ -52,11 +52,6 @@ POOLINGS = Registry("pooling", __name__, "POOLING", Pooling)  # type: ignore[typ
 DEFAULTS = {"decoder": "last", "encoder": "cls"}
 
 
-def check_pooling(name: str) -> str:
-    """The name where there is such a pooling, or it is `auto`; else `ValueError`."""
-    return name if name == "auto" else POOLINGS.check(name)
-
-
 def poolings_for(kind: str) -> list[str]:
     """The poolings that suit a kind of base model.
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plaudit.bundled.sample import write_sample
 from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
 from plaudit.reporting.evaluation import Evaluation
-from plaudit.sample.sample import write_sample
 from plaudit.sampling.comparing import Comparison, compare
 from plaudit.training.run import train
 
@@ -32,6 +32,10 @@ class Demo:
     test: Evaluation
     comparison: Comparison
     metrics: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return self.metrics
 
     def __str__(self) -> str:
         return "\n".join(

@@ -17,11 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from plaudit.data.rankings import Ranking, dense_ranks
-from plaudit.errors import PlauditError
-from plaudit.files import refuse_to_overwrite, write_jsonl, writing
-from plaudit.sample.kinds import KINDS, Kind, written
-from plaudit.sample.sentences import (
+from plaudit.bundled.kinds import KINDS, Kind, written
+from plaudit.bundled.sentences import (
     AFTER,
     ASIDES,
     BEFORE,
@@ -34,6 +31,9 @@ from plaudit.sample.sentences import (
     UNFINISHED,
     VAGUE,
 )
+from plaudit.data.rankings import Ranking, dense_ranks
+from plaudit.errors import PlauditError
+from plaudit.files import refuse_to_overwrite, write_jsonl, writing
 
 # What may be wrong with a completion, and how bad that is (a good one has 0, equal numbers tie). A
 # slip at the end and a method without its end are about as much help as each other.

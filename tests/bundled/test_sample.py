@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plaudit.bundled.sample import FAULTS, sample_pairs, sample_rankings, write_sample
 from plaudit.data.rankings import Ranking, check
 from plaudit.errors import PlauditError
-from plaudit.sample.sample import FAULTS, sample_pairs, sample_rankings, write_sample
 
 NUMBER = re.compile(r"(?P<money>[$€£]|CHF )?(?P<value>\d[\d,]*(?:\.\d+)?)(?P<percent>%)?")
 
@@ -349,7 +349,7 @@ def test_files_hold_the_sets(tmp_path):
 def test_same_seed_same_bytes_in_any_process(tmp_path):
     here = write_sample(tmp_path / "here", n=30, seed=5)
     program = (
-        "import sys; from plaudit.sample.sample import write_sample as w; w(sys.argv[1], 30, 5)"
+        "import sys; from plaudit.bundled.sample import write_sample as w; w(sys.argv[1], 30, 5)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     there = tmp_path / "there"

@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plaudit.config import Settings, allowed, from_flag, nearest, read_yaml
 from plaudit.errors import PlauditError
+from plaudit.settings import Settings, allowed, nearest, options_of
+from plaudit.yaml_file import read_yaml
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_null_is_a_value_where_nothing_is_one(settings_file):
         ("learning_rate: .inf", "learning_rate: inf is not a number, above 0"),
         ("lora_dropout: .nan", "lora_dropout: nan is not a number, 0 or more, below 1"),
         ("strict: perhaps", "strict: 'perhaps' is not true or false"),
-        ("pooling: max", "pooling: 'max' is not auto, last, cls or mean"),
+        ("pooling: max", "pooling: 'max' is not auto, cls, last or mean"),
         ("report_to: wandb", "report_to: 'wandb' is not a list of texts"),
         ("columns: {prompt: 3}", "columns: {'prompt': 3} is not pairs of texts"),
         ("data: []", "data: [] is not text, or a list of texts, 1 or more"),
@@ -185,6 +186,11 @@ def test_every_setting_is_described(name):
 
 
 def test_flags_are_checked_one_by_one():
+    options = {option.name: option for option in options_of(Settings)}
+
+    def from_flag(name, text):
+        return options[name].value(text)
+
     assert from_flag("learning_rate", "5e-5") == 5e-5
     assert from_flag("max_length", "null") is None
     assert from_flag("separator", "null") == "null"

@@ -1,0 +1,216 @@
+"""What commands write as JSON and print with `--json`; `docs/schemas` is made of these records.
+
+`schema_version` grows when a reader would have to know; files of plaudit 0.1.0 and before may lack
+it. Figures of an evaluation are described where they are made, in `evaluation.summary`.
+"""
+
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+from plaudit.evaluation.learning_curve import CurveRecord
+from plaudit.evaluation.summary import Summary
+
+# An evaluation's summary: by the name of a measure its figure, {"value", "low", "high"}, and more.
+EvaluationSummary = Summary
+
+
+class Versioned(TypedDict):
+    """What every file begins with."""
+
+    schema_version: NotRequired[int]
+
+
+class RankingsOfRun(TypedDict):
+    """How many rankings a run had of each kind; None for a stream, which is not counted."""
+
+    train: int | None
+    validation: int
+    test: int
+
+
+class DataOfRun(TypedDict):
+    """What a run was trained on."""
+
+    files: list[str]
+    format: str
+    rankings: RankingsOfRun
+    rejected: dict[str, int]
+    truncated: dict[str, int]
+
+
+class ModelOfRun(TypedDict):
+    """What a run trained."""
+
+    base: str
+    pooling: str
+    kind: str
+
+
+class Frozen(TypedDict):
+    """Which layers were frozen, and how often what they give was found in the cache."""
+
+    what: str
+    parameters: int
+    found: int
+    computed: int
+    seconds: float
+    cache_bytes: int
+
+
+class Training(TypedDict):
+    """How a run went."""
+
+    steps: int
+    best_step: int | None
+    device: str
+    dtype: str
+    frozen: NotRequired[Frozen]
+    seconds: NotRequired[float]
+
+
+class RunMetrics(Versioned):
+    """`metrics.json` of `plaudit train`."""
+
+    data: DataOfRun
+    model: ModelOfRun
+    training: Training
+    validation: NotRequired[EvaluationSummary]
+    test: NotRequired[EvaluationSummary]
+
+
+class OverFolds(TypedDict):
+    """A metric over the folds of all repeats: its mean with a 95 % interval."""
+
+    mean: float
+    sd: float
+    low: float | None
+    high: float | None
+    folds: list[float]
+
+
+class CrossValidationMetrics(Versioned):
+    """`metrics.json` of `plaudit cv`; `prompts` are means over the folds."""
+
+    k: int
+    repeats: int
+    settings: dict[str, Any]
+    prompts: dict[str, float]
+    metrics: dict[str, OverFolds]
+    out_of_fold: EvaluationSummary
+    learning_curve: CurveRecord | None
+    against: dict[str, Any] | None
+
+
+class Trial(TypedDict):
+    """A trial of a search; `value` is what it reached on the validation prompts."""
+
+    number: int
+    state: str
+    value: float | None
+    low: float | None
+    high: float | None
+    seconds: float | None
+    settings: dict[str, Any]
+    equals: NotRequired[list[int]]
+
+
+class SearchMetrics(Versioned):
+    """`metrics.json` of `plaudit tune`."""
+
+    metric: str
+    space: dict[str, Any]
+    settings: dict[str, Any]
+    trials: list[Trial]
+    best: Trial
+    test: EvaluationSummary | None
+
+
+class ComparisonSummary(Versioned):
+    """`summary.json` of `plaudit compare`."""
+
+    prompts: int
+    completions: int
+    mean_reward: float
+    mean_reward_of_first: float
+    mean_reward_of_best: float
+    reward_length_correlation: float | None
+
+
+class GenerationSummary(Versioned):
+    """What `plaudit generate --json` prints; a mean of nothing is null."""
+
+    prompts: int
+    prompts_kept: int
+    prompts_without_a_row: int
+    unreadable_rows: int
+    rows: int
+    completions: int
+    unfinished: int
+    unfinished_left_out: int
+    blank_left_out: int
+    duplicates_left_out: int
+    mean_reward: float | None
+    mean_reward_of_kept: float | None
+    gain: float | None
+    mean_margin: float | None
+    reward_length_correlation: float | None
+    best_is_longest: float | None
+    best_is_longest_by_chance: float | None
+
+
+class Ties(TypedDict):
+    """How many rankings have ties, and how many pairs are tied."""
+
+    rankings: int
+    pairs: int
+
+
+class Advice(TypedDict):
+    """A finding, and what to do about it."""
+
+    finding: str
+    advice: str
+
+
+class InspectionSummary(Versioned):
+    """What `plaudit inspect --json` prints."""
+
+    files: list[str]
+    format: str
+    columns: dict[str, str]
+    rows: int
+    rankings: int
+    prompts: int
+    completions: int
+    pairs: int
+    completions_per_ranking: dict[str, int]
+    ties: Ties
+    prompt_characters: dict[str, int]
+    completion_characters: dict[str, int]
+    longer_is_better: float | None
+    length_skew: dict[str, Any] | None
+    duplicates: dict[str, int]
+    near_duplicates: dict[str, Any]
+    shared_prompts: list[dict[str, Any]]
+    contradictions: int
+    cycles: dict[str, Any]
+    truncated: dict[str, Any]
+    refused: dict[str, Any]
+    prompts_not_adjacent: int
+    rejected: dict[str, Any]
+    categories: dict[str, int]
+    models: dict[str, int]
+    mislabelled: NotRequired[dict[str, Any]]
+    advice: list[Advice]
+
+
+# The records that have a published schema, by the command that writes them.
+SCHEMAS: dict[str, Any] = {
+    "inspect": InspectionSummary,
+    "train": RunMetrics,
+    "cv": CrossValidationMetrics,
+    "tune": SearchMetrics,
+    "compare": ComparisonSummary,
+    "generate": GenerationSummary,
+}

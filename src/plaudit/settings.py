@@ -1,0 +1,534 @@
+"""Every setting, declared once: its name, type, default, bounds and one sentence of help.
+
+`Settings` are those of a training run. What a command takes besides is declared in the signature of
+its function in `commands`, with the types below where several commands take the same. Command-line
+flags, `--help`, checks and `docs/settings.md` are made from these declarations; `Option` is what
+they read. Names are the same in YAML, on the command line (with dashes) and in Python. Where
+transformers has a name for a setting, it is that name.
+"""
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from plaudit.errors import PlauditError
+from plaudit.files import writing
+
+if TYPE_CHECKING:
+    from plaudit.plugins import Registry
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+AtLeastZero = Annotated[float, Field(ge=0)]
+AboveZero = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class Help:
+    """What `--help` says of an option, where its type does not tell.
+
+    `metavar` stands for its value. A `flag` is one on the command line though its parameter is
+    positional in Python; `default` is then what it is where the flag is not given. `many` takes
+    several values.
+    """
+
+    text: str
+    metavar: str = ""
+    flag: bool = False
+    default: Any = inspect.Parameter.empty
+    many: bool = False
+
+
+class Without:
+    """Names of options that a function does not take of the class that stands before."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+def _registry(kind: str) -> "Registry[Any]":
+    """The registry of a kind of plugin, imported when it is first asked."""
+    from plaudit.plugins import KINDS
+
+    module, attribute = KINDS[kind].split(":")
+    registry: Registry[Any] = getattr(import_module(module), attribute)
+    return registry
+
+
+def _check(kind: str, *others: str) -> AfterValidator:
+    """That a name is one of a registry, or one of these others."""
+    return AfterValidator(lambda name: name if name in others else _registry(kind).check(name))
+
+
+def _names(kind: str, *others: str) -> Any:
+    """The names of a registry, and these others, for the JSON schema.
+
+    They are listed when the schema is asked for, and not on import: what other packages bring may
+    be an error.
+    """
+    return Field(json_schema_extra=lambda schema: schema.update(enum=[*others, *_registry(kind)]))
+
+
+# ---- what several commands take ----
+
+ExportFormat = Annotated[str, _check("export"), _names("export")]
+
+_COLUMNS = Field(description="other column names, ours=yours: prompt=question")
+Columns = Annotated[Mapping[str, str] | None, _COLUMNS]
+Streaming = Annotated[
+    bool | None, Field(description="read with flat memory; by default from 256 MiB on")
+]
+Strict = Annotated[bool, Field(description="stop at the first bad row instead of rejecting it")]
+MaxRejected = Annotated[
+    float,
+    Field(ge=0, le=1, description="stop when more than this share of the rows is rejected"),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    Field(
+        description="what matrix products run in; auto: bfloat16 if the machine has units for it"
+    ),
+]
+Also = Annotated[list[str] | None, Help("an ensemble with this model; may be repeated", "MODEL")]
+Combine = Annotated[
+    Literal["mean", "min", "mean-spread"] | None, Help("the rewards of an ensemble (mean)")
+]
+Spread = Annotated[
+    AtLeastZero | None, Help("standard deviations of the models that mean-spread subtracts (1)")
+]
+LengthPenalty = Annotated[AtLeastZero, Help("what a token of the completion costs in reward")]
+Limit = Annotated[Count | None, Help("take only the first so many distinct prompts")]
+N = Annotated[Count, Help("completions of each prompt")]
+MaxNewTokens = Annotated[Count, Help("tokens of a completion, at most")]
+Temperature = Annotated[AtLeastZero, Help("of the sampling; 0 takes the likeliest, with -n 1")]
+TopP = Annotated[float, Field(gt=0, le=1), Help("draw from the likeliest tokens of this share")]
+BatchSize = Annotated[Count, Help("prompts sampled at once")]
+# Below 2^32, since that is what numpy takes.
+Seed = Annotated[int, Field(ge=0, lt=2**32), Help("of chance")]
+Overwrite = Annotated[bool, Help("replace what an earlier command wrote there")]
+
+
+class Settings(BaseModel):
+    """Settings of one training run; `Settings.build` makes and checks them.
+
+    >>> Settings.build(data="ranked.csv", learning_rate=1e-5).learning_rate
+    1e-05
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        defer_build=True,  # until settings are made: `--help` does without
+    )
+
+    # -- data --
+    data: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="ranked or paired preference data: file, folder, glob or hub name"
+    )
+    validation_data: str | None = Field(
+        None, description="validate on this instead of a part of `data`"
+    )
+    test_data: str | None = Field(None, description="test on this instead of a part of `data`")
+    validation_fraction: Fraction = Field(
+        0.1, description="share of the prompts held out to choose the best checkpoint"
+    )
+    test_fraction: Fraction = Field(
+        0.2, description="share of the prompts held out to measure the result"
+    )
+    columns: Annotated[dict[str, str], _COLUMNS] = {}
+    streaming: Streaming = None
+    strict: Strict = False
+    max_rejected: MaxRejected = 0.1
+
+    # -- model --
+    base: str = Field(
+        "embedded:minilm",
+        description="base model: hub name, folder, embedded:minilm or embedded:smollm2",
+    )
+    pooling: Annotated[str, _check("pooling", "auto"), _names("pooling", "auto")] = Field(
+        "auto",
+        description="auto: last for decoders; for encoders cls, or as they were pretrained",
+    )
+    template: Literal["auto", "chat", "plain"] = Field(
+        "auto",
+        description="layout of a decoder's text; auto: chat where the tokenizer has a template",
+    )
+    separator: str = Field(
+        "\n\n", description="between prompt and completion in a plain decoder's text"
+    )
+    max_length: Count | None = Field(
+        None,
+        description="tokens of a row with special ones; by default 512 or what the model reads",
+    )
+    dtype: Dtype = "auto"
+    layout: Literal["auto", "flat", "padded"] = Field(
+        "auto",
+        description="of tokens in a batch; auto: flat, each unique one once, if the model allows",
+    )
+    lora_r: Annotated[int, Field(ge=0)] = Field(
+        0, description="rank of LoRA adapters; 0 trains all weights"
+    )
+    lora_alpha: Count = Field(32, description="scale of LoRA adapters")
+    lora_dropout: Fraction = Field(0.0, description="dropout inside LoRA adapters")
+    lora_target_modules: str | list[str] | None = Field(
+        None, description="modules that LoRA adapts; by default peft's choice for the base model"
+    )
+    freeze_layers: Annotated[int, Field(ge=-1)] = Field(
+        0,
+        description="train without the embeddings and so many of the lowest layers; -1: head alone",
+    )
+    features_cache: str | None = Field(
+        None, description="folder for what frozen layers give; by default in the user's cache"
+    )
+    features_cache_gb: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="gigabytes that this folder may take; 0 computes it anew each time"
+    )
+    gradient_checkpointing: bool = Field(False, description="trade speed for memory")
+
+    # -- loss --
+    loss: Annotated[str, _check("objective"), _names("objective")] = Field(
+        "bradley-terry", description="what is learnt from a ranking"
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.0, description="share of pairs thought to be labelled the wrong way round"
+    )
+    center_rewards_coefficient: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of the term that draws rewards to mean zero"
+    )
+    disable_dropout: bool = Field(
+        True, description="train without dropout, which also doubles the speed on a CPU"
+    )
+
+    # -- optimisation --
+    learning_rate: Annotated[float, Field(gt=0)] = Field(
+        1e-4, description="peak learning rate; 0.01 unless given where only the head is trained"
+    )
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
+        "linear", description="shape of the learning rate"
+    )
+    warmup_steps: Annotated[float, Field(ge=0)] = Field(
+        0.1,
+        description="steps over which the learning rate rises; below 1: as a share of all steps",
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.01, description="AdamW's weight decay")
+    max_grad_norm: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="gradients are clipped to this norm; 0 does not clip"
+    )
+    optim: str = Field("adamw_torch_fused", description="optimizer, by transformers' name for it")
+    num_train_epochs: Annotated[float, Field(gt=0)] = Field(
+        2,
+        description="passes over the training rankings; 10 unless given with the head alone",
+    )
+    max_steps: Annotated[int, Field(ge=-1)] = Field(
+        -1, description="stop after this many steps; -1 goes by epochs"
+    )
+    per_device_train_batch_size: Count = Field(8, description="rankings of a step on each device")
+    per_device_eval_batch_size: Count = Field(
+        16, description="rankings of an evaluation batch on each device"
+    )
+    gradient_accumulation_steps: Count = Field(1, description="batches gathered into one step")
+    max_tokens_per_batch: Count | None = Field(
+        None,
+        description="tokens of a forward pass, padding included; a larger step is divided, "
+        "exactly; by default 4096, on a GPU 32768",
+    )
+    # Below 2^32, since that is what numpy takes.
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        0, description="of the split, the head's weights and the order of the data"
+    )
+
+    # -- logging, evaluation, checkpoints --
+    logging_steps: Count = Field(10, description="log the loss every so many steps")
+    save_steps: Count = Field(
+        50,
+        description="validate and save a checkpoint every so many steps; 200 with the head alone",
+    )
+    save_total_limit: Annotated[int, Field(ge=1)] = Field(
+        2, description="checkpoints kept, the best one always among them"
+    )
+    metric_for_best_model: Literal["log_loss", "pairwise_accuracy"] = Field(
+        "log_loss", description="what makes a checkpoint the best on the validation prompts"
+    )
+    early_stopping_patience: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="stop after so many validations without a better one; 0 never stops early",
+    )
+    max_validation_rankings: Count = Field(
+        1000,
+        description="rankings held out to validate, and again to test, when `data` is streamed",
+    )
+    report_to: list[str] = Field(
+        default_factory=list, description="trackers to log to as well: tensorboard, wandb, …"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _head_alone(cls, values: Any) -> Any:
+        # A head on fixed features is a small convex problem: with the steps that suit a whole model
+        # it would stay where it was drawn.
+        if isinstance(values, dict) and values.get("freeze_layers") == -1:
+            return {"learning_rate": 0.01, "num_train_epochs": 10, "save_steps": 200} | values
+        return values
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # To pydantic `true` is 1, and so then is YAML's `yes`.
+        if isinstance(value, bool) and "true or false" not in allowed(str(info.field_name)):
+            raise ValueError("a boolean")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
+        if self.max_steps == 0:
+            raise ValueError("max_steps: 0 trains nothing; take 1 or more, or -1 to go by epochs")
+        if self.freeze_layers == -1 and self.lora_r:
+            raise ValueError(
+                "freeze_layers: -1 leaves LoRA nothing to adapt; set lora_r 0, or freeze fewer"
+            )
+        return self
+
+    @classmethod
+    def build(cls, config: str | Path | None = None, **settings: Any) -> "Settings":
+        """Settings from a YAML file, with `settings` going before what it says.
+
+        Raises `PlauditError` for an unknown or ill-typed setting, naming it, the nearest valid name
+        and the allowed values.
+        """
+        from plaudit.yaml_file import read_yaml
+
+        in_file = read_yaml(config) if config is not None else {}
+        values = in_file | settings
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            faulty = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+            where = f"{config}: " if faulty & in_file.keys() - settings.keys() else ""
+            raise PlauditError(where + explain(error, values)) from error
+
+    def yaml(self) -> str:
+        """The resolved settings as YAML that `build` reads back."""
+        import yaml
+
+        # Not `allow_unicode`, with which PyYAML does not read back every text that it wrote.
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write them to a file, as `yaml` gives them."""
+        with writing(path) as file:
+            file.write(self.yaml())
+
+
+# ---- an option, whatever it is an option of ----
+
+
+@dataclass(frozen=True)
+class Option:
+    """A declared option: a setting, or a parameter of a command's function.
+
+    `help` holds its sentence and how the command line shows it; `positional` is whether Python
+    takes it by position.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: Help
+    positional: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def shown_default(self) -> str:
+        """Its default, for a person; empty where that is nothing."""
+        if self.required or self.default is None or self.default in ((), [], {}):
+            return ""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
+        plain = isinstance(self.default, str) and self.default.isprintable()
+        return str(self.default) if plain else repr(self.default)
+
+    @cached_property
+    def kinds(self) -> list[dict[str, Any]]:
+        """The kinds of values that it takes, each as JSON schema has it."""
+        schema = self._adapter.json_schema()
+        kinds: list[dict[str, Any]] = schema.get("anyOf", [schema])
+        return kinds
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        base = get_args(self.type)[0] if get_args(self.type) else self.type
+        # A name of a type that would have to be imported: on the command line it is text.
+        return TypeAdapter(str if isinstance(base, ForwardRef) else self.type)
+
+    def allowed(self) -> str:
+        """What values it takes, for a person."""
+        return ", or ".join(dict.fromkeys(map(_in_words, self.kinds)))
+
+    def choices(self) -> list[str]:
+        """The values that it has to be one of; none where any text or number will do."""
+        return [str(value) for kind in self.kinds for value in kind.get("enum", ())]
+
+    def is_of(self, *types: str) -> bool:
+        """Whether values of one of these types of JSON schema are allowed."""
+        return any(kind.get("type") in types for kind in self.kinds)
+
+    def value(self, text: str) -> Any:
+        """The value that a flag's text stands for; raises `ValueError` that says what is allowed.
+
+        The checks that need other settings come later.
+        """
+        if text == "null" and self.is_of("null"):
+            return None
+        try:
+            value = self._adapter.validate_python(text)
+        except ValidationError as error:
+            raise ValueError(self.refusal(text)) from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(self.refusal(text))
+        return value
+
+    def refusal(self, value: Any) -> str:
+        """That a value is none of those allowed, and which of them it is most like."""
+        shown = "null" if value is None else repr(value)
+        return f"{shown} is not {self.allowed()}{nearest_of(str(value), self.choices())}"
+
+
+def options_of(declared: Callable[..., Any]) -> Iterator[Option]:
+    """The options that a class of settings or a function declares, in order.
+
+    The type of `**settings` names the classes whose options the function takes too.
+    """
+    if isinstance(declared, type) and issubclass(declared, BaseModel):
+        for name, field in declared.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            if default is PydanticUndefined:
+                default = inspect.Parameter.empty
+            kind: Any = field.annotation
+            yield Option(name, Annotated[kind, field], default, Help(field.description or ""))
+        return
+    parameters = inspect.signature(declared).parameters
+    for parameter in parameters.values():
+        notes = getattr(parameter.annotation, "__metadata__", ())
+        if parameter.kind is parameter.VAR_KEYWORD:
+            without = {name for note in notes if isinstance(note, Without) for name in note.names}
+            for option in options_of(notes[0]) if notes else ():
+                if option.name not in without | parameters.keys():
+                    yield option
+            continue
+        shown = next((note for note in notes if isinstance(note, Help)), None)
+        if shown is None:
+            texts = [n.description for n in notes if isinstance(n, FieldInfo) and n.description]
+            if not texts:
+                continue  # of Python alone
+            shown = Help(texts[-1])
+        default = parameter.default if parameter.default is not parameter.empty else shown.default
+        positional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not shown.flag
+        yield Option(parameter.name, parameter.annotation, default, shown, positional)
+
+
+@cache
+def _settings() -> dict[str, Option]:
+    return {option.name: option for option in options_of(Settings)}
+
+
+def nearest(name: str) -> str | None:
+    """The setting whose name is most like `name`, None when none is.
+
+    >>> nearest("learning_rat")
+    'learning_rate'
+    """
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
+def nearest_of(word: str, names: Iterable[str]) -> str:
+    """A hint to the name that is most like a mistyped word; empty where none is.
+
+    >>> nearest_of("lst", ["auto", "last"])
+    '; the nearest is last'
+    """
+    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; the nearest is {near[0]}" if near else ""
+
+
+def allowed(name: str) -> str:
+    """What values a setting takes, for a person.
+
+    >>> allowed("max_steps"), allowed("lora_dropout")
+    ('a whole number, -1 or more', 'a number, 0 or more, below 1')
+    >>> allowed("streaming")
+    'true or false, or null'
+    """
+    return _settings()[name].allowed()
+
+
+def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
+    """One line for a person: which of the settings are wrong and what they may be."""
+    problems = {}
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if problem["type"] == "extra_forbidden":
+            near = nearest(name)
+            hint = f"; the nearest is {near}" if near else ""
+            problems[name] = f"there is no setting {name}{hint}"
+        elif problem["type"] == "missing":
+            problems[name] = f"{name} is needed: {Settings.model_fields[name].description}"
+        elif name:
+            problems[name] = f"{name}: {_settings()[name].refusal(values[name])}"
+        else:
+            problems[name] = problem["msg"].removeprefix("Value error, ")
+    return "; ".join(problems.values())
+
+
+def _in_words(kind: dict[str, Any]) -> str:
+    if "enum" in kind:
+        names: list[str] = kind["enum"]
+        return ", ".join(names[:-1]) + " or " + names[-1]
+    words = [
+        {
+            "array": "a list of texts",
+            "boolean": "true or false",
+            "integer": "a whole number",
+            "null": "null",
+            "number": "a number",
+            "object": "pairs of texts",
+            "string": "text",
+        }[kind["type"]]
+    ]
+    bounds = {
+        "minimum": "{} or more",
+        "exclusiveMinimum": "above {}",
+        "maximum": "{} or less",
+        "exclusiveMaximum": "below {}",
+        "minItems": "{} or more",
+    }
+    words += [text.format(kind[bound]) for bound, text in bounds.items() if bound in kind]
+    return ", ".join(words)
