@@ -9,7 +9,7 @@ begins. Nothing heavy is imported before a function is called.
 
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -795,14 +795,16 @@ def list_plugins() -> Plugins:
 
 def _load(data: Any, **reading: Any) -> "Rankings":
     """The rankings that are named, or those that were given as they are."""
+    from plaudit.data.rankings import Ranking
     from plaudit.data.readers import Rankings, load_rankings
 
     if isinstance(data, Rankings):
         return data
-    given: list[Any] = [data] if isinstance(data, str | Path) else list(data)
-    if all(isinstance(name, str | Path) for name in given):
-        return load_rankings(given, **reading)
-    return Rankings.from_list(given)
+    if isinstance(data, Iterator):
+        data = list(data)
+    if isinstance(data, list | tuple) and data and isinstance(data[0], Ranking):
+        return Rankings.from_list(data)
+    return load_rankings(data, **reading)
 
 
 def _scorer(

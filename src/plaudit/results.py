@@ -179,6 +179,8 @@ class InspectionSummary(Versioned):
     files: list[str]
     format: str
     columns: dict[str, str]
+    unused_columns: list[str]
+    notes: dict[str, int]
     rows: int
     rankings: int
     prompts: int

@@ -1,6 +1,7 @@
 """Evaluating a model on data: figures, files, and what is refused."""
 
 import json
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_files_of_an_earlier_evaluation_do_not_stay(tmp_path):
     sorts = [Ranking(f"{n}?", ["a", "b"], [0, 1], category="c" * (1 + n % 2)) for n in range(8)]
     rewards = [[1.0, 0.0]] * 8
     against = compare_rewards(sorts, rewards, [[0.0, 1.0]] * 8)
-    measure(sorts, rewards).write(tmp_path, against=against)
+    replace(measure(sorts, rewards), comparison=against).write(tmp_path)
     assert {"comparison.json", "parting.jsonl"} <= {path.name for path in tmp_path.iterdir()}
     plain = [Ranking(one.prompt, one.completions, one.ranks) for one in sorts]
     measure(plain, rewards).write(tmp_path)
@@ -141,7 +142,7 @@ def test_the_same_data_give_the_same_intervals(reward_model):
 
 
 def test_nothing_to_evaluate_is_said(reward_model):
-    with pytest.raises(PlauditError, match="no ranking to evaluate on"):
+    with pytest.raises(PlauditError, match="the list of data files is empty"):
         evaluate(reward_model("bert"), [])
 
 

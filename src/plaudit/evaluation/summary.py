@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import with_config
 from typing_extensions import TypedDict
 
 from plaudit.console import counted
@@ -70,6 +71,7 @@ class WhitespaceRecord(TypedDict):
     completions: int
 
 
+@with_config({"extra": "allow"})
 class Summary(TypedDict):
     """What `summarise` returns, beside the figure of each measure (see `figures`)."""
 
