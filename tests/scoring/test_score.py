@@ -224,7 +224,9 @@ def test_a_reward_that_is_no_number_is_not_written(tmp_path, base):
     with torch.no_grad():
         broken.model.score.weight.fill_(float("nan"))
     data = write_rows(tmp_path / "a.jsonl", SINGLE[:2])
-    with pytest.raises(PlauditError, match=r"a\.jsonl:1: the model's reward is not a finite"):
+    with pytest.raises(
+        PlauditError, match=r"a\.jsonl:1: the model's reward of a completion is not a finite"
+    ):
         score_file(broken, data, tmp_path / "out.jsonl")
     assert os.listdir(tmp_path) == ["a.jsonl"]
 

@@ -5,7 +5,6 @@ with `reward`, `rewards`, or `reward_chosen` and `reward_rejected` added. Howeve
 wherever they are scored, this is how they are understood.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from plaudit.data.layouts import LAYOUTS
 from plaudit.data.parse import Records, reject
 from plaudit.data.rankings import BadRowError, Fault, Rejected, Text
-from plaudit.data.rows import Row, Source, place
+from plaudit.data.rows import Row, Source
 from plaudit.errors import PlauditError
 
 
@@ -26,15 +25,7 @@ class Task(NamedTuple):
     columns: tuple[str, ...]
 
     def with_rewards(self, rewards: Sequence[float]) -> dict[str, Any]:
-        """The row's values, and the rewards of its completions in order.
-
-        Raises `PlauditError` when a reward is not a finite number.
-        """
-        if not all(map(math.isfinite, rewards)):
-            raise PlauditError(
-                f"{place(self.row.file, self.row.line)}: the model's reward is not a finite "
-                "number; was it trained to the end, without an overflow?"
-            )
+        """The row's values, and the rewards of its completions in order."""
         values = self.row.values or {}
         if self.columns == ("rewards",):
             return {**values, "rewards": list(rewards)}

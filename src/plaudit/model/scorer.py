@@ -5,6 +5,7 @@ it is. Texts become rows of tokens in `encode`, rows become rewards in `rewards`
 threads of their own, as long as only one thread calls `rewards`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -13,6 +14,7 @@ from typing import Any, overload
 import torch
 
 from plaudit.console import say
+from plaudit.data.cells import excerpt, said
 from plaudit.data.layouts import Given
 from plaudit.data.parse import make_ranking
 from plaudit.data.rankings import BadRowError, Text, text_key
@@ -105,7 +107,10 @@ class Scorer(ABC):
         return next(self.score_all([(ranking.prompt, ranking.completions)]))
 
     def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
-        """Rewards for a stream of (prompt, completions), in order, with flat memory."""
+        """Rewards for a stream of (prompt, completions), in order, with flat memory.
+
+        Raises `PlauditError` that names the prompt when a reward is not a finite number.
+        """
         window: list[tuple[Text, Sequence[Text]]] = []
         waiting = 0
         for prompt, completions in prompts:
@@ -118,7 +123,10 @@ class Scorer(ABC):
 
     def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
         together = gathered(window)
-        return apart(window, together, self.rewards(self.encode(list(together.values()))))
+        rewards = apart(window, together, self.rewards(self.encode(list(together.values()))))
+        for (prompt, _), row in zip(window, rewards, strict=True):
+            check_finite(row, prompt)
+        return rewards
 
     def warn_if_untrained(self) -> None:
         """Say so when the head is new: its rewards are random numbers."""
@@ -130,6 +138,19 @@ class Scorer(ABC):
         if line := describe_truncation(self.truncation, self.max_length):
             say(line)
         self.truncation.clear()
+
+
+def check_finite(rewards: Sequence[float], prompt: Text, where: str = "") -> None:
+    """Refuse rewards that are no numbers, as those of a model whose training diverged.
+
+    Raises `PlauditError` that names the place, or the prompt where there is none.
+    """
+    if not all(map(math.isfinite, rewards)):
+        where = where or f'the prompt "{excerpt(said(prompt))}"'
+        raise PlauditError(
+            f"{where}: the model's reward of a completion is not a finite number; was the model "
+            "trained to the end, without an overflow?"
+        )
 
 
 def gathered(

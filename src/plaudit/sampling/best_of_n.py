@@ -8,7 +8,6 @@ output is the same byte for byte.
 """
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -207,8 +206,6 @@ def _select(
             rejected.append(item.as_dict())
             continue
         completions, unlike, values = next(scored)
-        if not all(map(math.isfinite, values)):
-            raise PlauditError("the model's reward of a completion is not a finite number")
         reward_of = dict(zip(unlike, values, strict=True))
         drawn = [Scored(*one, reward_of[one.text]) for one in completions]
         found = candidates(drawn, choice.keep_unfinished)

@@ -4,7 +4,6 @@
 and a plot. It holds everything in memory; for many prompts there is `best_of_n`.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +119,6 @@ def compare(
     completions = list(progress(samples, "generating", total=len(prompts)))
     rewards = list(model.score_all(zip(prompts, completions, strict=True)))
     model.report_truncation()
-    if not all(math.isfinite(reward) for of_prompt in rewards for reward in of_prompt):
-        raise PlauditError("the model's reward of a completion is not a finite number")
     comparison = Comparison(list(prompts), completions, rewards)
     if output is not None:
         comparison.write(output)

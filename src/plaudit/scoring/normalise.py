@@ -73,8 +73,6 @@ def normalise(
     scored = scorer.score_all(_texts([Tasks(source, columns or {}) for source in sources]))
     rewards = np.array([r for some in progress(scored, "scoring") for r in some])
     scorer.report_truncation()
-    if not np.isfinite(rewards).all():
-        raise PlauditError(f"{model}: a reward is not a finite number; was it trained to the end?")
     if not len(rewards) or rewards.std() <= ROUNDING * max(1.0, abs(rewards.mean())):
         raise PlauditError(
             f"{sources[0].name}: the rewards of its {len(rewards):,} completions are all the same, "

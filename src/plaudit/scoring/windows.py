@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from plaudit.data.rankings import Rejected, Text
+from plaudit.data.rows import place
 from plaudit.data.tasks import Task, Tasks
 
 if TYPE_CHECKING:
@@ -62,9 +63,16 @@ def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[
             window, keys, encoded = ready
             rewards = iter(apart(_to_score(window), keys, scorer.rewards(encoded)))
             yield [
-                task.with_rewards(next(rewards)) if isinstance(task, Task) else task
+                _rewarded(task, next(rewards)) if isinstance(task, Task) else task
                 for task in window
             ]
+
+
+def _rewarded(task: Task, rewards: list[float]) -> dict[str, Any]:
+    from plaudit.model.scorer import check_finite
+
+    check_finite(rewards, task.prompt, place(task.row.file, task.row.line))
+    return task.with_rewards(rewards)
 
 
 def _to_score(window: Window) -> list[tuple[Text, Sequence[Text]]]:
