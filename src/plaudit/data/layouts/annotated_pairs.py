@@ -65,8 +65,10 @@ def _has_input(cell: Cells) -> bool:
 
 
 def _history(value: Any) -> list[list[Any]]:
-    """The turns before, each a question and its answer."""
+    """The turns before: messages, or each a question and its answer."""
     turns = [] if value in (None, "") else read_list(value, "turns of history")
+    if is_messages(turns):
+        return [turns]
     for turn in turns:
         if not (isinstance(turn, list) and len(turn) == 2):
             raise BadRowError(

@@ -27,6 +27,7 @@ LAYOUT = Layout(
     give=give,
     row="completion",
     rewards=("reward",),
+    precedence=60,  # a rank or score beside the label says more
     fits=lambda cell: isinstance(cell("label"), bool) or word(cell("label")) in ("true", "false"),
     better="label true",
 )
