@@ -211,10 +211,6 @@ ALIKE = {
         "ranked-lists",
         [{"prompt": "p", "answers": ["4", "5"], "ranks": [1, 2]}],
     ),
-    "an input that is not the instruction's": (
-        "pairs",
-        [{"prompt": "p", "input": "more", "chosen": "4", "rejected": "5"}],
-    ),
     "one rating": ("pairs", [{"prompt": "p", "chosen": "4", "rejected": "5", "chosen_rating": 1}]),
     "messages beside whole dialogues": (
         "pairs",
@@ -287,3 +283,23 @@ def test_calls_of_tools_in_sharegpt_are_calls():
     call = {"name": "clock", "arguments": {"zone": 1}}
     assert ranking.prompt[2]["tool_calls"] == [{"type": "function", "function": call}]
     assert ranking.prompt[3] == {"role": "tool", "content": "nine"}
+
+
+def test_an_input_is_part_of_the_prompt_unless_the_prompt_has_it():
+    pair = {"chosen": "4", "rejected": "5"}
+    [first] = load_rankings([{"prompt": "Add.", "input": "2+2", **pair}])
+    [second] = load_rankings([{"prompt": "Add 2+2.", "input": "2+2", "system": "", **pair}])
+    assert first.prompt == "Add.\n\n2+2"
+    assert second.prompt == [user("Add 2+2.")]
+
+
+def test_a_prompt_that_is_one_turn_of_several_gives_way_to_the_dialogue():
+    before = [user("one"), assistant("same"), user("two")]
+    row = PUBLISHED["Tulu 3 preference mixes"].rows[0] | {
+        "chosen": [*before, assistant("4")],
+        "rejected": [*before, assistant("5")],
+    }
+    for asked in ("one", "two"):
+        [ranking] = load_rankings([row | {"prompt": asked}])
+        assert ranking.prompt == before
+        assert best_first(ranking) == ([assistant("4")], [assistant("5")])

@@ -148,7 +148,7 @@ def opened(dialogue: Sequence[Any], system: Any = None, tools: Any = None) -> li
 
 
 def instruction_and_input(instruction: Any, more: Any) -> Any:
-    """One prompt of an instruction and what it is about.
+    """One prompt of an instruction and what it is about, unless it says so itself.
 
     >>> instruction_and_input("Translate.", "Reiher")
     'Translate.\\n\\nReiher'
@@ -157,4 +157,8 @@ def instruction_and_input(instruction: Any, more: Any) -> Any:
         return instruction
     if instruction in EMPTY:
         return more
+    if not isinstance(instruction, str) or not isinstance(more, str):
+        raise BadRowError(Fault.NOT_TEXT, "the instruction and its input are not both text")
+    if more in instruction:
+        return instruction
     return f"{instruction}\n\n{more}"

@@ -1,8 +1,10 @@
 """Pairs with more beside them: a prompt in parts, and what rated or wrote each completion.
 
 `chosen` is better than `rejected`; their ratings are kept, whatever they say. The prompt is a
-`system` message, the turns of `history`, and the question; an `instruction` has its `input` after
-it. Data sets: UltraFeedback binarized (`score_chosen`), Tulu 3 preference mixes (`chosen_rating`),
+`system` message, the turns of `history`, and the question with its `input` after it. Where it is
+but one turn of whole dialogues, these count.
+
+Data sets: UltraFeedback binarized (`score_chosen`), Tulu 3 preference mixes (`chosen_rating`),
 Argilla's binarized ones (`chosen-rating`), Intel/orca_dpo_pairs (`system`, `question`),
 LLaMA-Factory's Alpaca ranking (`instruction`, `input`, `system`, `history`). Sources: their cards;
 LLaMA-Factory's data/README.md.
@@ -34,17 +36,33 @@ def give(cell: Cells) -> Given:
         prompt=_prompt(cell),
         completions=(cell("chosen"), cell("rejected")),
         names=("chosen", "rejected"),
-        implicit="prompt" not in cell.columns,
+        implicit="prompt" not in cell.columns or _repeats_a_turn(cell),
         ranks=(0, 1),
         ratings=both(cell("chosen_rating"), cell("rejected_rating")),
         **common(cell) | ({"model": model} if model else {}),
     )
 
 
+def _repeats_a_turn(cell: Cells) -> bool:
+    """Whether the prompt is but one question of two dialogues of several, as in Tulu 3's mixes."""
+    asked = cell("prompt")
+    sides = [messages(cell("chosen")), messages(cell("rejected"))]
+    return (
+        isinstance(asked, str)
+        and cell.columns.keys().isdisjoint((*PARTS, "input"))
+        and all(
+            is_messages(side)
+            and len(side) > 2
+            and any(turn["role"] == "user" and turn["content"] == asked for turn in side)
+            for side in sides
+        )
+    )
+
+
 def _prompt(cell: Cells) -> Any:
     """The parts of the prompt in their order: a dialogue where there can be several."""
     question = cell("prompt")
-    if _has_input(cell):
+    if "input" in cell.columns:
         question = instruction_and_input(question, cell("input"))
     if cell.columns.keys().isdisjoint(PARTS) or question in (None, ""):
         return question
@@ -57,11 +75,6 @@ def _prompt(cell: Cells) -> Any:
     else:
         return question
     return opened(dialogue, cell("system"), cell("tools"))
-
-
-def _has_input(cell: Cells) -> bool:
-    """Whether the question is an instruction with an input, and not the one or the other."""
-    return cell.columns.get("prompt", "").strip().lower() == "instruction"
 
 
 def _history(value: Any) -> list[list[Any]]:
@@ -80,7 +93,8 @@ def _history(value: Any) -> list[list[Any]]:
 def _fits(cell: Cells) -> bool:
     there = cell.columns.keys()
     rated = {"chosen_rating", "rejected_rating"} <= there
-    in_parts = not there.isdisjoint(PARTS) or ("input" in there and _has_input(cell))
+    has_input = "input" in there and cell.columns["input"] != cell.columns.get("prompt")
+    in_parts = has_input or not there.isdisjoint(PARTS)
     return rated or ("prompt" in there and in_parts)
 
 

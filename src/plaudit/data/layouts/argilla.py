@@ -12,7 +12,7 @@ from typing import Any
 
 from plaudit.data.cells import read_list, read_number
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
-from plaudit.data.layouts._shapes import EMPTY, from_json, unknown
+from plaudit.data.layouts._shapes import EMPTY, from_json, instruction_and_input, unknown
 from plaudit.data.rankings import BadRowError, Fault
 
 MOST = 10  # responses; Argilla's forms rarely have more than a few
@@ -35,10 +35,7 @@ def give(cell: Cells) -> Given:
 
 def _prompt(cell: Cells) -> Any:
     """The prompt, with the context that Argilla's form shows beside it."""
-    context = cell("context")
-    if context in EMPTY or not isinstance(cell("prompt"), str):
-        return cell("prompt")
-    return f"{cell('prompt')}\n\n{context}"
+    return instruction_and_input(cell("prompt"), cell("context"))
 
 
 def _ranks(cell: Cells, names: list[str]) -> tuple[float, ...] | BadRowError:
