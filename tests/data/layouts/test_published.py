@@ -303,3 +303,21 @@ def test_a_prompt_that_is_one_turn_of_several_gives_way_to_the_dialogue():
         [ranking] = load_rankings([row | {"prompt": asked}])
         assert ranking.prompt == before
         assert best_first(ranking) == ([assistant("4")], [assistant("5")])
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("UltraFeedback", "completions"), ("Nectar", "answers")]
+)
+def test_a_row_without_completions_says_so_wherever_it_is_read(name, column, tmp_path):
+    path, _ = beside_good_ones(name, {column: []}, tmp_path)
+    [rejected] = load_rankings(path, max_rejected=1).rejected
+    scored = list(Tasks(*find_sources(path), {}))[-1]
+    assert rejected.reason == scored.reason == f"the {column} are missing"
+
+
+def test_frames_write_whole_numbers_with_a_point(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,response_1,response_2,preference_strength\np,5,4,2.0\nq,4,5,-1.0\n")
+    rankings = load_rankings(path)
+    assert [best_first(ranking) for ranking in rankings] == [("4", "5")] * 2
+    assert [ranking.strength for ranking in rankings] == [2, 1]

@@ -5,12 +5,14 @@ raises `BadRowError`: it never guesses.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaudit.data.cells import messages_from_text, read_list, shown
 from plaudit.data.rankings import BadRowError, Fault, Message
 
+WHOLE = re.compile(r"(-?\d+)\.0+$")  # how frames write whole numbers beside empty cells
 FIRST, SECOND, TIE = (0, 1), (1, 0), (0, 0)  # the ranks of two completions
 EMPTY: tuple[Any, ...] = (None, "", [])
 
@@ -34,7 +36,10 @@ def record(value: Any, name: str) -> Mapping[str, Any]:
 
 def records(value: Any, name: str) -> list[Mapping[str, Any]]:
     """The list of records in a cell, which may be written as JSON."""
-    return [record(item, name) for item in read_list(value, name)]
+    found = [record(item, name) for item in read_list(value, name)]
+    if not found:
+        raise BadRowError(Fault.MISSING, f"the {name} are missing")
+    return found
 
 
 def is_record(value: Any, *keys: str) -> bool:
@@ -65,12 +70,11 @@ def from_json(value: Any) -> Any:
 def word(value: Any) -> str:
     """A verdict as a word in small letters, however its file writes it.
 
-    >>> word(1.0), word("Model_A "), word(True)
-    ('1', 'model_a', 'true')
+    >>> word(1.0), word("-2.0"), word("Model_A "), word(True)
+    ('1', '-2', 'model_a', 'true')
     """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value).strip().lower()
+    written = "" if value is None else str(value).strip().lower()
+    return WHOLE.sub(r"\1", written)
 
 
 def verdict(
