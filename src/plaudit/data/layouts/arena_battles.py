@@ -6,6 +6,7 @@ LMSYS – Chatbot Arena Human Preference Predictions; the card of
 lmarena-ai/arena-human-preference-55k.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from plaudit.data.cells import read_list
@@ -49,7 +50,7 @@ def _dialogue(asked: Any, replied: Any, name: str) -> list[Any]:
     return [message for q, a in turns for message in (user(q), assistant(a))]
 
 
-def _ranks(winners: dict[str, Any]) -> Any:
+def _ranks(winners: Mapping[str, Any]) -> Any:
     """The ranks of the one winner."""
     words = [word(value) for value in winners.values()]
     won = [name for name, said in zip(winners, words, strict=True) if said in ("1", "true")]

@@ -6,12 +6,10 @@ find that better than a margin. Sources: the cards of nvidia/HelpSteer2 (prefere
 nvidia/HelpSteer3; Wang et al. 2024, arXiv:2410.01257.
 """
 
-from typing import Any
-
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import FIRST, SECOND, TIE, verdict, word
 
-PREFERENCES: dict[str, Any] = {
+PREFERENCES: dict[str, tuple[int, int]] = {
     **dict.fromkeys(("-3", "-2", "-1"), FIRST),
     "0": TIE,
     **dict.fromkeys(("1", "2", "3"), SECOND),
