@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from plaudit.data.cells import is_messages
-from plaudit.data.layouts import LAYOUTS, PROMPT, Layout
+from plaudit.data.layouts import LAYOUTS, PROMPT, Cells, Layout
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 ROWS_LOOKED_AT = 100  # to learn the columns of a file whose rows each name their own
 
 
 class Columns(NamedTuple):
-    """The names of a source's columns, and one of its rows."""
+    """The names of a source's columns, and of each something that stands there."""
 
     names: list[str]
     example: Mapping[str, Any]
@@ -37,13 +38,13 @@ class Fit(NamedTuple):
 
 
 def columns_of(source: Source) -> Columns:
-    """The names of the columns and one row, from the first rows of a source.
+    """The names of the columns and an example of each, from the first rows of a source.
 
     Raises `PlauditError` when the source holds nothing.
     """
     names: dict[str, None] = {}
     stated = source.columns()
-    example: Mapping[str, Any] = {}
+    example: dict[str, Any] = {}
     first_bad: Row | None = None
     looked = 0
     for row in source.rows():
@@ -52,7 +53,9 @@ def columns_of(source: Source) -> Columns:
             first_bad = first_bad or row
         else:
             names.update(dict.fromkeys(row.values))
-            example = example or row.values
+            for name, value in row.values.items():
+                if example.get(name) in EMPTY:
+                    example[name] = value
         if example and looked >= ROWS_LOOKED_AT:
             break
     if not looked:
@@ -74,18 +77,19 @@ def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) ->
     `answer` stands for `completion`, `rating` for `score`. Raises `PlauditError` for a name that no
     layout knows, and for a column that is not there.
     """
+    layouts = [LAYOUTS.get(name) for name in LAYOUTS]
     known: dict[str, str] = {}
-    for layout in map(LAYOUTS.get, LAYOUTS):
-        for group in (layout.texts, layout.order, layout.optional):
-            known |= {ours: ours for ours in group}
-            for ours, names in group.items():
-                for name in names:
-                    known.setdefault(name, ours)
+    for names in (layout.names for layout in layouts if not layout.better):
+        known |= {ours: ours for ours in names}
+        for ours, words in names.items():
+            for word in words:
+                known.setdefault(word, ours)
+    general = ", ".join(dict.fromkeys(known.values()))
+    known = {ours: ours for layout in layouts for ours in layout.names} | known
     there = {_plain(name) for name in columns.names}
     for ours, name in mapped.items():
         if ours not in known:
-            names = ", ".join(dict.fromkeys(known.values()))
-            raise PlauditError(f"columns: '{ours}' is no column known here; known: {names}")
+            raise PlauditError(f"columns: '{ours}' is no column known here; known: {general}")
         if _plain(name) not in there:
             raise PlauditError(
                 f"{source.name}: no column '{name}' to take as {ours}; "
@@ -104,9 +108,13 @@ def layouts_that_fit(
     found = []
     for name in LAYOUTS:
         layout = LAYOUTS.get(name)
+        if layout.better and not mapped.keys() <= layout.names.keys():
+            continue
         known = next((fit.columns for fit in before if fit.name == name), {})
         theirs = known | find(layout, columns, mapped)
-        if all(ours in theirs for ours in (*layout.texts, *(layout.order if order else ()))):
+        if all(ours in theirs for ours in (*layout.texts, *(layout.order if order else ()))) and (
+            known or layout.fits(Cells(columns.example, theirs))
+        ):
             found.append(Fit(name, layout, theirs))
     return sorted(found, key=lambda fit: (fit.layout.precedence, -len(fit.columns)))
 
@@ -117,19 +125,18 @@ def find(layout: Layout, columns: Columns, mapped: Mapping[str, str]) -> dict[st
     for name in columns.names:
         theirs.setdefault(_plain(name), name)
     found: dict[str, str] = {}
-    for group in (layout.texts, layout.order, layout.optional):
-        for ours, names in group.items():
-            if ours in mapped and _plain(mapped[ours]) in theirs:
-                found[ours] = theirs[_plain(mapped[ours])]
-                continue
-            there = [theirs[name] for name in names if name in theirs]
-            if ours in layout.lists:
-                more = [theirs[name] for name in layout.lists[ours] if name in theirs]
-                there += [name for name in more if _is_list(columns.example.get(name))]
-            elif ours in layout.single:
-                there = [name for name in there if not _is_list(columns.example.get(name))]
-            if there:
-                found[ours] = there[0]
+    for ours, names in layout.names.items():
+        if ours in mapped and _plain(mapped[ours]) in theirs:
+            found[ours] = theirs[_plain(mapped[ours])]
+            continue
+        there = [theirs[name] for name in names if name in theirs]
+        if ours in layout.lists:
+            more = [theirs[name] for name in layout.lists[ours] if name in theirs]
+            there += [name for name in more if _is_list(columns.example.get(name))]
+        elif ours in layout.single:
+            there = [name for name in there if not _is_list(columns.example.get(name))]
+        if there:
+            found[ours] = there[0]
     return found
 
 
@@ -143,7 +150,7 @@ def missing_columns(
         # Of layouts as near as each other those with ranks, which most people have.
         return len(find(layout, columns, mapped)), "rank" in layout.order or "ranks" in layout.order
 
-    layout = LAYOUTS.get(max(LAYOUTS, key=nearness))
+    layout = LAYOUTS.get(max((n for n in LAYOUTS if not LAYOUTS.get(n).better), key=nearness))
     found = find(layout, columns, mapped)
     needed = {**layout.texts, **(layout.order if order else {})}
     missing = [ours for ours in needed if ours not in found]

@@ -5,6 +5,7 @@ memory, and where they are adjacent in a stream. Pairs stay pairs; those that st
 directions under one prompt are rejected.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -142,6 +143,14 @@ def _ranking(used: Sequence[Entry]) -> Ranking:
     models = [r.models[i] if r.models else None for r, i in each]
     ratings = [r.ratings[i] for r, i in each if r.ratings is not None]
     margins = [r.margin for r, _ in each if r.margin is not None]
+    names = dict.fromkeys(name for r, _ in each for name in r.attributes or ())
+    attributes = {
+        name: [
+            r.attributes[name][i] if r.attributes and name in r.attributes else math.nan
+            for r, i in each
+        ]
+        for name in names
+    }
     weights = [entry.record.ranking.weight for entry in used if _has_weight(entry.record)]
     first = each[0][0]
     return Ranking(
@@ -155,6 +164,8 @@ def _ranking(used: Sequence[Entry]) -> Ranking:
         models=models if any(models) else None,
         origin=first.origin,
         ratings=ratings if len(ratings) == len(used) else None,
+        attributes=attributes or None,
+        strength=first.strength,
     )
 
 

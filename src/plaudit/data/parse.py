@@ -6,6 +6,7 @@ not be one that something can be learnt from: that is `check` of `rankings`, on 
 `Records` reads the rows of a source through it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ def make_ranking(
         completions,
         ranks,  # type: ignore[arg-type]  # not dense yet
         ratings=ratings,
+        attributes=_attributes(given, len(completions)) if order else None,
+        strength=read_optional_number(given.strength, "strength") if order else None,
         margin=read_optional_number(given.margin, "margin"),
         weight=1.0 if weight is None else weight,
         category=categories[0] if categories and alike else None,
@@ -115,10 +118,27 @@ def _order(given: Given, count: int) -> tuple[list[float], list[float] | None]:
     return ranks, ratings
 
 
+def _attributes(given: Given, count: int) -> dict[str, list[float]] | None:
+    """The attributes by name, NaN for a completion that has none; those that none has are not."""
+    found = {}
+    for name, cells in (given.attributes or {}).items():
+        numbers = [read_optional_number(cell, name) for cell in cells]
+        if len(numbers) != count:
+            raise BadRowError(
+                Fault.LENGTHS,
+                f"lists of different length: {count} completions, {len(numbers)} of {name}",
+            )
+        if any(number is not None for number in numbers):
+            found[name] = [math.nan if number is None else number for number in numbers]
+    return found or None
+
+
 def _numbers(cells: Any, name: str, count: int) -> list[float] | None:
     """A number for each of `count` completions, None where there are none at all."""
     if cells is None:
         return None
+    if isinstance(cells, BadRowError):
+        raise cells
     if not isinstance(cells, tuple):
         cells = read_list(cells, f"{name}s")
     if len(cells) != count:

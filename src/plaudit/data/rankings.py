@@ -7,7 +7,7 @@ file; what a ranking must fulfil to be learnt from is checked in `check`.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -62,8 +62,11 @@ class Ranking:
     `ranks` are dense: they count 0, 1, 2 … without a gap whatever the file called them, so that
     only their order carries meaning. They are empty where nothing is known of the order, as of a
     row that is only to be scored. `ratings` are what the data rated the completions with, higher
-    being better, where they did. `margin` is how much better, in reward, a better completion
-    should be; `weight` multiplies the ranking's loss; `models` names what wrote each completion;
+    being better, where they did. `attributes` are further numbers of each completion by name, such
+    as "coherence", NaN where one has none: not all of them are better the higher. `strength` is
+    how strongly the better completion was preferred, on the data's own scale. `margin` is how much
+    better, in reward, a better completion should be; `weight` multiplies the ranking's loss;
+    `models` names what wrote each completion;
     `categories` names the kind of each completion (for pairs: of the rejected one), `category` that
     of the whole ranking; `origin` says where it came from, for messages (`file.csv:12`).
 
@@ -82,6 +85,8 @@ class Ranking:
     models: Sequence[str | None] | None = None
     origin: str = ""
     ratings: Sequence[float] | None = None
+    attributes: Mapping[str, Sequence[float]] | None = None
+    strength: float | None = None
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every strictly ordered pair as (better, worse) indices, in the data's order."""

@@ -43,6 +43,9 @@ class Given(NamedTuple):
 
     `completions`, `ranks` and `ratings` are tuples of what stands in one cell each, or the one cell
     that holds them all, a list or its JSON. The lowest of the `ranks` is best, the highest rating.
+    `ranks` may be the error that says why there are none, which rows that are only scored ignore.
+    `attributes` are further numbers of each completion by name, of whatever direction; `strength`
+    is how strongly the better one was preferred, on the data's own scale.
     `names` are what reasons call the completions, `order_name` what they call a rank or a rating.
     `implicit` says that there is no prompt, and both completions begin with it; `empty_prompt` that
     the prompt may be empty, as an implicit one sometimes is.
@@ -55,6 +58,8 @@ class Given(NamedTuple):
     empty_prompt: bool = False
     ranks: Any = None
     ratings: Any = None
+    attributes: Mapping[str, Sequence[Any]] | None = None
+    strength: Any = None
     order_name: str = "rank"
     category: Any = None
     model: Any = None
@@ -73,6 +78,11 @@ class Layout:
     a prompt, a pair, or a whole ranking. `rewards` are the columns in which a scored row has its
     rewards; one name for all takes a list. Of the layouts that fit, that of the lowest `precedence`
     is taken; a data set's own layout, recognised by names that no other has, goes first.
+
+    Where names alone are not certain `fits` looks at an example of the row. `better` says in words
+    which completion is better, of a layout that data are published in: such a layout is no guess at
+    what the user's own columns mean, so messages about these do not speak of it, and it leaves data
+    alone whose columns the user maps to names that it does not know.
     """
 
     texts: Mapping[str, Sequence[str]]
@@ -84,6 +94,13 @@ class Layout:
     single: tuple[str, ...] = ()
     rewards: tuple[str, ...] = ("rewards",)
     precedence: int = 0
+    fits: Callable[[Cells], bool] = lambda cell: True
+    better: str = ""
+
+    @property
+    def names(self) -> dict[str, Sequence[str]]:
+        """All columns that it knows, with the names that each is recognised by."""
+        return {**self.texts, **self.order, **self.optional}
 
 
 def common(cell: Cells) -> dict[str, Any]:
