@@ -179,6 +179,7 @@ class InspectionSummary(Versioned):
     files: list[str]
     format: str
     columns: dict[str, str]
+    better: str
     unused_columns: list[str]
     notes: dict[str, int]
     rows: int

@@ -537,7 +537,5 @@ def test_equal_completions_have_equal_rewards(tmp_path, reward_model):
 def test_a_reward_that_is_no_number_names_its_prompt(tmp_path, base):
     model = RewardModel.load(base("bert"), dtype="float32", device="cpu")
     list(model.model.parameters())[-1].data.fill_(math.nan)
-    with pytest.raises(
-        PlauditError, match="the prompt .*: the model's reward of a completion is not a finite"
-    ):
+    with pytest.raises(PlauditError, match=r"the prompt .*: the model's reward of a completion"):
         run_suite(model, write(tmp_path / "data.jsonl", [llmbar_row(1)]))

@@ -36,6 +36,14 @@ class Fit(NamedTuple):
         """The layout's name in words."""
         return self.name.replace("-", " ")
 
+    @property
+    def better(self) -> str:
+        """Which completion is better, in words."""
+        if self.layout.better or "chosen" in self.columns:
+            return self.layout.better or "chosen"
+        [ours] = self.layout.order
+        return f"the {'lowest' if ours.startswith('rank') else 'highest'} {self.columns[ours]}"
+
 
 def columns_of(source: Source) -> Columns:
     """The names of the columns and an example of each, from the first rows of a source.

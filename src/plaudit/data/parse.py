@@ -160,9 +160,10 @@ class Record(NamedTuple):
 class Records:
     """The records of a source, in order, and among them the rows that make none.
 
-    With `order` its rows are read in one layout, to be learnt from; without, each in the first
-    layout whose texts it has, to be scored. `mapped` is plaudit's name of a column → the one in the
-    data, where it is not recognised. Raises `PlauditError` where no layout fits the columns.
+    With `order` its rows are of one kind (a completion, a pair, a ranking), to be learnt from;
+    without, each is read in the first layout whose texts it has, to be scored. `mapped` is plaudit's
+    name of a column → the one in the data, where it is not recognised. Raises `PlauditError` where
+    no layout fits the columns.
     """
 
     source: Source
@@ -233,7 +234,8 @@ class Records:
                 self._late[key] = layouts_that_fit(columns, own, order=self.order, before=self.fits)
             fits = self._late[key]
         if self.order:
-            return next((fit for fit in fits if fit.name == self.fits[0].name), self.fits[0])
+            kind = self.fits[0].layout.row
+            return next((fit for fit in fits if fit.layout.row == kind), self.fits[0])
         return next((fit for fit in fits if _has_texts(values, fit)), fits[0])
 
 

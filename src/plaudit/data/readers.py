@@ -92,6 +92,7 @@ def load_rankings(
         format=first.format,
         columns=first.columns,
         unused_columns=every[0].unused,
+        better=first.better,
         streaming=streaming,
         strict=strict,
         max_rejected=max_rejected,
@@ -117,8 +118,8 @@ class Rankings:
     reads the files again, and `rows_read`, `rejected` and `rejected_by_reason` tell of the latest
     one. `rejected` holds every rejected row, of a stream the first hundred; `write_rejected` writes
     all of them. `format` and `columns` (our name → the one in the data) say what was recognised in
-    `files`, `unused_columns` what was not. An iteration of a stream raises `PlauditError` for what
-    `load_rankings` raises it for.
+    `files`, `unused_columns` what was not, `better` which completion is better. An iteration of a
+    stream raises `PlauditError` for what `load_rankings` raises it for.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Rankings:
         columns: dict[str, str],
         streaming: bool,
         unused_columns: Sequence[str] = (),
+        better: str = "the lowest rank",
         strict: bool = False,
         max_rejected: float = 0.1,
     ) -> None:
@@ -136,6 +138,7 @@ class Rankings:
         self.format = format
         self.columns = columns
         self.unused_columns = list(unused_columns)
+        self.better = better
         self.streaming = streaming
         self._strict = strict
         self._max_rejected = max_rejected

@@ -165,6 +165,7 @@ def format_inspection(report: dict[str, Any]) -> str:
     )
     add("format", report["format"] + (f" ({columns})" if columns else ""))
     lines += [f"  {count:,} × {note}" for note, count in report["notes"].items()]
+    add("better", report["better"])
     if report["unused_columns"]:
         add("columns not used", ", ".join(map(excerpt, report["unused_columns"])))
     for name in ("rows", "rankings", "prompts", "completions", "pairs"):

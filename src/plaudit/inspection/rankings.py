@@ -76,6 +76,7 @@ def inspect_rankings(
         "files": rankings.files,
         "format": rankings.format,
         "columns": rankings.columns,
+        "better": rankings.better,
         "unused_columns": rankings.unused_columns,
         "rows": rankings.rows_read,
         "rankings": len(table.prompts),
