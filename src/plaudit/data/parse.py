@@ -161,7 +161,7 @@ class Records:
     """The records of a source, in order, and among them the rows that make none.
 
     With `order` its rows are of one kind (a completion, a pair, a ranking), to be learnt from;
-    without, each is read in the first layout whose texts it has, to be scored. `mapped` is plaudit's
+    without, each is read in the first layout whose texts it has, to be scored. `mapped` is our
     name of a column → the one in the data, where it is not recognised. Raises `PlauditError` where
     no layout fits the columns.
     """

@@ -129,12 +129,15 @@ def _in_memory(source: Any, split: str | None) -> Source | None:
     if kind in ("Dataset", "IterableDataset") and hasattr(source, "column_names"):
         return _dataset(kind, 0, source)
     if kind == "DataFrame" and hasattr(source, "to_dicts"):  # polars
-        rows: Callable[[], Iterator[Any]] = lambda: source.iter_rows(named=True)  # noqa: E731
-        return _rows_held(kind, rows, list(source.columns))
+        return _rows_held(kind, lambda: source.iter_rows(named=True), list(source.columns))
     if kind == "DataFrame":  # pandas, which has NaN where there is nothing
         names = [str(name) for name in source.columns]
-        tuples = lambda: source.itertuples(index=False, name=None)  # noqa: E731
-        return _rows_held(kind, lambda: (dict(zip(names, v, strict=True)) for v in tuples()), names)
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for values in source.itertuples(index=False, name=None):
+                yield dict(zip(names, values, strict=True))
+
+        return _rows_held(kind, rows, names)
     if isinstance(source, Iterator):
         source = list(source)  # it can be gone through once, and rows are read more than once
     if isinstance(source, Sequence) and source and all(isinstance(o, Mapping) for o in source):

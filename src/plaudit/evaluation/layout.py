@@ -9,6 +9,7 @@ with it a prompt that has no other.
 import json
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -157,14 +158,14 @@ class Sorted:
     low: Ints
     high: Ints
 
-    def back(self, values: NDArray) -> NDArray:
+    def back(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values of the sorted entries in the order in which the entries were given."""
         unsorted = np.empty_like(values)
         unsorted[self.order] = values
         return unsorted
 
 
-def sort_within(owner: Ints, values: NDArray) -> Sorted:
+def sort_within(owner: Ints, values: NDArray[Any]) -> Sorted:
     """Sort values within each owner, ascending.
 
     >>> sort_within(np.array([1, 0, 1]), np.array([5.0, 7.0, 3.0])).order.tolist()
@@ -181,7 +182,7 @@ def sort_within(owner: Ints, values: NDArray) -> Sorted:
     return Sorted(order, run, start, lows[run], highs[run])
 
 
-def midranks(owner: Ints, values: NDArray) -> Floats:
+def midranks(owner: Ints, values: NDArray[Any]) -> Floats:
     """Places 1, 2 … of values within their owner, ascending; equal values share their mean place.
 
     >>> midranks(np.array([0, 0, 0, 1]), np.array([5.0, 2.0, 5.0, 9.0])).tolist()

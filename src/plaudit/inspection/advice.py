@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from plaudit.data.cells import excerpt
-from plaudit.data.readers import NOT_COUNTED
+from plaudit.data.grouping import NOT_COUNTED
 
 LISTED = 12  # categories and models, in the text
 SHOWN = 10  # of the pairs most likely to be mislabelled, in the text

@@ -38,7 +38,7 @@ class MeanScoreForSequenceClassification(PreTrainedModel):
         self.num_labels = config.num_labels
         self.model = AutoModel.from_config(config, **without_pooler(config))
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     # Which attention may run is the base model's to say.
     @property

@@ -95,7 +95,7 @@ class RankingTrainer(RewardTrainer):
     # `compute_loss` divides by the weight of all that a step sees, accumulated batches included.
     loss_is_scaled_for_ga = True
 
-    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """The weight of a step's rankings, the mean over processes, as gradients are averaged."""
         parts = [part["weight"].sum() for batch in batch_samples for part in batch]
         weight = sum(parts, torch.zeros((), device=device))
@@ -140,7 +140,7 @@ class RankingTrainer(RewardTrainer):
         for number, batch in enumerate(batches, start=1):
             last = number == len(batches)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss += super().training_step(model, batch, weight)
+                loss += super().training_step(model, batch, weight)  # type: ignore[no-untyped-call]
         return loss
 
     def _that_fit(self, batch: Batch) -> list[Batch]:
@@ -230,7 +230,7 @@ class RankingTrainer(RewardTrainer):
         if self.state.global_step >= self.state.max_steps or stopped:
             self.control.should_training_stop = True
         else:
-            super()._run_epoch(*args, **kwargs)
+            super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     # ---- validation ----
 
@@ -310,7 +310,7 @@ class RankingTrainer(RewardTrainer):
         self.state.best_model_checkpoint = best = self._best_checkpoint()
         if best is not None and not os.path.isdir(best):
             raise PlauditError(f"{best}: the best checkpoint is gone; start the run anew")
-        return super()._finalize_training(*args, **kwargs)
+        return super()._finalize_training(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _remove_old_checkpoints(self, run: Path) -> None:
         checkpoints = sort_checkpoints(str(run))

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from plaudit.console import counted
-from plaudit.reporting.drawing import Drawing, Floats, Theme, errors, percent_tick
+from plaudit.evaluation.layout import Floats
+from plaudit.reporting.drawing import Drawing, Theme, errors, percent_tick
 from plaudit.reporting.plots import Plot
 
 

@@ -13,7 +13,8 @@ from scipy.stats import spearmanr
 
 from plaudit.console import counted
 from plaudit.data.cells import characters
-from plaudit.reporting.drawing import Drawing, Floats, Theme, finite_row, thousands
+from plaudit.evaluation.layout import Floats
+from plaudit.reporting.drawing import Drawing, Theme, finite_row, thousands
 from plaudit.reporting.plots import Plot
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from plaudit.console import counted
+from plaudit.evaluation.layout import Floats
 from plaudit.evaluation.measures import label, measure_named
-from plaudit.reporting.drawing import Drawing, Floats, Theme, share_ticks, written
+from plaudit.reporting.drawing import Drawing, Theme, share_ticks, written
 from plaudit.reporting.plots import Plot
 
 

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from plaudit.console import counted
-from plaudit.reporting.drawing import Drawing, Floats, Theme, percent_tick
+from plaudit.evaluation.layout import Floats
+from plaudit.reporting.drawing import Drawing, Theme, percent_tick
 from plaudit.reporting.plots import Plot
 
 
