@@ -547,3 +547,22 @@ def test_the_installed_command_is_this_one():
     assert ours.load() is main
     process = start("--version")
     assert process.communicate(timeout=60)[0] == f"plaudit {version('plaudit')}\n"
+
+
+def test_functions_take_rows_and_rankings_in_memory(base, tmp_path):
+    import pandas
+
+    rows = [
+        {"prompt": f"What is {n}?", "chosen": f"a fox {n}", "rejected": f"a dog {n} {n}"}
+        for n in range(20)
+    ]
+    rankings = [
+        plaudit.Ranking(row["prompt"], [row["chosen"], row["rejected"]], [0, 1]) for row in rows
+    ]
+    options = {"base": str(base("bert")), "max_steps": 1, "dtype": "float32", "overwrite": True}
+    rewards = []
+    for number, data in enumerate((rows, pandas.DataFrame(rows), rankings)):
+        run = plaudit.train(data, output=tmp_path / str(number), **options)
+        rewards.append(run.model.score("What is 1?", ["a fox", "a dog"]))
+        assert plaudit.evaluate(run.model, data, resamples=10).summary["counts"]["pairs"] == 20
+    assert rewards[0] == rewards[1] == rewards[2]

@@ -94,6 +94,17 @@ def test_two_of_one_name_are_an_error(other_package):
         objectives.names()
 
 
+def test_what_cannot_be_loaded_is_left_aside_unless_it_is_asked_for(other_package, capsys):
+    objectives = other_package({"broken_one": "raise OSError"}, {"odd": "broken_one:OBJECTIVE"})
+    assert dict(objectives.each()).keys() == {*OBJECTIVES}
+    assert "left aside: objective odd of other-rewards 1.2 cannot" in capsys.readouterr().err
+
+
+def test_two_of_one_name_are_listed_and_end_a_command_in_one_line(other_package, capsys):
+    objectives = other_package({"their_pl": HINGE}, {"plackett-luce": "their_pl:OBJECTIVE"})
+    assert objectives.origins()["plackett-luce"].endswith(" and other-rewards 1.2")
+
+
 @pytest.fixture(scope="module")
 def with_example(tmp_path_factory):
     """Runs Python with the example package installed, in a folder of its own."""

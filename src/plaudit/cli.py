@@ -43,6 +43,14 @@ RUNS = ("train", "cv", "tune")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; wrong usage is a `SystemExit` of 2."""
+    try:
+        return _main(arguments)
+    except PlauditError as error:
+        print(f"plaudit: {error}", file=sys.stderr)
+        return 1
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     command = words[0] if words else None
     if "_ARGCOMPLETE" in os.environ:  # a shell asks what a word could become
@@ -66,9 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(options)
         sys.stdout.flush()
-    except PlauditError as error:
-        print(f"plaudit: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("plaudit: interrupted", file=sys.stderr)
         return 130

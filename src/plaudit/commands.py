@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from plaudit.training.search import Search
 
 Data = Annotated[
-    "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking]",
+    "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any",
     Help("files, folders, globs or a hub name", "DATA", many=True),
 ]
 Files = Annotated[
@@ -56,7 +56,7 @@ Files = Annotated[
     Help("files, folders, globs or a hub name", "DATA", many=True),
 ]
 RunData = Annotated[
-    "str | Path | Sequence[str] | Rankings | None",
+    "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any | None",
     Help("files, folders, globs or a hub name", "DATA", many=True),
 ]
 _MODEL = "run, model folder, .pt file or hub name"
@@ -297,7 +297,10 @@ def train(
     """
     from plaudit.training.run import train
 
-    return train(data, output=output, config=config, resume=resume, overwrite=overwrite, **settings)
+    return train(
+        _for_run(data, settings), output=output, config=config, resume=resume,
+        overwrite=overwrite, **settings,
+    )  # fmt: skip
 
 
 def cross_validate(
@@ -330,8 +333,9 @@ def cross_validate(
     from plaudit.training.crossval import cross_validate
 
     return cross_validate(
-        data, k=k, repeats=repeats, learning_curve=learning_curve, against=against, output=output,
-        config=config, resume=resume, overwrite=overwrite, **settings,
+        _for_run(data, settings), k=k, repeats=repeats, learning_curve=learning_curve,
+        against=against, output=output, config=config, resume=resume, overwrite=overwrite,
+        **settings,
     )  # fmt: skip
 
 
@@ -369,8 +373,8 @@ def tune(
     from plaudit.training.search import tune
 
     return tune(
-        data, trials=trials, minutes=minutes, space=space, metric=metric, output=output,
-        config=config, resume=resume, overwrite=overwrite, **settings,
+        _for_run(data, settings), trials=trials, minutes=minutes, space=space, metric=metric,
+        output=output, config=config, resume=resume, overwrite=overwrite, **settings,
     )  # fmt: skip
 
 
@@ -663,12 +667,13 @@ def generate(
 
     chosen = {"k": k, "pairs": pairs, "min_margin": min_margin, "min_reward": min_reward}
     options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    names, combining = _named(model, also, combine, spread)
     return generate(
-        _scorer(model, also, combine, spread, dtype=dtype, length_penalty=length_penalty),
-        policy, prompts, output, n=n, keep=keep, keep_unfinished=keep_unfinished,
+        names, policy, prompts, output, n=n, keep=keep, keep_unfinished=keep_unfinished,
         messages=messages, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
         batch_size=batch_size, seed=seed, limit=limit, columns=columns, resume=resume,
-        overwrite=overwrite, dtype=dtype, **options,
+        overwrite=overwrite, dtype=dtype,
+        loading={"length_penalty": length_penalty, **combining}, **options,
     )  # fmt: skip
 
 
@@ -791,6 +796,15 @@ def list_plugins() -> Plugins:
 
 
 # ---- shared ----
+
+
+def _for_run(data: Any, settings: Mapping[str, Any]) -> Any:
+    """Names of files as they are, to be read as the run's settings say; what is in memory, read."""
+    names = data if isinstance(data, list | tuple) else [data]
+    if data is None or all(isinstance(name, str | Path) for name in names):
+        return data
+    asked = ("columns", "strict", "max_rejected")
+    return _load(data, **{name: settings[name] for name in asked if name in settings})
 
 
 def _load(data: Any, **reading: Any) -> "Rankings":

@@ -16,10 +16,11 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Generic, TypeVar
 
+from plaudit.console import say
 from plaudit.errors import PlauditError
 
 T = TypeVar("T")
@@ -104,7 +105,8 @@ class Registry(Generic[T]):
                 found = self._theirs[name].load()
         except Exception as error:  # whatever a module raises when imported
             raise PlauditError(
-                f"{self.kind} {name} of {self._origin(name)} cannot be loaded: {error!r}"
+                f"{self.kind} {name} of {self._origin(name)} cannot be loaded: {error!r}; "
+                "mend or uninstall that package"
             ) from error
         if not isinstance(found, self.type):
             raise PlauditError(
@@ -122,12 +124,35 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def each(self) -> Iterator[tuple[str, T]]:
+        """All that can be loaded, by name; of another package's that cannot, one line says so.
+
+        Raises:
+            PlauditError: where two packages have one name.
+        """
+        for name in self.names():
+            try:
+                yield name, self.get(name)
+            except PlauditError as error:
+                if name in self._own:
+                    raise
+                _say_once(f"left aside: {error}")
+
     def origins(self) -> dict[str, str]:
-        """Where each comes from: a distribution and its version."""
-        return {name: self._origin(name) for name in self.names()}
+        """Where each comes from: a distribution and its version, or several where they clash."""
+        found = dict.fromkeys(self._own, OURS)
+        for entry in entry_points(group=f"plaudit.{self.kind}s"):
+            before = f"{found[entry.name]} and " if entry.name in found else ""
+            found[entry.name] = before + _distribution(entry)
+        return dict(sorted(found.items()))
 
     def _origin(self, name: str) -> str:
         return _distribution(self._theirs[name]) if name in self._theirs else OURS
+
+
+@cache
+def _say_once(text: str) -> None:
+    say(text)
 
 
 OURS = f"plaudit {version('plaudit')}"

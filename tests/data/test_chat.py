@@ -7,6 +7,7 @@ import pytest
 from plaudit import load_rankings
 from plaudit.data.chat import ALREADY_RENDERED, NEARLY_REPEATED, REPEATED, fit
 from plaudit.data.rankings import BadRowError
+from plaudit.errors import PlauditError
 
 Q = "Which tide table applies?"
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -125,3 +126,17 @@ def test_a_rating_is_never_taken_for_a_rank():
         load_rankings(rows)
     [ranking] = load_rankings(rows, columns={"rating": "helpfulness"})
     assert (list(ranking.ranks), list(ranking.ratings)) == ([1, 0], [0.0, 1.0])
+
+
+def test_a_system_turn_of_one_side_alone_is_of_the_prompt():
+    rows = [{"chosen": [SYSTEM, USER, says("B")], "rejected": [USER, says("A")]}]
+    [ranking] = load_rankings(rows)
+    assert ranking.prompt == [SYSTEM, USER]
+    assert list(ranking.completions) == [[says("B")], [says("A")]]
+
+
+def test_pairs_of_different_questions_are_rejected():
+    other = {"role": "user", "content": "Another?"}
+    rows = [{"chosen": [USER, says("B")], "rejected": [other, says("A")]}]
+    with pytest.raises(PlauditError, match="begin with different questions"):
+        load_rankings(rows)

@@ -368,9 +368,9 @@ def test_a_policy_that_never_ends_is_told_how_to_go_on(base, reward_model, tmp_p
     ("options", "said"),
     [
         ({"keep": "worst"}, "keep: take one of best, top-k, pairs"),
-        ({"pairs": "some"}, "pairs: take one of best-worst, best-random, all"),
-        ({"k": 0}, "k: 0 is not a number, 1 or more"),
-        ({"min_margin": -1}, "min_margin: -1 is not a number, 0 or more"),
+        ({"keep": "pairs", "pairs": "some"}, "pairs: take one of best-worst, best-random, all"),
+        ({"keep": "top-k", "k": 0}, "k: 0 is not a number, 1 or more"),
+        ({"keep": "pairs", "min_margin": -1}, "min_margin: -1 is not a number, 0 or more"),
         ({"min_reward": float("nan")}, "min_reward: nan is not a finite"),
         ({"keep": "pairs", "n": 1}, "pairs need 2 completions"),
         ({"n": 0}, "n: 0 is not a number"),

@@ -51,6 +51,7 @@ def test_the_summary_by_hand():
     expected = pearsonr(lengths, rewards)[0]
     assert summary.pop("reward_length_correlation") == pytest.approx(expected)
     assert summary == {
+        "schema_version": 1,
         "prompts": 2,
         "completions": 6,
         "mean_reward": 0,

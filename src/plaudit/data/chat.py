@@ -207,10 +207,17 @@ def implicit_prompt(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
         return common[:cut], chosen[cut:], rejected[cut:]
     # One side in messages: the other is an answer without its prompt.
     a, b = ([_assistant(text)] if isinstance(text, str) else text for text in (chosen, rejected))
+    system: list[Message] = []
+    if bool(_system_turns(a)) != bool(_system_turns(b)):  # of one side alone it is of both
+        turns = _system_turns(a) or _system_turns(b)
+        system = (a if _system_turns(a) else b)[:turns]
+        a, b = a[_system_turns(a) :], b[_system_turns(b) :]
     length = 0
     while length < min(len(a), len(b)) - 1 and a[length] == b[length]:
         length += 1
-    return a[:length], a[length:], b[length:]
+    if not length and {text[0]["role"] for text in (a, b) if text} == {"user"}:
+        raise BadRowError(Fault.REPEATS, "chosen and rejected begin with different questions")
+    return system + a[:length], a[length:], b[length:]
 
 
 def _common_length(a: str, b: str) -> int:

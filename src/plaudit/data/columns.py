@@ -41,8 +41,11 @@ class Fit(NamedTuple):
         """Which completion is better, in words."""
         if self.layout.better or "chosen" in self.columns:
             return self.layout.better or "chosen"
-        [ours] = self.layout.order
-        return f"the {'lowest' if ours.startswith('rank') else 'highest'} {self.columns[ours]}"
+        columns = " and ".join(self.columns[ours] for ours in self.layout.order)
+        if not columns:
+            return f"as the layout {self.name} says"
+        lowest = any(ours in ("rank", "ranks") for ours in self.layout.order)
+        return f"the {'lowest' if lowest else 'highest'} {columns}"
 
 
 def columns_of(source: Source) -> Columns:
@@ -85,7 +88,11 @@ def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) ->
     `answer` stands for `completion`, `rating` for `score`. Raises `PlauditError` for a name that no
     layout knows, and for a column that is not there.
     """
-    layouts = [LAYOUTS.get(name) for name in LAYOUTS]
+    if not isinstance(mapped, Mapping):
+        raise PlauditError(
+            f"columns: {mapped!r} is no mapping; give one, as in columns={{'prompt': 'question'}}"
+        )
+    layouts = [layout for _, layout in LAYOUTS.each()]
     known: dict[str, str] = {}
     for names in (layout.names for layout in layouts if not layout.better):
         known |= {ours: ours for ours in names}
@@ -114,8 +121,7 @@ def layouts_that_fit(
     `before` are the layouts of earlier rows, whose columns count where these have none.
     """
     found = []
-    for name in LAYOUTS:
-        layout = LAYOUTS.get(name)
+    for name, layout in LAYOUTS.each():
         if layout.better and not mapped.keys() <= layout.names.keys():
             continue
         known = next((fit.columns for fit in before if fit.name == name), {})

@@ -47,9 +47,7 @@ class Tasks:
     def __post_init__(self) -> None:
         self._records = Records(self.source, self.mapped, order=False)
         self.names = frozenset(self._records.columns.names)
-        self._added = frozenset(
-            name for layout in map(LAYOUTS.get, LAYOUTS) for name in layout.rewards
-        )
+        self._added = frozenset(name for _, layout in LAYOUTS.each() for name in layout.rewards)
         stated = self.source.columns()
         if twice := [name for name in stated if stated.count(name) > 1]:
             raise PlauditError(

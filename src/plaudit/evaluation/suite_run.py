@@ -151,7 +151,7 @@ def load_suite(
     suite = None if name is None else suite_called(name)
     if split is None:
         given = {str(one) for one in ([data] if isinstance(data, str | Path) else data)}
-        split = next((one.split for one in map(SUITES.get, SUITES) if given == {one.hub}), None)
+        split = next((one.split for _, one in SUITES.each() if given == {one.hub}), None)
     sources = find_sources(data, split)
     named = [one for one in sources if Path(one.name).name.startswith("dataset.")]
     if named and len(named) < len(sources):
@@ -210,10 +210,10 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     for source in sources:
         columns = columns_of(source)
         if suite is None:
-            fitting = (one for one in map(SUITES.get, SUITES) if not _misfit(one, columns))
+            fitting = (one for _, one in SUITES.each() if not _misfit(one, columns))
             suite = next(fitting, None)
         if suite is None:
-            wanted = "; ".join(f"{one.title}: {_needs(one)}" for one in map(SUITES.get, SUITES))
+            wanted = "; ".join(f"{one.title}: {_needs(one)}" for _, one in SUITES.each())
             raise PlauditError(
                 f"{source.name}: fits no suite known here; found: {listed(columns.names)}. "
                 f"Wanted: {wanted}"

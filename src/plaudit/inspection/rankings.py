@@ -119,19 +119,19 @@ def inspect_rankings(
 class Table:
     """What is kept of the rankings: numbers, a row each for rankings, completions and pairs."""
 
-    prompts: array[int] = field(default_factory=lambda: array("q"))  # of each ranking, its text
-    prompt_lengths: array[int] = field(default_factory=lambda: array("q"))
-    sizes: array[int] = field(default_factory=lambda: array("q"))
+    prompts: "array[int]" = field(default_factory=lambda: array("q"))  # of each ranking, its text
+    prompt_lengths: "array[int]" = field(default_factory=lambda: array("q"))
+    sizes: "array[int]" = field(default_factory=lambda: array("q"))
     origins: list[str] = field(default_factory=list)
-    ranking_of: array[int] = field(default_factory=lambda: array("q"))  # of each completion
-    texts: array[int] = field(default_factory=lambda: array("q"))
-    lengths: array[int] = field(default_factory=lambda: array("q"))
-    standings: array[int] = field(default_factory=lambda: array("b"))  # 1 best, -1 worst
-    pair_ends: array[int] = field(default_factory=lambda: array("q"))  # better, worse, better, …
-    pair_categories: array[int] = field(default_factory=lambda: array("q"))
+    ranking_of: "array[int]" = field(default_factory=lambda: array("q"))  # of each completion
+    texts: "array[int]" = field(default_factory=lambda: array("q"))
+    lengths: "array[int]" = field(default_factory=lambda: array("q"))
+    standings: "array[int]" = field(default_factory=lambda: array("b"))  # 1 best, -1 worst
+    pair_ends: "array[int]" = field(default_factory=lambda: array("q"))  # better, worse, better, …
+    pair_categories: "array[int]" = field(default_factory=lambda: array("q"))
     category_names: dict[str | None, int] = field(default_factory=dict)  # … → its number in these
-    endings: array[int] = field(default_factory=lambda: array("b"))  # of each distinct completion
-    refusals: array[int] = field(default_factory=lambda: array("b"))
+    endings: "array[int]" = field(default_factory=lambda: array("b"))  # of each distinct completion
+    refusals: "array[int]" = field(default_factory=lambda: array("b"))
     last_words: dict[int, str] = field(default_factory=dict)  # of those that may be cut off
     tied_rankings: int = 0
     tied_pairs: int = 0

@@ -42,6 +42,7 @@ class Ensemble(Scorer):
             they are not: every model's rewards have a zero of their own, so that the least would
             mostly be the rewards of the same model, and the spread a difference of zeros.
 
+    >>> from plaudit import RewardModel
     >>> pair = RewardModel.load(["runs/second", "runs/third"], combine="mean")
     >>> len(pair.score("What is 2 + 2?", ["4", "I'd rather not."]))
     2

@@ -131,4 +131,6 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
 def _shown(part: dict[str, Any]) -> list[tuple[str, Measure, Figure]]:
     """What the card has of a part's figures."""
     every = shown_in("card").items()
-    return [(name, each, Figure(**part[name])) for name, each in every if part[name] is not None]
+    return [
+        (name, each, Figure(**part[name])) for name, each in every if part.get(name) is not None
+    ]

@@ -24,7 +24,7 @@ def highlights(summary: Summary) -> tuple[Highlight, ...]:
     counts = summary["counts"]
     numbers = []
     for name, measure in shown_in("headline").items():
-        record, form = figures(summary)[name], form_of(name)
+        record, form = figures(summary).get(name), form_of(name)
         if record is not None:
             value = form(record["value"]) + (" points" if measure.form == "points" else "")
             numbers.append(Highlight(measure.title, value, interval(record, form)))
@@ -83,7 +83,8 @@ def _measure_table(caption: str, group: Group, summary: Summary) -> Table:
     rows = [
         _row(measure.title, figures(summary)[name], form_of(name), measure.hint)
         for name, measure in shown_in("report").items()
-        if measure.group == group
+        # A measure that was added later is not in an old summary.
+        if measure.group == group and name in summary
     ]
     return Table(caption, ("", "value", INTERVAL), tuple(rows))
 

@@ -87,6 +87,7 @@ def generate(
     resume: bool,
     overwrite: bool,
     dtype: "Dtype",
+    loading: Mapping[str, Any] | None = None,
 ) -> Generation:
     """Sample n completions of each prompt and keep the best; see `plaudit.generate`.
 
@@ -116,7 +117,7 @@ def generate(
         "n": n, "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p,
         "batch_size": batch_size, "seed": seed,
     }  # fmt: skip
-    model = as_scorer(model, dtype=dtype)
+    model = as_scorer(model, dtype=dtype, **loading or {})
     if isinstance(policy, str | Path):
         say(f"loading the policy {policy}")
         policy = Policy.load(policy, dtype=dtype)

@@ -147,7 +147,7 @@ def measures() -> dict[str, Measure]:
     >>> list(measures())[:2]
     ['pairwise_accuracy', 'log_loss']
     """
-    every = {name: MEASURES.get(name) for name in MEASURES}
+    every = dict(MEASURES.each())
     return dict(sorted(every.items(), key=lambda item: (item[1].position, item[0])))
 
 

@@ -64,7 +64,7 @@ def plots_of(subject: Subject) -> list[Plot]:
     >>> [plot.file for plot in plots_of("run")]
     ['training.png']
     """
-    every = [PLOTS.get(name) for name in PLOTS]
+    every = [plot for _, plot in PLOTS.each()]
     return sorted((plot for plot in every if plot.of == subject), key=lambda plot: plot.position)
 
 
