@@ -361,7 +361,7 @@ def test_pairs(run, here):
     code, out, err = run("pairs", "ranked.csv", "-o", "pairs.csv")
     assert (code, out) == (0, "")
     assert err.splitlines() == [
-        "1 rows rejected, with reasons, to rejected.jsonl", "36 pairs written to pairs.csv",
+        "1 row rejected, with reasons, to rejected.jsonl", "36 pairs written to pairs.csv",
     ]  # fmt: skip
     with open("pairs.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -848,14 +848,14 @@ def _named(
 
 def _report_rejected(rankings: "Rankings", output: str | Path) -> Path | None:
     """Write the rejected rows beside the output, if there are any, and say where."""
-    from plaudit.console import say
+    from plaudit.console import counted, say
     from plaudit.files import rejected_beside
 
     if not rankings.rejected_by_reason:
         return None
     beside = rejected_beside(output)
     count = rankings.write_rejected(beside)
-    say(f"{count:,} rows rejected, with reasons, to {beside}")
+    say(f"{counted(count, 'row')} rejected, with reasons, to {beside}")
     return beside
 
 

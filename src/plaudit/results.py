@@ -1,7 +1,7 @@
 """What commands write as JSON and print with `--json`; `docs/schemas` is made of these records.
 
-`schema_version` grows when a reader would have to know; files of plaudit 0.1.0 and before may lack
-it. Figures of an evaluation are described where they are made, in `evaluation.summary`.
+`schema_version` grows when a reader would have to know; files from before it was there lack it.
+Figures of an evaluation are described where they are made, in `evaluation.summary`.
 """
 
 from typing import Any, NotRequired

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 
-from plaudit.console import progress, say
+from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.rows import Source, find_sources, kind_of, place
@@ -133,7 +133,7 @@ def score_file(
             # Without a row there is no output; the reasons there are.
             out.finish(rows=out.rows > 0)
     if out.rejected:
-        say(f"{out.rejected:,} rows rejected, with reasons, to {out.rejected_to}")
+        say(f"{counted(out.rejected, 'row')} rejected, with reasons, to {out.rejected_to}")
     if not out.rows:
         raise PlauditError(f"{sources[0].name}: no row could be scored; see {out.rejected_to}")
     return out.rows
