@@ -51,6 +51,7 @@ def test_one_completion_whole_and_one_alone():
         ([USER], [[USER]], "only repeats the prompt"),
         ([USER], [[{"role": "user", "content": "Another"}, says("B")]], "a turn of the user's"),
         ([SYSTEM, USER], [[SYSTEM | {"content": "Be long."}, USER, says("B")]], "of the system's"),
+        ([SYSTEM, USER], [[SYSTEM, SYSTEM, USER, says("B")]], "of the system's"),
         (
             [USER],
             [[SYSTEM, USER, says("B")], [SYSTEM | {"content": "No."}, USER, says("A")]],

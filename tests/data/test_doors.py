@@ -453,3 +453,15 @@ def test_a_column_that_comes_late_is_known_to_scoring_and_to_learning(tmp_path):
 
 def content(ranking):
     return ranking.prompt, list(ranking.completions)
+
+
+def test_nan_in_a_frame_is_nothing():
+    rows = [{"prompt": "p", "answer": t, "rank": r} for t, r in (("a", 1.0), ("b", 2.0))]
+    rows += [{"prompt": "p", "answer": "c", "rank": math.nan}]
+    rows += [{"prompt": "p", "answer": math.nan, "rank": 3.0}]
+    read = load_rankings(pandas.DataFrame(rows), max_rejected=1)
+    assert content(read[0]) == ("p", ["a", "b"])
+    assert [one.reason for one in read.rejected] == [
+        "the rank is missing",
+        "the completion is missing",
+    ]
