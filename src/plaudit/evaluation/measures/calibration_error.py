@@ -16,7 +16,7 @@ and may lie below what was measured.
 """
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import bisect
 
 from plaudit.evaluation.calibration import BINS, confidence
 from plaudit.evaluation.layout import Floats, Layout
@@ -71,7 +71,8 @@ def _interval(gaps: Floats, share: Floats, noise: Floats, level: float) -> tuple
 
         if above(0.0) >= 0:
             return 0.0
-        return 1.0 if above(1.0) <= 0 else float(brentq(above, 0.0, 1.0, xtol=1e-12))
+        # By halving: where it is not monotone, other methods end at another of its roots.
+        return 1.0 if above(1.0) <= 0 else float(bisect(above, 0.0, 1.0, xtol=1e-12))
 
     return least(1 - level), least(level)
 
