@@ -214,7 +214,10 @@ def read_labels(value: Any, name: str, count: int) -> list[str | None]:
     (['gpt', 'qwen'], ['gpt', 'gpt'])
     """
     if isinstance(value, str) and value.startswith("[") and count > 1:
-        value = read_list(value, name)
+        try:
+            value = read_list(value, name)
+        except BadRowError:  # a label that begins with a bracket
+            return [read_label(value, name)] * count
     if not isinstance(value, list):
         return [read_label(value, name)] * count
     if len(value) != count:

@@ -215,8 +215,6 @@ def implicit_prompt(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
     length = 0
     while length < min(len(a), len(b)) - 1 and a[length] == b[length]:
         length += 1
-    if not length and {text[0]["role"] for text in (a, b) if text} == {"user"}:
-        raise BadRowError(Fault.REPEATS, "chosen and rejected begin with different questions")
     return system + a[:length], a[length:], b[length:]
 
 

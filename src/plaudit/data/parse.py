@@ -103,6 +103,9 @@ def _texts(given: Given, blank: bool, notes: Counter[str] | None) -> tuple[Text,
     completions = [read_text(*cell, blank) for cell in zip(cells, names, strict=True)]
     if given.implicit:
         prompt, *completions = implicit_prompt(*completions)
+        asks = [not isinstance(text, str) and text[0]["role"] == "user" for text in completions]
+        if not prompt and all(asks):
+            raise BadRowError(Fault.REPEATS, "chosen and rejected begin with different questions")
         return prompt, completions
     if given.empty_prompt and given.prompt in ("", []):
         return fit(given.prompt, completions, notes)
