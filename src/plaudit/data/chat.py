@@ -8,6 +8,7 @@ always to the letter. Where a pair has no prompt, the prompt is what both sides 
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from plaudit.data.cells import is_blank
 from plaudit.data.rankings import BadRowError, Fault, Message, Text
@@ -58,11 +59,11 @@ def fit(
     """
     if isinstance(prompt, str) and all(isinstance(text, str) for text in completions):
         return _fit_texts(prompt, completions, notes)  # type: ignore[arg-type]
-    asked = [_user(prompt)] if isinstance(prompt, str) else prompt
+    asked = [user(prompt)] if isinstance(prompt, str) else prompt
     whole, fitted = asked, []
     for text in completions:
         if isinstance(text, str):
-            fitted.append([_assistant(text)])
+            fitted.append([assistant(text)])
             continue
         repeated = _repeated(asked, text)
         if repeated is not None:
@@ -108,12 +109,14 @@ def _note(notes: Counter[str] | None, what: str) -> None:
         notes[what] += 1
 
 
-def _user(text: str) -> Message:
-    return {"role": "user", "content": text}
+def user(content: Any) -> Message:
+    """A message of the user's."""
+    return {"role": "user", "content": content}
 
 
-def _assistant(text: str) -> Message:
-    return {"role": "assistant", "content": text}
+def assistant(content: Any) -> Message:
+    """A message of the assistant's."""
+    return {"role": "assistant", "content": content}
 
 
 def _repeated(
@@ -206,7 +209,7 @@ def implicit_prompt(chosen: Text, rejected: Text) -> tuple[Text, Text, Text]:
         cut = next((cut for cut in cuts if chosen[cut:].strip() and rejected[cut:].strip()), 0)
         return common[:cut], chosen[cut:], rejected[cut:]
     # One side in messages: the other is an answer without its prompt.
-    a, b = ([_assistant(text)] if isinstance(text, str) else text for text in (chosen, rejected))
+    a, b = ([assistant(text)] if isinstance(text, str) else text for text in (chosen, rejected))
     system: list[Message] = []
     if bool(_system_turns(a)) != bool(_system_turns(b)):  # of one side alone it is of both
         turns = _system_turns(a) or _system_turns(b)

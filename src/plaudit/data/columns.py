@@ -204,14 +204,9 @@ def prompt_column(source: Source, columns: Columns, mapped: Mapping[str, str]) -
     for name in [mapped["prompt"]] if "prompt" in mapped else PROMPT:
         if _plain(name) in theirs:
             return theirs[_plain(name)]
-    raise no_column(source, "prompt", columns.names)
-
-
-def no_column(source: Source, ours: str, names: Sequence[str]) -> PlauditError:
-    """What to raise where a column is needed and none of `names` is recognised as it."""
-    return PlauditError(
-        f"{source.name}: no column for the {ours}; found: {listed(names)}. "
-        f"Say which it is with --columns {ours}=NAME"
+    raise PlauditError(
+        f"{source.name}: no column for the prompt; found: {listed(columns.names)}. "
+        "Say which it is with --columns prompt=NAME"
     )
 
 

@@ -45,7 +45,7 @@ def read_windows(sources: Iterable[Tasks], done: int = 0) -> Iterator[Window]:
 
 def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[Outcome]]:
     """What becomes of each window; the next one is read and encoded while one is computed."""
-    from plaudit.model.scorer import apart, gathered
+    from plaudit.model.scorer import apart, check_finite, gathered
 
     ahead_of = iter(windows)
 
@@ -56,6 +56,10 @@ def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[
         together = gathered(_to_score(window))
         return window, list(together), scorer.encode(list(together.values()))
 
+    def rewarded(task: Task, rewards: list[float]) -> dict[str, Any]:
+        check_finite(rewards, task.prompt, place(task.row.file, task.row.line))
+        return task.with_rewards(rewards)
+
     with ThreadPoolExecutor(1, "encode") as thread:
         ahead = thread.submit(prepare)
         while ready := ahead.result():
@@ -63,16 +67,8 @@ def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[
             window, keys, encoded = ready
             rewards = iter(apart(_to_score(window), keys, scorer.rewards(encoded)))
             yield [
-                _rewarded(task, next(rewards)) if isinstance(task, Task) else task
-                for task in window
+                rewarded(task, next(rewards)) if isinstance(task, Task) else task for task in window
             ]
-
-
-def _rewarded(task: Task, rewards: list[float]) -> dict[str, Any]:
-    from plaudit.model.scorer import check_finite
-
-    check_finite(rewards, task.prompt, place(task.row.file, task.row.line))
-    return task.with_rewards(rewards)
 
 
 def _to_score(window: Window) -> list[tuple[Text, Sequence[Text]]]:

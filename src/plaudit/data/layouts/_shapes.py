@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaudit.data.cells import messages_from_text, read_list, shown
-from plaudit.data.rankings import BadRowError, Fault, Message
+from plaudit.data.rankings import BadRowError, Fault
 
 WHOLE = re.compile(r"(-?\d+)\.0+$")  # how frames write whole numbers beside empty cells
 FIRST, SECOND, TIE = (0, 1), (1, 0), (0, 0)  # the ranks of two completions
@@ -110,16 +110,6 @@ def models(first: Any, second: Any) -> list[Any] | None:
     return None if first is None and second is None else [first, second]
 
 
-def user(content: Any) -> Message:
-    """A message of the user's."""
-    return {"role": "user", "content": content}
-
-
-def assistant(content: Any) -> Message:
-    """A message of the assistant's."""
-    return {"role": "assistant", "content": content}
-
-
 def messages(value: Any) -> Any:
     """The messages in a cell that may be their JSON; anything else as it is."""
     if isinstance(value, str) and value.startswith("["):
@@ -133,7 +123,7 @@ def opened(dialogue: Sequence[Any], system: Any = None, tools: Any = None) -> li
     Templates differ in how they show tools and models of rewards mostly have none for them, so the
     tools stand in the system prompt.
 
-    >>> opened([user("Hi")], "Be kind.")
+    >>> opened([{"role": "user", "content": "Hi"}], "Be kind.")
     [{'role': 'system', 'content': 'Be kind.'}, {'role': 'user', 'content': 'Hi'}]
     """
     dialogue = list(dialogue)

@@ -13,16 +13,15 @@ LLaMA-Factory's data/README.md.
 from typing import Any
 
 from plaudit.data.cells import is_messages, read_list
+from plaudit.data.chat import assistant, user
 from plaudit.data.layouts import COMMON, PROMPT, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import (
     CHOSEN_AND_REJECTED,
-    assistant,
     both,
     instruction_and_input,
     messages,
     models,
     opened,
-    user,
 )
 from plaudit.data.rankings import BadRowError, Fault
 

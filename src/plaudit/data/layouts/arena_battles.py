@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from plaudit.data.cells import read_list
+from plaudit.data.chat import assistant, user
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import (
     FIRST,
     SECOND,
     TIE,
-    assistant,
     from_json,
     models,
     unknown,
-    user,
     word,
 )
 from plaudit.data.rankings import BadRowError, Fault

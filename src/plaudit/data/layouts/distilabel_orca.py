@@ -8,6 +8,7 @@ rejected. Source: the card of argilla/distilabel-intel-orca-dpo-pairs.
 from typing import Any
 
 from plaudit.data.cells import read_list
+from plaudit.data.chat import user
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import (
     CHOSEN_AND_REJECTED,
@@ -15,7 +16,6 @@ from plaudit.data.layouts._shapes import (
     FIRST,
     TIE,
     opened,
-    user,
     verdict,
 )
 

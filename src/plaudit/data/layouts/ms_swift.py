@@ -5,11 +5,11 @@ dialogue. Source: ms-swift's "Custom dataset", RLHF.
 """
 
 from plaudit.data.cells import is_messages
+from plaudit.data.chat import assistant
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import (
     CHOSEN_AND_REJECTED,
     EMPTY,
-    assistant,
     messages,
     opened,
 )
