@@ -1,6 +1,7 @@
 """A plot as a PNG and as an SVG: whole, in its theme's colours, with nothing global changed."""
 
 import logging
+import re
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -12,6 +13,8 @@ from plaudit.errors import PlauditError
 from plaudit.reporting import drawing
 from plaudit.reporting.drawing import DARK, LIGHT, Drawing
 from plaudit.reporting.plots.comparison import comparison
+from plaudit.reporting.plots.reward_against_length import reward_against_length
+from plaudit.reporting.plots.reward_distributions import reward_distributions
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -42,6 +45,24 @@ def test_svg_is_drawn_in_its_theme_and_keeps_its_words():
     ]
     assert "1.0" in words
     assert LINE.svg() == light  # no date, no random names: the same report is the same file
+
+
+@pytest.mark.parametrize("n", [40, 800, 6000])  # points, points as pixels, hexagons as pixels
+def test_the_twin_in_dark_is_what_would_be_drawn_in_dark(n):
+    def plain(svg):  # names are hashes of what they name, colours among it
+        return re.sub(r'(?<=[#"])[mp]?[0-9a-f]{10,}(?=[")])', "", svg)
+
+    rng = np.random.default_rng(0)
+    plots = [
+        reward_against_length(rng.normal(size=n), rng.integers(1, 900, size=n)),
+        reward_distributions(*rng.normal(size=(2, n))),
+        comparison(["#0072b2; #e8eaed"], [["#0072B2", "b"]], [[1.0, 2.0]]),
+    ]
+    for plot in plots:
+        light, dark = plot.svgs()
+        assert light == plot.svg(LIGHT)
+        assert plain(dark) == plain(plot.svg(DARK))
+        assert plain(dark) != plain(light)
 
 
 def test_words_in_an_svg_are_escaped():

@@ -10,7 +10,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,24 @@ class Drawing:
         text = svg.getvalue()
         text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.S)
         return re.sub(r'font-family: [^;"]*', "font-family: system-ui, sans-serif", text)
+
+    def svgs(self) -> tuple[str, str]:
+        """The drawing as `svg` gives it in `LIGHT` and in `DARK`.
+
+        The dark one is the light one in other colours, since to lay out a figure takes long; it is
+        drawn anew where a part of it is pixels.
+        """
+        light = self.svg(LIGHT)
+        if "<image" in light:
+            return light, self.svg(DARK)
+        pairs = zip(astuple(LIGHT), astuple(DARK), strict=True)
+        colours = {light.lower(): dark.lower() for light, dark in pairs}
+
+        def recoloured(tag: re.Match[str]) -> str:
+            return re.sub("#[0-9a-f]{6}", lambda found: colours.get(found[0], found[0]), tag[0])
+
+        # In tags alone: the words between them may name a colour too.
+        return light, re.sub("<[^>]+>", recoloured, light)
 
     def _fill(self, figure: Figure, theme: Theme, width: float) -> None:
         axes = figure.subplots(1, self.columns, squeeze=False)[0]

@@ -19,7 +19,7 @@ from typing import Any
 
 from plaudit.data.rankings import Ranking, Text
 from plaudit.files import writing
-from plaudit.reporting.drawing import DARK, LIGHT, Drawing, Theme
+from plaudit.reporting.drawing import Drawing
 
 MOST_MISTAKES = 200
 MISTAKES_OF_A_PROMPT = 2
@@ -165,9 +165,7 @@ def render(report: Report) -> str:
     page = environment.get_template("page.html.jinja").render(
         report=report,
         categories=sorted({m.category for m in report.mistakes if m.category is not None}),
-        image=_image,
-        light=LIGHT,
-        dark=DARK,
+        images=_images,
         # Ours, and named by their hashes in the page's policy: nothing else can run.
         style=Markup(own["css"]),
         script=Markup(own["js"]),
@@ -262,8 +260,10 @@ def signed(value: float, form: str = ".2f") -> str:
     return f"{value:+{form}}".replace("-", "−")
 
 
-def _image(plot: Drawing, theme: Theme) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(plot.svg(theme).encode()).decode()
+def _images(plot: Drawing) -> list[str]:
+    """Addresses of the plot on light and on dark paper."""
+    encoded = [base64.b64encode(svg.encode()).decode() for svg in plot.svgs()]
+    return [f"data:image/svg+xml;base64,{text}" for text in encoded]
 
 
 def _hash(text: str) -> str:
