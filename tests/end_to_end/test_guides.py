@@ -49,7 +49,7 @@ def test_a_guide_runs_as_it_stands(guide, trained, tmp_path, monkeypatch, capfd)
             code = code.replace("8000", port).replace("embedded:smollm2", "policy")
             if language == "python":
                 exec(compile(code, f"{guide}.md", "exec"), {"__name__": "guide"})
-            elif code.startswith("plaudit serve"):
+            elif code.startswith(("plaudit serve", "plaudit label")):
                 serve(code if f"--port {port}" in code else f"{code.rstrip()} --port {port}", port)
             else:
                 run(code)
