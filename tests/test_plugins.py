@@ -209,7 +209,7 @@ from plaudit.cli import main
 from plaudit.model.freezing import freeze
 
 base, data, folder = sys.argv[1:]
-options = {"base": base, "pooling": "maximum", "max_steps": 2, "dtype": "float32"}
+options = {"base": base, "pooling": "maximum", "max_steps": 2, "dtype": "float32", "report": False}
 run = train(data, output=folder + "/run", **options)
 texts = [("What is 1?", ["a fox", "a dog " * 9]), ("", ["yes"])]
 scores = [list(run.model.score_all(texts))]

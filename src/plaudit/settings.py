@@ -279,6 +279,10 @@ class Settings(BaseModel):
         1000,
         description="rankings held out to validate, and again to test, when `data` is streamed",
     )
+    report: bool = Field(
+        True,
+        description="write report.html and plots/ at the end; without, `plaudit report` writes the former later",
+    )
     report_to: list[str] = Field(
         default_factory=list, description="trackers to log to as well: tensorboard, wandb, …"
     )

@@ -42,13 +42,13 @@ def ranked(tmp_path_factory):
 def options(base, name="bert", **more):
     defaults = {"base": str(base(name)), "dtype": "float32", "max_length": 48, "seed": 1}
     defaults |= {"learning_rate": 1e-3, "max_steps": 8, "save_steps": 2, "logging_steps": 1}
-    return defaults | {"per_device_train_batch_size": 4} | more
+    return defaults | {"per_device_train_batch_size": 4, "report": False} | more
 
 
 @pytest.fixture(scope="module")
 def finished(ranked, base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    return train(ranked, output=folder, **options(base, max_steps=30, save_steps=10))
+    return train(ranked, output=folder, **options(base, max_steps=30, save_steps=10, report=True))
 
 
 def test_a_run_folder_holds_what_it_should(finished):
@@ -176,7 +176,8 @@ def test_a_resumed_run_keeps_its_settings(ranked, base, tmp_path):
 
 def command(ranked, folder, base, name="bert", **more):
     chosen = options(base, name, **more)
-    flags = [f"--{setting.replace('_', '-')}={value}" for setting, value in chosen.items()]
+    flags = [] if chosen.pop("report") else ["--no-report"]
+    flags += [f"--{setting.replace('_', '-')}={value}" for setting, value in chosen.items()]
     return [sys.executable, "-m", "plaudit", "train", str(ranked), "-o", str(folder), *flags]
 
 

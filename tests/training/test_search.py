@@ -68,7 +68,7 @@ def test_the_test_prompts_are_those_of_train_and_were_in_no_trial(finished, rank
 
 def test_the_best_is_a_run_that_can_be_made_again_from_its_config(finished, tmp_path):
     folder = finished.folder / "best"
-    again = train(config=folder / "config.yaml", output=tmp_path / "again")
+    again = train(config=folder / "config.yaml", output=tmp_path / "again", report=False)
     prompt, completions = "What is 1?", ["fox fox", "dog"]
     rewards = RewardModel.load(folder, dtype="float32").score(prompt, completions)
     assert again.model.score(prompt, completions) == pytest.approx(rewards, abs=1e-5)
@@ -81,7 +81,7 @@ def test_the_best_is_a_run_that_can_be_made_again_from_its_config(finished, tmp_
 def test_a_trial_can_be_made_again_from_its_config(finished, ranked, tmp_path):
     best = finished.summary["best"]
     config = finished.folder / "trials" / f"{best['number']:04d}" / "config.yaml"
-    run = train(config=config, output=tmp_path / "again", save_steps=10**6)
+    run = train(config=config, output=tmp_path / "again", save_steps=10**6, report=False)
     log = [json.loads(line) for line in (run.folder / "log.jsonl").open()]
     last = [row["eval_pairwise_accuracy"] for row in log if "eval_pairwise_accuracy" in row][-1]
     assert last == pytest.approx(best["value"])
@@ -92,7 +92,7 @@ def test_a_killed_search_goes_on_and_processes_share_it(ranked, base, tmp_path):
     flags = [
         f"--{name.replace('_', '-')}={value}"
         for name, value in tiny.head_alone(base, tmp_path).items()
-    ]
+    ] + ["--no-report"]
     command = [sys.executable, "-m", "plaudit", "tune", "-o", str(folder), "--trials", "5"]
     first = subprocess.Popen([*command, str(ranked), *flags], env=ENVIRONMENT)
     while not (folder / "trials" / "0002" / "config.yaml").is_file():
@@ -116,7 +116,12 @@ def test_a_killed_search_goes_on_and_processes_share_it(ranked, base, tmp_path):
 def test_a_trial_that_diverges_does_not_end_the_search(ranked, base, tmp_path):
     space = {"learning_rate": [0.01, 1e30], "optim": ["sgd"]}
     found = tune(
-        ranked, trials=4, space=space, output=tmp_path / "run", **tiny.head_alone(base, tmp_path)
+        ranked,
+        trials=4,
+        space=space,
+        output=tmp_path / "run",
+        report=False,
+        **tiny.head_alone(base, tmp_path),
     )
     assert found.summary["best"]["settings"]["learning_rate"] == 0.01
 

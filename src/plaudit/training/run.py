@@ -259,13 +259,19 @@ def _save(
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:
         file.write(model_card(settings, dict(metrics), model.encoding))
-    log = Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"])
-    shown = test or validation
+    if settings.report:
+        _write_report_and_plots(folder, settings, metrics, test or validation)
+    write_results(folder / "metrics.json", metrics)
+
+
+def _write_report_and_plots(
+    folder: Path, settings: Settings, metrics: RunMetrics, shown: Evaluation | None
+) -> None:
     if shown is not None:
         shown.plot(folder / "plots")
         write_run_report(folder, settings, metrics, shown)
+    log = Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"])
     write_plots("run", log, folder / "plots")
-    write_results(folder / "metrics.json", metrics)
 
 
 def write_run_report(
