@@ -348,7 +348,7 @@ def tune(
         "str | Path | Mapping[str, Any] | None", Help("YAML file of what to vary", "FILE")
     ] = None,
     metric: Annotated[
-        Literal["pairwise_accuracy", "log_loss"] | None,
+        declared.ValidationMetric | None,
         Help("what the validation prompts choose by (pairwise_accuracy)"),
     ] = None,
     output: RunFolder = None,

@@ -41,6 +41,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 AtLeastZero = Annotated[float, Field(ge=0)]
 AboveZero = Annotated[float, Field(gt=0)]
+# What checkpoints and trials can be chosen by.
+ValidationMetric = Literal["log_loss", "pairwise_accuracy", "length_controlled_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,7 @@ class Settings(BaseModel):
     save_total_limit: Annotated[int, Field(ge=1)] = Field(
         2, description="checkpoints kept, the best one always among them"
     )
-    metric_for_best_model: Literal["log_loss", "pairwise_accuracy"] = Field(
+    metric_for_best_model: ValidationMetric = Field(
         "log_loss", description="what makes a checkpoint the best on the validation prompts"
     )
     early_stopping_patience: Annotated[int, Field(ge=0)] = Field(

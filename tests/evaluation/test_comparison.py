@@ -139,6 +139,41 @@ def test_interval_of_the_difference_is_that_of_a_plain_bootstrap():
     assert difference["high"] == pytest.approx(high, abs=0.02)
 
 
+def test_models_are_compared_where_the_better_is_shorter_and_with_length_controlled():
+    rankings, first, second = data(8, second=0.0)
+    rng = np.random.default_rng(4)
+    rankings = [
+        Ranking(r.prompt, ["x" * int(n) for n in rng.integers(1, 9, len(r.ranks))], r.ranks)
+        for r in rankings
+    ]
+
+    def halves(rewards):
+        found = {True: [], False: []}
+        for ranking, row in zip(rankings, rewards, strict=True):
+            for i, j in ranking.pairs():
+                gap = len(ranking.completions[i]) - len(ranking.completions[j])
+                if gap:
+                    found[gap < 0].append(float(row[i] > row[j]))
+        return np.mean(found[True]), np.mean(list(map(np.mean, found.values())))
+
+    reached = []
+    for exchanged in product([False, True], repeat=len(rankings)):
+        pairs = [(b, a) if x else (a, b) for a, b, x in zip(first, second, exchanged, strict=True)]
+        a, b = zip(*pairs, strict=True)
+        reached.append(np.subtract(halves(a), halves(b)))
+    found = compare_rewards(rankings, first, second).summary["metrics"]
+    names = ("accuracy_where_shorter", "length_controlled_accuracy")
+    for name, *expected, gaps in zip(
+        names, halves(first), halves(second), np.array(reached).T, strict=True
+    ):
+        entry = found[name]
+        assert [entry["first"]["value"], entry["second"]["value"]] == pytest.approx(expected)
+        assert entry["difference"]["value"] == pytest.approx(expected[0] - expected[1])
+        assert entry["p"] == pytest.approx(np.mean(np.abs(gaps) >= abs(gaps[0]) - 1e-12))
+    alike = [Ranking(r.prompt, ["x", "y", "z", "w"][: len(r.ranks)], r.ranks) for r in rankings]
+    assert not set(names) & compare_rewards(alike, first, second).summary["metrics"].keys()
+
+
 def test_exchanging_the_arguments_turns_the_signs_and_nothing_else():
     rankings, first, second = data(40)
     there = compare_rewards(rankings, first, second, names=("a", "b")).summary

@@ -92,16 +92,30 @@ def test_what_is_not_finite_names_its_measure(added):
         summarise(REWARDS, **DATA)
 
 
-def test_models_are_compared_by_what_every_prompt_has(added):
+def test_models_are_compared_by_what_some_prompts_have(added):
     def of_three(layout, reward):
         which = layout.ordered[layout.sizes[layout.ordered] == 3]
-        return Items(np.ones(len(which)), which)
+        return Items(reward[layout.starts[which]], which)
 
     added("three", Measure(of_three, "of three", compared=True))
     with pytest.raises(PlauditError, match=r"measure three: models cannot be compared by it"):
         metrics.per_prompt(REWARDS, DATA["ranks"])
-    with pytest.raises(ValueError, match="not compared by what depends on lengths"):
-        Measure(lambda layout, reward, length: None, "long", compared=True)
+    rankings = [Ranking(str(n), ["a", "b", "c"][:k], [0, 1, 1][:k]) for n, k in enumerate((2, 3))]
+    first, second = [[1.0, 0.0], [5.0, 0.0, 1.0]], [[2.0, 0.0], [1.0, 0.0, 1.0]]
+    found = compare_rewards(rankings, first, second).summary["metrics"]
+    assert found["three"]["difference"]["value"] == 4
+    assert "three" not in compare_rewards(rankings[:1], first[:1], second[:1]).summary["metrics"]
+
+
+def test_what_is_measured_on_other_rankings_for_other_rewards_compares_no_models(added):
+    def of_high(layout, reward):
+        which = np.flatnonzero(reward[layout.starts] > 0)
+        return Items(np.ones(len(which)), which)
+
+    added("high", Measure(of_high, "of high", compared=True))
+    rankings = [Ranking(str(n), ["a", "b"], [0, 1]) for n in range(2)]
+    with pytest.raises(PlauditError, match=r"measure high: .* depends on the rewards"):
+        compare_rewards(rankings, [[1.0, 0.0]] * 2, [[1.0, 0.0], [-1.0, 0.0]])
 
 
 def test_a_measure_that_is_not_installed_has_its_name_and_no_value():

@@ -13,7 +13,14 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation import metrics
 from plaudit.evaluation.measures import measures
 from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.summary import COIN_TOSS, LENGTH_RULE, format_summary, summarise, verdict
+from plaudit.evaluation.summary import (
+    COIN_TOSS,
+    LENGTH_RULE,
+    format_summary,
+    summarise,
+    verdict,
+    where_it_matters,
+)
 
 OF_REWARDS = {name: measure for name, measure in measures().items() if not measure.takes_length}
 
@@ -39,10 +46,15 @@ def test_every_figure_is_that_of_its_function():
         same(summary[name], metric(rewards, ranks, **options))
         if name != "mean_margin":
             same(summary["baselines"]["another"][name], metric(other, ranks, **options))
-    same(
-        summary["length_baseline"],
-        metrics.length_baseline(rewards, ranks, lengths=lengths, **options),
-    )
+    for name in ("length_baseline", "accuracy_where_shorter", "length_controlled_accuracy"):
+        same(summary[name], measures()[name](rewards, ranks, lengths=lengths, **options))
+    for name in ("accuracy_where_shorter", "length_controlled_accuracy"):
+        figure = measures()[name](other, ranks, lengths=lengths, **options)
+        same(summary["baselines"]["another"][name], figure)
+    assert "length_baseline" not in summary["baselines"]["another"]
+    rule = summary["baselines"][LENGTH_RULE]
+    assert rule["accuracy_where_shorter"]["value"] == 0
+    same(rule["length_controlled_accuracy"], Figure(0.5, 0.5, 0.5))
     above = metrics.accuracy_above_length(rewards, ranks, lengths=lengths, **options)
     same(summary["accuracy_above_length"], above)
     same(summary["baselines"][LENGTH_RULE]["above"], above)
@@ -53,6 +65,10 @@ def test_every_figure_is_that_of_its_function():
 
     assert set(summary["style"]) == {"length", "markdown", "lists"}
     assert summary["style"]["lists"] is None
+    length = summary["style"]["length"]
+    assert length["accuracy_where_less"] == summary["accuracy_where_shorter"]
+    assert length["controlled_accuracy"] == summary["length_controlled_accuracy"]
+    assert length["baseline"] == summary["length_baseline"]
     # Every amount is held against the rewards in the same way; `test_style` says in which.
     marked = summarise(rewards, ranks, lengths=marks, **options)["style"]["length"]
     assert summary["style"]["markdown"] == marked
@@ -128,7 +144,8 @@ def test_parts_agree_with_plain_loops_and_anything_can_be_shown(rankings, again)
         "pairs": len(pairs),
     }
     json.dumps(summary, allow_nan=False)
-    assert format_summary(summary).endswith(verdict(summary))
+    sentences = [verdict(summary), where_it_matters(summary)]
+    assert format_summary(summary).splitlines()[-2:] == sentences
 
 
 def test_a_coin_toss_knows_nothing():
@@ -235,6 +252,53 @@ def test_verdict_says_what_the_intervals_allow(right, longer, says):
     assert says in verdict(summary)
     few = summarise(rewards[:20], [[0, 1]] * 20, prompts=range(20), lengths=lengths[:20])
     assert verdict(few).endswith("20 prompts are too few to rely on the interval.")
+
+
+def where(more, less, *, shorter=50):
+    """What is said of 100 prompts, of which so many have a shorter better completion; so many of
+    100 are right where the better one has more characters, and where it has fewer."""
+    lengths = [[1, 2]] * shorter + [[2, 1]] * (100 - shorter)
+    rng = np.random.default_rng(0)
+    halves = ((less, shorter), (more, 100 - shorter))
+    right = [rng.permutation(n) < share * n / 100 for share, n in halves]
+    rewards = [[float(one), 0.5] for one in np.concatenate(right)]
+    return where_it_matters(summarise(rewards, [[0, 1]] * 100, prompts=range(100), lengths=lengths))
+
+
+@pytest.mark.parametrize(
+    ("more", "less", "says", "ends"),
+    [
+        (90, 80, "beats length where it matters: with length controlled, 85.0 % ",
+         "of those whose better completion is the shorter one."),
+        (98, 30, "beats length where it matters: with length controlled, 64.0 % ",
+         "shorter one, where it prefers the longer."),
+        (70, 40, "cannot be told from length alone where it matters: with length controlled, 55",
+         "of those whose better completion is the shorter one."),
+        (100, 0, "cannot be told from length alone where it matters: with length controlled, 50",
+         "shorter one, where it prefers the longer."),
+        (60, 10, "is worse than length alone where it matters: with length controlled, 35.0 % ",
+         "shorter one, where it prefers the longer."),
+    ],
+)  # fmt: skip
+def test_where_it_matters_is_what_the_intervals_allow(more, less, says, ends):
+    sentence = where(more, less)
+    assert sentence.startswith(f"The reward {says}")
+    assert f"{less:.1f} % (" in sentence
+    assert sentence.endswith(ends)
+    # "But" is between what is better than length and what is not.
+    assert ("but only" in sentence) == ("beats" in says and less < 50)
+
+
+def test_where_length_cannot_mislead_that_is_said():
+    lacking = "cannot be measured: no pair has a better completion that is the {} one."
+    assert where(90, 90, shorter=0).endswith(lacking.format("shorter"))
+    assert where(90, 90, shorter=100).endswith(lacking.format("longer"))
+    alike = summarise([[1.0, 0.0]], [[0, 1]], prompts=["p"], lengths=[[3, 3]])
+    assert alike["accuracy_where_shorter"] is alike["length_controlled_accuracy"] is None
+    assert where_it_matters(alike).endswith("completions of a pair are always of one length.")
+    few = summarise([[1.0, 0.0]] * 2, [[0, 1]] * 2, prompts="pq", lengths=[[3, 2], [2, 3]])
+    assert where_it_matters(few).startswith("The reward may or may not beat length")
+    assert "(without an interval;" in where_it_matters(few)
 
 
 def test_a_model_that_only_looks_at_length_is_shown_for_what_it_is():

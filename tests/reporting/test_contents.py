@@ -134,6 +134,12 @@ def test_a_summary_of_real_rewards_is_whole():
     # 10 of 40 right, and a tie that counts half.
     assert cells(report)["Pairs"]["Pairwise accuracy"][0] == "26.2\xa0%"
     assert "wrong way round" in report.lead[0]
+    # The better one is always the shorter: nothing can be said with length controlled.
+    assert report.lead[-1].endswith("no pair has a better completion that is the longer one.")
+    assert cells(report)["Pairs"]["Length-controlled accuracy"] == ("–", "")
+    labels = [number.label for number in report.highlights]
+    assert labels == ["Pairwise accuracy", "Accuracy where shorter", "Preferring the longer",
+                      "Top-1 accuracy", "Measured on"]  # fmt: skip
 
 
 def test_whatever_a_summary_can_leave_undefined_is_no_error(tmp_path):
@@ -147,6 +153,16 @@ def test_whatever_a_summary_can_leave_undefined_is_no_error(tmp_path):
     assert report.lead[0].startswith("Nothing can be concluded")
     assert report.mistakes == ()
     write_report(tmp_path / "report.html", report)
+
+
+def test_where_it_matters_is_said_of_summaries_of_earlier_versions_too():
+    assert "length_controlled_accuracy" not in SUMMARY
+    report = evaluation_report(EVALUATION, title="x", facts={})
+    assert report.lead[-1] == (
+        "The reward beats length where it matters: with length controlled, 70.0\xa0% of the pairs "
+        "are right (95\xa0% interval 65.0 to 75.0; length alone gets 50\xa0%), and 60.0\xa0% "
+        "(55.0 to 65.0) of those whose better completion is the shorter one."
+    )
 
 
 def test_a_measure_that_came_after_an_evaluation_is_not_in_its_report():

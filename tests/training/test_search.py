@@ -197,7 +197,9 @@ def test_a_study_that_is_damaged_is_said_in_one_line(finished, tmp_path):
     [
         ({"test_fraction": 0}, "needs validation prompts to choose by and test prompts"),
         ({"validation_fraction": 0}, "needs validation prompts to choose by and test prompts"),
-        ({"metric": "f1"}, "metric: f1 is not pairwise_accuracy or log_loss"),
+        ({"metric": "f1"}, "metric: f1 is not log_loss or pairwise_accuracy or length_controlled"),
+        # These answers of a prompt are all of one length.
+        ({"metric": "length_controlled_accuracy"}, "metric: length_controlled_accuracy needs"),
     ],
 )
 def test_a_search_without_prompts_to_choose_by_is_refused(ranked, base, tmp_path, given, message):

@@ -59,7 +59,7 @@ def trained(base, folder, data, validation=(), **options):
     train_set = encoded(data, model.encoding, "encoding")
     (folder / "checkpoints").mkdir(parents=True)
     held_out = encoded(list(validation), model.encoding, "encoding") if validation else None
-    trainer = build_trainer(model, train_set, held_out, chosen, folder)
+    trainer = build_trainer(model, train_set, held_out, chosen, folder, validation=validation)
     trainer.train()
     return trainer, model, [row["loss"] for row in read_log(folder / "log.jsonl") if "loss" in row]
 
@@ -243,23 +243,33 @@ def test_margins_are_used(bases, tmp_path):
     assert losses[0] == pytest.approx(sum(expected) / 4, abs=1e-5)
 
 
-def test_validation_is_measured_on_every_ranking(bases, tmp_path):
+@pytest.mark.parametrize(
+    ("metric", "better"),
+    [("log_loss", min), ("pairwise_accuracy", max), ("length_controlled_accuracy", max)],
+)
+def test_validation_is_measured_on_every_ranking(bases, tmp_path, metric, better):
     data, validation = rankings(8), rankings(7, sizes=(2, 4, 3), seed=1)
-    trainer, model, _ = trained(
-        bases["bert"], tmp_path / "run", data, validation, max_steps=4, save_steps=2
-    )
+    validation[0].completions[0] += " dog" * 9  # else no better one is longer
+    options = {"max_steps": 4, "save_steps": 2, "metric_for_best_model": metric}
+    trainer, model, _ = trained(bases["bert"], tmp_path / "run", data, validation, **options)
     logged = [row for row in read_log(tmp_path / "run" / "log.jsonl") if "eval_log_loss" in row]
     assert [row["step"] for row in logged] == [2, 4]
     # The trainer ends with the best checkpoint loaded.
-    best = min(logged, key=lambda row: row["eval_log_loss"])
+    best = better(logged, key=lambda row: row[f"eval_{metric}"])
     right = pairs = 0.0
+    halves = {True: [], False: []}  # by whether the better one is longer
     for ranking in validation:
         rewards = model.score(ranking.prompt, ranking.completions)
         for i, j in ranking.pairs():
             right += rewards[i] > rewards[j]
             pairs += 1
+            lengths = [len(ranking.completions[k]) for k in (i, j)]
+            if lengths[0] != lengths[1]:
+                halves[lengths[0] > lengths[1]].append(rewards[i] > rewards[j])
     assert trainer.state.best_global_step == best["step"]
     assert best["eval_pairwise_accuracy"] == pytest.approx(right / pairs, abs=1e-6)
+    controlled = sum(sum(half) / len(half) for half in halves.values()) / 2
+    assert best["eval_length_controlled_accuracy"] == pytest.approx(controlled, abs=1e-6)
 
 
 def test_checkpoints_appear_whole_and_old_ones_go(bases, tmp_path):

@@ -23,12 +23,13 @@ from scipy import stats
 from typing_extensions import TypedDict
 
 from plaudit.console import counted, progress
+from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.errors import PlauditError
-from plaudit.evaluation.layout import Floats
-from plaudit.evaluation.measures import MEASURES, measure_named
-from plaudit.evaluation.metrics import PerPrompt, per_prompt
-from plaudit.evaluation.statistics import Figure, FigureRecord, bootstrap
+from plaudit.evaluation.items import Items, contributions, pairwise_accuracy, statistic
+from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
+from plaudit.evaluation.measures import MEASURES, measure_named, measures
+from plaudit.evaluation.statistics import Figure, FigureRecord, resample
 from plaudit.evaluation.summary import FEW_PROMPTS
 from plaudit.files import write_jsonl, write_results
 
@@ -149,8 +150,9 @@ def compare_rewards(
 ) -> ModelComparison:
     """Compare two models by the rewards they gave to the same rankings.
 
-    For every metric of `per_prompt`: both values and their difference, first − second, with 95 %
-    intervals by bootstrap over prompts, the same resamples for all three; and the two-sided p-value
+    For every measure that models are compared by and these rankings have something to measure of:
+    both values and their difference, first − second, with 95 % intervals by bootstrap over prompts,
+    the same resamples for all three; and the two-sided p-value
     of a permutation test, which asks how often a difference as large arises when it is a coin toss,
     prompt by prompt, which rewards are whose (Fisher 1935, The Design of Experiments, ch. 3; see
     `exchange_test`). P-values of all metrics but the main one, pairwise accuracy, are also given
@@ -182,35 +184,39 @@ def compare_rewards(
         )
     first = _checked(rankings, first_rewards, names[0])
     second = _checked(rankings, second_rewards, names[1])
-    a, b = _by_prompt(rankings, first), _by_prompt(rankings, second)
-    shares = [MEASURES.get(name).form == "share" for name in a.names]
-    figures = bootstrap(
-        np.hstack([a.sums, b.sums, a.sums - b.sums]),
-        np.hstack([a.counts, a.counts, a.counts]),
-        shares=[*shares, *shares, *[False] * len(shares)],
+    layout = lay_out([r.ranks for r in rankings], [r.key for r in rankings])
+    pairs = _measured(layout, rankings, first, second)
+    figures = resample(
+        [
+            statistic(layout, items, share=share)
+            for name, (a, b) in pairs.items()
+            for items, share in (
+                *((each, MEASURES.get(name).form == "share") for each in (a, b)),
+                (_less(a, b), False),
+            )
+        ],
+        len(layout.asked),
         resamples=resamples,
         seed=seed,
     )
-    p, taken, exact = exchange_test(
-        (a.sums - b.sums) / a.counts.sum(axis=0), exchanges=exchanges, seed=seed
-    )
-    adjusted = _holm_but_main(dict(zip(a.names, map(float, p), strict=True)))
-    size = len(a.names)
+    differences = [contributions(layout, _less(a, b)) for a, b in pairs.values()]
+    p, taken, exact = exchange_test(np.stack(differences, axis=1), exchanges=exchanges, seed=seed)
+    adjusted = _holm_but_main(dict(zip(pairs, map(float, p), strict=True)))
     ordered = [_accuracy_of_rankings(rankings, rewards) for rewards in (first, second)]
     return ModelComparison(
         {
             "models": list(names),
             "main_metric": MAIN_METRIC,
-            "counts": {"prompts": len(a.prompts), "rankings": len(rankings)},
+            "counts": {"prompts": len(layout.asked), "rankings": len(rankings)},
             "metrics": {
                 name: {
-                    "first": figures[m].as_dict(),
-                    "second": figures[size + m].as_dict(),
-                    "difference": figures[2 * size + m].as_dict(),
+                    "first": figures[3 * m][0].as_dict(),
+                    "second": figures[3 * m + 1][0].as_dict(),
+                    "difference": figures[3 * m + 2][0].as_dict(),
                     "p": float(p[m]),
                     "p_holm": adjusted[name],
                 }
-                for m, name in enumerate(a.names)
+                for m, name in enumerate(pairs)
             },
             # NaN, for a ranking without ordered pairs, is neither more nor less than itself.
             "parting": {
@@ -493,21 +499,42 @@ def _checked(rankings: Sequence[Ranking], rewards: Sequence[ArrayLike], name: st
     return arrays
 
 
-def _by_prompt(rankings: Sequence[Ranking], rewards: Sequence[Floats]) -> PerPrompt:
-    return per_prompt(
-        rewards,
-        [ranking.ranks for ranking in rankings],
-        prompts=[ranking.key for ranking in rankings],
-    )
+def _measured(
+    layout: Layout,
+    rankings: Sequence[Ranking],
+    first: Sequence[Floats],
+    second: Sequence[Floats],
+) -> dict[str, tuple[Items, Items]]:
+    """The items of both models, by measure; without those that these rankings have none of."""
+    length = flatten([[*map(characters, r.completions)] for r in rankings], layout, "length")
+    rewards = [flatten(each, layout, "reward") for each in (first, second)]
+    pairs = {}
+    for name, measure in measures().items():
+        if not measure.compared:
+            continue
+        a, b = (measure.measure(layout, reward, length) for reward in rewards)
+        if not isinstance(a, Items) or not isinstance(b, Items) or not a.alike(b):
+            raise PlauditError(
+                f"measure {name}: models cannot be compared by it, as what it is a mean over "
+                "depends on the rewards; its MEASURE must not say compared=True"
+            )
+        if all(len(half.values) for half in a.halves()):
+            pairs[name] = a, b
+    return pairs
+
+
+def _less(a: Items, b: Items) -> Items:
+    """Items of the difference of two models, a − b."""
+    return a._replace(values=a.values - b.values)
 
 
 def _accuracy_of_rankings(rankings: Sequence[Ranking], rewards: Sequence[Floats]) -> Floats:
     """Pairwise accuracy of each ranking [R]; NaN for those without ordered pairs."""
-    measured = per_prompt(rewards, [ranking.ranks for ranking in rankings])
-    column = measured.names.index(MAIN_METRIC)
+    layout = lay_out([ranking.ranks for ranking in rankings], None)
+    right = pairwise_accuracy(layout, flatten(rewards, layout, "reward"))
     accuracy = np.full(len(rankings), math.nan)
-    ordered = [len(set(ranking.ranks)) > 1 for ranking in rankings]  # the rows of `measured`
-    accuracy[ordered] = measured.sums[:, column] / measured.counts[:, column]
+    sums, counts = layout.per_prompt(right.ranking, right.values), layout.per_prompt(right.ranking)
+    accuracy[layout.asked] = sums / counts
     return accuracy
 
 

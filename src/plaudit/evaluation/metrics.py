@@ -42,7 +42,7 @@ def per_prompt(
     *,
     prompts: Sequence[Hashable] | None = None,
 ) -> PerPrompt:
-    """What each prompt adds to every measure that models are compared by.
+    """What each prompt adds to every measure that models are compared by, but for those of lengths.
 
     For comparing models prompt by prompt, and whatever else resamples or exchanges prompts. Those
     without a strictly ordered pair are left out. Arguments and errors as in `Measure.__call__`;
@@ -56,7 +56,7 @@ def per_prompt(
     reward = flatten(rewards, layout, "reward")
     names, sums, counts = [], [], []
     for name, measure in measures().items():
-        if not measure.compared:
+        if not measure.compared or measure.takes_length:
             continue
         result = measure.measure(layout, reward, None)
         count = layout.per_prompt(result.ranking) if isinstance(result, Items) else np.zeros(1)

@@ -3,7 +3,7 @@
 People who rank completions like the longer and better formatted ones too, so to prefer those is no
 fault by itself. It is one where it outweighs what was asked: when the chosen completion is the
 shorter of the two. So every amount (of characters, list items, markdown marks) is held against the
-rewards in the same way, and a rule that looks at that amount alone scores 0.5 under control.
+rewards in the same way (`items.accuracy_by_amount`). Here amounts are counted.
 """
 
 import re
@@ -12,10 +12,6 @@ import numpy as np
 
 from plaudit.data.cells import said
 from plaudit.data.rankings import Text
-from plaudit.evaluation import items
-from plaudit.evaluation.items import Items, means
-from plaudit.evaluation.layout import Floats, Layout
-from plaudit.evaluation.statistics import Statistic
 
 LIST_ITEM = re.compile(r"^[ \t]*(?:[-*+•‣]|\d{1,3}[.)])[ \t]+\S", re.MULTILINE)
 CODE_BLOCK = re.compile(r"^[ \t]*```.*?^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -73,33 +69,3 @@ def change_whitespace(text: Text, rng: np.random.Generator) -> Text:
         ways += [text.replace("\n", "\n\n"), re.sub(r"(?<=[.!?]) (?=\S)", "  ", text)]
     ways = [way for way in ways if way != text]
     return ways[rng.integers(len(ways))]
-
-
-def halves(layout: Layout, score: Floats, amount: Floats) -> tuple[Items, Items]:
-    """Whether pairs are right, those whose better completion has more, and those where it has less.
-
-    Items as those of `items.pairwise_accuracy`.
-    """
-    right, ranking = items.pairwise_accuracy(layout, score)
-    gap = amount[layout.better] - amount[layout.worse]
-    more, less = (Items(right[half], ranking[half]) for half in (gap > 0, gap < 0))
-    return more, less
-
-
-def controlled(layout: Layout, more: Items, less: Items) -> Statistic:
-    """Pairwise accuracy with an amount, length for example, taken out of play.
-
-    The mean of the accuracy where the better completion has more of it and where it has less: what
-    pairwise accuracy would be if both were equally common. A rule that looks at nothing but the
-    amount is always right in one half and always wrong in the other, so it scores exactly 0.5,
-    whatever the data prefer; so does a coin toss. Pairs of equal amounts have no say. It is the
-    balanced accuracy of Brodersen et al. 2010, ICPR, with the halves as its two classes. NaN where
-    a half is empty.
-    """
-    both = means(layout, [more, less], shares=True)
-
-    def of(weights: Floats) -> Floats:
-        return both.of(weights).mean(axis=1, keepdims=True)
-
-    trials = np.array([float(len(more.values) + len(less.values))])
-    return Statistic(both.values.mean(keepdims=True), of, both.prompts.min(keepdims=True), trials)

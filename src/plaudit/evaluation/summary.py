@@ -1,11 +1,11 @@
 """Every measure of a model in one dict ready for JSON, as a table for people, and as a verdict.
 
 `summarise` lays the rankings out once, gathers what is to be measured and resamples it together.
-What each figure means stands with the measure of its name in `measures`, or with the function of
-its name in `style`.
+What each figure means stands with the measure of its name in `measures`; how amounts of style are
+counted, in `style`.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -16,8 +16,8 @@ from typing_extensions import TypedDict
 from plaudit.console import counted
 from plaudit.data.cells import excerpt
 from plaudit.errors import PlauditError
-from plaudit.evaluation import calibration, items, parts, style
-from plaudit.evaluation.items import Items, means
+from plaudit.evaluation import calibration, items, parts
+from plaudit.evaluation.items import Items, means, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
 from plaudit.evaluation.parts import Category
@@ -29,6 +29,12 @@ FEW_PROMPTS = 30
 MOST_CATEGORIES = 20  # in the table
 LABEL = 26  # characters of the first column
 HEADS = {"probabilities": "as probabilities", "rankings": "for each ranking"}
+# What the style of length shares with measures, which have measured it already.
+OF_LENGTH = {
+    "accuracy_where_less": "accuracy_where_shorter",
+    "baseline": "length_baseline",
+    "controlled_accuracy": "length_controlled_accuracy",
+}
 MARGINS = {"p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95}
 
 
@@ -142,7 +148,7 @@ def summarise(
     """
     layout = lay_out(ranks, prompts)
     reward, length = flatten(rewards, layout, "reward"), flatten(lengths, layout, "length")
-    right, pair_ranking = items.pairwise_accuracy(layout, reward)
+    right, pair_ranking, _ = items.pairwise_accuracy(layout, reward)
     longer = items.pairwise_accuracy(layout, length).values
     pending = Pending()
     summary: dict[str, object] = {}
@@ -189,10 +195,14 @@ def summarise(
         bins.append(row)
     summary["reliability"] = bins
 
-    summary["style"] = {
-        name: _style(layout, reward, flatten(given, layout, name), pending)
-        for name, given in {"length": lengths, **(styles or {})}.items()
+    style = {
+        "length": _style(layout, reward, length, pending, OF_LENGTH),
+        **{
+            name: _style(layout, reward, flatten(given, layout, name), pending)
+            for name, given in (styles or {}).items()
+        },
     }
+    summary["style"] = style
     summary["whitespace"] = None
     if whitespace is not None:
         summary["whitespace"] = _whitespace(rewards, whitespace, ranks, prompts, resamples, seed)
@@ -205,7 +215,7 @@ def summarise(
             key: measure
             for key, measure in every.items()
             if not measure.reward_units
-            and not measure.takes_length
+            and (measure.compared or not measure.takes_length)
             and (measure.group != "probabilities" or name != LENGTH_RULE)
         }
         beside[name] = entry = {}
@@ -215,6 +225,8 @@ def summarise(
     summary["baselines"] = beside
 
     pending.fill(len(layout.asked), resamples, seed)
+    if of_length := style["length"]:
+        of_length |= {key: summary[name] for key, name in OF_LENGTH.items()}
     return cast(Summary, summary)
 
 
@@ -231,21 +243,28 @@ def _measure(
     averaged: dict[str, Items] = {}
     for name, measure in chosen.items():
         result = measure.measure(layout, scores, length)
-        if isinstance(result, Items):
+        if isinstance(result, Items) and result.half is None:
             averaged[name] = result
-        else:
-            pending.add(entry, [name], result)
+            continue
+        if isinstance(result, Items):
+            result = statistic(layout, result, share=measure.form == "share")
+        pending.add(entry, [name], result)
     shares = [chosen[name].form == "share" for name in averaged]
     pending.add(entry, list(averaged), means(layout, list(averaged.values()), shares=shares))
 
 
 def _style(
-    layout: Layout, reward: Floats, amount: Floats, pending: Pending
+    layout: Layout,
+    reward: Floats,
+    amount: Floats,
+    pending: Pending,
+    elsewhere: Collection[str] = (),
 ) -> dict[str, object] | None:
-    differ = int((amount[layout.better] != amount[layout.worse]).sum())
-    if not differ:
+    """How rewards follow an amount; what is measured `elsewhere` only gets its place."""
+    by_amount = items.accuracy_by_amount(layout, reward, amount)
+    if not len(by_amount.values):
         return None
-    more, less = style.halves(layout, reward, amount)
+    more, less = by_amount.halves()
     columns = {
         "correlation": items.spearman(layout, reward, amount),
         "correlation_in_data": items.spearman(layout, -layout.rank.astype(np.float64), amount),
@@ -253,11 +272,13 @@ def _style(
         "accuracy_where_less": less,
         "baseline": items.pairwise_accuracy(layout, amount),
     }
-    entry: dict[str, object] = {}
+    entry: dict[str, object] = dict.fromkeys([*columns, "controlled_accuracy"])
+    columns = {name: each for name, each in columns.items() if name not in elsewhere}
     shares = [not name.startswith("correlation") for name in columns]
     pending.add(entry, list(columns), means(layout, list(columns.values()), shares=shares))
-    pending.add(entry, ["controlled_accuracy"], style.controlled(layout, more, less))
-    entry["pairs_that_differ"] = differ
+    if "controlled_accuracy" not in elsewhere:
+        pending.add(entry, ["controlled_accuracy"], statistic(layout, by_amount, share=True))
+    entry["pairs_that_differ"] = len(by_amount.values)
     return entry
 
 
@@ -288,7 +309,8 @@ def _whitespace(
 
 
 def format_summary(summary: Summary) -> str:
-    """What `summarise` returned as tables for people, with the verdict as its last sentence.
+    """What `summarise` returned as tables for people; it ends with the verdict, on all pairs and
+    where it matters.
 
     >>> summary = summarise([[2.0, 1.0]], [[0, 1]], prompts=["2+2?"], lengths=[[1, 9]])
     >>> format_summary(summary).splitlines()[0]
@@ -300,7 +322,7 @@ def format_summary(summary: Summary) -> str:
         _figure_lines(summary),
         _leaning_lines(summary),
         _category_lines(summary["by_category"]),
-        [verdict(summary)],
+        [verdict(summary), where_it_matters(summary)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
@@ -424,3 +446,54 @@ def verdict(summary: Summary) -> str:
     if prompts < FEW_PROMPTS:
         return f"{says}, but {counted(prompts, 'prompt')} are too few to rely on the interval."
     return says + "."
+
+
+def where_it_matters(summary: Summary) -> str:
+    """One sentence: does the reward beat length where length misleads, and how sure is that.
+
+    It does where length-controlled accuracy is surely above the 50 % that length alone gets. It may
+    still be wrong in most of the pairs whose better completion is the shorter one; then the
+    sentence says that, too. Both figures are taken from the style of length, which summaries of
+    earlier versions have as well.
+
+    >>> rewards, lengths = [[1.0, 0.0]] * 40, [[5, 9], [9, 5]] * 20
+    >>> where_it_matters(summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths))
+    'The reward beats length where it matters: with length controlled, 100.0 % of the pairs are \
+right (95 % interval 91.2 to 100.0; length alone gets 50 %), and 100.0 % (83.2 to 100.0) of those \
+whose better completion is the shorter one.'
+    """
+    length = summary["style"]["length"]
+    shorter, controlled = length and length["accuracy_where_less"], None
+    if length is not None:
+        controlled = length["controlled_accuracy"]
+    if shorter is None or controlled is None:
+        kind = "longer" if shorter else "shorter"
+        lacking = f"no pair has a better completion that is the {kind} one"
+        if length is None:
+            lacking = "the two completions of a pair are always of one length"
+        return f"Whether the reward beats length where it matters cannot be measured: {lacking}."
+    low, high = controlled["low"], controlled["high"]
+    if low is None or high is None:
+        how = "may or may not beat length"
+    elif low > 0.5:
+        how = "beats length"
+    elif high < 0.5:
+        how = "is worse than length alone"
+    else:
+        how = "cannot be told from length alone"
+    wrong = shorter["high"] is not None and shorter["high"] < 0.5
+    return (
+        f"The reward {how} where it matters: with length controlled, "
+        f"{100 * controlled['value']:.1f} % of the pairs are right "
+        f"({_between(controlled, '95 % interval ')}; length alone gets 50 %), "
+        f"{'but only' if wrong and low is not None and low > 0.5 else 'and'} "
+        f"{100 * shorter['value']:.1f} % ({_between(shorter)}) of those whose better completion "
+        f"is the shorter one{', where it prefers the longer' if wrong else ''}."
+    )
+
+
+def _between(record: FigureRecord, what: str = "") -> str:
+    """The ends of an interval in per cent."""
+    if record["low"] is None or record["high"] is None:
+        return "without an interval"
+    return f"{what}{100 * record['low']:.1f} to {100 * record['high']:.1f}"

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from plaudit.evaluation.measures import Measure, shown_in
 from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.summary import verdict
+from plaudit.evaluation.summary import verdict, where_it_matters
 from plaudit.settings import Settings
 
 _TEMPLATE = """\
@@ -36,7 +36,7 @@ On {{ part.counts.prompts }} {{ name }} prompts, {{ "{:,}".format(part.counts.pa
 {% for _, measure, figure in shown(part) -%}
 | {{ measure.label }} | {{ "%.3f" | format(figure.value) }} | {{ figure.interval() }} |
 {% endfor %}
-{{ verdict(part) }}
+{{ verdict(part) }} {{ where_it_matters(part) }}
 
 {% endfor -%}
 {% if not parts -%}
@@ -124,6 +124,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
         shown=_shown,
         verdict=verdict,
+        where_it_matters=where_it_matters,
     )
     return f"{card}\n"
 

@@ -40,6 +40,7 @@ from plaudit.training.processes import processes, say_once
 from plaudit.training.setup import (
     bound_loss,
     build_trainer,
+    check_metric,
     load_base,
     run_frozen_layers,
     sharded,
@@ -113,7 +114,9 @@ def train_on(
     if any(folder.resolve() in Path(file).resolve().parents for file in rankings.files):
         raise PlauditError(f"{folder}: holds the data themselves; choose another output")
     _check_weights_and_margins(parts.train, chosen)
-    bound_loss(chosen)  # what does not suit it is said before a base model is fetched
+    # What does not suit is said before a base model is fetched.
+    bound_loss(chosen)
+    check_metric(chosen.metric_for_best_model, "metric_for_best_model", parts.validation)
 
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
@@ -130,7 +133,9 @@ def train_on(
     if parts.validation:
         what = "encoding the validation prompts"
         validation_set = encoded(parts.validation, model.encoding, what)
-    trainer = build_trainer(model, train_set, validation_set, chosen, folder)
+    trainer = build_trainer(
+        model, train_set, validation_set, chosen, folder, validation=parts.validation
+    )
     with locked(folder):
         begin(folder, chosen, rankings, resume)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None

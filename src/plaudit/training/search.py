@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import datasets
 import numpy as np
@@ -29,7 +29,6 @@ from plaudit.data.rankings import PADDING
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.measures import label, measure_named
-from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
 from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
@@ -40,17 +39,23 @@ from plaudit.reporting.evaluation import Evaluation
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics, SearchMetrics, Trial
-from plaudit.settings import Settings
+from plaudit.settings import Settings, ValidationMetric
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, encoded, load_for, name_data, split
 from plaudit.training.processes import one_process
 from plaudit.training.run import Run, train_on, try_out
-from plaudit.training.setup import build_trainer, load_base, run_frozen_layers
+from plaudit.training.setup import (
+    build_trainer,
+    check_metric,
+    lengths_of,
+    load_base,
+    run_frozen_layers,
+)
 from plaudit.training.space import Space, default_space, describe_space, distribution, read_space
 from plaudit.training.trainer import RankingTrainer, read_log
 from plaudit.yaml_file import read_yaml
 
-METRICS = {"pairwise_accuracy": pairwise_accuracy, "log_loss": log_loss}
+METRICS = get_args(ValidationMetric)
 VALIDATIONS = 5  # of a trial, at each of which it may be cut short
 DEFAULT_TRIALS = 30
 STATES = {
@@ -122,6 +127,7 @@ def tune(
             "a search needs validation prompts to choose by and test prompts to measure what it "
             "chose: set validation_fraction and test_fraction, or give files of them"
         )
+    check_metric(plan["metric"], "metric", parts.validation)
     if not resume:
         try_out(parts, chosen)
     with _storing(folder):
@@ -181,8 +187,9 @@ class _Trials:
         model = load_base(settings)
         train_set, validation_set = self._encoded(model.encoding)
         trainer = build_trainer(
-            model, train_set, validation_set, settings, folder, checkpoints=False
-        )
+            model, train_set, validation_set, settings, folder, checkpoints=False,
+            validation=self.parts.validation,
+        )  # fmt: skip
         pruning = _Pruning(trial, self.metric)
         trainer.add_callback(pruning)
         frozen = run_frozen_layers(trainer, settings)
@@ -215,9 +222,10 @@ class _Trials:
         rewards = [
             row[p] for row, p in zip(np.asarray(predicted.predictions), present, strict=True)
         ]
-        return METRICS[self.metric](
+        return measure_named(self.metric)(
             rewards,
             [ranking.ranks for ranking in self.parts.validation],
+            lengths=lengths_of(self.parts.validation),
             prompts=[ranking.key for ranking in self.parts.validation],
         )
 

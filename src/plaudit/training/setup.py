@@ -6,7 +6,7 @@ Settings become TRL's and transformers' own terms here and nowhere else.
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from transformers import EarlyStoppingCallback
 from trl import RewardConfig
 
 from plaudit import console
+from plaudit.data.cells import characters
+from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
+from plaudit.evaluation.measures import MEASURES
 from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
 from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
@@ -76,11 +79,13 @@ def build_trainer(
     folder: Path,
     *,
     checkpoints: bool = True,
+    validation: Sequence[Ranking] = (),
 ) -> RankingTrainer:
     """Put model, data, loss and settings together; the run's folder is not touched yet.
 
-    `validation_set` may be None. Without `checkpoints` none are written, and the model that
-    training leaves is the last one, not the best on the validation prompts.
+    `validation_set` may be None; `validation` are its rankings, for what depends on lengths.
+    Without `checkpoints` none are written, and the model that training leaves is the last one, not
+    the best on the validation prompts.
     """
     keep_freed_memory()
     loss = bound_loss(settings)
@@ -95,6 +100,7 @@ def build_trainer(
                 use_margin=OBJECTIVES.get(settings.loss).takes("margin"),
                 layout=frozen or model.layout,
                 max_tokens_per_batch=pass_tokens(settings),
+                lengths=lengths_of(validation) if validation else None,
                 model=model.model,
                 args=arguments,
                 train_dataset=train_set,
@@ -124,6 +130,26 @@ def build_trainer(
     if settings.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
     return trainer
+
+
+def lengths_of(rankings: Sequence[Ranking]) -> list[list[int]]:
+    """The lengths of each ranking's completions, in characters."""
+    return [[*map(characters, ranking.completions)] for ranking in rankings]
+
+
+def check_metric(name: str, setting: str, validation: Sequence[Ranking]) -> None:
+    """Raise `PlauditError` where validation rankings cannot show what a metric of lengths asks."""
+    measure = MEASURES.get(name)
+    if not measure.takes_length or not validation:
+        return
+    ranks = [ranking.ranks for ranking in validation]
+    try:
+        measure(ranks, ranks, lengths=lengths_of(validation), resamples=0)
+    except PlauditError as error:
+        raise PlauditError(
+            f"{setting}: {name} needs validation pairs whose better completion is the longer one, "
+            "and others where it is the shorter one: hold out more, or choose by another"
+        ) from error
 
 
 def _freeze(model: RewardModel, settings: Settings) -> FrozenLayout:
@@ -197,7 +223,7 @@ def training_arguments(
         save_strategy="steps" if checkpoints else "no",
         load_best_model_at_end=validate and checkpoints,
         metric_for_best_model=settings.metric_for_best_model if validate else None,
-        greater_is_better=settings.metric_for_best_model == "pairwise_accuracy",
+        greater_is_better=not MEASURES.get(settings.metric_for_best_model).lower_is_better,
         restore_callback_states_from_checkpoint=True,
         logging_nan_inf_filter=False,  # a loss that is not finite is an error, not left out
         max_length=None,  # truncation is ours, and nothing is filtered

@@ -13,12 +13,13 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
@@ -36,7 +37,7 @@ from trl import RewardConfig, RewardTrainer
 from plaudit.console import interactive, say, show
 from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
-from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
+from plaudit.evaluation.metrics import length_controlled_accuracy, log_loss, pairwise_accuracy
 from plaudit.files import write_jsonl
 from plaudit.model.batches import Batch, Layout, halves, model_inputs, per_ranking
 from plaudit.model.devices import free_memory
@@ -54,6 +55,8 @@ class RankingTrainer(RewardTrainer):
         use_margin: whether the loss takes the data's margins.
         layout: what divides a step's rankings into the batches of its forward passes.
         max_tokens_per_batch: of one forward pass.
+        lengths: of the completions of each validation ranking, in characters; without them nothing
+            that depends on lengths is measured in validation.
         **options: `RewardTrainer`'s own.
     """
 
@@ -66,6 +69,7 @@ class RankingTrainer(RewardTrainer):
         use_margin: bool,
         layout: Layout,
         max_tokens_per_batch: int,
+        lengths: Sequence[ArrayLike] | None = None,
         **options: Any,
     ) -> None:
         self.ranking_loss = loss
@@ -80,9 +84,8 @@ class RankingTrainer(RewardTrainer):
         self._sums_before: Tensor | None = None
         collator = functools.partial(layout.divide, max_tokens=max_tokens_per_batch)
         # A batch is a list of forward passes, not the dict that transformers' types expect.
-        super().__init__(
-            data_collator=cast(Any, collator), compute_metrics=validation_metrics, **options
-        )
+        metrics = functools.partial(validation_metrics, lengths=lengths)
+        super().__init__(data_collator=cast(Any, collator), compute_metrics=metrics, **options)
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # already encoded, with nothing dropped
@@ -359,17 +362,24 @@ class FiniteLosses:
                 )
 
 
-def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Pairwise accuracy and log loss of the validation rankings."""
+def validation_metrics(
+    prediction: EvalPrediction, lengths: Sequence[ArrayLike] | None = None
+) -> dict[str, float]:
+    """What validation rankings are measured by, length-controlled accuracy where it can be."""
     rewards, ranks = [], []
     for row, order in zip(prediction.predictions, prediction.label_ids, strict=True):
         present = order != PADDING
         rewards.append(np.asarray(row[present], dtype=np.float64))
         ranks.append(np.asarray(order[present]))
-    return {
+    metrics = {
         "pairwise_accuracy": pairwise_accuracy(rewards, ranks, resamples=0).value,
         "log_loss": log_loss(rewards, ranks, resamples=0).value,
     }
+    if lengths is not None:
+        with contextlib.suppress(PlauditError):  # where no better completion is the shorter one
+            controlled = length_controlled_accuracy(rewards, ranks, lengths=lengths, resamples=0)
+            metrics["length_controlled_accuracy"] = controlled.value
+    return metrics
 
 
 def _widen(rows: Tensor, width: int) -> Tensor:

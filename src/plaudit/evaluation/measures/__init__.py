@@ -2,15 +2,17 @@
 
 A module defines `MEASURE`, a `Measure` whose function takes the `Layout` of the rankings and the
 `reward[C]` of all their completions in one row. It returns the `Items` that the measure is a mean
-of, or, where it is no mean, a `Statistic`. A function that has a third parameter `length[C]` is
-given the lengths in characters. The module's name is the measure's name in `metrics.json`; tables,
-plots, comparisons, baselines and the model card take all they need from `Measure`.
+of, in two halves or in one, or, where it is no mean, a `Statistic`. A function that has a third
+parameter `length[C]` is given the lengths in characters. The module's name is the measure's name in
+`metrics.json`; tables, plots, comparisons, baselines and the model card take all they need from
+`Measure`.
 
 Whatever depends on order must take equal rewards as a coin toss would, so that constant rewards
 get what a random order gets on average. Importing this package does not import torch.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from plaudit.errors import PlauditError
-from plaudit.evaluation.items import Items, means
+from plaudit.evaluation.items import Items, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.statistics import Figure, Statistic, resample
 from plaudit.plugins import Registry
@@ -43,8 +45,8 @@ class Measure:
         lower_is_better: whether less of it is better.
         group: the table that it stands in. Those of `probabilities` take σ(r_a − r_b) for the
             probability that a is preferred to b, so they are not measured for a rule of length.
-        compared: whether two models are compared by it, prompt by prompt. Every prompt that has
-            an ordered pair must have an item of it.
+        compared: whether two models are compared by it, prompt by prompt, and baselines have it.
+            It must return items, and the same rankings and halves whatever the rewards.
         reward_units: whether it is in the model's own unit of reward, so that no baseline's can
             stand beside it.
         position: its place in `metrics.json` and in comparisons, ascending.
@@ -71,10 +73,6 @@ class Measure:
     hint: str = ""
     short: str | None = None
     shown: Collection[Place] = ("report", "printed")
-
-    def __post_init__(self) -> None:
-        if self.compared and self.takes_length:
-            raise ValueError(f"{self.label}: models are not compared by what depends on lengths")
 
     @property
     def title(self) -> str:
@@ -128,14 +126,14 @@ class Measure:
             raise ValueError(f"{self.label}: is measured on lengths, too; give `lengths`")
         layout = lay_out(ranks, prompts)
         length = None if lengths is None else flatten(lengths, layout, "length")
-        statistic = self.measure(layout, flatten(rewards, layout, "reward"), length)
-        if isinstance(statistic, Items):
-            if not len(statistic.values):
+        result = self.measure(layout, flatten(rewards, layout, "reward"), length)
+        if isinstance(result, Items):
+            result = statistic(layout, result, share=self.form == "share")
+            if math.isnan(result.values[0]):
                 raise PlauditError(
                     f"nothing to measure: no ranking has what {self.label} is measured on"
                 )
-            statistic = means(layout, [statistic], shares=self.form == "share")
-        return resample([statistic], len(layout.asked), resamples=resamples, seed=seed)[0][0]
+        return resample([result], len(layout.asked), resamples=resamples, seed=seed)[0][0]
 
 
 MEASURES = Registry("measure", __name__, "MEASURE", Measure, word_break="_")

@@ -18,8 +18,8 @@ MEASURE = Measure(
     length_baseline,
     "preferring the longer",
     "share",
-    position=110,
+    position=16,
     row=20,
     hint="what length alone gets",
-    shown=("report", "card"),  # the printed table has a column of it
+    shown=("headline", "report", "printed", "card"),
 )
