@@ -190,7 +190,7 @@ def test_an_option_of_one_name_has_one_default():
         ("train a --learning-rat 3", "there is no --learning-rat; the nearest is --learning-rate"),
         ("train a --learning-rate=x", "--learning-rate: 'x' is not a number, above 0"),
         ("train a --max-steps many", "--max-steps: 'many' is not a whole number, -1 or more"),
-        ("train a --loss hinge", "--loss: 'hinge' is not "),
+        ("train a --loss wrong", "--loss: 'wrong' is not "),
         ("train a --seed 1 b", "b: unexpected here; name all data in one place"),
         ("train a --columns prompt", "--columns: 'prompt' is not OURS=YOURS"),
         ("inspect a --max-rejected 3", "--max-rejected: '3' is not a number, 0 or more, 1 or"),

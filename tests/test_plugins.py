@@ -35,17 +35,17 @@ def other_package(tmp_path, monkeypatch):
     return make
 
 
-HINGE = """
+THEIRS = """
 from plaudit.training.objectives import Objective
 from plaudit.training.pairs import mean_over, ordered_pairs
 
 
-def hinge(rewards, ranks):
+def gap(rewards, ranks):
     difference, better = ordered_pairs(rewards, ranks)
     return mean_over((1 - difference).clamp(min=0), better)
 
 
-OBJECTIVE = Objective(hinge)
+OBJECTIVE = Objective(gap)
 """
 
 
@@ -61,11 +61,11 @@ def test_names_are_listed_without_importing_torch():
 
 
 def test_another_package_adds_its_own(other_package):
-    objectives = other_package({"their_hinge": HINGE}, {"hinge": "their_hinge:OBJECTIVE"})
-    assert set(objectives.names()) == {*OBJECTIVES, "hinge"}
-    assert objectives.origins()["hinge"] == "other-rewards 1.2"
-    assert isinstance(objectives.get("hinge"), Objective)
-    assert not objectives.get("hinge").takes("margin")
+    objectives = other_package({"their_gap": THEIRS}, {"gap": "their_gap:OBJECTIVE"})
+    assert set(objectives.names()) == {*OBJECTIVES, "gap"}
+    assert objectives.origins()["gap"] == "other-rewards 1.2"
+    assert isinstance(objectives.get("gap"), Objective)
+    assert not objectives.get("gap").takes("margin")
 
 
 def test_what_is_not_there_is_said_with_the_nearest_name():
@@ -89,7 +89,7 @@ def test_what_cannot_be_used_says_whose_it_is(text, reason, other_package):
 
 
 def test_two_of_one_name_are_an_error(other_package):
-    objectives = other_package({"their_pl": HINGE}, {"plackett-luce": "their_pl:OBJECTIVE"})
+    objectives = other_package({"their_pl": THEIRS}, {"plackett-luce": "their_pl:OBJECTIVE"})
     with pytest.raises(PlauditError, match=r"both plaudit .* and other-rewards 1\.2 have one"):
         objectives.names()
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_loaded_is_left_aside_unless_it_is_asked_for(other_packag
 
 
 def test_two_of_one_name_are_listed_and_end_a_command_in_one_line(other_package, capsys):
-    objectives = other_package({"their_pl": HINGE}, {"plackett-luce": "their_pl:OBJECTIVE"})
+    objectives = other_package({"their_pl": THEIRS}, {"plackett-luce": "their_pl:OBJECTIVE"})
     assert objectives.origins()["plackett-luce"].endswith(" and other-rewards 1.2")
 
 
@@ -133,13 +133,13 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
         "export": ["head-json"],
         "layout": ["votes"],
         "measure": ["worst_last"],
-        "objective": ["hinge"],
+        "objective": ["exponential"],
         "plot": ["reward-by-rank"],
         "pooling": ["maximum"],
         "protocol": ["plain-reward"],
         "suite": ["fewerwords"],
     }
-    assert "  hinge          plaudit-example 1.0" in with_example("-m", "plaudit", "plugins").stdout
+    assert "  exponential    plaudit-example 1.0" in with_example("-m", "plaudit", "plugins").stdout
 
 
 USES_ALL = """
@@ -152,7 +152,7 @@ from plaudit.serving.app import build_app
 
 base, data, folder = sys.argv[1:]
 options = {"base": base, "max_steps": 2, "logging_steps": 1, "dtype": "float32"}
-run = train(data, output=folder + "/run", loss="hinge", **options)
+run = train(data, output=folder + "/run", loss="exponential", **options)
 losses = [json.loads(line).get("loss") for line in open(folder + "/run/log.jsonl")]
 rows = [{"ask": f"What is {n}?", "few": "a fox", "many": "a dog " * 5} for n in range(8)]
 suite = Path(folder, "suite.jsonl")

@@ -195,6 +195,6 @@ def test_flags_are_checked_one_by_one():
     assert from_flag("max_length", "null") is None
     assert from_flag("separator", "null") == "null"
     assert from_flag("test_fraction", "0.95") == 0.95  # what fits beside it is known later
-    for name, text in (("max_steps", "1e3"), ("learning_rate", "nan"), ("loss", "hinge")):
+    for name, text in (("max_steps", "1e3"), ("learning_rate", "nan"), ("loss", "wrong")):
         with pytest.raises(ValueError, match=re.escape(f"{text!r} is not {allowed(name)}")):
             from_flag(name, text)

@@ -6,7 +6,7 @@ the kind asks for. A module whose name begins with an underscore is none. A dist
 own through entry points, `plaudit.objectives` and so on:
 
     [project.entry-points."plaudit.objectives"]
-    hinge = "my_package.hinge:OBJECTIVE"
+    exponential = "my_package.exponential:OBJECTIVE"
 
 Names are listed without importing anything; a module is imported when it is first asked for.
 """

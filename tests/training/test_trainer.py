@@ -2,11 +2,13 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import datasets
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import TrainerState
 from trl import RewardConfig, RewardTrainer
 
@@ -16,7 +18,7 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import encoded
-from plaudit.training.setup import build_trainer
+from plaudit.training.setup import build_trainer, prepared
 from plaudit.training.trainer import RankingTrainer, RunLog, last_checkpoint, read_log
 
 TEXT = "fox dog answer reward better worse two plus four user talk lazy quick"
@@ -209,21 +211,56 @@ def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):
 
 @pytest.mark.parametrize("loss", OBJECTIVES)
 def test_the_first_logged_loss_is_the_loss_of_the_data(bases, tmp_path, loss):
-    data = rankings(6, sizes=(4, 2))
+    data = [
+        Ranking(**{**vars_of(r), "ratings": [7.0 - 2 * rank for rank in r.ranks], "strength": s})
+        for s, r in enumerate(rankings(6, sizes=(4, 2)), start=1)
+    ]
     data[0] = Ranking(**{**vars_of(data[0]), "weight": 3.0})
     model = RewardModel.load(bases["bert"], dtype="float32", device="cpu", max_length=64, seed=3)
+    objective = OBJECTIVES.get(loss)
+    start = prepared(objective, encoded(data, model.encoding, "encoding"))
     total = weight = 0.0
     for ranking in data:
         rewards = torch.tensor([model.score(ranking.prompt, ranking.completions)])
-        total += (
-            ranking.weight
-            * OBJECTIVES.get(loss).loss(rewards, torch.tensor([ranking.ranks])).item()
-        )
+        given = {"ratings": torch.tensor([ranking.ratings])}
+        given["strength"] = torch.tensor([float(ranking.strength)])
+        options = {name: value for name, value in given.items() if objective.takes(name)}
+        options |= {**start.fixed, **start.learnt}
+        value = objective.loss(rewards, torch.tensor([ranking.ranks]), **options)
+        total += ranking.weight * value.item()
         weight += ranking.weight
     _, _, losses = trained(
         bases["bert"], tmp_path / "run", data, per_device_train_batch_size=6, max_steps=1, loss=loss
     )
     assert losses[0] == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_what_a_loss_learns_is_learnt_kept_in_checkpoints_and_thrown_away(bases, tmp_path):
+    data = rankings(16, sizes=(4,))  # one pair of six is tied
+    options = {"loss": "davidson", "save_steps": 2, "max_steps": 4, "lr_scheduler_type": "constant"}
+    options |= {"per_device_train_batch_size": 4, "metric_for_best_model": "log_loss"}
+    whole, model, _ = trained(bases["llama"], tmp_path / "a", data, data[:4], **options)
+    begin = math.log(2 / 5)  # as often as the training data tie
+    checkpoints = {
+        step: load_file(tmp_path / f"a/checkpoints/checkpoint-{step}/objective.safetensors")
+        for step in (2, 4)
+    }
+    after = [begin, *(values["log_tie"].item() for values in checkpoints.values())]
+    assert 0.01 < abs(after[1] - after[0]) < 0.1
+    assert 0.01 < abs(after[2] - after[1]) < 0.1
+    best = whole.state.best_global_step
+    assert whole.learnt["log_tie"].item() == checkpoints[best]["log_tie"].item()
+    assert not any("tie" in name for name in model.model.state_dict())
+
+    model = RewardModel.load(bases["llama"], dtype="float32", device="cpu", max_length=64, seed=3)
+    rows, held_out = (encoded(part, model.encoding, "encoding") for part in (data, data[:4]))
+    resumed = build_trainer(
+        model, rows, held_out, settings(bases["llama"], **options), tmp_path / "a"
+    )
+    shutil.rmtree(tmp_path / "a/checkpoints/checkpoint-4")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "a/checkpoints/checkpoint-2"))
+    again = load_file(tmp_path / "a/checkpoints/checkpoint-4/objective.safetensors")
+    assert again["log_tie"].item() == checkpoints[4]["log_tie"].item()
 
 
 def vars_of(ranking):

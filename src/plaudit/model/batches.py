@@ -22,6 +22,8 @@ from plaudit.model.attention import Segments, to_device
 Batch = dict[str, Any]
 Encoded = Sequence[dict[str, Any]]
 
+OF_RANKINGS = ("margin", "weight", "strength")  # a number for each ranking
+
 
 class Layout(Protocol):
     """How encoded rankings become batches."""
@@ -35,7 +37,8 @@ class Layout(Protocol):
 
         A batch holds what `model_inputs` picks out; `position[R]`, where its R rankings stood in
         `encoded`; and, where the rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's
-        own K), `margin[R]` and `weight[R]`.
+        own K), `margin[R]`, `weight[R]`, `strength[R]` and `ratings[R, K]` (NaN where there is
+        none).
         """
         ...
 
@@ -67,7 +70,7 @@ class Padded:
     def collate(self, encoded: Encoded, position: Sequence[int]) -> Batch:
         """One batch of these rankings."""
         rows = [row for ranking in encoded for row in ranking["input_ids"]]
-        batch = _of_rankings(encoded, position)
+        batch = of_rankings(encoded, position)
         batch["input_ids"] = _pad(rows, self.pad_token_id)
         batch["attention_mask"] = _pad([[1] * len(row) for row in rows], 0)
         if encoded[0].get("token_type_ids") is not None:
@@ -100,7 +103,7 @@ class Flat:
 
     def collate(self, encoded: Encoded, position: Sequence[int]) -> Batch:
         """One batch of these rankings."""
-        batch = _of_rankings(encoded, position)
+        batch = of_rankings(encoded, position)
         segments = Segments(
             [(r["shared"], [len(row) - r["shared"] for row in r["input_ids"]]) for r in encoded]
         )
@@ -127,7 +130,7 @@ class Pooled:
 
     def divide(self, encoded: Encoded, max_tokens: int) -> list[Batch]:
         """See `Layout`; all is one batch, since a completion is less than a token's work."""
-        batch = _of_rankings(encoded, range(len(encoded)))
+        batch = of_rankings(encoded, range(len(encoded)))
         features = torch.cat([ranking["features"] for ranking in encoded]).unsqueeze(1)
         batch["input_ids"] = torch.zeros(features.shape[:2], dtype=torch.long)
         batch["features"] = features
@@ -171,7 +174,7 @@ def halves(batch: Batch) -> list[Batch]:
         for name, value in batch.items():
             if name == "segments":
                 part[name] = Segments(value.rankings[of_rankings])
-            elif name in ("ranks", "margin", "weight", "position"):
+            elif name in (*OF_RANKINGS, "ranks", "ratings", "position"):
                 part[name] = value[of_rankings]
             else:  # by tokens of a flat batch, by rows of a padded one
                 part[name] = value[:, inside] if "segments" in batch else value[inside]
@@ -242,13 +245,16 @@ def balanced_batches(tokens: Sequence[int], max_tokens: int) -> list[list[int]]:
         count += 1
 
 
-def _of_rankings(encoded: Encoded, position: Sequence[int]) -> Batch:
+def of_rankings(encoded: Encoded, position: Sequence[int]) -> Batch:
+    """What a batch holds of its rankings whatever the layout of tokens: see `Layout.divide`."""
     batch: Batch = {}
     if "ranks" in encoded[0]:
         # First: whoever asks for the size of this batch wants its number of rankings.
         batch["ranks"] = _pad([ranking["ranks"] for ranking in encoded], PADDING)
-        for name in ("margin", "weight"):
+        for name in OF_RANKINGS:
             batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
+        ratings = [torch.tensor(r["ratings"], dtype=torch.float32) for r in encoded]
+        batch["ratings"] = pad_sequence(ratings, batch_first=True, padding_value=math.nan)
     batch["position"] = torch.tensor(position)
     return batch
 

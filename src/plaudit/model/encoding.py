@@ -6,6 +6,7 @@ tokenizer's own special tokens. A row whose last token is pooled never ends in t
 transformers finds that token by its id, and so pools where we do by mask.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class Encoding:
         """Rows of tokens for every completion of every ranking.
 
         Returns one dict for each ranking: `input_ids` (K lists of int), `token_type_ids` where the
-        tokenizer makes them, `ranks`, `margin`, `weight`, `length` (of the longest row, in tokens),
+        tokenizer makes them, `ranks`, `margin`, `weight`, `strength` (NaN where there is none),
+        `ratings` (K, NaN where there are none), `length` (of the longest row, in tokens),
         `shared` (how many tokens all its rows begin with and can be computed once: none for an
         encoder, in which they see what follows), and, K ints each, in tokens: how much truncation
         cut, `prompt_cut` and `completion_cut`, and what is left of the completion,
@@ -56,6 +58,10 @@ class Encoding:
                 "ranks": list(ranking.ranks),
                 "margin": ranking.margin if ranking.margin is not None else 0.0,
                 "weight": ranking.weight,
+                "strength": math.nan if ranking.strength is None else float(ranking.strength),
+                "ratings": [math.nan] * len(ranking.ranks)
+                if ranking.ratings is None
+                else [float(rating) for rating in ranking.ratings],
             }
             for ranking, row in zip(rankings, rows, strict=True)
         ]

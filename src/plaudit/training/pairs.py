@@ -42,3 +42,31 @@ def reward_centring(rewards: Tensor, ranks: Tensor) -> Tensor:
 def mean_over(values: Tensor, better: Tensor) -> Tensor:
     """The mean of `values[R, K, K]` over the pairs in `better[R, K, K]`: `[R]`, 0 for none."""
     return torch.where(better, values, 0.0).sum((1, 2)) / better.sum((1, 2)).clamp(min=1)
+
+
+def compared_pairs(rewards: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of completions that a ranking compares, each once, for losses that learn from ties.
+
+    Returns `difference[R, K, K]`, r_i − r_j; `better[R, K, K]`, true where i ranks strictly better
+    than j; and `tied[R, K, K]`, true where they tie and i < j. The difference is 0 elsewhere.
+
+    >>> _, better, tied = compared_pairs(torch.zeros(1, 3), torch.tensor([[0, 1, 1]]))
+    >>> better.sum().item(), tied.sum().item()
+    (2, 1)
+    """
+    present = ranks != PADDING
+    tied = (ranks.unsqueeze(2) == ranks.unsqueeze(1)) & present.unsqueeze(2)
+    tied = tied.triu(1)  # present_i and equal ranks: then j is present, too
+    ordered, better = ordered_pairs(rewards, ranks)
+    difference = torch.where(tied, rewards.unsqueeze(2) - rewards.unsqueeze(1), ordered)
+    return difference, better, tied
+
+
+def tie_share(ranks: Tensor) -> Tensor:
+    """Which share of the pairs in `ranks[R, K]` is tied: (t + ½) / (n + 1), never none or all.
+
+    >>> tie_share(torch.tensor([[0, 1, 1]]))
+    tensor(0.3750)
+    """
+    _, better, tied = compared_pairs(torch.zeros(ranks.shape), ranks)
+    return (tied.sum() + 0.5) / (tied.sum() + better.sum() + 1)

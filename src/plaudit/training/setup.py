@@ -4,9 +4,11 @@ Settings become TRL's and transformers' own terms here and nowhere else.
 """
 
 import functools
+import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,13 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.measures import MEASURES
 from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
+from plaudit.model.batches import OF_RANKINGS, of_rankings
 from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
-from plaudit.training.objectives import OBJECTIVES
+from plaudit.training.objectives import DATA, OBJECTIVES, Objective, Prepared
+from plaudit.training.parts import SHUFFLE_BUFFER
 from plaudit.training.processes import processes, say_once
 from plaudit.training.trainer import RankingTrainer, RunLog, quiet_callbacks
 
@@ -71,6 +75,28 @@ def bound_loss(settings: Settings) -> Callable[..., Tensor]:
     return functools.partial(objective.loss, label_smoothing=settings.label_smoothing)
 
 
+def prepared(objective: Objective, train_set: Any) -> Prepared:
+    """What an objective takes from encoded training rankings: of a stream, from the first of them.
+
+    Raises:
+        PlauditError: where they have none of what it needs.
+    """
+    if objective.prepare is None:
+        return Prepared()
+    of_stream = not isinstance(train_set, datasets.Dataset)
+    rows = (
+        islice(train_set, SHUFFLE_BUFFER)
+        if of_stream
+        else train_set.select_columns([*OF_RANKINGS, "ranks", "ratings"])
+    )
+    every = of_rankings(list(rows), [])
+    for name in objective.needs():
+        if every[name].isnan().all():
+            raise PlauditError(f"loss: needs {name}, and no training ranking has any")
+    wanted = inspect.signature(objective.prepare).parameters
+    return objective.prepare(**{name: every[name] for name in wanted})
+
+
 def build_trainer(
     model: RewardModel,
     train_set: Any,
@@ -88,7 +114,13 @@ def build_trainer(
     the best on the validation prompts.
     """
     keep_freed_memory()
-    loss = bound_loss(settings)
+    objective = OBJECTIVES.get(settings.loss)
+    begin = prepared(objective, train_set)
+    if begin.learnt and sharded():
+        raise PlauditError(
+            f"loss: {settings.loss} learns numbers of its own, which does not go "
+            "with FSDP; choose LoRA instead"
+        )
     frozen = _freeze(model, settings) if settings.freeze_layers else None
     try:
         with quiet():
@@ -96,8 +128,9 @@ def build_trainer(
                 settings, folder, validation_set is not None, checkpoints
             )
             trainer = RankingTrainer(
-                loss=loss,
-                use_margin=OBJECTIVES.get(settings.loss).takes("margin"),
+                loss=functools.partial(bound_loss(settings), **begin.fixed),
+                data=[name for name in DATA if objective.takes(name)],
+                learnt=begin.learnt,
                 layout=frozen or model.layout,
                 max_tokens_per_batch=pass_tokens(settings),
                 lengths=lengths_of(validation) if validation else None,

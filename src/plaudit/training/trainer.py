@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     EarlyStoppingCallback,
@@ -44,15 +45,21 @@ from plaudit.model.devices import free_memory
 from plaudit.training.pairs import ordered_pairs, reward_centring
 
 SECONDS_BETWEEN_LINES = 2.0
+LEARNT = "objective.safetensors"  # of a checkpoint: what its loss had learnt
+# The learning rate of that. Its values are logarithms and the like, a few for all the data: with
+# the model's rate, which suits weights, they would stay where they begin.
+LOSS_RATE = 0.03
 
 
 class RankingTrainer(RewardTrainer):
     """Trains on rankings. See `plaudit.training.run.train` for how it is put together.
 
     Args:
-        loss: an `Objective`'s, its options already bound; takes rewards `[R, K]`, ranks
-            `[R, K]` and, with `use_margin`, `margin[R]`; returns `[R]`.
-        use_margin: whether the loss takes the data's margins.
+        loss: an `Objective`'s, its fixed options already bound; takes rewards `[R, K]`, ranks
+            `[R, K]`, what `data` names of a batch and what is `learnt`; returns `[R]`.
+        data: which of `objectives.DATA` the loss takes.
+        learnt: options of the loss that are learnt with the model, by where they begin. They are
+            no part of the model.
         layout: what divides a step's rankings into the batches of its forward passes.
         max_tokens_per_batch: of one forward pass.
         lengths: of the completions of each validation ranking, in characters; without them nothing
@@ -66,14 +73,15 @@ class RankingTrainer(RewardTrainer):
         self,
         *,
         loss: Callable[..., Tensor],
-        use_margin: bool,
+        data: Sequence[str] = (),
+        learnt: Mapping[str, Tensor] | None = None,
         layout: Layout,
         max_tokens_per_batch: int,
         lengths: Sequence[ArrayLike] | None = None,
         **options: Any,
     ) -> None:
         self.ranking_loss = loss
-        self.use_margin = use_margin
+        self.data = data
         self.layout = layout
         self._sums: Tensor | None = None  # of `_observe`, since the last log
         self._losses = FiniteLosses()
@@ -86,6 +94,10 @@ class RankingTrainer(RewardTrainer):
         # A batch is a list of forward passes, not the dict that transformers' types expect.
         metrics = functools.partial(validation_metrics, lengths=lengths)
         super().__init__(data_collator=cast(Any, collator), compute_metrics=metrics, **options)
+        self.learnt = {
+            name: torch.nn.Parameter(value.to(self.args.device, torch.float32))
+            for name, value in (learnt or {}).items()
+        }
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # already encoded, with nothing dropped
@@ -133,6 +145,7 @@ class RankingTrainer(RewardTrainer):
             self._halve(problem, [p for passes in divided for p in passes])
             # What the failed pass left in the gradients cannot be told from the rest.
             model.zero_grad()
+            self._clear_gradients()
             todo, self._sums = self._since_update, self._sums_before
         self._losses.add(self.state.global_step + 1, loss)
         return loss
@@ -190,8 +203,8 @@ class RankingTrainer(RewardTrainer):
         """The share of one forward pass in the step's loss; rewards `[R, K]` as outputs."""
         ranks = inputs["ranks"]
         rewards = per_ranking(model(**model_inputs(inputs)).logits[:, 0].float(), ranks)
-        options = {"margin": inputs["margin"]} if self.use_margin else {}
-        losses = self.ranking_loss(rewards, ranks, **options)
+        given = {name: inputs[name] for name in self.data}
+        losses = self.ranking_loss(rewards, ranks, **given, **self.learnt)
         if self.args.center_rewards_coefficient:
             losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
         loss = (losses * inputs["weight"]).sum() / num_items_in_batch
@@ -222,6 +235,41 @@ class RankingTrainer(RewardTrainer):
                 logs |= {"accuracy": correct / pairs, "margin": margin / pairs}
                 logs |= {"reward_mean": mean, "reward_std": spread}
         Trainer.log(self, logs, start_time)  # RewardTrainer's would add its own of the same
+
+    # ---- what the loss learns ----
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The model's optimiser, which also moves what the loss learns."""
+        new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if new and self.learnt:
+            group = {"params": [*self.learnt.values()], "lr": LOSS_RATE, "weight_decay": 0.0}
+            optimizer.add_param_group(group)
+            optimizer.register_step_pre_hook(self._average_gradients)
+            optimizer.register_step_post_hook(self._clear_gradients)
+        return optimizer
+
+    def _average_gradients(self, *_: Any) -> None:
+        """Over processes: the model's own are averaged by what wraps it."""
+        for value in self.learnt.values():
+            if value.grad is not None:
+                value.grad = cast(Tensor, self.accelerator.reduce(value.grad, "mean"))
+
+    def _clear_gradients(self, *_: Any) -> None:
+        for value in self.learnt.values():
+            value.grad = None
+
+    def _load_learnt(self, checkpoint: str) -> None:
+        for name, value in load_file(Path(checkpoint) / LEARNT).items() if self.learnt else ():
+            self.learnt[name].data.copy_(value)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._load_learnt(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        self._load_learnt(str(self.state.best_model_checkpoint))
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing when the checkpoint that is resumed from was the last one."""
@@ -287,6 +335,9 @@ class RankingTrainer(RewardTrainer):
             self.accelerator.wait_for_everyone()
             self.state.best_model_checkpoint = self._best_checkpoint()
             if self.accelerator.is_main_process:
+                if self.learnt:
+                    values = {name: value.detach() for name, value in self.learnt.items()}
+                    save_file(values, staging / name / LEARNT)
                 self.state.save_to_json(str(staging / name / "trainer_state.json"))
                 _remove(run / name)
                 os.replace(staging / name, run / name)

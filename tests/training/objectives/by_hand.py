@@ -24,3 +24,32 @@ def pad(rewards, ranks, k):
 def loop_pairs(rewards, ranks):
     k = len(ranks)
     return [(rewards[i], rewards[j]) for i in range(k) for j in range(k) if ranks[i] < ranks[j]]
+
+
+def all_pairs(rewards, ranks):
+    """Every pair once: the better one's reward first, and whether they tie."""
+    k = len(ranks)
+    each = [(i, j) for i in range(k) for j in range(i + 1, k)]
+    ordered = [(i, j) if ranks[i] <= ranks[j] else (j, i) for i, j in each]
+    return [(rewards[i], rewards[j], ranks[i] == ranks[j]) for i, j in ordered]
+
+
+def recovered(loss, items, ranks, start, **data):
+    """Item rewards and options of a loss that fit the data best, by a full-batch search.
+
+    `items[R, K]` says which item each completion is; `start` are the options to be learnt.
+    """
+    rewards = torch.zeros(int(items.max()) + 1, dtype=torch.float64, requires_grad=True)
+    learnt = {name: value.double().requires_grad_() for name, value in start.items()}
+    search = torch.optim.LBFGS(
+        [rewards, *learnt.values()], max_iter=200, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        search.zero_grad()
+        value = loss(rewards[items], ranks, **learnt, **data).mean()
+        value.backward()
+        return value
+
+    search.step(closure)
+    return rewards.detach(), {name: value.detach() for name, value in learnt.items()}

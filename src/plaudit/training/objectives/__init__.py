@@ -7,8 +7,8 @@ a ranking has fewer than K completions). Padded rewards are ignored and get no g
 """
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plaudit.plugins import Registry
@@ -16,18 +16,40 @@ from plaudit.plugins import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+# What the data say of a ranking besides its ranks, as keywords of a loss: `margin[R]` (0 where
+# there is none), `strength[R]` and `ratings[R, K]` (NaN where there are none).
+DATA = ("margin", "strength", "ratings")
+
+PROBABILITY = "σ(r_a − r_b) is the probability that a is preferred to b"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Keywords of a loss that come from the training data: `fixed` ones, and where `learnt` ones
+    begin, which the trainer learns with the model and throws away in the end."""
+
+    fixed: "Mapping[str, Tensor]" = field(default_factory=dict)
+    learnt: "Mapping[str, Tensor]" = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Objective:
     """What is learnt from a ranking.
 
-    `loss` takes `rewards[R, K]` and `ranks[R, K]` and returns `[R]`, 0 for a ranking without an
-    ordered pair. Options are keywords:
-    a loss that has `margin` is given the data's, `margin[R]`; one that has `label_smoothing` the
-    setting.
+    `loss` takes `rewards[R, K]` and `ranks[R, K]` and returns `[R]`. Options are keywords: a loss
+    that has one of `DATA` is given the data's, one that has `label_smoothing` the setting, and
+    others what `prepare` makes of the training data. Rankings without what of `DATA` has no default
+    are left out.
+
+    `prepare` takes the `ranks[R, K]` of the training rankings and, by name, what it has of `DATA`.
+
+    `meaning` says in a sentence, without a full stop, what rewards mean, for the model card; it is
+    given all that `prepare` made, as it is in the end.
     """
 
     loss: "Callable[..., Tensor]"
+    prepare: Callable[..., Prepared] | None = None
+    meaning: "Callable[[Mapping[str, Tensor]], str]" = lambda options: PROBABILITY
 
     def takes(self, option: str) -> bool:
         """Whether the loss has an option, such as `margin` or `label_smoothing`.
@@ -38,6 +60,17 @@ class Objective:
         False
         """
         return option in inspect.signature(self.loss).parameters
+
+    def needs(self) -> list[str]:
+        """What of `DATA` a ranking must have.
+
+        >>> OBJECTIVES.get("bradley-terry").needs()
+        []
+        """
+        parameters = inspect.signature(self.loss).parameters
+        return [
+            n for n in DATA if n in parameters and parameters[n].default is inspect.Parameter.empty
+        ]
 
 
 OBJECTIVES = Registry("objective", __name__, "OBJECTIVE", Objective)
