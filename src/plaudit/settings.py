@@ -283,7 +283,7 @@ class Settings(BaseModel):
     )
     report: bool = Field(
         True,
-        description="write report.html and plots/ at the end; without, `plaudit report` writes the former later",
+        description="write plots/ and report.html, which `plaudit report` can write later",
     )
     report_to: list[str] = Field(
         default_factory=list, description="trackers to log to as well: tensorboard, wandb, …"
