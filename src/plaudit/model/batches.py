@@ -35,7 +35,7 @@ class Layout(Protocol):
 
         A batch holds what `model_inputs` picks out; `position[R]`, where its R rankings stood in
         `encoded`; and, where the rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's
-        own K), `margin[R]` and `weight[R]`.
+        own K), `margin[R]`, `weight[R]` and `origin`, R texts.
         """
         ...
 
@@ -171,7 +171,7 @@ def halves(batch: Batch) -> list[Batch]:
         for name, value in batch.items():
             if name == "segments":
                 part[name] = Segments(value.rankings[of_rankings])
-            elif name in ("ranks", "margin", "weight", "position"):
+            elif name in ("ranks", "margin", "weight", "origin", "position"):
                 part[name] = value[of_rankings]
             else:  # by tokens of a flat batch, by rows of a padded one
                 part[name] = value[:, inside] if "segments" in batch else value[inside]
@@ -249,6 +249,7 @@ def _of_rankings(encoded: Encoded, position: Sequence[int]) -> Batch:
         batch["ranks"] = _pad([ranking["ranks"] for ranking in encoded], PADDING)
         for name in ("margin", "weight"):
             batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
+        batch["origin"] = [ranking.get("origin", "") for ranking in encoded]
     batch["position"] = torch.tensor(position)
     return batch
 

@@ -43,10 +43,10 @@ class Encoding:
         """Rows of tokens for every completion of every ranking.
 
         Returns one dict for each ranking: `input_ids` (K lists of int), `token_type_ids` where the
-        tokenizer makes them, `ranks`, `margin`, `weight`, `length` (of the longest row, in tokens),
-        `shared` (how many tokens all its rows begin with and can be computed once: none for an
-        encoder, in which they see what follows), and, K ints each, in tokens: how much truncation
-        cut, `prompt_cut` and `completion_cut`, and what is left of the completion,
+        tokenizer makes them, `ranks`, `margin`, `weight`, `origin`, `length` (of the longest row,
+        in tokens), `shared` (how many tokens all its rows begin with and can be computed once: none
+        for an encoder, in which they see what follows), and, K ints each, in tokens: how much
+        truncation cut, `prompt_cut` and `completion_cut`, and what is left of the completion,
         `completion_tokens`, without the special tokens around it but for those of a chat template.
         """
         rows = self._rows([(r.prompt, list(r.completions)) for r in rankings])
@@ -56,6 +56,7 @@ class Encoding:
                 "ranks": list(ranking.ranks),
                 "margin": ranking.margin if ranking.margin is not None else 0.0,
                 "weight": ranking.weight,
+                "origin": ranking.origin,
             }
             for ranking, row in zip(rankings, rows, strict=True)
         ]

@@ -26,7 +26,7 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.processes import processes, say_once
-from plaudit.training.trainer import RankingTrainer, RunLog, quiet_callbacks
+from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
 
 
 def load_base(settings: Settings) -> RewardModel:
@@ -119,6 +119,7 @@ def build_trainer(
         say_once(frozen.describe())
         frozen.keep(settings.features_cache, settings.features_cache_gb)
     quiet_callbacks(trainer)
+    trainer.add_callback(LogEnds())
     if processes().is_main_process:
         trainer.add_callback(RunLog(folder / "log.jsonl"))
     if settings.early_stopping_patience:
@@ -199,6 +200,7 @@ def training_arguments(
         metric_for_best_model=settings.metric_for_best_model if validate else None,
         greater_is_better=settings.metric_for_best_model == "pairwise_accuracy",
         restore_callback_states_from_checkpoint=True,
+        logging_first_step=True,
         logging_nan_inf_filter=False,  # a loss that is not finite is an error, not left out
         max_length=None,  # truncation is ours, and nothing is filtered
         remove_unused_columns=False,
