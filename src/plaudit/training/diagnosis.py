@@ -268,9 +268,12 @@ def _stretch(rows: Sequence[Mapping[str, Any]]) -> Stretch:
     norms = sorted(math.inf if row["grad_norm"] is None else row["grad_norm"]
                    for row in rows if "grad_norm" in row)  # fmt: skip
     return Stretch(
-        *map(mean, ("loss", "accuracy", "reward_std", "reward_mean")),
-        sum(row.get("pairs", 0) for row in rows),
-        norms[len(norms) // 2] if norms else math.nan,
+        loss=mean("loss"),
+        accuracy=mean("accuracy"),
+        spread=mean("reward_std"),
+        mean=mean("reward_mean"),
+        pairs=sum(row.get("pairs", 0) for row in rows),
+        gradient=norms[len(norms) // 2] if norms else math.nan,
     )
 
 
