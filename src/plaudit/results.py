@@ -58,6 +58,15 @@ class Frozen(TypedDict):
     cache_bytes: int
 
 
+class Finding(TypedDict):
+    """What kept a run from learning: what was seen, the likeliest cause, the setting to change."""
+
+    name: str
+    seen: str
+    cause: str
+    change: str
+
+
 class Training(TypedDict):
     """How a run went."""
 
@@ -66,6 +75,7 @@ class Training(TypedDict):
     device: str
     dtype: str
     frozen: NotRequired[Frozen]
+    diagnosis: NotRequired[list[Finding]]
     seconds: NotRequired[float]
 
 

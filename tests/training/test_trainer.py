@@ -280,6 +280,20 @@ def test_margins_are_used(bases, tmp_path):
     assert losses[0] == pytest.approx(sum(expected) / 4, abs=1e-5)
 
 
+def test_a_loss_that_is_not_finite_names_the_rows_that_made_it(bases, tmp_path):
+    data = [Ranking(**{**vars_of(r), "origin": f"d.csv:{n}"}) for n, r in enumerate(rankings(4))]
+    data[2] = Ranking(**{**vars_of(data[2]), "margin": 1e39})  # infinite in float32
+    with pytest.raises(PlauditError, match=r"loss is inf at step 1: d\.csv:2 made it, the other"):
+        trained(bases["bert"], tmp_path, data, per_device_train_batch_size=4)
+
+
+def test_the_first_and_the_last_step_are_logged_whatever_logging_steps_says(bases, tmp_path):
+    data, batch = rankings(8), {"per_device_train_batch_size": 4}
+    trained(bases["bert"], tmp_path, data, max_steps=3, logging_steps=10, **batch)
+    rows = [row for row in read_log(tmp_path / "log.jsonl") if "loss" in row]
+    assert [(row["step"], row["pairs"]) for row in rows] == [(1, 4), (3, 8)]
+
+
 @pytest.mark.parametrize(
     ("metric", "better"),
     [("log_loss", min), ("pairwise_accuracy", max), ("length_controlled_accuracy", max)],

@@ -37,8 +37,8 @@ class Layout(Protocol):
 
         A batch holds what `model_inputs` picks out; `position[R]`, where its R rankings stood in
         `encoded`; and, where the rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's
-        own K), `margin[R]`, `weight[R]`, `strength[R]` and `ratings[R, K]` (NaN where there is
-        none).
+        own K), `margin[R]`, `weight[R]`, `strength[R]`, `ratings[R, K]` (NaN where there is none)
+        and `origin`, R texts.
         """
         ...
 
@@ -174,7 +174,7 @@ def halves(batch: Batch) -> list[Batch]:
         for name, value in batch.items():
             if name == "segments":
                 part[name] = Segments(value.rankings[of_rankings])
-            elif name in (*OF_RANKINGS, "ranks", "ratings", "position"):
+            elif name in (*OF_RANKINGS, "ranks", "ratings", "origin", "position"):
                 part[name] = value[of_rankings]
             else:  # by tokens of a flat batch, by rows of a padded one
                 part[name] = value[:, inside] if "segments" in batch else value[inside]
@@ -255,6 +255,7 @@ def of_rankings(encoded: Encoded, position: Sequence[int]) -> Batch:
             batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
         ratings = [torch.tensor(r["ratings"], dtype=torch.float32) for r in encoded]
         batch["ratings"] = pad_sequence(ratings, batch_first=True, padding_value=math.nan)
+        batch["origin"] = [ranking.get("origin", "") for ranking in encoded]
     batch["position"] = torch.tensor(position)
     return batch
 

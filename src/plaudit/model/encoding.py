@@ -45,7 +45,7 @@ class Encoding:
 
         Returns one dict for each ranking: `input_ids` (K lists of int), `token_type_ids` where the
         tokenizer makes them, `ranks`, `margin`, `weight`, `strength` (NaN where there is none),
-        `ratings` (K, NaN where there are none), `length` (of the longest row, in tokens),
+        `ratings` (K, NaN where there are none), `origin`, `length` (of the longest row, in tokens),
         `shared` (how many tokens all its rows begin with and can be computed once: none for an
         encoder, in which they see what follows), and, K ints each, in tokens: how much truncation
         cut, `prompt_cut` and `completion_cut`, and what is left of the completion,
@@ -62,6 +62,7 @@ class Encoding:
                 "ratings": [math.nan] * len(ranking.ranks)
                 if ranking.ratings is None
                 else [float(rating) for rating in ranking.ratings],
+                "origin": ranking.origin,
             }
             for ranking, row in zip(rankings, rows, strict=True)
         ]

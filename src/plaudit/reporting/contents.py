@@ -44,12 +44,14 @@ def evaluation_report(
     facts: Mapping[str, str],
     log: Log | None = None,
     notes: Sequence[str] = (),
+    diagnosis: Sequence[str] = (),
     against: ComparisonRecord | None = None,
 ) -> Report:
     """The report of a model measured on rankings, and with `log` of how it was trained.
 
     `facts` name the model, the data and what else should stand at the top; `notes` are sentences
-    under the figures, as that validation prompts chose the checkpoint; `against` is the summary of
+    under the figures, as that validation prompts chose the checkpoint; `diagnosis` says what went
+    wrong in training, a sentence for each finding; `against` is the summary of
     its comparison with another model.
 
     >>> from plaudit import evaluate
@@ -60,6 +62,8 @@ def evaluation_report(
     sections = measured(evaluation.summary, notes)
     if against is not None:
         sections = (_against(against), *sections)
+    if diagnosis:
+        sections = (Section("What went wrong in training", tuple(diagnosis)), *sections)
     return _report(
         "How good is this reward model?",
         title,

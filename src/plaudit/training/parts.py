@@ -5,7 +5,7 @@ Read, divided by prompt or taken from files of their own, encoded at once or as 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +137,15 @@ def encoded(
     what: str,
     counts: dict[str, int] | None = None,
 ) -> datasets.Dataset:
-    """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut."""
+    """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut, and in how
+    many pairs both completions became the same tokens."""
     tables = []
     starts = range(0, len(rankings), ENCODE_AT_ONCE)
     for start in console.progress(starts, what):
         rows = encoding.encode(rankings[start : start + ENCODE_AT_ONCE])
         if counts is not None:
             count_truncation(rows, counts)
+            _count_equal_pairs(rows, counts)
         tables.append(datasets.Dataset.from_list([_row(row) for row in rows]))
     return datasets.concatenate_datasets(tables)
 
@@ -158,10 +160,21 @@ def encoded_stream(
         while window := list(islice(kept, ENCODE_AT_ONCE)):
             encoded_rows = encoding.encode(window)
             count_truncation(encoded_rows, counts)
+            _count_equal_pairs(encoded_rows, counts)
             yield from map(_row, encoded_rows)
 
     stream = datasets.IterableDataset.from_generator(rows)
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)
+
+
+def _count_equal_pairs(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
+    """Add to `counts` the ordered pairs, and those whose completions are the same tokens."""
+    for row in rows:
+        ids, ranks = row["input_ids"], row["ranks"]
+        ordered = [(i, j) for i, j in combinations(range(len(ids)), 2) if ranks[i] != ranks[j]]
+        counts["pairs"] = counts.get("pairs", 0) + len(ordered)
+        equal = sum(ids[i] == ids[j] for i, j in ordered)
+        counts["equal_pairs"] = counts.get("equal_pairs", 0) + equal
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics
 from plaudit.settings import Settings
+from plaudit.training.diagnosis import Course, Head, diagnose, in_words
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, encoded_stream, name_data, reading, split
@@ -50,6 +51,8 @@ from plaudit.training.trainer import (
     last_checkpoint,
     read_log,
 )
+
+UNTRAINED = "the untrained base model"
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def train_on(
             )
         frozen = run_frozen_layers(trainer, chosen)
         untrained = _untrained_rewards(model, parts.test)
+        new_head, head = model.new_head, Head(trainer.model)
         try:
             with quiet():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -154,6 +158,7 @@ def train_on(
                 "state do not fit; set lora_r, freeze_layers, or another optim such as "
                 f"adafactor ({' '.join(str(error).split())[:200]})"
             ) from error
+        moved = None if sharded() else head.moved(trainer.model)
         model = trained_model(trainer, model, chosen)
         if rankings.streaming and processes().is_main_process:
             say_once("writing what the stream rejected")
@@ -201,6 +206,20 @@ def train_on(
         if frozen:
             frozen.close()
         if processes().is_main_process:
+            course = Course(
+                read_log(folder / "log.jsonl"),
+                chosen,
+                head_moved=moved,
+                head_trains=head.trains,
+                new_head=new_head,
+                at_first=_at_first(metrics),
+                validation=len(parts.validation),
+                truncated=counts,
+            )
+            metrics["training"]["diagnosis"] = diagnose(course)
+            if not figures_only:
+                for finding in metrics["training"]["diagnosis"]:
+                    say_once(in_words(finding))
             metrics["training"]["seconds"] = round(time.monotonic() - started, 1)
             _save(model, chosen, folder, metrics, test, validation, figures_only)
             say_once(f"saved to {folder}")
@@ -227,6 +246,15 @@ def try_out(parts: Parts, chosen: Settings) -> None:
             trainer.layout.close()
 
 
+def _at_first(metrics: RunMetrics) -> tuple[float, float] | None:
+    """The accuracy of the untrained model on the test prompts, and its interval's upper end."""
+    beside = metrics["test"]["baselines"].get(UNTRAINED) if "test" in metrics else None
+    figure = beside and beside["pairwise_accuracy"]
+    if not figure or figure["high"] is None:
+        return None
+    return figure["value"], figure["high"]
+
+
 def _untrained_rewards(model: RewardModel, test: list[Ranking]) -> dict[str, list[list[float]]]:
     """What the new head makes of the test prompts: a figure to set the trained model's beside.
 
@@ -236,7 +264,7 @@ def _untrained_rewards(model: RewardModel, test: list[Ranking]) -> dict[str, lis
         return {}
     with console.hushed():  # what is cut there is said once, after training
         rewards = rewards_of(model, test, "scoring the test prompts before training")
-    return {"the untrained base model": rewards}
+    return {UNTRAINED: rewards}
 
 
 def _save(
@@ -290,6 +318,7 @@ def write_run_report(
         facts=_facts(metrics, settings),
         log=Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"]),
         notes=() if "test" in metrics else (flattering,),
+        diagnosis=[in_words(finding) for finding in metrics["training"].get("diagnosis", ())],
     )
     write_report(folder / "report.html", report)
 

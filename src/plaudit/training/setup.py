@@ -33,7 +33,7 @@ from plaudit.settings import Settings
 from plaudit.training.objectives import DATA, OBJECTIVES, Objective, Prepared
 from plaudit.training.parts import SHUFFLE_BUFFER
 from plaudit.training.processes import processes, say_once
-from plaudit.training.trainer import RankingTrainer, RunLog, quiet_callbacks
+from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
 
 
 def load_base(settings: Settings) -> RewardModel:
@@ -158,6 +158,7 @@ def build_trainer(
         say_once(frozen.describe())
         frozen.keep(settings.features_cache, settings.features_cache_gb)
     quiet_callbacks(trainer)
+    trainer.add_callback(LogEnds())
     if processes().is_main_process:
         trainer.add_callback(RunLog(folder / "log.jsonl"))
     if settings.early_stopping_patience:
@@ -258,6 +259,7 @@ def training_arguments(
         metric_for_best_model=settings.metric_for_best_model if validate else None,
         greater_is_better=not MEASURES.get(settings.metric_for_best_model).lower_is_better,
         restore_callback_states_from_checkpoint=True,
+        logging_first_step=True,
         logging_nan_inf_filter=False,  # a loss that is not finite is an error, not left out
         max_length=None,  # truncation is ours, and nothing is filtered
         remove_unused_columns=False,

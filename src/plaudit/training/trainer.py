@@ -207,9 +207,11 @@ class RankingTrainer(RewardTrainer):
         losses = self.ranking_loss(rewards, ranks, **given, **self.learnt)
         if self.args.center_rewards_coefficient:
             losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
-        loss = (losses * inputs["weight"]).sum() / num_items_in_batch
+        losses = losses * inputs["weight"]
+        loss = losses.sum() / num_items_in_batch
         if model.training:
             self._observe(rewards.detach(), ranks)
+            self._losses.note(losses.detach(), inputs["origin"])
         return (loss, {"rewards": rewards}) if return_outputs else loss
 
     def _observe(self, rewards: Tensor, ranks: Tensor) -> None:
@@ -232,7 +234,7 @@ class RankingTrainer(RewardTrainer):
             if pairs and count:
                 mean = total / count
                 spread = max(squares / count - mean * mean, 0.0) ** 0.5
-                logs |= {"accuracy": correct / pairs, "margin": margin / pairs}
+                logs |= {"pairs": int(pairs), "accuracy": correct / pairs, "margin": margin / pairs}
                 logs |= {"reward_mean": mean, "reward_std": spread}
         Trainer.log(self, logs, start_time)  # RewardTrainer's would add its own of the same
 
@@ -383,7 +385,12 @@ class FiniteLosses:
     """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, Tensor, Any]] = []
+        self._waiting: list[tuple[int, Tensor, Any, list[tuple[Tensor, list[str]]]]] = []
+        self._rankings: list[tuple[Tensor, list[str]]] = []  # of the passes since the last `add`
+
+    def note(self, losses: Tensor, origins: list[str]) -> None:
+        """Keep the losses `[R]` of a pass's rankings, and where each ranking came from."""
+        self._rankings.append((losses, origins))
 
     def add(self, step: int, loss: Tensor) -> None:
         """Note the loss of a step; raise `PlauditError` if one that is known is not finite."""
@@ -393,24 +400,40 @@ class FiniteLosses:
             loss = torch.empty((), dtype=there.dtype, pin_memory=True)
             loss.copy_(there.detach(), non_blocking=True)
             event.record()
-        self._waiting.append((step, loss, event))
+        self._waiting.append((step, loss, event, self._rankings))
+        self._rankings = []
         self.check(wait=False)
 
     def check(self, wait: bool = True) -> None:
         """Raise `PlauditError` if a loss is not finite; those not there yet are waited for, or
         left for the next time."""
         while self._waiting:
-            step, loss, event = self._waiting[0]
+            step, loss, event, rankings = self._waiting[0]
             if event is not None and not wait and not event.query():
                 return
             if event is not None:
                 event.synchronize()
             self._waiting.pop(0)
             if not torch.isfinite(loss):
-                raise PlauditError(
-                    f"the loss is {loss.item()} at step {step}: training has diverged; lower "
-                    "learning_rate, or look for extreme margins or weights in the data"
-                )
+                raise PlauditError(_not_finite(step, loss.item(), rankings))
+
+
+def _not_finite(step: int, loss: float, rankings: list[tuple[Tensor, list[str]]]) -> str:
+    """What made a loss that is not finite: some rankings, which it names, or the weights."""
+    origins = [origin for _, of_pass in rankings for origin in of_pass]
+    finite = [bool(x) for losses, _ in rankings for x in torch.isfinite(losses)]
+    faulty = [origin for origin, is_so in zip(origins, finite, strict=True) if not is_so]
+    if not any(finite) or not faulty:
+        return (
+            f"the loss is {loss} at step {step}: training has diverged; lower "
+            "learning_rate, or look for extreme margins or weights in the data"
+        )
+    more = f" and {len(faulty) - 3:,} more" if len(faulty) > 3 else ""
+    return (
+        f"the loss is {loss} at step {step}: {', '.join(faulty[:3])}{more} made it, the other "
+        "rankings of the step have finite losses; look there for an extreme margin or weight, "
+        "or leave the row out"
+    )
 
 
 def validation_metrics(
@@ -458,6 +481,16 @@ def last_checkpoint(folder: Path) -> Path | None:
             return checkpoint
         say(f"{checkpoint}: is not whole; left out")
     return None
+
+
+class LogEnds(TrainerCallback):
+    """Has the last step logged, wherever `logging_steps` ends."""
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask for it."""
+        control.should_log |= state.global_step >= state.max_steps
 
 
 class RunLog(TrainerCallback):
