@@ -37,8 +37,8 @@ class Layout(Protocol):
 
         A batch holds what `model_inputs` picks out; `position[R]`, where its R rankings stood in
         `encoded`; and, where the rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's
-        own K), `margin[R]`, `weight[R]`, `strength[R]`, `ratings[R, K]` (NaN where there is none)
-        and `origin`, R texts.
+        own K), `margin[R]`, `weight[R]`, `origin`, R texts, and, as far as the rankings have them,
+        `strength[R]` and `ratings[R, K]` (NaN where there is none).
         """
         ...
 
@@ -252,9 +252,11 @@ def of_rankings(encoded: Encoded, position: Sequence[int]) -> Batch:
         # First: whoever asks for the size of this batch wants its number of rankings.
         batch["ranks"] = _pad([ranking["ranks"] for ranking in encoded], PADDING)
         for name in OF_RANKINGS:
-            batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
-        ratings = [torch.tensor(r["ratings"], dtype=torch.float32) for r in encoded]
-        batch["ratings"] = pad_sequence(ratings, batch_first=True, padding_value=math.nan)
+            if name in encoded[0]:
+                batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
+        if "ratings" in encoded[0]:
+            ratings = [torch.tensor(r["ratings"], dtype=torch.float32) for r in encoded]
+            batch["ratings"] = pad_sequence(ratings, batch_first=True, padding_value=math.nan)
         batch["origin"] = [ranking.get("origin", "") for ranking in encoded]
     batch["position"] = torch.tensor(position)
     return batch

@@ -1,5 +1,8 @@
 """What holds for every objective, whoever wrote it; and the terms that are added to one."""
 
+import functools
+import inspect
+import math
 import re
 
 import pytest
@@ -13,7 +16,19 @@ from plaudit.settings import Settings, allowed
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.pairs import reward_centring
 
-LOSSES = {name: OBJECTIVES.get(name).loss for name in OBJECTIVES}
+
+def loss_of(name, ranks):
+    """An objective's loss of rewards alone, on these ranks, with ratings that fall with them."""
+    ranks = torch.tensor(ranks)
+    data = {"ratings": torch.where(ranks == PADDING, math.nan, 5.0 - 2 * ranks)}
+    data |= {"strength": torch.arange(1.0, len(ranks) + 1), "ranks": ranks}
+    objective = OBJECTIVES.get(name)
+    given = {key: value for key, value in data.items() if objective.takes(key)}  # ranks, too
+    if objective.prepare is not None:
+        wanted = inspect.signature(objective.prepare).parameters
+        prepared = objective.prepare(**{key: data[key] for key in wanted})
+        given |= {**prepared.fixed, **prepared.learnt}
+    return functools.partial(objective.loss, **given)
 
 
 @given(rewards_and_ranks)
@@ -26,21 +41,48 @@ def test_reward_centring_is_its_definition(example):
 
 
 @pytest.mark.parametrize("far", [40.0, 60.0])
-@pytest.mark.parametrize("loss", [*LOSSES.values(), reward_centring])
-def test_gradients_are_finite_and_padding_gets_none(loss, far):
+@pytest.mark.parametrize("name", [*OBJECTIVES, "reward centring"])
+def test_gradients_are_finite_and_padding_gets_none(name, far):
     rewards = torch.tensor([[far, -far, 0.0, 5.0], [0.0, 0.0, 0.0, 0.0]], requires_grad=True)
-    ranks = torch.tensor([[0, 1, 1, PADDING], [0, 0, 0, 0]])
-    loss(rewards, ranks).sum().backward()
+    ranks = [[0, 1, 1, PADDING], [0, 0, 0, 0]]
+    centring = name == "reward centring"
+    loss = functools.partial(reward_centring, ranks=torch.tensor(ranks)) if centring else None
+    losses = (loss or loss_of(name, ranks))(rewards)
+    losses.sum().backward()
+    assert torch.isfinite(losses).all()
     assert torch.isfinite(rewards.grad).all()
     assert rewards.grad[0, 3] == 0
-    assert (rewards.grad[1] == 0).all()
+    if centring or "ratings" not in OBJECTIVES.get(name).needs():
+        assert (rewards.grad[1] == 0).all()  # equal rewards of a tie: nothing pulls them
 
 
-@pytest.mark.parametrize("loss", LOSSES.values())
-def test_gradient_is_that_of_finite_differences(loss):
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_padding_changes_nothing(name):
+    rewards = torch.tensor([[0.3, -1.0, 0.9]], dtype=torch.float64)
+    alone = loss_of(name, [[1, 0, 2]])(rewards)
+    padded = torch.cat([rewards, torch.full((1, 3), 7.7)], 1)
+    assert loss_of(name, [[1, 0, 2, *[PADDING] * 3]])(padded).item() == pytest.approx(alone.item())
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_each_says_what_its_rewards_mean(name):
+    objective = OBJECTIVES.get(name)
+    ranks = torch.tensor([[0, 1, 2]])
+    data = {"ratings": 5.0 - ranks, "strength": torch.tensor([2.0]), "ranks": ranks}
+    options = {}
+    if objective.prepare is not None:
+        wanted = inspect.signature(objective.prepare).parameters
+        prepared = objective.prepare(**{key: data[key] for key in wanted})
+        options = {**prepared.fixed, **prepared.learnt}
+    said = objective.meaning(options)
+    assert said[0].isupper() or said[0] == "σ"
+    assert not said.endswith(".")
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_gradient_is_that_of_finite_differences(name):
     rewards = torch.tensor([[0.3, -1.0, 0.9, 0.1]], dtype=torch.float64, requires_grad=True)
-    ranks = torch.tensor([[1, 0, 1, 2]])
-    assert torch.autograd.gradcheck(lambda r: loss(r, ranks), rewards)
+    assert torch.autograd.gradcheck(loss_of(name, [[1, 0, 1, 2]]), rewards)
 
 
 def test_a_setting_names_an_objective_and_nothing_else():

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # there is none), `strength[R]` and `ratings[R, K]` (NaN where there are none).
 DATA = ("margin", "strength", "ratings")
 
-PROBABILITY = "σ(r_a − r_b) is the probability that a is preferred to b"
+DIFFERENCES = "Only differences for one prompt mean something: "
+PROBABILITY = f"{DIFFERENCES}σ(r_a − r_b) is the probability that a is preferred to b"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Objective:
     others what `prepare` makes of the training data. Rankings without what of `DATA` has no default
     are left out.
 
-    `prepare` takes the `ranks[R, K]` of the training rankings and, by name, what it has of `DATA`.
+    `prepare` takes, by name, what it has of `DATA` and `ranks[R, K]`, of all training rankings.
 
     `meaning` says in a sentence, without a full stop, what rewards mean, for the model card; it is
     given all that `prepare` made, as it is in the end.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from plaudit.training.objectives import Objective
+from plaudit.training.objectives import DIFFERENCES, Objective
 from plaudit.training.pairs import mean_over, ordered_pairs
 
 
@@ -39,7 +39,8 @@ def hinge(rewards: Tensor, ranks: Tensor, *, margin: Tensor | float = 0.0) -> Te
 def meaning(options: Mapping[str, Tensor]) -> str:
     """See `Objective`."""
     return (
-        "the better completion is meant to be ahead by 1; how far it is ahead gives no probability"
+        f"{DIFFERENCES}a better completion was to be ahead by 1, and how far it is ahead gives no "
+        "probability"
     )
 
 

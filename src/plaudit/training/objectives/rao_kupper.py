@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from plaudit.training.objectives import Objective, Prepared
+from plaudit.training.objectives import DIFFERENCES, Objective, Prepared
 from plaudit.training.pairs import compared_pairs, mean_over, tie_share
 
 
@@ -56,7 +56,7 @@ def meaning(options: Mapping[str, Tensor]) -> str:
     """See `Objective`."""
     threshold = options["log_threshold"].exp().item()
     return (
-        f"σ(r_a − r_b − {threshold:.2f}) is the probability that a is preferred to b, "
+        f"{DIFFERENCES}σ(r_a − r_b − {threshold:.2f}) is the probability that a is preferred to b, "
         f"σ(r_b − r_a − {threshold:.2f}) that b is; else they are tied"
     )
 
