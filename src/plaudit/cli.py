@@ -173,6 +173,8 @@ def _add_flags(parser: argparse.ArgumentParser, name: str, function: Callable[..
             usage.append(more if option.required else f"[{more}]")
         elif option.required:
             needed.append(f"{action.option_strings[0]} {action.metavar}")
+        if option.name == "on_bad_row":
+            _add_old_names(parser, name)
     # What argparse makes names every flag, before every error.
     parser.usage = " ".join([f"plaudit {name} [-h]", *usage, *needed, "[OPTIONS]"])
     returned = inspect.signature(function).return_annotation
@@ -218,6 +220,14 @@ def _add(parser: "argparse._ActionsContainer", option: Option) -> argparse.Actio
     if names := option.choices():
         action.completer = lambda **_: names  # type: ignore[attr-defined]  # for argcomplete
     return action
+
+
+def _add_old_names(parser: argparse.ArgumentParser, command: str) -> None:
+    """--strict, as --on-bad-row stop was called before."""
+    flags = {"--strict": "stop"} | ({"--no-strict": "reject"} if command in RUNS else {})
+    how: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    for flag, value in flags.items():
+        parser.add_argument(flag, dest="on_bad_row", action="store_const", const=value, **how)
 
 
 class _Version(argparse.Action):

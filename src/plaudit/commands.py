@@ -165,7 +165,7 @@ def inspect(
     *,
     columns: declared.Columns = None,
     streaming: declared.Streaming = None,
-    strict: declared.Strict = False,
+    on_bad_row: declared.OnBadRow = "reject",
     max_rejected: declared.MaxRejected = 0.1,
     rejected: Annotated[
         str | Path | None, Help("write the rejected rows here, with reasons", "FILE")
@@ -188,6 +188,7 @@ def inspect(
         str | Path | None, Help("write these pairs here, likeliest first (.jsonl)", "FILE")
     ] = None,
     overwrite: Overwrite = False,
+    strict: bool = False,
 ) -> Inspection:
     """Say what is in preference data.
 
@@ -212,7 +213,8 @@ def inspect(
     for path in outputs:
         refuse_to_overwrite(path, overwrite)
     reading: dict[str, Any] = {
-        "columns": columns, "streaming": streaming, "strict": strict, "max_rejected": max_rejected,
+        "columns": columns, "streaming": streaming, "on_bad_row": _stops(on_bad_row, strict),
+        "max_rejected": max_rejected,
     }  # fmt: skip
     rankings = _load(data, **reading)
     splits = {path: _load(path, **reading) for path in split or ()}
@@ -247,9 +249,10 @@ def pairs(
     *,
     columns: declared.Columns = None,
     streaming: declared.Streaming = None,
-    strict: declared.Strict = False,
+    on_bad_row: declared.OnBadRow = "reject",
     max_rejected: declared.MaxRejected = 0.1,
     overwrite: Overwrite = False,
+    strict: bool = False,
 ) -> Written:
     """Turn rankings into prompt, chosen, rejected.
 
@@ -264,8 +267,9 @@ def pairs(
 
     refuse_to_overwrite(output, overwrite)
     rankings = _load(
-        data, columns=columns, streaming=streaming, strict=strict, max_rejected=max_rejected
-    )
+        data, columns=columns, streaming=streaming, on_bad_row=_stops(on_bad_row, strict),
+        max_rejected=max_rejected,
+    )  # fmt: skip
     refuse_to_overwrite(output, overwrite, inputs=rankings.files)
     count = write_pairs(rankings, output)
     rejected_to = _report_rejected(rankings, output)
@@ -387,7 +391,7 @@ def evaluate(
     *,
     columns: declared.Columns = None,
     streaming: declared.Streaming = None,
-    strict: declared.Strict = False,
+    on_bad_row: declared.OnBadRow = "reject",
     max_rejected: declared.MaxRejected = 0.1,
     output: Annotated[
         str | Path | None,
@@ -415,6 +419,7 @@ def evaluate(
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
     dtype: declared.Dtype = "auto",
+    strict: bool = False,
     **measuring: Any,
 ) -> "Evaluation | SuiteResult":
     """Measure a model on preference data.
@@ -434,8 +439,10 @@ def evaluate(
     if suite:
         from plaudit.evaluation.suite_run import load_suite, run_suite
 
-        given = {"against": against, "columns": columns, "streaming": streaming, "strict": strict}
+        given = {"against": against, "columns": columns, "streaming": streaming}
         flags = [f"--{name}" for name, value in sorted(given.items()) if value]
+        if _stops(on_bad_row, strict) == "stop":
+            flags.append("--on-bad-row")
         if max_rejected != Settings.model_fields["max_rejected"].default:
             flags = flags or ["--max-rejected"]
         if flags:
@@ -452,19 +459,27 @@ def evaluate(
     if len(names) == 2 and names[0] == names[1]:
         raise PlauditError(f"--against: {against} is the model itself; name another one")
     rankings = _load(
-        data, columns=columns, streaming=streaming, strict=strict, max_rejected=max_rejected
-    )
+        data, columns=columns, streaming=streaming, on_bad_row=_stops(on_bad_row, strict),
+        max_rejected=max_rejected,
+    )  # fmt: skip
     if output:
         written = Path(output) / "predictions.jsonl"
         refuse_to_overwrite(written, overwrite=True, inputs=rankings.files)
+    from plaudit.console import say
     from plaudit.evaluation.rewards import rewards_of
     from plaudit.model.reward_model import RewardModel
+    from plaudit.model.seen import taken
     from plaudit.reporting.evaluation import evaluate
 
     # All are loaded before the first one scores, which may take an hour.
     scorer = _scorer(model, also, combine, spread, **loading)
     other = RewardModel.load(against, dtype=dtype) if isinstance(against, str | Path) else against
-    result = evaluate(scorer, rankings, resamples=resamples, **measuring)
+    measured: Any = rankings
+    if other is not None:  # what one of them does not take, neither is measured on
+        measured = taken(rankings, [*scorer.encodings, *other.encodings], rankings)
+        if line := rankings.describe_left_out():
+            say(line)
+    result = evaluate(scorer, measured, resamples=resamples, **measuring)
     if other is not None:
         from plaudit.evaluation.comparison import compare_rewards
 
@@ -549,12 +564,13 @@ def score(
         Literal["local", "ray"], Help("ray reads and scores on a Ray cluster")
     ] = "local",
     columns: declared.Columns = None,
-    strict: declared.Strict = False,
+    on_bad_row: declared.OnBadRow = "reject",
     also: declared.Also = None,
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
     dtype: declared.Dtype = "auto",
+    strict: bool = False,
 ) -> Written:
     """Give every completion of a file its reward; any size, resumable.
 
@@ -568,8 +584,9 @@ def score(
 
     names, loading = _named(model, also, combine, spread)
     rows = score_file(
-        names, data, output, columns=columns, strict=strict, overwrite=overwrite, resume=resume,
-        processes=processes, engine=engine, dtype=dtype, length_penalty=length_penalty, **loading,
+        names, data, output, columns=columns, on_bad_row=_stops(on_bad_row, strict),
+        overwrite=overwrite, resume=resume, processes=processes, engine=engine, dtype=dtype,
+        length_penalty=length_penalty, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 
@@ -803,8 +820,13 @@ def _for_run(data: Any, settings: Mapping[str, Any]) -> Any:
     names = data if isinstance(data, list | tuple) else [data]
     if data is None or all(isinstance(name, str | Path) for name in names):
         return data
-    asked = ("columns", "strict", "max_rejected")
+    asked = ("columns", "strict", "on_bad_row", "max_rejected")
     return _load(data, **{name: settings[name] for name in asked if name in settings})
+
+
+def _stops(on_bad_row: Literal["reject", "stop"], strict: bool) -> Literal["reject", "stop"]:
+    """What becomes of a bad row; `strict` is the old name of "stop"."""
+    return "stop" if strict else on_bad_row
 
 
 def _load(data: Any, **reading: Any) -> "Rankings":

@@ -100,7 +100,10 @@ Columns = Annotated[Mapping[str, str] | None, _COLUMNS]
 Streaming = Annotated[
     bool | None, Field(description="read with flat memory; by default from 256 MiB on")
 ]
-Strict = Annotated[bool, Field(description="stop at the first bad row instead of rejecting it")]
+OnBadRow = Annotated[
+    Literal["reject", "stop"],
+    Field(description="a row that cannot be used: reject it, with the reason, or stop there"),
+]
 MaxRejected = Annotated[
     float,
     Field(ge=0, le=1, description="stop when more than this share of the rows is rejected"),
@@ -161,7 +164,7 @@ class Settings(BaseModel):
     )
     columns: Annotated[dict[str, str], _COLUMNS] = {}
     streaming: Streaming = None
-    strict: Strict = False
+    on_bad_row: OnBadRow = "reject"
     max_rejected: MaxRejected = 0.1
 
     # -- model --
@@ -327,8 +330,8 @@ class Settings(BaseModel):
         """
         from plaudit.yaml_file import read_yaml
 
-        in_file = read_yaml(config) if config is not None else {}
-        values = in_file | settings
+        in_file = renamed(read_yaml(config), f"{config}: ") if config is not None else {}
+        values = in_file | renamed(settings)
         try:
             return cls(**values)
         except ValidationError as error:
@@ -347,6 +350,23 @@ class Settings(BaseModel):
         """Write them to a file, as `yaml` gives them."""
         with writing(path) as file:
             file.write(self.yaml())
+
+
+def renamed(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Settings under their present names, whatever earlier versions called them.
+
+    Raises `PlauditError`, which begins with `where`, for a value that is no good.
+
+    >>> renamed({"strict": True, "seed": 1})
+    {'seed': 1, 'on_bad_row': 'stop'}
+    """
+    given = dict(values)
+    if "strict" in given:
+        strict = given.pop("strict")
+        if not isinstance(strict, bool):
+            raise PlauditError(f"{where}strict: {strict!r} is not true or false")
+        given.setdefault("on_bad_row", "stop" if strict else "reject")
+    return given
 
 
 # ---- an option, whatever it is an option of ----

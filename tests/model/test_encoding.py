@@ -232,7 +232,7 @@ def test_a_template_that_refuses_the_roles_is_named():
     tokenizer = tiny.byte_bpe(eos="<|im_end|>", pad="<pad>", chat=True)
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     encoding = Encoding(tokenizer, "decoder", "chat", 64)
-    with pytest.raises(PlauditError, match=r"refuses a dialogue of user, assistant \(roles must"):
+    with pytest.raises(PlauditError, match=r"refuses the dialogue: user, assistant \(roles must"):
         encoding.encode_texts([("two?", ["four"])])
 
 

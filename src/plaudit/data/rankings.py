@@ -42,6 +42,8 @@ class Fault(StrEnum):
     TIED = "all tied"
     UNKNOWN = "unknown value"
     TAKEN = "the output has that column"
+    REFUSED = "refused by template or tokenizer"
+    EQUAL = "equal to the model"
 
 
 class BadRowError(Exception):
@@ -150,6 +152,11 @@ class Rejected:
     reason: str
     row: Any = field(default=None, repr=False)
     fault: Fault = Fault.UNREADABLE
+
+    @property
+    def kind(self) -> str:
+        """The kind of fault in words, without the detail: the reason up to its first colon."""
+        return self.reason.partition(": ")[0]
 
     def as_dict(self) -> dict[str, Any]:
         """The row of `rejected.jsonl`."""

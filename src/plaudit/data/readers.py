@@ -1,7 +1,8 @@
 """Preference data to iterate over: whatever the user names, as rankings.
 
 `load_rankings` gives `Rankings`. A row that cannot be used never stops the reading unless asked to
-(`strict`) or unless there are too many (`max_rejected`); it is kept with its place and its reason.
+(`on_bad_row="stop"`) or unless there are too many (`max_rejected`); it is kept with its place and
+its reason. So is one that a model turns out not to take (`Rankings.leave_out`).
 Read eagerly, the rows of a prompt are grouped wherever they stand; streamed, memory stays flat, and
 rows belong together when they are adjacent.
 """
@@ -10,10 +11,11 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from plaudit.console import progress, say
+from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
 from plaudit.data.columns import refuse_twins
 from plaudit.data.grouping import (
@@ -26,8 +28,16 @@ from plaudit.data.grouping import (
 )
 from plaudit.data.layouts import Given
 from plaudit.data.parse import Record, Records, make_ranking
-from plaudit.data.rankings import BadRowError, Ranking, Rejected, check, dense_ranks
-from plaudit.data.rows import Source, find_sources, place
+from plaudit.data.rankings import (
+    BadRowError,
+    Fault,
+    Ranking,
+    Rejected,
+    check,
+    dense_ranks,
+    text_key,
+)
+from plaudit.data.rows import Source, file_and_line, find_sources, place
 from plaudit.errors import PlauditError
 from plaudit.files import write_jsonl
 
@@ -35,12 +45,15 @@ STREAMED_FROM = 256 * 2**20  # bytes, as stored
 ROWS_BEFORE_STOPPING = 1_000
 REJECTED_KEPT = 100  # of a stream, in memory
 
+OnBadRow = Literal["reject", "stop"]
+
 
 def load_rankings(
     source: Any,
     *,
     columns: Mapping[str, str] | None = None,
     streaming: bool | None = None,
+    on_bad_row: OnBadRow = "reject",
     strict: bool = False,
     max_rejected: float = 0.1,
     split: str | None = None,
@@ -52,9 +65,10 @@ def load_rankings(
 
     `columns` maps our name of a column to the one in the data, where it is not recognised by
     itself: `{"prompt": "question_text"}`. `streaming` reads from disk at every iteration instead of
-    holding the data in memory; by default so from 256 MiB on. `strict` stops at the first row that
-    cannot be used; otherwise reading stops when more than the share `max_rejected` of the rows
-    cannot (duplicates do not count). `split` names the split of a `datasets` data set ("train").
+    holding the data in memory; by default so from 256 MiB on. `on_bad_row` "stop" (`strict`, its
+    old name) stops at the first row that cannot be used; with "reject" reading stops when more than
+    the share `max_rejected` of the rows cannot (duplicates do not count). `split` names the split
+    of a `datasets` data set ("train").
 
     Grouping is by the exact text of the prompt, over all files. The weight and the margin of a
     ranking are the means over those of its rows that have one.
@@ -94,8 +108,9 @@ def load_rankings(
         unused_columns=every[0].unused,
         better=first.better,
         streaming=streaming,
-        strict=strict,
+        on_bad_row="stop" if strict else on_bad_row,
         max_rejected=max_rejected,
+        row=first.layout.row,
     )
     rankings._read = lambda tally: _read(every, tally, streaming)
     if not streaming:
@@ -131,8 +146,9 @@ class Rankings:
         streaming: bool,
         unused_columns: Sequence[str] = (),
         better: str = "the lowest rank",
-        strict: bool = False,
+        on_bad_row: OnBadRow = "reject",
         max_rejected: float = 0.1,
+        row: str = "ranking",
     ) -> None:
         self.files = files
         self.format = format
@@ -140,8 +156,11 @@ class Rankings:
         self.unused_columns = list(unused_columns)
         self.better = better
         self.streaming = streaming
-        self._strict = strict
+        self._stop = on_bad_row == "stop"
         self._max_rejected = max_rejected
+        self._row = row  # what a row holds: a completion, a pair or a ranking
+        self._left_out: dict[str, Rejected] = {}  # by the place or the texts of the ranking
+        self._numbers: dict[int, int] = {}  # of records without a place, by identity
         self._tally = Tally()
         self._held: list[Ranking] = []
         self._read: Callable[[Tally], Iterator[Ranking | Rejected]] = lambda tally: iter(())
@@ -212,8 +231,66 @@ class Rankings:
         """
         rejected: Iterable[Rejected] = self._tally.rejected
         if self.streaming:
-            rejected = (item for item in self._events() if isinstance(item, Rejected))
+            elsewhere = [r for r in self._left_out.values() if r.file not in self.files]
+            read = (item for item in self._events() if isinstance(item, Rejected))
+            rejected = chain(read, elsewhere)
         return write_jsonl(path, (item.as_dict() for item in rejected))
+
+    def leave_out(self, ranking: Ranking, bad: BadRowError) -> None:
+        """Reject a ranking that was read: one that a model does not take, or learns nothing from.
+
+        It may also be of other files that belong to these data, such as those to validate on. From
+        the next iteration on a stream lacks it; one that is held stays among the others.
+
+        Raises `PlauditError` where the first bad row is to stop everything. Whether there are too
+        many by now is asked with `stop_if_too_many`.
+        """
+        key = _place_or_texts(ranking)
+        if key in self._left_out:
+            return
+        file, line = file_and_line(ranking.origin)
+        if not file:
+            file, line = "records", self._numbers.get(id(ranking))
+        item = Rejected(file, line, str(bad), _row_of(ranking), bad.fault)
+        read_again = self.streaming and file in self.files
+        self._left_out[key] = replace(item, row=None) if read_again else item
+        self._count(item, self._rows_of(ranking))
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """How many rankings `leave_out` rejected for each kind of reason."""
+        return Counter(item.kind for item in self._left_out.values())
+
+    def describe_left_out(self) -> str:
+        """What `leave_out` rejected and why, on one line; empty where it was nothing."""
+        if not self._left_out:
+            return ""
+        first: dict[str, str] = {}
+        for item in self._left_out.values():
+            first.setdefault(item.kind, place(item.file, item.line))
+        reasons = [
+            f"{count:,} × {kind} (first at {first[kind]})"
+            for kind, count in self.left_out.most_common()
+        ]
+        return f"{counted(self.left_out.total(), 'ranking')} left out: " + "; ".join(reasons)
+
+    def stop_if_too_many(self) -> None:
+        """Raise `PlauditError` when more of the rows than allowed are rejected."""
+        self._stop_if_too_many(self._tally)
+
+    def nothing_left(self, what: str) -> PlauditError:
+        """The error where all of `what` was rejected, with the reasons."""
+        return PlauditError(f"{self._name()}: no ranking is left {what}. {self._tally.summary()}")
+
+    def _rows_of(self, ranking: Ranking) -> int:
+        return len(ranking.completions) if self._row == "completion" else 1
+
+    def _count(self, item: Rejected, rows: int) -> None:
+        keep = not self.streaming or len(self._tally.rejected) < REJECTED_KEPT
+        self._tally.count(item, keep, rows)
+        if self._stop:
+            where = place(item.file, item.line)
+            raise PlauditError(f"{where}: {item.reason}; mend it, or read with --on-bad-row reject")
 
     def _hold(self) -> None:
         # Millions of small objects are made here and none of them is garbage; looking for some
@@ -221,7 +298,11 @@ class Rankings:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            self._held = [item for item in self._events() if isinstance(item, Ranking)]
+            for item in self._events():
+                if isinstance(item, Ranking):
+                    self._held.append(item)
+                    if not item.origin:
+                        self._numbers[id(item)] = self._tally.rows
         finally:
             if collecting:
                 gc.enable()
@@ -232,13 +313,14 @@ class Rankings:
         """Read everything once: the rankings, and between them the rows that are rejected."""
         tally = self._tally = Tally()
         for item in self._read(tally):
+            rows = 1
+            if isinstance(item, Ranking) and item.origin in self._left_out:
+                rows = self._rows_of(item)
+                item = replace(self._left_out[item.origin], row=_row_of(item))
             if isinstance(item, Ranking):
                 tally.rankings += 1
             else:
-                tally.count(item, keep=not self.streaming or len(tally.rejected) < REJECTED_KEPT)
-                if self._strict:
-                    where = place(item.file, item.line)
-                    raise PlauditError(f"{where}: {item.reason}; mend it, or read without --strict")
+                self._count(item, rows)
                 if self.streaming and tally.rows >= ROWS_BEFORE_STOPPING:
                     self._stop_if_too_many(tally)
             yield item
@@ -276,11 +358,12 @@ class Tally:
     first: dict[str, str] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
 
-    def count(self, item: Rejected, keep: bool) -> None:
-        """Count one rejected row, and keep it when told to."""
-        kind = item.reason.partition(": ")[0]
+    def count(self, item: Rejected, keep: bool, rows: int = 1) -> None:
+        """Count what is rejected, which so many rows made, and keep it when told to."""
+        kind = item.kind
         self.reasons[kind] += 1
-        self.lost += kind not in NOT_COUNTED
+        if kind not in NOT_COUNTED and item.fault != Fault.EQUAL:
+            self.lost += rows
         self.first.setdefault(kind, place(item.file, item.line))
         if keep:
             self.rejected.append(item)
@@ -304,6 +387,18 @@ class Tally:
             f"about {self.not_adjacent:,} times a prompt came back after other prompts: its rows "
             "are not adjacent; sort the file by prompt, or read without --streaming"
         )
+
+
+def _row_of(ranking: Ranking) -> Any:
+    texts = {"prompt": ranking.prompt, "completions": ranking.completions}
+    return shown(texts | {"ranks": ranking.ranks})
+
+
+def _place_or_texts(ranking: Ranking) -> str:
+    """What tells a ranking from all others: where it stood, of one made in Python what it says."""
+    if ranking.origin:
+        return ranking.origin
+    return "\0".join([ranking.key, *map(text_key, ranking.completions)])
 
 
 def _read(

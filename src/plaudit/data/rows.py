@@ -77,6 +77,16 @@ def place(file: str, line: int | None) -> str:
     return f"{file}:{line}" if kind not in (None, "parquet") else f"{file}, row {line}"
 
 
+def file_and_line(where: str) -> tuple[str, int | None]:
+    """What `place` was given.
+
+    >>> file_and_line("a.csv.gz:12"), file_and_line("a.parquet, row 12"), file_and_line("a.csv")
+    (('a.csv.gz', 12), ('a.parquet', 12), ('a.csv', None))
+    """
+    match = re.fullmatch(r"(.*?)(?::|, row )(\d+)", where, re.DOTALL)
+    return (match[1], int(match[2])) if match else (where, None)
+
+
 @cache
 def kind_of(path: str | Path) -> tuple[str | None, str | None]:
     """The kind of a data file and how it is packed, by its suffixes; (None, None) for no data file.

@@ -8,7 +8,7 @@ as everywhere in plaudit; the benchmarks' own code does the same with the tokeni
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from plaudit.data.cells import is_messages, read_list
 from plaudit.data.columns import Columns, columns_of, listed
 from plaudit.data.parse import reject
 from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, text_key
-from plaudit.data.readers import Tally
+from plaudit.data.readers import Rankings, Tally
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
 from plaudit.evaluation.rewards import prediction_rows, rewards_of
@@ -25,6 +25,7 @@ from plaudit.evaluation.statistics import Figure, Pending
 from plaudit.evaluation.suite import Item, Means, Part, Suite, plain_name
 from plaudit.evaluation.suites import SUITES
 from plaudit.files import write_jsonl, write_results
+from plaudit.model.seen import taken
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
@@ -115,11 +116,24 @@ def run_suite(
 
     model = as_scorer(model)
     model.warn_if_untrained()
+    data = _taken(model, data)
     rewards = rewards_of(model, data.rankings)
     result = SuiteResult(summarise_suite(data, rewards, resamples, seed), data, rewards)
     if output is not None:
         result.write(output)
     return result
+
+
+def _taken(model: "Scorer", data: SuiteData) -> SuiteData:
+    """The benchmark without what the model's chat template or tokenizer refuses, with reasons."""
+    rejects = Rankings(files=[], format="records", columns={}, streaming=False, max_rejected=1)
+    kept = {id(ranking) for ranking in taken(data.rankings, model.encodings, rejects)}
+    if line := rejects.describe_left_out():
+        say(line)
+    items = [item for item in data.items if id(item.ranking) in kept]
+    if not items:
+        raise rejects.nothing_left("that the model takes")
+    return replace(data, items=items, rejected=[*data.rejected, *rejects.rejected])
 
 
 # ------------------------------------------------------------------------------------------ reading

@@ -13,15 +13,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from jinja2 import TemplateError
-
-from plaudit.data.rankings import Message, Ranking, Text
+from plaudit.data.rankings import BadRowError, Fault, Message, Ranking, Text
 from plaudit.errors import PlauditError
 
 # What a truncated row keeps for the prompt when the completion alone fills it.
 PROMPT_SHARE = 0.25
 # How the tokens look with which a policy of another family ends what it writes.
 POLICY_ENDING = r"<\|[^\s<>|]+\|>|</s>"
+# Turns whose words a chat template must write as they are, but for white space at their ends. It
+# may strip the reasoning of an assistant's turn, and write a tool's as JSON.
+WRITTEN_AS_THEY_ARE = ("system", "developer", "user")
+
+
+class RefusedError(BadRowError, PlauditError):
+    """A dialogue that the chat template or the tokenizer does not take; the reason says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Fault.REFUSED, reason)
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,18 @@ class Encoding:
         encoder, in which they see what follows), and, K ints each, in tokens: how much truncation
         cut, `prompt_cut` and `completion_cut`, and what is left of the completion,
         `completion_tokens`, without the special tokens around it but for those of a chat template.
+
+        Raises `RefusedError` for what the chat template or the tokenizer does not take.
         """
+        return _taken(self.encode_each(rankings))
+
+    def encode_each(self, rankings: Sequence[Ranking]) -> list[dict[str, Any] | RefusedError]:
+        """`encode`, with the reason in the place of a ranking that is refused."""
         rows = self._rows([(r.prompt, list(r.completions)) for r in rankings])
         return [
             row
+            if isinstance(row, RefusedError)
+            else row
             | {
                 "ranks": list(ranking.ranks),
                 "margin": ranking.margin if ranking.margin is not None else 0.0,
@@ -69,7 +85,7 @@ class Encoding:
 
     def encode_texts(self, prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[dict[str, Any]]:
         """`encode` for prompts whose completions have no ranks yet."""
-        return self._rows([(prompt, list(completions)) for prompt, completions in prompts])
+        return _taken(self._rows([(prompt, list(completions)) for prompt, completions in prompts]))
 
     def encode_rendered(
         self, texts: Sequence[str], prompts: Sequence[str] | None = None
@@ -96,23 +112,23 @@ class Encoding:
             encoded.append(self.encode_texts([parts])[0] if parts else self._whole_row(text))
         return encoded
 
-    def _rows(self, prompts: list[tuple[Text, list[Text]]]) -> list[dict[str, Any]]:
-        render = self._render_pair if self.kind == "encoder" else self._render_joined
-        firsts: list[str] = []
-        seconds: list[str] = []
-        for prompt, completions in prompts:
-            for completion in completions:
-                first, second = render(prompt, completion)
-                firsts.append(first)
-                seconds.append(second)
-        rows = iter(
-            self._pair_rows(firsts, seconds)
-            if self.kind == "encoder"
-            else self._joined_rows(firsts, seconds)
-        )
-        encoded = []
-        for _, completions in prompts:
-            mine = [next(rows) for _ in completions]
+    def _rows(self, prompts: list[tuple[Text, list[Text]]]) -> list[dict[str, Any] | RefusedError]:
+        rendered = [self._rendered(prompt, completions) for prompt, completions in prompts]
+        pairs = [pair for each in rendered if not isinstance(each, RefusedError) for pair in each]
+        firsts, seconds = [first for first, _ in pairs], [second for _, second in pairs]
+        tokenize = self._pair_rows if self.kind == "encoder" else self._joined_rows
+        try:
+            rows = iter(list(tokenize(firsts, seconds)))
+        except RefusedError as refused:  # one of them: each alone says which
+            if len(prompts) == 1:
+                return [refused]
+            return [row for prompt in prompts for row in self._rows([prompt])]
+        encoded: list[dict[str, Any] | RefusedError] = []
+        for each in rendered:
+            if isinstance(each, RefusedError):
+                encoded.append(each)
+                continue
+            mine = [next(rows) for _ in each]
             ranking: dict[str, Any] = {
                 name: [row[name] for row in mine] for name in (mine[0] if mine else ())
             }
@@ -124,6 +140,16 @@ class Encoding:
             encoded.append(ranking)
         return encoded
 
+    def _rendered(
+        self, prompt: Text, completions: list[Text]
+    ) -> list[tuple[str, str]] | RefusedError:
+        """The two texts of each completion's row, or why there are none."""
+        render = self._render_pair if self.kind == "encoder" else self._render_joined
+        try:
+            return [render(prompt, completion) for completion in completions]
+        except RefusedError as refused:
+            return refused
+
     # ---- decoders: one text ----
 
     def _render_joined(self, prompt: Text, completion: Text) -> tuple[str, str]:
@@ -134,6 +160,17 @@ class Encoding:
             return before, before + plain_text(completion)
         asked = _messages(prompt, "user") if prompt else []
         whole = self._chat(asked + _messages(completion, "assistant"))
+        for message in asked:
+            words = message.get("content")
+            if (
+                message["role"] in WRITTEN_AS_THEY_ARE
+                and isinstance(words, str)
+                and words.strip() not in whole
+            ):
+                raise RefusedError(
+                    f"the chat template has no place for a turn of the {message['role']}'s: "
+                    "it leaves the words out"
+                )
         before = self._chat(asked, add_generation_prompt=True)
         if not whole.startswith(before):
             before = self._chat(asked)
@@ -144,11 +181,12 @@ class Encoding:
             return ""  # templates refuse to render nothing
         try:
             text = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
-        except TemplateError as error:
+        except Exception as error:  # its own, or Python's own of an operation within it
             roles = ", ".join(str(message.get("role")) for message in messages)
-            raise PlauditError(
-                f"template: the tokenizer's chat template refuses a dialogue of {roles} ({error}); "
-                "mend the roles in the data or choose template plain"
+            why = " ".join(str(error).split())
+            raise RefusedError(
+                f"the chat template refuses the dialogue: {roles} ({why}); mend it, or choose "
+                "template plain"
             ) from error
         return str(text)
 
@@ -282,7 +320,22 @@ class Encoding:
         if not texts:
             return []
         # verbose=False: the tokenizer warns of texts beyond the model's length, which we truncate.
-        return self.tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+        try:
+            return self.tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+        except Exception as error:  # what a tokenizer raises is its own affair
+            if len(texts) > 1:
+                reason = "one of these texts"
+            else:
+                reason = " ".join(str(error).split())[:200]
+            raise RefusedError(f"the tokenizer refuses the text: {reason}") from error
+
+
+def _taken(rows: Sequence[dict[str, Any] | RefusedError]) -> list[dict[str, Any]]:
+    """Rows of which none is refused; raises the first refusal."""
+    for row in rows:
+        if isinstance(row, RefusedError):
+            raise row
+    return list(rows)  # type: ignore[arg-type]
 
 
 def count_truncation(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:

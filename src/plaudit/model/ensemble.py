@@ -19,7 +19,7 @@ import torch
 
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
-from plaudit.model.encoding import count_truncation
+from plaudit.model.encoding import Encoding, count_truncation
 from plaudit.model.scorer import Scorer
 
 Combine = Literal["mean", "min", "mean-spread"]
@@ -94,6 +94,11 @@ class Ensemble(Scorer):
         """See `Scorer`."""
         how = {"combine": self.combine, "spread": self.spread}
         return {"members": [member.identity() for member in self.members], **how}
+
+    @property
+    def encodings(self) -> list[Encoding]:
+        """Those of the members."""
+        return [encoding for member in self.members for encoding in member.encodings]
 
     @property
     def max_length(self) -> int:

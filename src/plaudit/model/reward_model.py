@@ -143,6 +143,11 @@ class RewardModel(Scorer):
         }
 
     @property
+    def encodings(self) -> list[Encoding]:
+        """See `Scorer`."""
+        return [self.encoding]
+
+    @property
     def max_length(self) -> int:
         """See `Scorer`."""
         return self.encoding.max_length

@@ -19,7 +19,7 @@ from plaudit.data.layouts import Given
 from plaudit.data.parse import make_ranking
 from plaudit.data.rankings import BadRowError, Text, text_key
 from plaudit.errors import PlauditError
-from plaudit.model.encoding import describe_truncation
+from plaudit.model.encoding import Encoding, RefusedError, describe_truncation
 
 # Completions read ahead while scoring a stream, to find rows alike in length.
 WINDOW = 128
@@ -51,12 +51,20 @@ class Scorer(ABC):
 
     @property
     @abstractmethod
+    def encodings(self) -> Sequence[Encoding]:
+        """How texts become rows of tokens: as many ways as there are models."""
+
+    @property
+    @abstractmethod
     def max_length(self) -> int:
         """Tokens of the longest row that is not truncated."""
 
     @abstractmethod
     def encode(self, prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[dict[str, Any]]:
-        """Rows of tokens of (prompt, completions), which `rewards` takes; counts truncation."""
+        """Rows of tokens of (prompt, completions), which `rewards` takes; counts truncation.
+
+        Raises `RefusedError` for texts that chat template or tokenizer do not take.
+        """
 
     @abstractmethod
     def encode_rendered(
@@ -127,6 +135,15 @@ class Scorer(ABC):
         for (prompt, _), row in zip(window, rewards, strict=True):
             check_finite(row, prompt)
         return rewards
+
+    def refusal(self, prompt: Text, completions: Sequence[Text]) -> RefusedError | None:
+        """Why a chat template or a tokenizer does not take these texts, where one does not."""
+        for encoding in self.encodings:
+            try:
+                encoding.encode_texts([(prompt, completions)])
+            except RefusedError as refused:
+                return refused
+        return None
 
     def warn_if_untrained(self) -> None:
         """Say so when the head is new: its rewards are random numbers."""

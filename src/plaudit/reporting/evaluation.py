@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plaudit.console import say
 from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking
+from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.comparison import ModelComparison
 from plaudit.evaluation.layout import Floats
@@ -20,6 +22,7 @@ from plaudit.evaluation.rewards import prediction_rows, rewards_of, rewards_of_c
 from plaudit.evaluation.style import count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import Summary, format_summary, summarise
 from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
+from plaudit.model.seen import taken
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
@@ -132,8 +135,6 @@ def evaluate(
         if isinstance(given, str | Path)
     }
     if isinstance(data, str | Path):
-        from plaudit.data.readers import load_rankings
-
         data = load_rankings(data, **reading)
     from plaudit.model.reward_model import as_scorer
 
@@ -141,6 +142,14 @@ def evaluate(
     rankings = list(data)
     if not rankings:
         raise PlauditError("there is no ranking to evaluate on")
+    if isinstance(data, Rankings):
+        rankings = taken(rankings, model.encodings, data)
+        if line := data.describe_left_out():
+            say(line)
+        if not rankings:
+            raise data.nothing_left("to evaluate on")
+    else:
+        rankings = taken(rankings, model.encodings, None)
     model.warn_if_untrained()
     evaluation = measure(
         rankings,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
+from plaudit.data.readers import OnBadRow
 from plaudit.data.rows import Source, find_sources, kind_of, place
 from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
@@ -60,6 +61,7 @@ def score_file(
     output: str | Path | None = None,
     *,
     columns: Mapping[str, str] | None = None,
+    on_bad_row: OnBadRow = "reject",
     strict: bool = False,
     overwrite: bool = False,
     resume: bool = False,
@@ -76,7 +78,8 @@ def score_file(
         output: a `.jsonl` file, also with `.gz` or `.zst`, or a `.parquet` file, which appears when
             it is whole. Until then what is done is in `OUTPUT.partial`.
         columns: our name of a column → the one in the data, where it is not recognised.
-        strict: stop at the first row that cannot be scored.
+        on_bad_row: "stop" at the first row that cannot be scored, or "reject" it and go on.
+        strict: the old name of "stop".
         overwrite: replace `output`. Rejected rows of another one never are: they go to
             `rejected-2.jsonl` where the name is taken.
         resume: go on with an `output` that was interrupted; begin it where it was not begun.
@@ -90,10 +93,10 @@ def score_file(
         The number of rows scored, of a resumed output in all.
 
     Raises:
-        PlauditError: when the data cannot be read, when no row could be scored or, with `strict`,
-            one could not, when a column of the data is called as one that is added, when a reward
-            is not a finite number, when the output would replace something or cannot be written,
-            or is resumed with another model or other data; when a process dies.
+        PlauditError: when the data cannot be read, when no row could be scored or one could not
+            that is to stop everything, when a column of the data is called as one that is added,
+            when a reward is not a finite number, when the output would replace something or cannot
+            be written, or is resumed with another model or other data; when a process dies.
 
     >>> score_file("runs/first", "completions.jsonl", "scored.jsonl")
     24
@@ -122,7 +125,7 @@ def score_file(
                 done += 1
                 if not isinstance(outcome, Rejected):
                     rows.append(shown(outcome) if schema is None else outcome)
-                elif strict:
+                elif strict or on_bad_row == "stop":
                     raise PlauditError(f"{place(outcome.file, outcome.line)}: {outcome.reason}")
                 else:
                     rejected.append(outcome.as_dict())

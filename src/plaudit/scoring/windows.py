@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from plaudit.data.parse import reject
 from plaudit.data.rankings import Rejected, Text
 from plaudit.data.rows import place
 from plaudit.data.tasks import Task, Tasks
@@ -45,6 +46,7 @@ def read_windows(sources: Iterable[Tasks], done: int = 0) -> Iterator[Window]:
 
 def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[Outcome]]:
     """What becomes of each window; the next one is read and encoded while one is computed."""
+    from plaudit.model.encoding import RefusedError
     from plaudit.model.scorer import apart, check_finite, gathered
 
     ahead_of = iter(windows)
@@ -54,7 +56,13 @@ def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[
         if window is None:
             return None
         together = gathered(_to_score(window))
-        return window, list(together), scorer.encode(list(together.values()))
+        try:
+            encoded = scorer.encode(list(together.values()))
+        except RefusedError:  # some row of the window is: each is asked, and the others go on
+            window = [_refused(scorer, task) if isinstance(task, Task) else task for task in window]
+            together = gathered(_to_score(window))
+            encoded = scorer.encode(list(together.values()))
+        return window, list(together), encoded
 
     def rewarded(task: Task, rewards: list[float]) -> dict[str, Any]:
         check_finite(rewards, task.prompt, place(task.row.file, task.row.line))
@@ -69,6 +77,12 @@ def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[
             yield [
                 rewarded(task, next(rewards)) if isinstance(task, Task) else task for task in window
             ]
+
+
+def _refused(scorer: "Scorer", task: Task) -> Task | Rejected:
+    """A task as it is, or why the model does not take it."""
+    refusal = scorer.refusal(task.prompt, task.completions)
+    return task if refusal is None else reject(task.row, refusal)
 
 
 def _to_score(window: Window) -> list[tuple[Text, Sequence[Text]]]:

@@ -13,10 +13,12 @@ import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from plaudit.console import say
+from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.tasks import Task, Tasks
 from plaudit.errors import PlauditError
@@ -65,9 +67,7 @@ class Workers:
         """See `Engine`."""
         windows = read_windows(sources, done)
         sent: deque[tuple[Window, _Worker]] = deque()
-        answers: dict[_Worker, deque[list[dict[str, Any]]]] = {
-            worker: deque() for worker in self._workers
-        }
+        answers: dict[_Worker, deque[list[Outcome]]] = {worker: deque() for worker in self._workers}
         busy = dict.fromkeys(self._workers, 0)
         while True:
             while len(sent) < self._count * WINDOWS_PER_WORKER and (window := next(windows, None)):
@@ -166,13 +166,20 @@ def _bare(task: Task) -> Task:
     return task._replace(row=task.row._replace(values={}))
 
 
-def _joined(window: Window, answers: list[dict[str, Any]]) -> list[Outcome]:
-    """The rows of a window with the rewards that came back for its tasks."""
-    rewards = iter(answers)
+def _joined(window: Window, answers: list[Outcome]) -> list[Outcome]:
+    """The rows of a window with what came back for its tasks."""
+    came_back = iter(answers)
     return [
-        task if isinstance(task, Rejected) else {**(task.row.values or {}), **next(rewards)}
-        for task in window
+        task if isinstance(task, Rejected) else _whole(task, next(came_back)) for task in window
     ]
+
+
+def _whole(task: Task, answer: Outcome) -> Outcome:
+    """The values of a task's row with its rewards, or, where it was refused, beside the reason."""
+    values = task.row.values or {}
+    if isinstance(answer, Rejected):
+        return replace(answer, row=shown(values))
+    return {**values, **answer}
 
 
 def _on_devices(loading: dict[str, Any], count: int) -> list[dict[str, Any]]:

@@ -17,11 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import TemplateError
-
 from plaudit.data.cells import characters
 from plaudit.data.rankings import Text, text_key
 from plaudit.errors import PlauditError
+from plaudit.model.encoding import RefusedError
 from plaudit.model.scorer import Scorer
 from plaudit.serving.gate import report_fault
 from plaudit.serving.metrics import Metrics
@@ -437,7 +436,7 @@ class Batcher:
 
 
 def _why_not(error: Exception) -> Exception:
-    if isinstance(error.__cause__, TemplateError):  # whose words have those of the messages
+    if isinstance(error, RefusedError) and error.__cause__:  # whose words may be the messages' own
         return NotScorableError(
             "the model's chat template refuses these messages; look at their roles and order"
         )

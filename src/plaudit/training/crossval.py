@@ -38,6 +38,7 @@ from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import figures, format_summary
 from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions
+from plaudit.model.seen import taken
 from plaudit.reporting.contents import cross_validation_report
 from plaudit.reporting.evaluation import Evaluation, measure
 from plaudit.reporting.page import write_report
@@ -48,6 +49,7 @@ from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process
 from plaudit.training.run import train_on, try_out
+from plaudit.training.setup import load_base
 
 DEFAULT_FOLDS = 5
 # What of a fold's rankings the learning curve trains on, beside all of them.
@@ -122,7 +124,11 @@ def cross_validate(
         raise PlauditError(f"against: {other} is the output itself; name another one")
     rankings = load_for(data, chosen)
     given = given_parts(chosen)
-    others = without_given(rankings, given)
+    encoding = load_base(chosen).encoding
+    given = {name: taken(part, [encoding], rankings) for name, part in given.items()}
+    others = taken(without_given(rankings, given), [encoding], rankings)
+    if line := rankings.describe_left_out():
+        console.say(line)
     shares = [*(SHARES if plan["learning_curve"] else ()), 1.0]
     folds = list(_folds(others, given.get("validation"), plan, chosen))
     earlier = _earlier(other, plan, chosen, others) if other is not None else None

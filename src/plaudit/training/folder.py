@@ -17,7 +17,7 @@ from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, write_json
-from plaudit.settings import Settings
+from plaudit.settings import Settings, renamed
 from plaudit.training.processes import processes
 from plaudit.yaml_file import read_yaml
 
@@ -59,7 +59,7 @@ def open_run(
             raise PlauditError(f"{folder}: plaudit {command} made it; resume it with that")
         if (folder / "metrics.json").is_file():
             raise PlauditError(f"{folder}: this run is finished; --overwrite replaces it")
-        given = {**(read_yaml(config) if config is not None else {}), **settings}
+        given = renamed({**(read_yaml(config) if config is not None else {}), **settings})
         # Where features are kept changes no result, and a full disk may have stopped the run.
         free = {name: given[name] for name in given if name.startswith("features_cache")}
         chosen = Settings.build(stored, **free)

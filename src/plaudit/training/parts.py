@@ -3,8 +3,8 @@
 Read, divided by prompt or taken from files of their own, encoded at once or as they are read.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
-from plaudit.model.encoding import Encoding, count_truncation
+from plaudit.model.encoding import Encoding, RefusedError, count_truncation
+from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, taken
 from plaudit.settings import Settings
 from plaudit.training.processes import say_once
 
-ENCODE_AT_ONCE = 256  # rankings; a tokenizer works in parallel over the rows of one call
 SHUFFLE_BUFFER = 1000  # rankings of a stream that are read ahead to be shuffled
 
 
@@ -57,7 +57,7 @@ def reading(settings: Settings) -> dict[str, Any]:
     return {
         "columns": settings.columns,
         "streaming": settings.streaming,
-        "strict": settings.strict,
+        "on_bad_row": settings.on_bad_row,
         "max_rejected": settings.max_rejected,
     }
 
@@ -131,37 +131,75 @@ def _head_of_stream(
     return parts
 
 
+def held_out_that_model_takes(parts: Parts, encoding: Encoding, data: Rankings) -> Parts:
+    """The parts without those held-out rankings that chat template or tokenizer refuse.
+
+    They are left out of `data`; what of the training rankings is, `encoded` finds.
+    """
+    return replace(
+        parts,
+        validation=taken(parts.validation, [encoding], data, "encoding the validation prompts"),
+        test=taken(parts.test, [encoding], data, "encoding the test prompts"),
+    )
+
+
 def encoded(
     rankings: Sequence[Ranking],
     encoding: Encoding,
     what: str,
     counts: dict[str, int] | None = None,
+    data: Rankings | None = None,
 ) -> datasets.Dataset:
-    """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut, and in how
-    many pairs both completions became the same tokens."""
+    """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut, and
+    in how many pairs both completions became the same tokens.
+
+    A ranking that chat template or tokenizer refuse is left out of `data`; without them, it is an
+    error.
+    """
     tables = []
-    starts = range(0, len(rankings), ENCODE_AT_ONCE)
-    for start in console.progress(starts, what):
-        rows = encoding.encode(rankings[start : start + ENCODE_AT_ONCE])
-        if counts is not None:
-            count_truncation(rows, counts)
-            _count_equal_pairs(rows, counts)
-        tables.append(datasets.Dataset.from_list([_row(row) for row in rows]))
+    windows = console.progress(range(0, len(rankings), ENCODE_AT_ONCE), what)
+    for start in windows:
+        window = rankings[start : start + ENCODE_AT_ONCE]
+        rows = list(_encoded(window, encoding, counts, data))
+        if rows:
+            tables.append(datasets.Dataset.from_list(rows))
+    if data is not None:
+        data.stop_if_too_many()
+        if not tables:
+            raise data.nothing_left("to train on")
     return datasets.concatenate_datasets(tables)
 
 
+def _encoded(
+    rankings: Iterable[Ranking],
+    encoding: Encoding,
+    counts: dict[str, int] | None,
+    data: Rankings | None,
+) -> Iterator[dict[str, Any]]:
+    for ranking, row in each_encoded(rankings, encoding):
+        if isinstance(row, RefusedError):
+            if data is None:
+                raise row
+            data.leave_out(ranking, row)
+        else:
+            if counts is not None:
+                count_truncation([row], counts)
+                _count_equal_pairs([row], counts)
+            yield _row(row)
+
+
 def encoded_stream(
-    parts: Parts, encoding: Encoding, settings: Settings, counts: dict[str, int]
+    parts: Parts,
+    encoding: Encoding,
+    settings: Settings,
+    counts: dict[str, int],
+    data: Rankings,
 ) -> datasets.IterableDataset:
     """Tokens of the training rankings, encoded as they are read, shuffled within a buffer."""
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in parts.train if ranking.key not in parts.held_out)
-        while window := list(islice(kept, ENCODE_AT_ONCE)):
-            encoded_rows = encoding.encode(window)
-            count_truncation(encoded_rows, counts)
-            _count_equal_pairs(encoded_rows, counts)
-            yield from map(_row, encoded_rows)
+        yield from _encoded(kept, encoding, counts, data)
 
     stream = datasets.IterableDataset.from_generator(rows)
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)

@@ -9,7 +9,7 @@ and only the first one writes.
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.rewards import rewards_of
 from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results, writing
 from plaudit.model.base_models import quiet
-from plaudit.model.encoding import describe_truncation
+from plaudit.model.encoding import Encoding, RefusedError, describe_truncation
 from plaudit.model.freezing import FrozenLayout
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.seen import each_encoded
 from plaudit.reporting.card import model_card
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.evaluation import Evaluation, evaluate
@@ -36,7 +37,15 @@ from plaudit.settings import Settings
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES
-from plaudit.training.parts import Parts, encoded, encoded_stream, name_data, reading, split
+from plaudit.training.parts import (
+    Parts,
+    encoded,
+    encoded_stream,
+    held_out_that_model_takes,
+    name_data,
+    reading,
+    split,
+)
 from plaudit.training.processes import processes, say_once
 from plaudit.training.setup import (
     bound_loss,
@@ -123,13 +132,17 @@ def train_on(
 
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
+    parts = held_out_that_model_takes(parts, model.encoding, rankings)
     counts: dict[str, int] = {}
     train_set: Any = (
-        encoded_stream(parts, model.encoding, chosen, counts)
+        encoded_stream(parts, model.encoding, chosen, counts, rankings)
         if isinstance(parts.train, Rankings)
-        else encoded(parts.train, model.encoding, "encoding", counts)
+        else encoded(parts.train, model.encoding, "encoding", counts, rankings)
     )
     if line := describe_truncation(counts, model.encoding.max_length):
+        say_once(line)
+
+    if line := rankings.describe_left_out():
         say_once(line)
 
     validation_set = None
@@ -161,6 +174,12 @@ def train_on(
         moved = None if sharded() else head.moved(trainer.model)
         model = trained_model(trainer, model, chosen)
         if rankings.streaming and processes().is_main_process:
+            for line in (
+                describe_truncation(counts, model.encoding.max_length),
+                rankings.describe_left_out(),
+            ):
+                if line:
+                    say_once(line)
             say_once("writing what the stream rejected")
             rankings.write_rejected(folder / "rejected.jsonl")
 
@@ -236,7 +255,9 @@ def try_out(parts: Parts, chosen: Settings) -> None:
         _check_weights_and_margins(parts.train, chosen)
         model = load_base(chosen)
         train_set, validation_set = (
-            encoded(list(rankings)[:1], model.encoding, "encoding") if rankings else None
+            encoded(_first_taken(rankings, model.encoding), model.encoding, "encoding")
+            if rankings
+            else None
             for rankings in (parts.train, parts.validation)
         )
         trainer = build_trainer(
@@ -253,6 +274,15 @@ def _at_first(metrics: RunMetrics) -> tuple[float, float] | None:
     if not figure or figure["high"] is None:
         return None
     return figure["value"], figure["high"]
+
+
+def _first_taken(rankings: Iterable[Ranking], encoding: Encoding) -> list[Ranking]:
+    """The first ranking that the model takes, to try things out on."""
+    rows = each_encoded(rankings, encoding)
+    first = next((r for r, row in rows if not isinstance(row, RefusedError)), None)
+    if first is None:
+        raise PlauditError("the model takes none of the rankings: look at its chat template")
+    return [first]
 
 
 def _untrained_rewards(model: RewardModel, test: list[Ranking]) -> dict[str, list[list[float]]]:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,6 +34,7 @@ from plaudit.evaluation.summary import format_summary
 from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
+from plaudit.model.seen import taken
 from plaudit.reporting.contents import search_report
 from plaudit.reporting.evaluation import Evaluation
 from plaudit.reporting.page import write_report
@@ -41,7 +42,14 @@ from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics, SearchMetrics, Trial
 from plaudit.settings import Settings, ValidationMetric
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
-from plaudit.training.parts import Parts, encoded, load_for, name_data, split
+from plaudit.training.parts import (
+    Parts,
+    encoded,
+    held_out_that_model_takes,
+    load_for,
+    name_data,
+    split,
+)
 from plaudit.training.processes import one_process
 from plaudit.training.run import Run, train_on, try_out
 from plaudit.training.setup import (
@@ -128,6 +136,11 @@ def tune(
             "chose: set validation_fraction and test_fraction, or give files of them"
         )
     check_metric(plan["metric"], "metric", parts.validation)
+    encoding = load_base(chosen).encoding
+    parts = held_out_that_model_takes(parts, encoding, rankings)
+    parts = replace(parts, train=taken(parts.train, [encoding], rankings))
+    if line := rankings.describe_left_out():
+        console.say(line)
     if not resume:
         try_out(parts, chosen)
     with _storing(folder):

@@ -27,7 +27,7 @@ Space = dict[str, BaseDistribution]
 # What a trial may not vary: then trials would not be measured on the same prompts.
 NOT_SEARCHED = {
     *("data", "validation_data", "test_data", "validation_fraction", "test_fraction", "columns"),
-    *("streaming", "strict", "max_rejected", "features_cache", "features_cache_gb", "seed"),
+    *("streaming", "on_bad_row", "max_rejected", "features_cache", "features_cache_gb", "seed"),
     *("save_steps", "save_total_limit", "logging_steps", "report_to", "metric_for_best_model"),
     *("early_stopping_patience", "max_validation_rankings", "lora_target_modules"),
 }
