@@ -133,13 +133,17 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
         "export": ["head-json"],
         "layout": ["votes"],
         "measure": ["worst_last"],
+        "nuisance": ["flattery"],
         "objective": ["exponential"],
         "plot": ["reward-by-rank"],
         "pooling": ["maximum"],
         "protocol": ["plain-reward"],
         "suite": ["fewerwords"],
     }
-    assert "  exponential    plaudit-example 1.0" in with_example("-m", "plaudit", "plugins").stdout
+    listed = with_example("-m", "plaudit", "plugins").stdout
+    assert ["exponential", "plaudit-example", "1.0"] in [
+        line.split() for line in listed.splitlines()
+    ]
 
 
 USES_ALL = """
@@ -152,7 +156,7 @@ from plaudit.serving.app import build_app
 
 base, data, folder = sys.argv[1:]
 options = {"base": base, "max_steps": 2, "logging_steps": 1, "dtype": "float32"}
-run = train(data, output=folder + "/run", loss="exponential", **options)
+run = train(data, output=folder + "/run", loss="exponential", control="flattery", **options)
 losses = [json.loads(line).get("loss") for line in open(folder + "/run/log.jsonl")]
 rows = [{"ask": f"What is {n}?", "few": "a fox", "many": "a dog " * 5} for n in range(8)]
 suite = Path(folder, "suite.jsonl")
@@ -175,7 +179,8 @@ for ranking, rewards in zip(evaluation.rankings, evaluation.rewards, strict=True
         last = [rank for rank, reward in zip(ranking.ranks, rewards) if reward == min(rewards)]
         right.append(sum(rank == max(ranking.ranks) for rank in last) / len(last))
 worst_last = sum(right) / len(right)
-answers = [answer["reward"], expected, better_first, worst_last]
+curves = [curve["nuisance"] for curve in run.metrics["training"]["control"]["curves"]]
+answers = [answer["reward"], expected, better_first, worst_last, curves]
 print(json.dumps([losses, result.summary["suite"], *answers]))
 """
 
@@ -185,9 +190,10 @@ def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, 
     done = with_example("-c", USES_ALL, str(base("bert")), str(data), str(tmp_path))
     assert done.returncode == 0, done.stderr
     losses, suite, *answers = json.loads(done.stdout.splitlines()[-1])
-    reward, expected, better_first, worst_last = answers
+    reward, expected, better_first, worst_last, curves = answers
     assert any(loss is not None and loss > 0 for loss in losses)
     assert suite == "fewerwords"
+    assert curves == ["flattery"]
     assert better_first == ["4", "5"]
     assert reward == pytest.approx(expected, abs=1e-6)
     measured = json.loads((tmp_path / "measured" / "metrics.json").read_text())

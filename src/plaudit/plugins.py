@@ -30,6 +30,7 @@ KINDS = {
     "export": "plaudit.model.exports:EXPORTS",
     "layout": "plaudit.data.layouts:LAYOUTS",
     "measure": "plaudit.evaluation.measures:MEASURES",
+    "nuisance": "plaudit.training.controls:NUISANCES",
     "objective": "plaudit.training.objectives:OBJECTIVES",
     "plot": "plaudit.reporting.plots:PLOTS",
     "pooling": "plaudit.model.poolings:POOLINGS",

@@ -67,6 +67,33 @@ class Finding(TypedDict):
     change: str
 
 
+class Curve(TypedDict):
+    """What a nuisance adds to a reward in training, by its level: straight lines between knots.
+
+    `slopes` are in units of reward for one of the level, each from its knot to the next; the first
+    also holds below, the last above. See `training.controls` for the levels.
+    """
+
+    nuisance: str
+    knots: list[float]
+    slopes: list[float]
+
+
+class Control(TypedDict):
+    """The nuisance expert that a model was trained beside, and without which it was saved.
+
+    `training_accuracy` and `validation_accuracy` are the shares of pairs that it orders rightly
+    alone, the former of the rankings that it was fitted to.
+    """
+
+    strength: float
+    anneal: float
+    weight: str | float
+    curves: list[Curve]
+    training_accuracy: float
+    validation_accuracy: float | None
+
+
 class Training(TypedDict):
     """How a run went."""
 
@@ -75,6 +102,7 @@ class Training(TypedDict):
     device: str
     dtype: str
     frozen: NotRequired[Frozen]
+    control: NotRequired[Control]
     diagnosis: NotRequired[list[Finding]]
     seconds: NotRequired[float]
 

@@ -225,6 +225,21 @@ class Settings(BaseModel):
     disable_dropout: bool = Field(
         True, description="train without dropout, which also doubles the speed on a CPU"
     )
+    control: list[str] = Field(
+        default_factory=list,
+        description="nuisances whose share is taken out of training, as in length,markdown; "
+        "column:NAME is an attribute in the data; none",
+    )
+    control_weight: Literal["fitted", "learned"] | float = Field(
+        "fitted",
+        description="of a nuisance: a curve fitted first, one learned along, or so much for a unit",
+    )
+    control_strength: AtLeastZero = Field(
+        1.0, description="how much of what the nuisances explain is taken out; 0: nothing"
+    )
+    control_anneal: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the strength that is given up, step by step, until the last one"
+    )
 
     # -- optimisation --
     learning_rate: Annotated[float, Field(gt=0)] = Field(
@@ -273,8 +288,12 @@ class Settings(BaseModel):
     save_total_limit: Annotated[int, Field(ge=1)] = Field(
         2, description="checkpoints kept, the best one always among them"
     )
-    metric_for_best_model: ValidationMetric = Field(
-        "log_loss", description="what makes a checkpoint the best on the validation prompts"
+    metric_for_best_model: Literal[
+        "auto", ValidationMetric, "calibrated_log_loss", "controlled_log_loss", "last"
+    ] = Field(
+        "auto",
+        description="what makes a checkpoint the best on the validation prompts; last: keep the "
+        "last; auto: log_loss, with a control controlled_log_loss",
     )
     early_stopping_patience: Annotated[int, Field(ge=0)] = Field(
         0,
@@ -309,8 +328,32 @@ class Settings(BaseModel):
             raise ValueError("a boolean")
         return value
 
+    @field_validator("control", mode="before")
+    @classmethod
+    def _between_commas(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            return value
+        names = [name.strip() for text in texts for name in text.split(",")]
+        return [name for name in dict.fromkeys(names) if name not in ("", "none")]
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
+        for name in self.control:
+            if not name.startswith("column:") and name not in _registry("nuisance"):
+                names = _registry("nuisance").names()
+                raise ValueError(
+                    f"control: there is no nuisance {name}{nearest_of(name, names)}; there are "
+                    f"{', '.join(names)} and column:NAME"
+                )
+        if self.metric_for_best_model == "controlled_log_loss" and not self.control:
+            raise ValueError(
+                "metric_for_best_model: controlled_log_loss needs a control, as in control length"
+            )
+        if self.metric_for_best_model == "last" and self.early_stopping_patience:
+            raise ValueError(
+                "early_stopping_patience: metric_for_best_model last leaves no metric to watch"
+            )
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction leave nothing to train on")
         if self.max_steps == 0:
@@ -320,6 +363,13 @@ class Settings(BaseModel):
                 "freeze_layers: -1 leaves LoRA nothing to adapt; set lora_r 0, or freeze fewer"
             )
         return self
+
+    @property
+    def checkpoint_metric(self) -> str | None:
+        """The metric of `metric_for_best_model`, `auto` resolved; None where the last is kept."""
+        if self.metric_for_best_model == "auto":
+            return "controlled_log_loss" if self.control else "log_loss"
+        return None if self.metric_for_best_model == "last" else self.metric_for_best_model
 
     @classmethod
     def build(cls, config: str | Path | None = None, **settings: Any) -> "Settings":

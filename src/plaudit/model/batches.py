@@ -38,7 +38,7 @@ class Layout(Protocol):
         A batch holds what `model_inputs` picks out; `position[R]`, where its R rankings stood in
         `encoded`; and, where the rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's
         own K), `margin[R]`, `weight[R]`, `origin`, R texts, and, as far as the rankings have them,
-        `strength[R]` and `ratings[R, K]` (NaN where there is none).
+        `strength[R]`, `ratings[R, K]` (NaN where there is none) and `nuisances[R, K, F]`.
         """
         ...
 
@@ -174,7 +174,7 @@ def halves(batch: Batch) -> list[Batch]:
         for name, value in batch.items():
             if name == "segments":
                 part[name] = Segments(value.rankings[of_rankings])
-            elif name in (*OF_RANKINGS, "ranks", "ratings", "origin", "position"):
+            elif name in (*OF_RANKINGS, "ranks", "ratings", "nuisances", "origin", "position"):
                 part[name] = value[of_rankings]
             else:  # by tokens of a flat batch, by rows of a padded one
                 part[name] = value[:, inside] if "segments" in batch else value[inside]
@@ -257,6 +257,9 @@ def of_rankings(encoded: Encoded, position: Sequence[int]) -> Batch:
         if "ratings" in encoded[0]:
             ratings = [torch.tensor(r["ratings"], dtype=torch.float32) for r in encoded]
             batch["ratings"] = pad_sequence(ratings, batch_first=True, padding_value=math.nan)
+        if "nuisances" in encoded[0]:
+            levels = [torch.tensor(r["nuisances"], dtype=torch.float32) for r in encoded]
+            batch["nuisances"] = pad_sequence(levels, batch_first=True)
         batch["origin"] = [ranking.get("origin", "") for ranking in encoded]
     batch["position"] = torch.tensor(position)
     return batch

@@ -19,6 +19,7 @@ from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, RefusedError, count_truncation
 from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, taken
 from plaudit.settings import Settings
+from plaudit.training.controls import levels
 from plaudit.training.processes import say_once
 
 SHUFFLE_BUFFER = 1000  # rankings of a stream that are read ahead to be shuffled
@@ -149,18 +150,20 @@ def encoded(
     what: str,
     counts: dict[str, int] | None = None,
     data: Rankings | None = None,
+    *,
+    control: Sequence[str] = (),
 ) -> datasets.Dataset:
     """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut, and
     in how many pairs both completions became the same tokens.
 
     A ranking that chat template or tokenizer refuse is left out of `data`; without them, it is an
-    error.
+    error. With a `control` a row has the levels of these F `nuisances` `[K, F]`, too.
     """
     tables = []
     windows = console.progress(range(0, len(rankings), ENCODE_AT_ONCE), what)
     for start in windows:
         window = rankings[start : start + ENCODE_AT_ONCE]
-        rows = list(_encoded(window, encoding, counts, data))
+        rows = list(_encoded(window, encoding, counts, data, control))
         if rows:
             tables.append(datasets.Dataset.from_list(rows))
     if data is not None:
@@ -175,6 +178,7 @@ def _encoded(
     encoding: Encoding,
     counts: dict[str, int] | None,
     data: Rankings | None,
+    control: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
     for ranking, row in each_encoded(rankings, encoding):
         if isinstance(row, RefusedError):
@@ -185,7 +189,7 @@ def _encoded(
             if counts is not None:
                 count_truncation([row], counts)
                 _count_equal_pairs([row], counts)
-            yield _row(row)
+            yield _row(ranking, row, control)
 
 
 def encoded_stream(
@@ -199,7 +203,7 @@ def encoded_stream(
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in parts.train if ranking.key not in parts.held_out)
-        yield from _encoded(kept, encoding, counts, data)
+        yield from _encoded(kept, encoding, counts, data, settings.control)
 
     stream = datasets.IterableDataset.from_generator(rows)
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)
@@ -215,5 +219,9 @@ def _count_equal_pairs(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -
         counts["equal_pairs"] = counts.get("equal_pairs", 0) + equal
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if not name.endswith("_cut")}
+def _row(ranking: Ranking, row: dict[str, Any], control: Sequence[str]) -> dict[str, Any]:
+    kept = {name: value for name, value in row.items() if not name.endswith("_cut")}
+    if control:
+        tokens = map(sum, zip(row["completion_tokens"], row["completion_cut"], strict=True))
+        kept["nuisances"] = levels(control, ranking, list(tokens))
+    return kept

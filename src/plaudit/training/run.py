@@ -35,6 +35,7 @@ from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics
 from plaudit.settings import Settings
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
+from plaudit.training.expert import read_nuisances
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import (
@@ -128,7 +129,7 @@ def train_on(
     _check_weights_and_margins(parts.train, chosen)
     # What does not suit is said before a base model is fetched.
     bound_loss(chosen)
-    check_metric(chosen.metric_for_best_model, "metric_for_best_model", parts.validation)
+    check_metric(chosen.checkpoint_metric, "metric_for_best_model", parts.validation)
 
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
@@ -137,7 +138,9 @@ def train_on(
     train_set: Any = (
         encoded_stream(parts, model.encoding, chosen, counts, rankings)
         if isinstance(parts.train, Rankings)
-        else encoded(parts.train, model.encoding, "encoding", counts, rankings)
+        else encoded(
+            parts.train, model.encoding, "encoding", counts, rankings, control=chosen.control
+        )
     )
     if line := describe_truncation(counts, model.encoding.max_length):
         say_once(line)
@@ -148,10 +151,14 @@ def train_on(
     validation_set = None
     if parts.validation:
         what = "encoding the validation prompts"
-        validation_set = encoded(parts.validation, model.encoding, what)
+        validation_set = encoded(parts.validation, model.encoding, what, control=chosen.control)
     trainer = build_trainer(
         model, train_set, validation_set, chosen, folder, validation=parts.validation
     )
+    if rankings.streaming:
+        counts.clear()  # of what a nuisance expert was fitted to, which is read again
+    if trainer.expert is not None:
+        say_once(trainer.expert.describe())
     with locked(folder):
         begin(folder, chosen, rankings, resume)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
@@ -204,6 +211,9 @@ def train_on(
                 "dtype": str(model.dtype).removeprefix("torch."),
             },
         }
+        if trainer.expert is not None:
+            held_out = read_nuisances(validation_set) if validation_set is not None else None
+            metrics["training"]["control"] = trainer.expert.record(held_out)
         if frozen:
             report: Any = frozen.report(trainer.accelerator.gather)
             metrics["training"]["frozen"] = report
@@ -255,7 +265,12 @@ def try_out(parts: Parts, chosen: Settings) -> None:
         _check_weights_and_margins(parts.train, chosen)
         model = load_base(chosen)
         train_set, validation_set = (
-            encoded(_first_taken(rankings, model.encoding), model.encoding, "encoding")
+            encoded(
+                _first_taken(rankings, model.encoding),
+                model.encoding,
+                "encoding",
+                control=chosen.control,
+            )
             if rankings
             else None
             for rankings in (parts.train, parts.validation)
@@ -359,11 +374,13 @@ def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
     sizes = ", ".join(
         f"{count:,} {part}" for part, count in metrics["data"]["rankings"].items() if count
     )
+    control = {"control": ", ".join(settings.control)} if settings.control else {}
     return {
         "data": ", ".join(metrics["data"]["files"]),
         "rankings": sizes,
         "base model": settings.base,
         "loss": settings.loss,
+        **control,
         "training": f"{training['steps']:,} steps in {training['seconds']:,.0f} s",
     }
 

@@ -198,7 +198,7 @@ class _Trials:
         settings = Settings.build(**{**settings.model_dump(), **own})
         settings.save(folder / "config.yaml")
         model = load_base(settings)
-        train_set, validation_set = self._encoded(model.encoding)
+        train_set, validation_set = self._encoded(model.encoding, settings.control)
         trainer = build_trainer(
             model, train_set, validation_set, settings, folder, checkpoints=False,
             validation=self.parts.validation,
@@ -213,7 +213,9 @@ class _Trials:
             frozen.close()
         return figure, pruning.pruned
 
-    def _encoded(self, encoding: Encoding) -> tuple[datasets.Dataset, datasets.Dataset]:
+    def _encoded(
+        self, encoding: Encoding, control: list[str]
+    ) -> tuple[datasets.Dataset, datasets.Dataset]:
         key = (
             type(encoding.tokenizer).__name__,
             encoding.tokenizer.name_or_path,
@@ -221,11 +223,17 @@ class _Trials:
             encoding.max_length,
             encoding.separator,
             encoding.pooling,
+            tuple(control),
         )
         if key not in self._sets:
             self._sets[key] = (
-                encoded(list(self.parts.train), encoding, "encoding"),
-                encoded(self.parts.validation, encoding, "encoding the validation prompts"),
+                encoded(list(self.parts.train), encoding, "encoding", control=control),
+                encoded(
+                    self.parts.validation,
+                    encoding,
+                    "encoding the validation prompts",
+                    control=control,
+                ),
             )
         return self._sets[key]
 

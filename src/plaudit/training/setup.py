@@ -30,6 +30,7 @@ from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
+from plaudit.training.expert import make_expert, sample
 from plaudit.training.objectives import DATA, OBJECTIVES, Objective, Prepared
 from plaudit.training.parts import SHUFFLE_BUFFER
 from plaudit.training.processes import processes, say_once
@@ -116,10 +117,13 @@ def build_trainer(
     keep_freed_memory()
     objective = OBJECTIVES.get(settings.loss)
     begin = prepared(objective, train_set)
-    if begin.learnt and sharded():
+    expert = make_expert(settings, sample(train_set)) if settings.control else None
+    learns = f"loss: {settings.loss}" if begin.learnt else ""
+    if expert is not None and expert.learned:
+        learns = "control_weight: learned"
+    if learns and sharded():
         raise PlauditError(
-            f"loss: {settings.loss} learns numbers of its own, which does not go "
-            "with FSDP; choose LoRA instead"
+            f"{learns} learns numbers of its own, which does not go with FSDP; choose LoRA instead"
         )
     frozen = _freeze(model, settings) if settings.freeze_layers else None
     try:
@@ -134,6 +138,7 @@ def build_trainer(
                 layout=frozen or model.layout,
                 max_tokens_per_batch=pass_tokens(settings),
                 lengths=lengths_of(validation) if validation else None,
+                expert=expert,
                 model=model.model,
                 args=arguments,
                 train_dataset=train_set,
@@ -171,10 +176,10 @@ def lengths_of(rankings: Sequence[Ranking]) -> list[list[int]]:
     return [[*map(characters, ranking.completions)] for ranking in rankings]
 
 
-def check_metric(name: str, setting: str, validation: Sequence[Ranking]) -> None:
+def check_metric(name: str | None, setting: str, validation: Sequence[Ranking]) -> None:
     """Raise `PlauditError` where validation rankings cannot show what a metric of lengths asks."""
-    measure = MEASURES.get(name)
-    if not measure.takes_length or not validation:
+    measure = MEASURES.get(name) if name and name in MEASURES else None
+    if measure is None or not measure.takes_length or not validation:
         return
     ranks = [ranking.ranks for ranking in validation]
     try:
@@ -248,6 +253,7 @@ def training_arguments(
         "report_to",
     )
     dtype = compute_dtype(settings.dtype, torch.device(best_device()))
+    best_by = settings.checkpoint_metric
     return RewardConfig(
         output_dir=str(folder / "checkpoints"),
         **{name: getattr(settings, name) for name in same_names},
@@ -255,9 +261,9 @@ def training_arguments(
         eval_strategy="steps" if validate else "no",
         eval_steps=settings.save_steps,  # every checkpoint is measured, so the best one is kept
         save_strategy="steps" if checkpoints else "no",
-        load_best_model_at_end=validate and checkpoints,
-        metric_for_best_model=settings.metric_for_best_model if validate else None,
-        greater_is_better=not MEASURES.get(settings.metric_for_best_model).lower_is_better,
+        load_best_model_at_end=validate and checkpoints and best_by is not None,
+        metric_for_best_model=best_by if validate else None,
+        greater_is_better=best_by in ("pairwise_accuracy", "length_controlled_accuracy"),
         restore_callback_states_from_checkpoint=True,
         logging_first_step=True,
         logging_nan_inf_filter=False,  # a loss that is not finite is an error, not left out

@@ -38,14 +38,21 @@ from trl import RewardConfig, RewardTrainer
 from plaudit.console import interactive, say, show
 from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
-from plaudit.evaluation.metrics import length_controlled_accuracy, log_loss, pairwise_accuracy
+from plaudit.evaluation.layout import Floats
+from plaudit.evaluation.metrics import (
+    length_controlled_accuracy,
+    log_loss,
+    pairwise_accuracy,
+    temperature,
+)
 from plaudit.files import write_jsonl
 from plaudit.model.batches import Batch, Layout, halves, model_inputs, per_ranking
 from plaudit.model.devices import free_memory
+from plaudit.training.expert import Expert
 from plaudit.training.pairs import ordered_pairs, reward_centring
 
 SECONDS_BETWEEN_LINES = 2.0
-LEARNT = "objective.safetensors"  # of a checkpoint: what its loss had learnt
+LEARNT = "objective.safetensors"  # of a checkpoint: what was learnt beside the model
 # The learning rate of that. Its values are logarithms and the like, a few for all the data: with
 # the model's rate, which suits weights, they would stay where they begin.
 LOSS_RATE = 0.03
@@ -62,6 +69,7 @@ class RankingTrainer(RewardTrainer):
             no part of the model.
         layout: what divides a step's rankings into the batches of its forward passes.
         max_tokens_per_batch: of one forward pass.
+        expert: of nuisances; the loss sees what it makes of them added to the rewards.
         lengths: of the completions of each validation ranking, in characters; without them nothing
             that depends on lengths is measured in validation.
         **options: `RewardTrainer`'s own.
@@ -77,12 +85,15 @@ class RankingTrainer(RewardTrainer):
         learnt: Mapping[str, Tensor] | None = None,
         layout: Layout,
         max_tokens_per_batch: int,
+        expert: Expert | None = None,
         lengths: Sequence[ArrayLike] | None = None,
         **options: Any,
     ) -> None:
         self.ranking_loss = loss
         self.data = data
         self.layout = layout
+        self.expert = expert
+        self.lengths = lengths
         self._sums: Tensor | None = None  # of `_observe`, since the last log
         self._losses = FiniteLosses()
         self._fits = max_tokens_per_batch  # halved where a pass of so many did not
@@ -92,12 +103,18 @@ class RankingTrainer(RewardTrainer):
         self._sums_before: Tensor | None = None
         collator = functools.partial(layout.divide, max_tokens=max_tokens_per_batch)
         # A batch is a list of forward passes, not the dict that transformers' types expect.
-        metrics = functools.partial(validation_metrics, lengths=lengths)
-        super().__init__(data_collator=cast(Any, collator), compute_metrics=metrics, **options)
+        super().__init__(
+            data_collator=cast(Any, collator), compute_metrics=self._validation_metrics, **options
+        )
         self.learnt = {
             name: torch.nn.Parameter(value.to(self.args.device, torch.float32))
             for name, value in (learnt or {}).items()
         }
+        self._beside = dict(self.learnt)  # all that is learnt and is no part of the model
+        if expert is not None:
+            expert.to(self.args.device)
+            if expert.learned:
+                self._beside["control"] = expert.changes
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # already encoded, with nothing dropped
@@ -204,7 +221,11 @@ class RankingTrainer(RewardTrainer):
         ranks = inputs["ranks"]
         rewards = per_ranking(model(**model_inputs(inputs)).logits[:, 0].float(), ranks)
         given = {name: inputs[name] for name in self.data}
-        losses = self.ranking_loss(rewards, ranks, **given, **self.learnt)
+        seen = rewards
+        if self.expert is not None:
+            done = self.state.global_step / self.state.max_steps if model.training else 0.0
+            seen = rewards + self.expert.offset(inputs["nuisances"], ranks, done)
+        losses = self.ranking_loss(seen, ranks, **given, **self.learnt)
         if self.args.center_rewards_coefficient:
             losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
         losses = losses * inputs["weight"]
@@ -238,14 +259,14 @@ class RankingTrainer(RewardTrainer):
                 logs |= {"reward_mean": mean, "reward_std": spread}
         Trainer.log(self, logs, start_time)  # RewardTrainer's would add its own of the same
 
-    # ---- what the loss learns ----
+    # ---- what is learnt beside the model ----
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """The model's optimiser, which also moves what the loss learns."""
+        """The model's optimiser, which also moves what is learnt beside it."""
         new = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        if new and self.learnt:
-            group = {"params": [*self.learnt.values()], "lr": LOSS_RATE, "weight_decay": 0.0}
+        if new and self._beside:
+            group = {"params": [*self._beside.values()], "lr": LOSS_RATE, "weight_decay": 0.0}
             optimizer.add_param_group(group)
             optimizer.register_step_pre_hook(self._average_gradients)
             optimizer.register_step_post_hook(self._clear_gradients)
@@ -253,17 +274,17 @@ class RankingTrainer(RewardTrainer):
 
     def _average_gradients(self, *_: Any) -> None:
         """Over processes: the model's own are averaged by what wraps it."""
-        for value in self.learnt.values():
+        for value in self._beside.values():
             if value.grad is not None:
                 value.grad = cast(Tensor, self.accelerator.reduce(value.grad, "mean"))
 
     def _clear_gradients(self, *_: Any) -> None:
-        for value in self.learnt.values():
+        for value in self._beside.values():
             value.grad = None
 
     def _load_learnt(self, checkpoint: str) -> None:
-        for name, value in load_file(Path(checkpoint) / LEARNT).items() if self.learnt else ():
-            self.learnt[name].data.copy_(value)
+        for name, value in load_file(Path(checkpoint) / LEARNT).items() if self._beside else ():
+            self._beside[name].data.copy_(value)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -316,6 +337,15 @@ class RankingTrainer(RewardTrainer):
                 problem = str(error) or "out of memory"
             self._halve(problem, passes)
 
+    def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        """`validation_metrics`, with what the expert adds to the rewards of the rankings."""
+        offsets = None
+        if self.expert is not None:
+            rows: Any = self.eval_dataset
+            strength = self.expert.strength
+            offsets = [strength * self.expert.scores(levels) for levels in rows["nuisances"]]
+        return validation_metrics(prediction, self.lengths, offsets)
+
     # ---- checkpoints ----
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -337,8 +367,8 @@ class RankingTrainer(RewardTrainer):
             self.accelerator.wait_for_everyone()
             self.state.best_model_checkpoint = self._best_checkpoint()
             if self.accelerator.is_main_process:
-                if self.learnt:
-                    values = {name: value.detach() for name, value in self.learnt.items()}
+                if self._beside:
+                    values = {name: value.detach() for name, value in self._beside.items()}
                     save_file(values, staging / name / LEARNT)
                 self.state.save_to_json(str(staging / name / "trainer_state.json"))
                 _remove(run / name)
@@ -437,9 +467,16 @@ def _not_finite(step: int, loss: float, rankings: list[tuple[Tensor, list[str]]]
 
 
 def validation_metrics(
-    prediction: EvalPrediction, lengths: Sequence[ArrayLike] | None = None
+    prediction: EvalPrediction,
+    lengths: Sequence[ArrayLike] | None = None,
+    offsets: Sequence[Floats] | None = None,
 ) -> dict[str, float]:
-    """What validation rankings are measured by, length-controlled accuracy where it can be."""
+    """What validation rankings are measured by, length-controlled accuracy where it can be.
+
+    `calibrated_log_loss` is that after division by the temperature that suits these rankings best,
+    and `controlled_log_loss` that with `offsets`, one array [K_i] per ranking, added to the
+    rewards.
+    """
     rewards, ranks = [], []
     for row, order in zip(prediction.predictions, prediction.label_ids, strict=True):
         present = order != PADDING
@@ -449,6 +486,12 @@ def validation_metrics(
         "pairwise_accuracy": pairwise_accuracy(rewards, ranks, resamples=0).value,
         "log_loss": log_loss(rewards, ranks, resamples=0).value,
     }
+    best = temperature(rewards, ranks, resamples=0).value
+    calibrated = [reward / best for reward in rewards]
+    metrics["calibrated_log_loss"] = log_loss(calibrated, ranks, resamples=0).value
+    if offsets is not None:
+        seen = [reward + offset for reward, offset in zip(rewards, offsets, strict=True)]
+        metrics["controlled_log_loss"] = log_loss(seen, ranks, resamples=0).value
     if lengths is not None:
         with contextlib.suppress(PlauditError):  # where no better completion is the shorter one
             controlled = length_controlled_accuracy(rewards, ranks, lengths=lengths, resamples=0)
@@ -566,9 +609,11 @@ class RunLog(TrainerCallback):
     def _line(self, state: TrainerState, logs: dict[str, Any]) -> str:
         where = f"step {state.global_step:,} of {state.max_steps:,}"
         if "eval_log_loss" in logs:
+            controlled = logs.get("eval_controlled_log_loss")
             return (
                 f"{where}: validation log loss {logs['eval_log_loss']:.3f}, "
-                f"pairwise accuracy {logs['eval_pairwise_accuracy']:.3f}"
+                + (f"controlled {controlled:.3f}, " if controlled is not None else "")
+                + f"pairwise accuracy {logs['eval_pairwise_accuracy']:.3f}"
             )
         if "loss" not in logs:
             return ""

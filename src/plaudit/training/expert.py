@@ -1,0 +1,229 @@
+"""The nuisance expert: what length and the like explain of the rankings, taken out of training.
+
+During training the objective sees r(x, y) + s · e(y) in place of the reward r: a product of two
+experts (Hinton 2002), of which e knows nothing of a completion but its nuisances. What e explains
+leaves no residual, so r has no reason to learn it. Afterwards e is thrown away: saved models and
+reported rewards have no trace of it. Sources, for known biases of classifiers: Clark, Yatskar and
+Zettlemoyer 2019 (EMNLP); He, Zha and Wang 2019 (DeepLo).
+
+e is a sum of one curve for each nuisance, straight between knots, since what people grant a longer
+answer need not grow evenly with the logarithm of its length.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit
+from torch import Tensor, nn
+
+from plaudit.data.rankings import PADDING
+from plaudit.errors import PlauditError
+from plaudit.evaluation import items
+from plaudit.evaluation.layout import Floats, Layout, lay_out
+from plaudit.results import Control
+from plaudit.settings import Settings
+from plaudit.training.controls import COLUMN
+
+SAMPLE = 5000  # rankings that an expert is fitted to
+PIECES = 4  # of a curve: the first knot is the least level, the others quantiles of those above it
+# Standard deviation of the prior of a coefficient, in units of reward for a standard deviation of
+# its column among pairs: so wide that it matters only where there are few pairs, or one rule for
+# all.
+PRIOR = 2.5
+
+
+class Encoded(NamedTuple):
+    """The nuisances of encoded rankings, all their completions in one row."""
+
+    levels: Floats  # [C, F]
+    layout: Layout
+    weights: Floats  # [R]
+
+
+class Expert(nn.Module):
+    """A curve for each of F nuisances, `[R, K, F]` levels → `[R, K]` in units of reward.
+
+    Attributes:
+        names: of the nuisances.
+        knots: `[F, B]`, ascending; infinite where a curve has fewer.
+        changes: `[F, B]`: of the first knot the slope, of the others by how much it changes there.
+        strength: what `offset` multiplies by at the first step.
+        anneal: the share of the strength that is gone by the last step.
+        learned: whether `changes` are learned along with the model.
+        training_accuracy: `accuracy` on the rankings that it was fitted to, before training.
+
+    >>> expert = Expert(["length"], [[0.0, 2.0]], [[1.0, -1.0]])
+    >>> expert(torch.tensor([[[1.0], [5.0]]]))
+    tensor([[1., 2.]])
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        knots: Sequence[Sequence[float]],
+        changes: Sequence[Sequence[float]],
+        *,
+        weight: str | float = "fitted",
+        strength: float = 1.0,
+        anneal: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.names, self.weight, self.strength, self.anneal = names, weight, strength, anneal
+        self.learned = weight == "learned"
+        self.training_accuracy = math.nan
+        width = max(map(len, knots))
+        padded = [[*row, *[torch.inf] * (width - len(row))] for row in knots]
+        self.knots: Tensor
+        self.register_buffer("knots", torch.tensor(padded))
+        rows = torch.tensor([[*row, *[0.0] * (width - len(row))] for row in changes])
+        self.changes = nn.Parameter(rows, requires_grad=self.learned)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """What the nuisances alone make of completions."""
+        beyond = levels.unsqueeze(-1) - self.knots
+        # The first piece goes on below its knot.
+        pieces = torch.cat([beyond[..., :1], beyond[..., 1:].relu()], dim=-1)
+        return (pieces * self.changes).sum((-2, -1))
+
+    def offset(self, levels: Tensor, ranks: Tensor, done: float = 0.0) -> Tensor:
+        """What is added to the rewards `[R, K]` that an objective sees; 0 for a padded completion.
+
+        `done` is the share of the training that is over.
+        """
+        strength = self.strength * (1 - self.anneal * done)
+        return strength * torch.where(ranks != PADDING, self(levels), 0.0)
+
+    def scores(self, levels: Any) -> Floats:
+        """What it makes of completions, levels `[…, F]` → `[…]`."""
+        with torch.no_grad():
+            given = torch.as_tensor(levels, dtype=torch.float32, device=self.knots.device)
+            scores: Floats = self(given).double().cpu().numpy()
+            return scores
+
+    def accuracy(self, rows: "Encoded") -> float:
+        """The share of pairs that it orders rightly, alone; equal values count half."""
+        scores = self.scores(rows.levels)
+        return float(items.pairwise_accuracy(rows.layout, scores).values.mean())
+
+    def describe(self) -> str:
+        """What it explains, for the log."""
+        names = self.names
+        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+        weight = f", weight {self.weight:g}" if isinstance(self.weight, float) else ""
+        weight = ", learned along" if self.learned else weight
+        return (
+            f"control: {listed} alone {'orders' if len(names) == 1 else 'order'} "
+            f"{100 * self.training_accuracy:.1f} % of the training pairs; what this explains is "
+            f"taken out of training (strength {self.strength:g}{weight})"
+        )
+
+    def record(self, validation: "Encoded | None") -> Control:
+        """What `metrics.json` says of it."""
+        slopes = self.changes.detach().cpu().cumsum(1)
+        return {
+            "strength": self.strength,
+            "anneal": self.anneal,
+            "weight": self.weight,
+            "curves": [
+                {"nuisance": name, "knots": row[there].tolist(), "slopes": slope[there].tolist()}
+                for name, row, slope in zip(self.names, self.knots.cpu(), slopes, strict=True)
+                for there in [torch.isfinite(row)]
+            ],
+            "training_accuracy": self.training_accuracy,
+            "validation_accuracy": None if validation is None else self.accuracy(validation),
+        }
+
+
+def read_nuisances(rows: Iterable[dict[str, Any]]) -> Encoded:
+    """The nuisances of encoded rankings that have an ordered pair."""
+    kept = [row for row in rows if len(set(row["ranks"])) > 1]
+    return Encoded(
+        np.array([level for row in kept for level in row["nuisances"]], dtype=np.float64),
+        lay_out([row["ranks"] for row in kept], None),
+        np.array([row["weight"] for row in kept], dtype=np.float64),
+    )
+
+
+def sample(rows: Any) -> Encoded:
+    """The rankings that an expert is fitted to: evenly spaced, of a stream the first."""
+    names = ["ranks", "weight", "nuisances"]
+    rows = rows.select_columns(names)
+    if hasattr(rows, "__len__"):
+        rows = rows.select(range(0, len(rows), -(-len(rows) // SAMPLE)))
+    return read_nuisances(islice(rows, SAMPLE))
+
+
+def make_expert(settings: Settings, training: Encoded) -> Expert:
+    """The expert that the settings ask for, fitted to training rankings where it has a curve.
+
+    Raises:
+        PlauditError: when a column is the same, or is not there, in all of them.
+    """
+    layout, levels = training.layout, training.levels
+    for name, column in zip(settings.control, levels.T, strict=True):
+        if name.startswith(COLUMN) and not (column[layout.better] - column[layout.worse]).any():
+            raise PlauditError(
+                f"control: {name}: no two completions of a training ranking differ in it; name an "
+                "attribute that the layout of the data reads, or leave it out"
+            )
+    if isinstance(settings.control_weight, float):
+        knots = [[0.0] for _ in settings.control]
+        changes = [[settings.control_weight] for _ in settings.control]
+    else:
+        knots = [_knots(column) for column in levels.T]
+        changes = _fit(training, knots)
+    expert = Expert(
+        settings.control,
+        knots,
+        changes,
+        weight=settings.control_weight,
+        strength=settings.control_strength,
+        anneal=settings.control_anneal,
+    )
+    expert.training_accuracy = expert.accuracy(training)
+    return expert
+
+
+def _knots(levels: Floats) -> list[float]:
+    low = levels.min()
+    above = levels[levels > low]
+    if not len(above):
+        return [float(low)]
+    inner = np.quantile(above, np.arange(1, PIECES) / PIECES)
+    return [float(knot) for knot in np.unique([low, *inner]) if knot < above.max()]
+
+
+def _fit(training: Encoded, knots: list[list[float]]) -> list[list[float]]:
+    """The curves of the highest penalised likelihood, by Bradley–Terry over all ordered pairs.
+
+    Σ_rankings weight · mean over pairs of −log σ(e_better − e_worse) + ½ Σ (c_j s_j / PRIOR)²,
+    where s_j is the spread of column j among pairs; it is convex. Weights are taken to mean 1.
+    """
+    layout = training.layout
+    columns = []
+    for of, places in enumerate(knots):
+        beyond = training.levels[:, of, None] - np.array(places)
+        columns += [beyond[:, :1], np.maximum(beyond[:, 1:], 0)]
+    basis = np.concatenate(columns, axis=1)
+    differences = basis[layout.better] - basis[layout.worse]
+    spread = np.sqrt((differences**2).mean(axis=0))
+    spread[spread == 0] = 1.0
+    differences /= spread
+    mean_weight = training.weights.mean() or 1.0
+    share = training.weights / mean_weight / np.bincount(layout.pair_ranking)
+    share = share[layout.pair_ranking]
+
+    def loss(c: Floats) -> tuple[float, Floats]:
+        margin = differences @ c
+        value = share @ np.logaddexp(0, -margin) + (c @ c) / (2 * PRIOR**2)
+        return value, -(share * expit(-margin)) @ differences + c / PRIOR**2
+
+    best = minimize(loss, np.zeros(basis.shape[1]), jac=True, method="L-BFGS-B",
+                    options={"maxiter": 1000, "gtol": 1e-8, "ftol": 1e-14})  # fmt: skip
+    ends = np.cumsum([len(places) for places in knots])[:-1]
+    return [part.tolist() for part in np.split(best.x / spread, ends)]
