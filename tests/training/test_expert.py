@@ -10,6 +10,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from by_hand import loss_of
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, EvalPrediction
 
@@ -98,8 +99,9 @@ def test_a_weight_is_so_much_for_a_unit_of_the_level():
     rows = rows_with(lambda level: level, [0.0, 1.0, 2.0])
     expert = fitted(rows, control_weight=1.0, control_strength=0.5)
     ranks = torch.tensor([[0, 1, PADDING]])
-    offset = expert.offset(torch.tensor([[[0.7], [2.0], [3.0]]]), ranks)
-    assert offset.tolist() == [pytest.approx([0.35, 1.0, 0.0])]
+    [a, b, padded] = expert.offset(torch.tensor([[[0.7], [2.0], [3.0]]]), ranks)[0].tolist()
+    assert b - a == pytest.approx(0.5 * (2.0 - 0.7))
+    assert padded == 0
 
 
 def test_the_strength_is_given_up_step_by_step():
@@ -122,21 +124,17 @@ def test_the_gradient_is_the_residual_of_what_the_expert_explains():
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_takes_an_expert(name):
     """Its gradients are those at rewards that are so much higher, and of the curve by the chain."""
-    objective = OBJECTIVES.get(name)
     expert = Expert(["length"], [[0.0, 1.0]], [[1.0, -0.5]], weight="learned").double()
     levels = torch.tensor([[[0.2], [2.0], [1.1], [9.0]], [[1.0], [2.0], [0.0], [0.0]]]).double()
     ranks = torch.tensor([[0, 1, 1, PADDING], [0, 0, PADDING, PADDING]])
-    given = {"strength": torch.tensor([1.0, 2.0]), "margin": torch.zeros(2)}
-    given["ratings"] = torch.tensor([[4.0, 1.0, 1.0, torch.nan], [2.0, 2.0, torch.nan, torch.nan]])
-    options = {option: given[option] for option in objective.needs()}
-
+    loss = loss_of(name, ranks.tolist())
     rewards = torch.tensor([[0.3, -1.0, 0.9, 5.0], [0.1, 0.7, 0.0, 0.0]]).double()
     rewards.requires_grad_()
-    objective.loss(rewards + expert.offset(levels, ranks), ranks, **options).sum().backward()
+    loss(rewards + expert.offset(levels, ranks)).sum().backward()
     # By hand: 1 · level, less a half of what is above 1.
     higher = torch.tensor([[0.2, 2.0 - 0.5, 1.1 - 0.05, 0.0], [1.0, 2.0 - 0.5, 0.0, 0.0]])
     other = (rewards.detach() + higher).requires_grad_()
-    objective.loss(other, ranks, **options).sum().backward()
+    loss(other).sum().backward()
     assert torch.allclose(rewards.grad, other.grad, atol=1e-6)
     assert rewards.grad.abs().sum() > 0
     assert rewards.grad[0, 3] == 0
@@ -165,6 +163,14 @@ def test_a_column_in_which_nothing_differs_is_an_error():
     with pytest.raises(PlauditError, match=r"column:harm: no two completions .* differ"):
         fitted(rows, "column:harm")
     assert values(fitted(rows), 0.0, 3.0) == [0.0, 0.0]
+
+
+def test_what_is_added_has_mean_zero_over_the_training_completions():
+    """So that losses that look at rewards themselves, as those of ratings, are not shifted."""
+    rows = rows_with(lambda level: level, [0.0, 1.0, 4.0])
+    for weight in ("fitted", 1.0):
+        expert = fitted(rows, control_weight=weight)
+        assert np.mean(values(expert, 0.0, 1.0, 4.0)) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_stream_and_a_table_give_the_same_sample():
@@ -289,10 +295,10 @@ def test_the_saved_model_has_no_trace_of_the_expert(base, tmp_path):
     for reward, ids in zip(rewards, rows["input_ids"], strict=True):
         assert alone(torch.tensor([ids])).logits.item() == pytest.approx(reward, abs=1e-5)
     assert tokenizer.vocab_size
-    # What the loss saw beside the rewards was log(tokens), to the last digit of a float.
+    # What the loss saw beside the rewards was log(tokens), but for a constant.
     row = trainer.train_dataset[0]
-    expected = np.log(row["completion_tokens"]).tolist()
-    assert expert.scores(row["nuisances"]).tolist() == pytest.approx(expected, rel=1e-6)
+    (a, b), tokens = expert.scores(row["nuisances"]), row["completion_tokens"]
+    assert b - a == pytest.approx(math.log(tokens[1] / tokens[0]), abs=1e-6)
 
 
 def test_a_checkpoint_is_chosen_by_what_the_settings_say(base, tmp_path):

@@ -55,6 +55,8 @@ class Expert(nn.Module):
         strength: what `offset` multiplies by at the first step.
         anneal: the share of the strength that is gone by the last step.
         learned: whether `changes` are learned along with the model.
+        middle: what is subtracted from the curves, so that losses which look at rewards themselves
+            are not shifted; the mean over the completions that it was fitted to.
         training_accuracy: `accuracy` on the rankings that it was fitted to, before training.
 
     >>> expert = Expert(["length"], [[0.0, 2.0]], [[1.0, -1.0]])
@@ -76,6 +78,7 @@ class Expert(nn.Module):
         self.names, self.weight, self.strength, self.anneal = names, weight, strength, anneal
         self.learned = weight == "learned"
         self.training_accuracy = math.nan
+        self.middle = 0.0
         width = max(map(len, knots))
         padded = [[*row, *[torch.inf] * (width - len(row))] for row in knots]
         self.knots: Tensor
@@ -88,7 +91,7 @@ class Expert(nn.Module):
         beyond = levels.unsqueeze(-1) - self.knots
         # The first piece goes on below its knot.
         pieces = torch.cat([beyond[..., :1], beyond[..., 1:].relu()], dim=-1)
-        return (pieces * self.changes).sum((-2, -1))
+        return (pieces * self.changes).sum((-2, -1)) - self.middle
 
     def offset(self, levels: Tensor, ranks: Tensor, done: float = 0.0) -> Tensor:
         """What is added to the rewards `[R, K]` that an objective sees; 0 for a padded completion.
@@ -186,6 +189,7 @@ def make_expert(settings: Settings, training: Encoded) -> Expert:
         anneal=settings.control_anneal,
     )
     expert.training_accuracy = expert.accuracy(training)
+    expert.middle = float(expert.scores(levels).mean())
     return expert
 
 

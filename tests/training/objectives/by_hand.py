@@ -1,9 +1,14 @@
 """Random rankings, padded as the trainer pads them, and their pairs in plain loops."""
 
+import functools
+import inspect
+import math
+
 import torch
 from hypothesis import strategies as st
 
 from plaudit.data.rankings import PADDING
+from plaudit.training.objectives import OBJECTIVES
 
 rewards_and_ranks = st.integers(2, 6).flatmap(
     lambda k: st.tuples(
@@ -53,3 +58,17 @@ def recovered(loss, items, ranks, start, **data):
 
     search.step(closure)
     return rewards.detach(), {name: value.detach() for name, value in learnt.items()}
+
+
+def loss_of(name, ranks):
+    """An objective's loss of rewards alone, on these ranks, with ratings that fall with them."""
+    ranks = torch.tensor(ranks)
+    data = {"ratings": torch.where(ranks == PADDING, math.nan, 5.0 - 2 * ranks)}
+    data |= {"strength": torch.arange(1.0, len(ranks) + 1), "ranks": ranks}
+    objective = OBJECTIVES.get(name)
+    given = {key: value for key, value in data.items() if objective.takes(key)}  # ranks, too
+    if objective.prepare is not None:
+        wanted = inspect.signature(objective.prepare).parameters
+        prepared = objective.prepare(**{key: data[key] for key in wanted})
+        given |= {**prepared.fixed, **prepared.learnt}
+    return functools.partial(objective.loss, **given)

@@ -2,12 +2,11 @@
 
 import functools
 import inspect
-import math
 import re
 
 import pytest
 import torch
-from by_hand import loop_pairs, pad, rewards_and_ranks
+from by_hand import loop_pairs, loss_of, pad, rewards_and_ranks
 from hypothesis import given
 
 from plaudit.data.rankings import PADDING
@@ -15,20 +14,6 @@ from plaudit.errors import PlauditError
 from plaudit.settings import Settings, allowed
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.pairs import reward_centring
-
-
-def loss_of(name, ranks):
-    """An objective's loss of rewards alone, on these ranks, with ratings that fall with them."""
-    ranks = torch.tensor(ranks)
-    data = {"ratings": torch.where(ranks == PADDING, math.nan, 5.0 - 2 * ranks)}
-    data |= {"strength": torch.arange(1.0, len(ranks) + 1), "ranks": ranks}
-    objective = OBJECTIVES.get(name)
-    given = {key: value for key, value in data.items() if objective.takes(key)}  # ranks, too
-    if objective.prepare is not None:
-        wanted = inspect.signature(objective.prepare).parameters
-        prepared = objective.prepare(**{key: data[key] for key in wanted})
-        given |= {**prepared.fixed, **prepared.learnt}
-    return functools.partial(objective.loss, **given)
 
 
 @given(rewards_and_ranks)
