@@ -68,12 +68,13 @@ class Finding(TypedDict):
 
 
 class Training(TypedDict):
-    """How a run went."""
+    """How a run went, and in a sentence what the rewards of its model mean."""
 
     steps: int
     best_step: int | None
     device: str
     dtype: str
+    rewards: NotRequired[str]  # not in runs of earlier versions
     frozen: NotRequired[Frozen]
     diagnosis: NotRequired[list[Finding]]
     seconds: NotRequired[float]
