@@ -139,7 +139,8 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
         "protocol": ["plain-reward"],
         "suite": ["fewerwords"],
     }
-    assert "  exponential    plaudit-example 1.0" in with_example("-m", "plaudit", "plugins").stdout
+    lines = with_example("-m", "plaudit", "plugins").stdout.splitlines()
+    assert ["exponential", "plaudit-example", "1.0"] in [line.split() for line in lines]
 
 
 USES_ALL = """
