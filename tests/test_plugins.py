@@ -20,6 +20,7 @@ from plaudit.training.objectives import OBJECTIVES, Objective
 @pytest.fixture
 def other_package(tmp_path, monkeypatch):
     """Makes a distribution on the path that adds objectives under the names given."""
+    OBJECTIVES.names()  # listed once for all: before there is anything of this test's
 
     def make(modules, entries):
         for name, text in modules.items():
