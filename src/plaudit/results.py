@@ -95,12 +95,13 @@ class Control(TypedDict):
 
 
 class Training(TypedDict):
-    """How a run went."""
+    """How a run went, and in a sentence what the rewards of its model mean."""
 
     steps: int
     best_step: int | None
     device: str
     dtype: str
+    rewards: NotRequired[str]  # not in runs of earlier versions
     frozen: NotRequired[Frozen]
     control: NotRequired[Control]
     diagnosis: NotRequired[list[Finding]]

@@ -490,5 +490,7 @@ def test_from_list():
     assert reasons(rankings) == [(2, "all completions of this prompt are tied")]
     with pytest.raises(PlauditError, match="record 1: 2 completions but 1 ranks"):
         Rankings.from_list([Ranking("p", ["a", "b"], [1])])
+    with pytest.raises(PlauditError, match="record 1: 2 completions but 1 ratings"):
+        Rankings.from_list([Ranking("p", ["a", "b"], [0, 1], ratings=[3.0])])
     with pytest.raises(PlauditError, match="not a finite number"):
         Rankings.from_list([Ranking("p", ["a", "b"], [1, float("nan")])])

@@ -85,7 +85,7 @@ def test_evaluation_rejects_it_and_measures_the_rest(strict, data, tmp_path):
     result = evaluate(model, data, output=tmp_path / "out", resamples=10)
     assert result.summary["counts"]["rankings"] == 18
     assert [line for _, line, _ in rejected(tmp_path / "out" / "rejected.jsonl")] == [4, 8]
-    with pytest.raises(PlauditError, match="11% of the rows|10% of the rows"):
+    with pytest.raises(PlauditError, match=r"11% of the rows|10% of the rows"):
         evaluate(model, data, max_rejected=0.05)
     with pytest.raises(PlauditError, match=r"data.jsonl:4: .* or read with --on-bad-row reject"):
         evaluate(model, data, on_bad_row="stop")

@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification
 
 from plaudit import PlauditError, RewardModel, evaluate, train
 from plaudit.data.rankings import Ranking
-from plaudit.data.readers import load_rankings
+from plaudit.data.readers import Rankings, load_rankings
 from plaudit.training.folder import locked
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -68,6 +68,7 @@ def test_a_run_folder_holds_what_it_should(finished):
     card = (folder / "model" / "README.md").read_text()
     assert "pairwise accuracy" in card
     assert "ranked.csv" in card
+    assert "σ(r_a − r_b) is the probability that a is preferred to b." in card
     metrics = json.loads((folder / "metrics.json").read_text())
     published = {each.metric_type: each.metric_value for each in ModelCard(card).data.eval_results}
     assert published["pairwise_accuracy"] == metrics["test"]["pairwise_accuracy"]["value"]
@@ -352,6 +353,35 @@ def test_own_test_data_leave_their_prompts_out_of_training(ranked, base, tmp_pat
     test.write_text("\n".join(lines) + "\n")
     run = train(ranked, output=tmp_path / "run", test_data=str(test), **options(base, max_steps=2))
     assert run.metrics["data"]["rankings"] == {"train": 27, "validation": 3, "test": 10}
+
+
+def rated(number, ratings):
+    texts = ["fox " * (number % 3 + 1), "dog " * 2]
+    return Ranking(f"What is {number}?", texts, [0, 1], ratings=ratings)
+
+
+def test_rewards_learnt_from_ratings_are_explained_in_the_card(base, tmp_path, capsys):
+    data = [rated(number, (5.0, 2.0)) for number in range(8)]
+    data += [rated(8, None), rated(9, None)]
+    fractions = {"validation_fraction": 0, "test_fraction": 0}
+    run = train(
+        Rankings.from_list(data),
+        output=tmp_path / "run",
+        **options(base, loss="squared-error", max_steps=2, **fractions),
+    )
+    said = capsys.readouterr().err
+    assert "2 of 10 training rankings are left out: squared-error learns from ratings" in said
+    assert run.metrics["data"]["rankings"]["train"] == 8
+    card = (run.folder / "model" / "README.md").read_text()
+    assert "It estimates the rating, which is 3.5 + 1.5 · reward" in card
+    assert "probability that a is preferred" not in card
+
+
+def test_a_loss_that_finds_nothing_to_learn_from_says_so_at_once(ranked, base, tmp_path):
+    wanted = "loss: strength-margin learns from strength, and the training data have none"
+    with pytest.raises(PlauditError, match=wanted):
+        train(ranked, output=tmp_path / "run", **options(base, loss="strength-margin"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_held_out_is_said_in_the_card(ranked, base, tmp_path):

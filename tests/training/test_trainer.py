@@ -61,7 +61,10 @@ def trained(base, folder, data, validation=(), **options):
     train_set = encoded(data, model.encoding, "encoding")
     (folder / "checkpoints").mkdir(parents=True)
     held_out = encoded(list(validation), model.encoding, "encoding") if validation else None
-    trainer = build_trainer(model, train_set, held_out, chosen, folder, validation=validation)
+    start = prepared(chosen, data)
+    trainer = build_trainer(
+        model, train_set, held_out, chosen, folder, start=start, validation=validation
+    )
     trainer.train()
     return trainer, model, [row["loss"] for row in read_log(folder / "log.jsonl") if "loss" in row]
 
@@ -218,7 +221,7 @@ def test_the_first_logged_loss_is_the_loss_of_the_data(bases, tmp_path, loss):
     data[0] = Ranking(**{**vars_of(data[0]), "weight": 3.0})
     model = RewardModel.load(bases["bert"], dtype="float32", device="cpu", max_length=64, seed=3)
     objective = OBJECTIVES.get(loss)
-    start = prepared(objective, encoded(data, model.encoding, "encoding"))
+    start = prepared(settings(bases["bert"], loss=loss), data)
     total = weight = 0.0
     for ranking in data:
         rewards = torch.tensor([model.score(ranking.prompt, ranking.completions)])
@@ -254,9 +257,9 @@ def test_what_a_loss_learns_is_learnt_kept_in_checkpoints_and_thrown_away(bases,
 
     model = RewardModel.load(bases["llama"], dtype="float32", device="cpu", max_length=64, seed=3)
     rows, held_out = (encoded(part, model.encoding, "encoding") for part in (data, data[:4]))
-    resumed = build_trainer(
-        model, rows, held_out, settings(bases["llama"], **options), tmp_path / "a"
-    )
+    chosen = settings(bases["llama"], **options)
+    start = prepared(chosen, data)
+    resumed = build_trainer(model, rows, held_out, chosen, tmp_path / "a", start=start)
     shutil.rmtree(tmp_path / "a/checkpoints/checkpoint-4")
     resumed.train(resume_from_checkpoint=str(tmp_path / "a/checkpoints/checkpoint-2"))
     again = load_file(tmp_path / "a/checkpoints/checkpoint-4/objective.safetensors")

@@ -436,6 +436,11 @@ def _read_records(given: list[Ranking], tally: Tally) -> Iterator[Ranking | Reje
                 f"record {number}: {len(ranking.completions)} completions but "
                 f"{len(ranking.ranks)} ranks; give each completion one"
             )
+        if ranking.ratings is not None and len(ranking.ratings) != len(ranking.completions):
+            raise PlauditError(
+                f"record {number}: {len(ranking.completions)} completions but "
+                f"{len(ranking.ratings)} ratings; give each completion one, or none any"
+            )
         try:
             ranks = dense_ranks(ranking.ranks)
         except ValueError as error:

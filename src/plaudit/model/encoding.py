@@ -67,19 +67,7 @@ class Encoding:
         """`encode`, with the reason in the place of a ranking that is refused."""
         rows = self._rows([(r.prompt, list(r.completions)) for r in rankings])
         return [
-            row
-            if isinstance(row, RefusedError)
-            else row
-            | {
-                "ranks": list(ranking.ranks),
-                "margin": ranking.margin if ranking.margin is not None else 0.0,
-                "weight": ranking.weight,
-                "strength": math.nan if ranking.strength is None else float(ranking.strength),
-                "ratings": [math.nan] * len(ranking.ranks)
-                if ranking.ratings is None
-                else [float(rating) for rating in ranking.ratings],
-                "origin": ranking.origin,
-            }
+            row if isinstance(row, RefusedError) else row | without_tokens(ranking)
             for ranking, row in zip(rankings, rows, strict=True)
         ]
 
@@ -336,6 +324,19 @@ def _taken(rows: Sequence[dict[str, Any] | RefusedError]) -> list[dict[str, Any]
         if isinstance(row, RefusedError):
             raise row
     return list(rows)  # type: ignore[arg-type]
+
+
+def without_tokens(ranking: Ranking) -> dict[str, Any]:
+    """What a row of `Encoding.encode` has of a ranking that is not of its texts."""
+    unrated = [math.nan] * len(ranking.ranks)
+    return {
+        "ranks": list(ranking.ranks),
+        "margin": ranking.margin if ranking.margin is not None else 0.0,
+        "weight": ranking.weight,
+        "strength": math.nan if ranking.strength is None else float(ranking.strength),
+        "ratings": unrated if ranking.ratings is None else [float(r) for r in ranking.ratings],
+        "origin": ranking.origin,
+    }
 
 
 def count_truncation(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:

@@ -21,9 +21,8 @@ _TEMPLATE = """\
 
 # A reward model
 
-It gives a completion of a prompt one number, the reward. Only differences for one prompt mean
-something: σ(r_a − r_b) is the probability that a is preferred to b. Trained by
-plaudit {{ version }} with the {{ settings.loss }} loss on rankings.
+It gives a completion of a prompt one number, the reward. {{ metrics.training.rewards }}.
+Trained by plaudit {{ version }} with the {{ settings.loss }} loss on rankings.
 
 ## What it reached
 

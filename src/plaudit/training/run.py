@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ from plaudit.training.setup import (
     build_trainer,
     check_metric,
     load_base,
+    prepared,
     run_frozen_layers,
     sharded,
     trained_model,
@@ -126,8 +127,9 @@ def train_on(
     started = time.monotonic()
     if any(folder.resolve() in Path(file).resolve().parents for file in rankings.files):
         raise PlauditError(f"{folder}: holds the data themselves; choose another output")
-    _check_weights_and_margins(parts.train, chosen)
     # What does not suit is said before a base model is fetched.
+    start = prepared(chosen, parts.train)
+    parts = replace(parts, train=_usable(parts.train, chosen))
     bound_loss(chosen)
     check_metric(chosen.checkpoint_metric, "metric_for_best_model", parts.validation)
 
@@ -153,7 +155,13 @@ def train_on(
         what = "encoding the validation prompts"
         validation_set = encoded(parts.validation, model.encoding, what, control=chosen.control)
     trainer = build_trainer(
-        model, train_set, validation_set, chosen, folder, validation=parts.validation
+        model,
+        train_set,
+        validation_set,
+        chosen,
+        folder,
+        validation=parts.validation,
+        start=start,
     )
     if rankings.streaming:
         counts.clear()  # of what a nuisance expert was fitted to, which is read again
@@ -209,6 +217,7 @@ def train_on(
                 "best_step": trainer.state.best_global_step,
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
+                "rewards": OBJECTIVES.get(chosen.loss).meaning({**start.fixed, **trainer.learnt}),
             },
         }
         if trainer.expert is not None:
@@ -262,7 +271,8 @@ def try_out(parts: Parts, chosen: Settings) -> None:
     base model takes to load.
     """
     with console.hushed(), tempfile.TemporaryDirectory() as folder:
-        _check_weights_and_margins(parts.train, chosen)
+        start = prepared(chosen, parts.train)
+        parts = replace(parts, train=_usable(parts.train, chosen))
         model = load_base(chosen)
         train_set, validation_set = (
             encoded(
@@ -276,7 +286,7 @@ def try_out(parts: Parts, chosen: Settings) -> None:
             for rankings in (parts.train, parts.validation)
         )
         trainer = build_trainer(
-            model, train_set, validation_set, chosen, Path(folder), checkpoints=False
+            model, train_set, validation_set, chosen, Path(folder), checkpoints=False, start=start
         )
         if isinstance(trainer.layout, FrozenLayout):
             trainer.layout.close()
@@ -385,14 +395,28 @@ def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
     }
 
 
-def _check_weights_and_margins(train: Sequence[Ranking] | Rankings, settings: Settings) -> None:
+def _usable(
+    train: Sequence[Ranking] | Rankings, settings: Settings
+) -> Sequence[Ranking] | Rankings:
+    """The training rankings that have what the loss learns from; of a stream, all: there the loss
+    is 0 for the others."""
     if isinstance(train, Rankings):
-        return
+        return train
+    objective = OBJECTIVES.get(settings.loss)
+    for name in objective.needs():
+        has = [ranking for ranking in train if getattr(ranking, name) is not None]
+        if len(has) < len(train):
+            say_once(
+                f"{len(train) - len(has):,} of {len(train):,} training rankings are left out: "
+                f"{settings.loss} learns from {name}, and they have none"
+            )
+        train = has
     if not any(ranking.weight > 0 for ranking in train):
         raise PlauditError("weight: is 0 for every training ranking, so there is nothing to learn")
     margins = sum(ranking.margin is not None for ranking in train)
-    if margins and not OBJECTIVES.get(settings.loss).takes("margin"):
+    if margins and not objective.takes("margin"):
         say_once(f"{margins:,} rankings have a margin, which {settings.loss} does not use")
+    return train
 
 
 def _describe_data(rankings: Rankings, parts: Parts) -> str:

@@ -57,6 +57,7 @@ from plaudit.training.setup import (
     check_metric,
     lengths_of,
     load_base,
+    prepared,
     run_frozen_layers,
 )
 from plaudit.training.space import Space, default_space, describe_space, distribution, read_space
@@ -201,7 +202,7 @@ class _Trials:
         train_set, validation_set = self._encoded(model.encoding, settings.control)
         trainer = build_trainer(
             model, train_set, validation_set, settings, folder, checkpoints=False,
-            validation=self.parts.validation,
+            validation=self.parts.validation, start=prepared(settings, parts.train),
         )  # fmt: skip
         pruning = _Pruning(trial, self.metric)
         trainer.add_callback(pruning)

@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,19 @@ from trl import RewardConfig
 from plaudit import console
 from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking
+from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.measures import MEASURES
 from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
-from plaudit.model.batches import OF_RANKINGS, of_rankings
+from plaudit.model.batches import of_rankings
 from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
+from plaudit.model.encoding import without_tokens
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
 from plaudit.training.expert import make_expert, sample
-from plaudit.training.objectives import DATA, OBJECTIVES, Objective, Prepared
+from plaudit.training.objectives import DATA, OBJECTIVES, Prepared
 from plaudit.training.parts import SHUFFLE_BUFFER
 from plaudit.training.processes import processes, say_once
 from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
@@ -76,24 +78,22 @@ def bound_loss(settings: Settings) -> Callable[..., Tensor]:
     return functools.partial(objective.loss, label_smoothing=settings.label_smoothing)
 
 
-def prepared(objective: Objective, train_set: Any) -> Prepared:
-    """What an objective takes from encoded training rankings: of a stream, from the first of them.
+def prepared(settings: Settings, train: Iterable[Ranking]) -> Prepared:
+    """What the loss takes from the training rankings: of a stream, from the first of them.
 
     Raises:
-        PlauditError: where they have none of what it needs.
+        PlauditError: where they have none of what it needs, or it cannot be used.
     """
+    objective = OBJECTIVES.get(settings.loss)
     if objective.prepare is None:
         return Prepared()
-    of_stream = not isinstance(train_set, datasets.Dataset)
-    rows = (
-        islice(train_set, SHUFFLE_BUFFER)
-        if of_stream
-        else train_set.select_columns([*OF_RANKINGS, "ranks", "ratings"])
-    )
-    every = of_rankings(list(rows), [])
+    known = islice(train, SHUFFLE_BUFFER if isinstance(train, Rankings) else None)
+    every = of_rankings([without_tokens(ranking) for ranking in known], [])
     for name in objective.needs():
         if every[name].isnan().all():
-            raise PlauditError(f"loss: needs {name}, and no training ranking has any")
+            raise PlauditError(
+                f"loss: {settings.loss} learns from {name}, and the training data have none"
+            )
     wanted = inspect.signature(objective.prepare).parameters
     return objective.prepare(**{name: every[name] for name in wanted})
 
@@ -107,18 +107,20 @@ def build_trainer(
     *,
     checkpoints: bool = True,
     validation: Sequence[Ranking] = (),
+    start: Prepared | None = None,
 ) -> RankingTrainer:
     """Put model, data, loss and settings together; the run's folder is not touched yet.
 
     `validation_set` may be None; `validation` are its rankings, for what depends on lengths.
-    Without `checkpoints` none are written, and the model that training leaves is the last one, not
-    the best on the validation prompts.
+    `start` is what the loss took from the training data, where it takes something. Without
+    `checkpoints` none are written, and the model that training leaves is the last one, not the best
+    on the validation prompts.
     """
     keep_freed_memory()
+    start = start or Prepared()
     objective = OBJECTIVES.get(settings.loss)
-    begin = prepared(objective, train_set)
     expert = make_expert(settings, sample(train_set)) if settings.control else None
-    learns = f"loss: {settings.loss}" if begin.learnt else ""
+    learns = f"loss: {settings.loss}" if start.learnt else ""
     if expert is not None and expert.learned:
         learns = "control_weight: learned"
     if learns and sharded():
@@ -132,9 +134,9 @@ def build_trainer(
                 settings, folder, validation_set is not None, checkpoints
             )
             trainer = RankingTrainer(
-                loss=functools.partial(bound_loss(settings), **begin.fixed),
+                loss=functools.partial(bound_loss(settings), **start.fixed),
                 data=[name for name in DATA if objective.takes(name)],
-                learnt=begin.learnt,
+                learnt=start.learnt,
                 layout=frozen or model.layout,
                 max_tokens_per_batch=pass_tokens(settings),
                 lengths=lengths_of(validation) if validation else None,
