@@ -410,6 +410,9 @@ def evaluate(
     ] = None,
     overwrite: Overwrite = False,
     resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
+    stress: Annotated[
+        declared.AtLeast0, Help("rankings to score again with rewritten answers; 0 for none")
+    ] = 50,
     also: declared.Also = None,
     combine: declared.Combine = None,
     spread: declared.Spread = None,
@@ -419,8 +422,7 @@ def evaluate(
 ) -> "Evaluation | SuiteResult":
     """Measure a model on preference data.
 
-    `measuring` is what `evaluate` of `reporting.evaluation` takes besides: `baselines`,
-    `whitespace`, `seed`.
+    `measuring` is what `evaluate` of `reporting.evaluation` takes besides: `baselines`, `seed`.
 
     Raises `PlauditError` when the data cannot be read, or a reward is not a finite number.
 
@@ -464,7 +466,7 @@ def evaluate(
     # All are loaded before the first one scores, which may take an hour.
     scorer = _scorer(model, also, combine, spread, **loading)
     other = RewardModel.load(against, dtype=dtype) if isinstance(against, str | Path) else against
-    result = evaluate(scorer, rankings, resamples=resamples, **measuring)
+    result = evaluate(scorer, rankings, resamples=resamples, stress=stress, **measuring)
     if other is not None:
         from plaudit.evaluation.comparison import compare_rewards
 
