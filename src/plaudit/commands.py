@@ -414,6 +414,9 @@ def evaluate(
     ] = None,
     overwrite: Overwrite = False,
     resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
+    stress: Annotated[
+        declared.AtLeast0, Help("rankings to score again with rewritten answers; 0 for none")
+    ] = 50,
     also: declared.Also = None,
     combine: declared.Combine = None,
     spread: declared.Spread = None,
@@ -424,8 +427,7 @@ def evaluate(
 ) -> "Evaluation | SuiteResult":
     """Measure a model on preference data.
 
-    `measuring` is what `evaluate` of `reporting.evaluation` takes besides: `baselines`,
-    `whitespace`, `seed`.
+    `measuring` is what `evaluate` of `reporting.evaluation` takes besides: `baselines`, `seed`.
 
     Raises `PlauditError` when the data cannot be read, or a reward is not a finite number.
 
@@ -479,7 +481,7 @@ def evaluate(
         measured = taken(rankings, [*scorer.encodings, *other.encodings], rankings)
         if line := rankings.describe_left_out():
             say(line)
-    result = evaluate(scorer, measured, resamples=resamples, **measuring)
+    result = evaluate(scorer, measured, resamples=resamples, stress=stress, **measuring)
     if other is not None:
         from plaudit.evaluation.comparison import compare_rewards
 

@@ -35,6 +35,7 @@ KINDS = {
     "plot": "plaudit.reporting.plots:PLOTS",
     "pooling": "plaudit.model.poolings:POOLINGS",
     "protocol": "plaudit.serving.protocols:PROTOCOLS",
+    "rewrite": "plaudit.evaluation.rewrites:REWRITES",
     "suite": "plaudit.evaluation.suites:SUITES",
 }
 

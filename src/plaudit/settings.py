@@ -41,6 +41,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 AtLeastZero = Annotated[float, Field(ge=0)]
 AboveZero = Annotated[float, Field(gt=0)]
+AtLeast0 = Annotated[int, Field(ge=0)]
 # What checkpoints and trials can be chosen by.
 ValidationMetric = Literal["log_loss", "pairwise_accuracy", "length_controlled_accuracy"]
 
@@ -302,6 +303,10 @@ class Settings(BaseModel):
     max_validation_rankings: Count = Field(
         1000,
         description="rankings held out to validate, and again to test, when `data` is streamed",
+    )
+    stress: AtLeast0 = Field(
+        50,
+        description="test rankings to score again with rewritten answers; 0 for none",
     )
     report: bool = Field(
         True,

@@ -38,6 +38,7 @@ from plaudit.evaluation.metrics import (
     top1_accuracy,
 )
 from plaudit.evaluation.statistics import Figure
+from plaudit.evaluation.stress import Again
 from plaudit.evaluation.summary import summarise
 
 OF_PAIRS = [pairwise_accuracy, log_loss, brier, mean_margin]
@@ -133,7 +134,12 @@ def test_every_metric_agrees_with_an_independent_one(rankings):
         1 - abs(np.sign(a) - np.sign(b)) / 2 for a, b in zip(gap, gaps(lengths, ranks), strict=True)
     ]
     data = {"ranks": ranks, "prompts": range(len(ranks)), "lengths": lengths, "resamples": 0}
-    white = summarise(rewards, whitespace=lengths, **data)["whitespace"]
+    again = [
+        Again(i, range(len(k)), n)
+        for i, (k, n) in enumerate(zip(ranks, lengths, strict=True))
+        if len(set(k)) > 1
+    ]
+    white = summarise(rewards, rewritten={"whitespace": again}, **data)["whitespace"]
     assert white["agreement"]["value"] == pytest.approx(np.mean(kept))
 
 

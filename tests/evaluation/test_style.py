@@ -1,16 +1,14 @@
 """What a model leans on: counts of formatting, and rules that look at nothing else."""
 
-import re
 import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from drawn import RANKINGS, ordered_pairs, plain_bootstrap, some_rankings
-from plaudit.evaluation.style import change_whitespace, count_list_items, count_markdown_marks
+from plaudit.evaluation.style import count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import summarise
 
 
@@ -50,25 +48,6 @@ def test_counting_takes_time_in_proportion_to_the_text(piece):
         short = min(seconds(count, 5_000) for _ in range(3))
         long = min(seconds(count, 40_000) for _ in range(3))
         assert long < max(24 * short, 0.05)
-
-
-@given(st.text(st.sampled_from("ab. \n-`"), max_size=40), st.integers(0, 9))
-def test_whitespace_changes_and_nothing_else(text, seed):
-    changed = change_whitespace(text, np.random.default_rng(seed))
-    assert changed != text
-    assert re.sub(r"\s", "", changed) == re.sub(r"\s", "", text)
-    messages = [{"role": "user", "content": "Hi. You."}, {"role": "assistant", "content": text}]
-    first, last = change_whitespace(messages, np.random.default_rng(seed))
-    assert first is messages[0]
-    assert last == {"role": "assistant", "content": changed}
-
-
-def test_every_way_of_changing_whitespace_is_taken():
-    rng = np.random.default_rng(0)
-    ways = {change_whitespace("One. Two.\nThree.", rng) for _ in range(50)}
-    assert ways == {"One. Two.\nThree.\n", "One. Two.\n\nThree.", "One.  Two.\nThree."}
-    code = "Run. This:\n```\nif x:\n    y\n```"
-    assert {change_whitespace(code, rng) for _ in range(50)} == {code + "\n"}
 
 
 def leaning(rewards, amounts, ranks, *, prompts=None, **options):

@@ -13,6 +13,7 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation import metrics
 from plaudit.evaluation.measures import measures
 from plaudit.evaluation.statistics import Figure
+from plaudit.evaluation.stress import Again
 from plaudit.evaluation.summary import (
     COIN_TOSS,
     LENGTH_RULE,
@@ -79,6 +80,19 @@ def test_every_figure_is_that_of_its_function():
     assert other_seed["pairwise_accuracy"] != summary["pairwise_accuracy"]
 
 
+def scored_again(changed, ranks):
+    """Rankings with an ordered pair, scored again whole; None for those that were not."""
+    return [
+        Again(i, range(len(k)), rewards)
+        for i, (rewards, k) in enumerate(zip(changed, ranks, strict=True))
+        if rewards is not None and len(set(k)) > 1
+    ]
+
+
+def white(changed):
+    return {"whitespace": scored_again(changed, [[0, 1]] * 4)}
+
+
 @given(RANKINGS, st.booleans())
 @settings(max_examples=60)
 def test_parts_agree_with_plain_loops_and_anything_can_be_shown(rankings, again):
@@ -90,7 +104,9 @@ def test_parts_agree_with_plain_loops_and_anything_can_be_shown(rankings, again)
         lengths=lengths,
         categories=categories,
         styles={"lists": [[n % 3 for n in length] for length in lengths]},
-        whitespace=[[n + 0.5 for n in r] for r in rewards] if again else None,
+        rewritten={"whitespace": scored_again([[n + 0.5 for n in r] for r in rewards], ranks)}
+        if again
+        else None,
         baselines={"another": lengths},
         resamples=20,
     )
@@ -161,7 +177,7 @@ def test_whitespace_is_measured_on_what_was_scored_again():
     rewards = [[1.0, 0.0], [2.0, 0.0], [4.0, 0.0], [0.0, 0.0]]
     changed = [[0.5, 0.0], None, [0.0, 1.0], [0.0, 0.0]]
     summary = summarise(
-        rewards, [[0, 1]] * 4, prompts="abcd", lengths=[[1, 1]] * 4, whitespace=changed
+        rewards, [[0, 1]] * 4, prompts="abcd", lengths=[[1, 1]] * 4, rewritten=white(changed)
     )
     found = summary["whitespace"]
     assert found["agreement"]["value"] == pytest.approx(2 / 3)
@@ -170,13 +186,13 @@ def test_whitespace_is_measured_on_what_was_scored_again():
         (0.5 + 4 + 1) / 6 / np.std(np.concatenate(rewards))
     )
     steady = summarise(
-        rewards, [[0, 1]] * 4, prompts="abcd", lengths=[[1, 1]] * 4, whitespace=rewards
+        rewards, [[0, 1]] * 4, prompts="abcd", lengths=[[1, 1]] * 4, rewritten=white(rewards)
     )
     assert steady["whitespace"]["agreement"]["value"] == 1
     assert steady["whitespace"]["mean_change"] == 0
     nothing = [None] * 4
     summary = summarise(
-        rewards, [[0, 1]] * 4, prompts="abcd", lengths=[[1, 1]] * 4, whitespace=nothing
+        rewards, [[0, 1]] * 4, prompts="abcd", lengths=[[1, 1]] * 4, rewritten=white(nothing)
     )
     assert summary["whitespace"] is None
     with pytest.raises(PlauditError, match="the changed reward of completion 0"):
@@ -185,7 +201,7 @@ def test_whitespace_is_measured_on_what_was_scored_again():
             [[0, 1]] * 4,
             prompts="abcd",
             lengths=[[1, 1]] * 4,
-            whitespace=[[math.nan, 0.0], None, None, None],
+            rewritten=white([[math.nan, 0.0], None, None, None]),
         )
 
 

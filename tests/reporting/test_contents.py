@@ -199,6 +199,31 @@ def test_formatting_and_whitespace():
     assert tables["With other whitespace: 80 completions"]["Mean change of a reward"][0] == "0.040"
 
 
+def test_what_rewriting_does_has_a_table_and_a_score_at_the_top():
+    rewrite = {"moved": figure(0.3), "flipped": figure(0.1), "completions": 20}
+    stress = {
+        "score": figure(0.8),
+        "rankings": 10,
+        "rewrites": {
+            "whitespace": rewrite | {"preferred": None},
+            "empty": rewrite | {"flipped": None, "preferred": figure(0.25)},
+            "their_own": dict.fromkeys(("moved", "flipped", "preferred")) | {"completions": 0},
+        },
+    }
+    white = {"agreement": figure(0.9), "mean_change": 0.04, "completions": 80}
+    summary = SUMMARY | {"stress": stress, "whitespace": white}
+    report = evaluation_report(Evaluation(summary, RANKINGS, REWARDS), title="x", facts={})
+    assert cells(report)["10 rankings scored again: stress score 0.80"] == {
+        "other whitespace": ("0.300", "10.0\xa0%", "–", "5.0 to 15.0\xa0%", "20"),
+        "nothing instead of it": ("0.300", "–", "25.0\xa0%", "20.0 to 30.0\xa0%", "20"),
+        "their own": ("–", "–", "–", "", "0"),
+    }
+    assert "With other whitespace: 80 completions" not in cells(report)
+    assert [(n.value, n.note) for n in report.highlights if n.label == "Stress score"] == [
+        ("0.800", "0.750 to 0.850")
+    ]
+
+
 def metric(mean, *folds):
     return {"mean": mean, "sd": 0.02, "low": mean - 0.1, "high": mean + 0.1, "folds": folds}
 

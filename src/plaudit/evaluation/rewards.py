@@ -7,7 +7,8 @@ import numpy as np
 
 from plaudit.console import progress
 from plaudit.data.rankings import Ranking, Text, text_key
-from plaudit.evaluation.style import change_whitespace
+from plaudit.evaluation.rewrites import rewrites
+from plaudit.evaluation.stress import Again
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
@@ -44,23 +45,48 @@ def rewards_of(
     return rewards
 
 
-def rewards_of_changed(
-    model: "Scorer", rankings: list[Ranking], number: int, seed: int
-) -> list[list[float] | None] | None:
-    """Rewards of so many rankings with other whitespace, None in the place of the others."""
+def rewards_of_rewritten(
+    model: "Scorer", rankings: Sequence[Ranking], number: int, seed: int
+) -> dict[str, list[Again]]:
+    """Rewards of so many rankings, drawn at random, rewritten in every way of `rewrites`.
+
+    Of each ranking one ordered pair is rewritten, drawn at random; whitespace is changed in all its
+    completions, as it was before there were other ways.
+
+    >>> from plaudit import RewardModel
+    >>> model, ranking = RewardModel.load("runs/first"), Ranking("2+2?", ["4", "5"], [0, 1])
+    >>> rewards_of_rewritten(model, [ranking], 1, seed=0)["empty"]
+    [Again(ranking=0, completions=(0, 1), rewards=[..., ...])]
+    """
     ordered = [index for index, ranking in enumerate(rankings) if len(set(ranking.ranks)) > 1]
-    if not number or not ordered:
-        return None
-    rng = np.random.default_rng(seed)
+    rng, of_pairs = np.random.default_rng(seed), np.random.default_rng((seed, 1))
     drawn = rng.permutation(ordered)[:number].tolist()
-    changed = [
-        (rankings[i].prompt, [change_whitespace(text, rng) for text in rankings[i].completions])
-        for i in drawn
-    ]
-    scored = progress(_as_log_odds(model, changed), "scoring with other whitespace", len(drawn))
-    again = dict(zip(drawn, scored, strict=True))
+    pairs: dict[int, tuple[int, ...]] = {}
+    for i in drawn:
+        among = rankings[i].pairs()
+        pairs[i] = among[of_pairs.integers(len(among))]
+    found: dict[str, list[Again]] = {}
+    for name, rewrite in rewrites().items() if drawn else ():
+        places = [pairs[i] for i in drawn]
+        if name == "whitespace":
+            places = [tuple(range(len(rankings[i].ranks))) for i in drawn]
+        texts = [
+            [rewrite(rankings[i].prompt, rankings[i].completions[k], rng) for k in of]
+            for i, of in zip(drawn, places, strict=True)
+        ]
+        asked = [
+            (rankings[i].prompt, present)
+            for i, each in zip(drawn, texts, strict=True)
+            if (present := [text for text in each if text is not None])
+        ]
+        scored = progress(_as_log_odds(model, asked), f"scoring: {rewrite.label}", len(asked))
+        rewards = iter([reward for each in scored for reward in each])
+        found[name] = [
+            Again(i, of, [None if text is None else next(rewards) for text in each])
+            for i, of, each in zip(drawn, places, texts, strict=True)
+        ]
     model.truncation.clear()  # of the same texts, and reported before
-    return [again.get(index) for index in range(len(rankings))]
+    return found
 
 
 def _as_log_odds(

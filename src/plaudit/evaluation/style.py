@@ -1,4 +1,4 @@
-"""What a model may lean on instead of quality: length, lists, markdown, and whitespace.
+"""What a model may lean on instead of quality: length, lists, markdown.
 
 People who rank completions like the longer and better formatted ones too, so to prefer those is no
 fault by itself. It is one where it outweighs what was asked: when the chosen completion is the
@@ -7,8 +7,6 @@ rewards in the same way (`items.accuracy_by_amount`). Here amounts are counted.
 """
 
 import re
-
-import numpy as np
 
 from plaudit.data.cells import said
 from plaudit.data.rankings import Text
@@ -48,24 +46,3 @@ def count_markdown_marks(text: Text) -> int:
     """
     prose, blocks = CODE_BLOCK.subn("", said(text))
     return blocks + len(MARKDOWN_MARK.findall(prose))
-
-
-def change_whitespace(text: Text, rng: np.random.Generator) -> Text:
-    """The text with its whitespace changed in a way that means nothing, drawn from those that fit.
-
-    A trailing newline; blank lines between its lines; two spaces after each sentence. Texts with a
-    code block get only the first. Of messages the last is changed.
-
-    >>> change_whitespace("Yes.", np.random.default_rng(0))
-    'Yes.\\n'
-    """
-    if not isinstance(text, str):
-        last = text[-1]
-        if not isinstance(last["content"], str):
-            return text
-        return [*text[:-1], last | {"content": change_whitespace(last["content"], rng)}]
-    ways = [text + "\n"]
-    if "```" not in text:
-        ways += [text.replace("\n", "\n\n"), re.sub(r"(?<=[.!?]) (?=\S)", "  ", text)]
-    ways = [way for way in ways if way != text]
-    return ways[rng.integers(len(ways))]

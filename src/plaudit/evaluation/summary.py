@@ -6,7 +6,7 @@ counted, in `style`.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import cast
+from typing import NotRequired, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,12 +16,13 @@ from typing_extensions import TypedDict
 from plaudit.console import counted
 from plaudit.data.cells import excerpt
 from plaudit.errors import PlauditError
-from plaudit.evaluation import calibration, items, parts
+from plaudit.evaluation import calibration, items, parts, rewrites
 from plaudit.evaluation.items import Items, means, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
 from plaudit.evaluation.parts import Category
-from plaudit.evaluation.statistics import Figure, FigureRecord, Pending, resample
+from plaudit.evaluation.statistics import Figure, FigureRecord, Pending
+from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
 
 LENGTH_RULE = "preferring the longer completion"
 COIN_TOSS = "a coin toss"
@@ -70,7 +71,7 @@ class StyleRecord(TypedDict):
 
 
 class WhitespaceRecord(TypedDict):
-    """How steady rewards are when whitespace changes; `agreement` is a mean of `order_kept`."""
+    """How steady rewards are when whitespace changes: the share of pairs that keep their order."""
 
     agreement: FigureRecord
     mean_change: float | None  # in standard deviations of the rewards
@@ -89,6 +90,7 @@ class Summary(TypedDict):
     reliability: list[BinRecord]  # those bins that have pairs
     style: dict[str, StyleRecord | None]  # None where the amount never differs
     whitespace: WhitespaceRecord | None
+    stress: NotRequired[StressRecord | None]  # not in summaries of earlier versions
     baselines: dict[str, dict[str, FigureRecord | None]]  # with `above`: the model less it
 
 
@@ -110,7 +112,7 @@ def summarise(
     lengths: Sequence[ArrayLike],
     categories: Sequence[Category] | None = None,
     styles: Mapping[str, Sequence[ArrayLike]] | None = None,
-    whitespace: Sequence[ArrayLike | None] | None = None,
+    rewritten: Mapping[str, Sequence[Again]] | None = None,
     baselines: Mapping[str, Sequence[ArrayLike]] | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -125,7 +127,7 @@ def summarise(
         categories: for each ranking a name, None, or a sequence of K_i names; a pair belongs to the
             category of its worse completion if completions have one, else to that of its ranking.
         styles: name → amounts that a model may lean on, beside length; one array [K_i] per ranking.
-        whitespace: the rewards after a change of whitespace, None for rankings not scored again.
+        rewritten: the rewards of a sample after rewriting, by the rewrite's name; see `stress`.
         baselines: name → rewards of another model, to stand beside these.
         resamples: of the bootstrap; all figures share them.
         seed: of the bootstrap.
@@ -203,9 +205,9 @@ def summarise(
         },
     }
     summary["style"] = style
-    summary["whitespace"] = None
-    if whitespace is not None:
-        summary["whitespace"] = _whitespace(rewards, whitespace, ranks, prompts, resamples, seed)
+    record = stress(rewards, ranks, prompts, rewritten or {}, resamples=resamples, seed=seed)
+    summary["whitespace"] = _whitespace(rewards, record)
+    summary["stress"] = record
 
     others = {LENGTH_RULE: length, COIN_TOSS: np.zeros(len(reward))}
     others |= {name: flatten(given, layout, "reward") for name, given in (baselines or {}).items()}
@@ -283,28 +285,19 @@ def _style(
 
 
 def _whitespace(
-    rewards: Sequence[ArrayLike],
-    changed: Sequence[ArrayLike | None],
-    ranks: Sequence[ArrayLike],
-    prompts: Sequence[Hashable],
-    resamples: int,
-    seed: int,
+    rewards: Sequence[ArrayLike], record: StressRecord | None
 ) -> WhitespaceRecord | None:
-    """How steady rewards are, over the rankings that were scored again."""
-    again = [i for i, other in enumerate(changed) if other is not None]
-    if not again:
+    """What the record says of whitespace, in the terms that it always had."""
+    white = record["rewrites"].get("whitespace") if record else None
+    if white is None or white["flipped"] is None:
         return None
-    layout = lay_out([ranks[i] for i in again], [prompts[i] for i in again])
-    before = flatten([rewards[i] for i in again], layout, "reward")
-    after = flatten([values for values in changed if values is not None], layout, "changed reward")
-    kept = means(layout, [items.order_kept(layout, before, after)], shares=True)
-    size = len(layout.asked)
-    [[agreement]] = resample([kept], size, resamples=resamples, seed=seed)
-    spread = float(np.std(np.concatenate([np.asarray(each) for each in rewards])))
+    flipped, moved = Figure(**white["flipped"]), white["moved"]
+    low, high = (None if end is None else 1 - end for end in (flipped.high, flipped.low))
+    sd = float(np.std(np.concatenate([np.asarray(each) for each in rewards])))
     return {
-        "agreement": agreement.as_dict(),
-        "mean_change": float(np.abs(after - before).mean()) / spread if spread else None,
-        "completions": len(after),
+        "agreement": Figure(1 - flipped.value, low, high).as_dict(),
+        "mean_change": moved["value"] * spread_within(rewards) / sd if moved else None,
+        "completions": white["completions"],
     }
 
 
@@ -321,6 +314,7 @@ def format_summary(summary: Summary) -> str:
         [", ".join(counted(summary["counts"][name], name[:-1]) for name in names)],
         _figure_lines(summary),
         _leaning_lines(summary),
+        _stress_lines(summary),
         _category_lines(summary["by_category"]),
         [verdict(summary), where_it_matters(summary)],
     ]
@@ -384,11 +378,29 @@ def _leaning_lines(summary: Summary) -> list[str]:
             "   95 % interval",
             *rows,
         ]
-    if steady := summary["whitespace"]:
+    steady = summary["whitespace"]
+    if steady and not summary.get("stress"):  # of an earlier version
         lines.append(
             f"  whitespace changed in {steady['completions']:,} completions: "
             f"{100 * steady['agreement']['value']:.1f} % of the pairs keep their order"
         )
+    return lines
+
+
+def _stress_lines(summary: Summary) -> list[str]:
+    """What rewriting does: a row for each way, and the score."""
+    record = summary.get("stress")
+    if not record:
+        return []
+    lines = [f"{'answers rewritten':<{LABEL}}{'moves by':>8}{'flips':>9}{'preferred':>12}"]
+    for name, entry in record["rewrites"].items():
+        line = f"  {rewrites.label(name):<{LABEL - 2}}"
+        for key, width in (("moved", 8), ("flipped", 9), ("preferred", 12)):
+            figure = entry[key]  # type: ignore[literal-required]
+            line += f"{figure['value'] if figure else '':>{width}{'.3f' if figure else ''}}"
+        lines.append(line.rstrip())
+    if record["score"]:
+        lines.append(f"{'stress score':<{LABEL}}{Figure(**record['score'])}".rstrip())
     return lines
 
 

@@ -18,7 +18,8 @@ from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.comparison import ModelComparison
 from plaudit.evaluation.layout import Floats
-from plaudit.evaluation.rewards import prediction_rows, rewards_of, rewards_of_changed
+from plaudit.evaluation.rewards import prediction_rows, rewards_of, rewards_of_rewritten
+from plaudit.evaluation.stress import Again
 from plaudit.evaluation.style import count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import Summary, format_summary, summarise
 from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
@@ -100,7 +101,8 @@ def evaluate(
     *,
     output: str | Path | None = None,
     baselines: Mapping[str, Sequence[Sequence[float]]] | None = None,
-    whitespace: int = 50,
+    stress: int = 50,
+    whitespace: int | None = None,
     resamples: int = 1000,
     seed: int = 0,
     what: str = "scoring",
@@ -114,8 +116,9 @@ def evaluate(
         output: a folder for `metrics.json`, `predictions.jsonl`, `report.html` and `plots/`.
         baselines: name → rewards of another model for the same rankings, K numbers each, to stand
             beside these; those of the base model before training, for example.
-        whitespace: how many rankings, drawn at random, to score a second time with whitespace
-            changed in a way that means nothing; 0 for none.
+        stress: how many rankings, drawn at random, to score again with their answers rewritten in
+            every way of `rewrites`; 0 for none.
+        whitespace: the name of `stress` before there were other ways.
         resamples: of the bootstrap over prompts, for the 95 % intervals.
         seed: of the bootstrap and the draw.
         what: what the progress bar calls it.
@@ -154,7 +157,9 @@ def evaluate(
     evaluation = measure(
         rankings,
         rewards_of(model, rankings, what),
-        whitespace=rewards_of_changed(model, rankings, whitespace, seed),
+        rewritten=rewards_of_rewritten(
+            model, rankings, stress if whitespace is None else whitespace, seed
+        ),
         baselines=baselines,
         resamples=resamples,
         seed=seed,
@@ -168,14 +173,14 @@ def measure(
     rankings: list[Ranking],
     rewards: list[list[float]],
     *,
-    whitespace: Sequence[Sequence[float] | None] | None = None,
+    rewritten: Mapping[str, Sequence[Again]] | None = None,
     baselines: Mapping[str, Sequence[Sequence[float]]] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
     """Sum up rewards that are there already, K numbers for each ranking; see `evaluate`.
 
-    `whitespace` holds the rewards after a change of whitespace, None for rankings without them.
+    `rewritten` holds the rewards of a sample after rewriting: what `rewards_of_rewritten` returns.
     """
     summary = summarise(
         rewards,
@@ -187,7 +192,7 @@ def measure(
             "lists": [[*map(count_list_items, ranking.completions)] for ranking in rankings],
             "markdown": [[*map(count_markdown_marks, ranking.completions)] for ranking in rankings],
         },
-        whitespace=whitespace,
+        rewritten=rewritten,
         baselines=baselines,
         resamples=resamples,
         seed=seed,

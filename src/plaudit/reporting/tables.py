@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from plaudit.console import counted
+from plaudit.evaluation import rewrites
 from plaudit.evaluation.measures import Group, measure_named, shown_in
 from plaudit.evaluation.statistics import FigureRecord
+from plaudit.evaluation.stress import StressRecord
 from plaudit.evaluation.summary import PartRecord, Summary, figure, figures
 from plaudit.reporting.page import Highlight, Row, Section, Table, signed
 
@@ -28,6 +30,9 @@ def highlights(summary: Summary) -> tuple[Highlight, ...]:
         if record is not None:
             value = form(record["value"]) + (" points" if measure.form == "points" else "")
             numbers.append(Highlight(measure.title, value, interval(record, form)))
+    stress = summary.get("stress")
+    if stress and (score := stress["score"]):
+        numbers.append(Highlight("Stress score", _plain(score["value"]), interval(score, _plain)))
     measured_on = Highlight(
         "Measured on",
         counted(counts["prompts"], "prompt"),
@@ -74,6 +79,8 @@ def measured(summary: Summary, notes: Sequence[str] = ()) -> tuple[Section, ...]
             tuple(_style_tables(summary)),
         ),
     ]
+    if record := summary.get("stress"):
+        sections.insert(1, _stress(record))
     if kinds:
         sections.append(Section("Where is it right?", (), tuple(kinds)))
     return tuple(sections)
@@ -127,7 +134,7 @@ def _style_tables(summary: Summary) -> Iterable[Table]:
         pairs = counted(entry["pairs_that_differ"], "pair")
         yield Table(f"{words(name).capitalize()}: {pairs} differ", columns, tuple(rows))
     white = summary["whitespace"]
-    if white is not None:
+    if white is not None and not summary.get("stress"):  # of an earlier version
         change = Row(
             "Mean change of a reward",
             (UNDEFINED if white["mean_change"] is None else f"{white['mean_change']:.3f}", ""),
@@ -136,6 +143,44 @@ def _style_tables(summary: Summary) -> Iterable[Table]:
         keep = _row("Pairs that keep their order", white["agreement"], percent)
         title = f"With other whitespace: {counted(white['completions'], 'completion')}"
         yield Table(title, columns, (keep, change))
+
+
+def _stress(record: StressRecord) -> Section:
+    """What rewriting answers does to their rewards, and the score."""
+    rows = [
+        Row(
+            rewrites.label(name),
+            (
+                *(
+                    UNDEFINED if figure is None else form(figure["value"])
+                    for figure, form in (
+                        (entry["moved"], _plain),
+                        (entry["flipped"], percent),
+                        (entry["preferred"], percent),
+                    )
+                ),
+                *(
+                    "" if figure is None else interval(figure, percent)
+                    for figure in (entry["preferred"] or entry["flipped"],)
+                ),
+                f"{entry['completions']:,}",
+            ),
+        )
+        for name, entry in record["rewrites"].items()
+    ]
+    columns = ("", "reward moves by", "order flips", "preferred", INTERVAL, "answers")
+    score = "" if record["score"] is None else f": stress score {record['score']['value']:.2f}"
+    caption = f"{counted(record['rankings'], 'ranking')} scored again{score}"
+    return Section(
+        "Does it hold when answers are rewritten?",
+        (
+            "Rewards move by so many standard deviations within rankings. The first rewrites mean "
+            "the same, so no order should flip; the others spoil the answer, so the original "
+            "should be preferred to them. The interval is of the last share in its row; the score "
+            "is the mean over rewrites of what should be kept, 1 at best.",
+        ),
+        (Table(caption, columns, tuple(rows), wide=True),),
+    )
 
 
 def _parts(title: str, what: str, entries: Mapping[str, PartRecord]) -> Table:

@@ -230,14 +230,14 @@ def train_on(
         if processes().is_main_process:
             if parts.validation:
                 what = "scoring the validation prompts"
-                validation = evaluate(model, parts.validation, whitespace=0, what=what)
+                validation = evaluate(model, parts.validation, stress=0, what=what)
                 metrics["validation"] = validation.summary
             if parts.test:
                 test = evaluate(
                     model,
                     parts.test,
                     baselines=untrained,
-                    whitespace=0 if figures_only else 50,
+                    stress=0 if figures_only else chosen.stress,
                     what="scoring the test prompts",
                 )
                 metrics["test"] = test.summary
