@@ -181,3 +181,12 @@ def test_a_frozen_head_is_named(sound, tmp_path):
     check = checks._trainable(model, rows, settings(sound), tmp_path)
     assert not check["passed"]
     assert check["seen"].endswith("the head not among them")
+
+
+def test_pairs_to_overfit_keep_what_the_loss_needs(sound):
+    model = load_base(settings(sound))
+    three = ["fox fox fox", "dog dog", "dog"]
+    rated = Ranking("What?", three, [1, 0, 2], ratings=[3.0, 5.0, 1.0])
+    (pair,) = checks._short_pairs(model, [*pairs(count=3), rated], ["ratings"])
+    assert pair.completions == ["dog dog", "dog"]
+    assert pair.ratings == [5.0, 1.0]

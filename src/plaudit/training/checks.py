@@ -26,6 +26,7 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.results import CheckRecord, SetUpRecord
 from plaudit.settings import Settings
 from plaudit.training.diagnosis import EQUAL, Head
+from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, name_data, reading, split
 from plaudit.training.processes import one_process
 from plaudit.training.setup import build_trainer, load_base, trained_model
@@ -250,9 +251,9 @@ def _learning(
     model: RewardModel, sample: list[Ranking], rows: Any, chosen: Settings, folder: Path
 ) -> Iterator[CheckRecord]:
     yield _trainable(model, rows, chosen, folder)
-    few = _short_pairs(model, sample)
+    few = _short_pairs(model, sample, OBJECTIVES.get(chosen.loss).needs())
     if not few:
-        none = "no pair of the data has two different rows of tokens"
+        none = "no pair has two different rows of tokens and what the loss needs"
         yield _check("overfitting", True, none, "see truncation and tokenizer")
         return
     rate = chosen.learning_rate
@@ -269,7 +270,9 @@ def _learning(
         "what fails above; else pooling, freeze_layers or another base",
     )
     yield _rate(tried, best, chosen, len(sample))
-    prompts = [Ranking(ranking.prompt, EASY, [0, 1]) for ranking in sample]
+    # A loss of ratings or of strength is given what says the same as the ranks.
+    more: dict[str, Any] = {"ratings": [1.0, 0.0], "strength": 1.0}
+    prompts = [Ranking(ranking.prompt, EASY, [0, 1], **more) for ranking in sample]
     prompts.sort(key=lambda ranking: len(plain_text(ranking.prompt)))
     learnt, held_out = prompts[:PROMPTS:2], prompts[1:PROMPTS:2]
     easy = _trial(learnt, chosen, folder, best.rate, held_out)
@@ -283,8 +286,7 @@ def _learning(
 
 
 def _trainable(model: RewardModel, rows: Any, chosen: Settings, folder: Path) -> CheckRecord:
-    few = rows.select(range(1))
-    trainer = build_trainer(model, few, None, _short(chosen, folder), folder, checkpoints=False)
+    trainer = build_trainer(model, rows, None, _short(chosen, folder), folder, checkpoints=False)
     inner: Any = trainer.model
     sizes = [(p.numel(), p.requires_grad) for p in inner.parameters()]
     count = sum(size for size, trains in sizes if trains)
@@ -300,12 +302,22 @@ def _trainable(model: RewardModel, rows: Any, chosen: Settings, folder: Path) ->
     )
 
 
-def _short_pairs(model: RewardModel, sample: Sequence[Ranking]) -> list[Ranking]:
-    """The best and the worst completion of the shortest rankings whose tokens differ."""
+def _short_pairs(
+    model: RewardModel, sample: Sequence[Ranking], needs: Sequence[str]
+) -> list[Ranking]:
+    """The best and the worst completion of the shortest rankings whose tokens differ and that have
+    what the loss needs."""
     pairs = []
-    for ranking in sample[:SCORED]:
+    known = (r for r in sample if all(getattr(r, name) is not None for name in needs))
+    for ranking in islice(known, SCORED):
         i, j = (ranking.ranks.index(rank) for rank in (min(ranking.ranks), max(ranking.ranks)))
-        pair = Ranking(ranking.prompt, [ranking.completions[i], ranking.completions[j]], [0, 1])
+        pair = Ranking(
+            ranking.prompt,
+            [ranking.completions[i], ranking.completions[j]],
+            [0, 1],
+            ratings=None if ranking.ratings is None else [ranking.ratings[i], ranking.ratings[j]],
+            strength=ranking.strength,
+        )
         ids = model.encoding.encode([pair])[0]["input_ids"]
         if ids[0] != ids[1]:
             pairs.append((sum(map(len, ids)), pair))
