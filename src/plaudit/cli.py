@@ -72,7 +72,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        run(options)
+        code = run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("plaudit: interrupted", file=sys.stderr)
@@ -87,7 +87,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"plaudit: {where}{error.strerror or error}", file=sys.stderr)
         return 1
-    return 0
+    return code
 
 
 def _complete() -> None:
@@ -100,8 +100,11 @@ def _complete() -> None:
         argcomplete.autocomplete(build_parser(named), always_complete_options="long")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Call the function of a command with what was given, and print its result."""
+def run(options: argparse.Namespace) -> int:
+    """Call the function of a command with what was given, and print its result.
+
+    Returns the exit code: 1 where the result says that it did not pass.
+    """
     given = vars(options)
     command, as_json = given.pop("command"), given.pop("json", False)
     del given["parser"]
@@ -119,16 +122,17 @@ def run(options: argparse.Namespace) -> None:
             given.pop(name, None)
         settings = {name: given[name] for name in given if name in Settings.model_fields}
         print(Settings.build(given.get("config"), **settings).yaml(), end="")
-        return
+        return 0
     result = function(**given)
     if command == "train" and int(
         os.environ.get("RANK", 0)
     ):  # under a launcher the first process speaks for all
-        return
+        return 0
     if as_json:
         print(json.dumps(result.as_json(), indent=2, ensure_ascii=False))
     elif result is not None and not isinstance(result, commands.Written):
         print(result, end="\n" if str(result) else "")
+    return 0 if getattr(result, "passed", True) else 1
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:

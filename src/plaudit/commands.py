@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, overload
 
 from pydantic import Field
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from plaudit.sampling.best_of_n import Generation
     from plaudit.sampling.comparing import Comparison
     from plaudit.sampling.policy import Policy
+    from plaudit.training.checks import SetUp
     from plaudit.training.crossval import CrossValidation
     from plaudit.training.run import Run
     from plaudit.training.search import Search
@@ -280,6 +281,7 @@ def pairs(
 # ---- training ----
 
 
+@overload
 def train(
     data: RunData = None,
     *,
@@ -287,11 +289,29 @@ def train(
     config: Config = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    check: Literal[False] = False,
+    **settings: Any,
+) -> "Run": ...
+@overload
+def train(
+    data: RunData = None, *, config: Config = None, check: Literal[True], **settings: Any
+) -> "SetUp": ...
+def train(
+    data: RunData = None,
+    *,
+    output: RunFolder = None,
+    config: Config = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    check: Annotated[
+        bool, Help("prove the set-up in about a minute, and write nothing; exit code 1: it fails")
+    ] = False,
     **settings: Annotated[Any, Settings],
-) -> "Run":
+) -> "Run | SetUp":
     """Train a reward model and measure it on held-out prompts.
 
     `data` may be left to `config`, or to the run that is resumed; `settings` go before `config`.
+    With `check` nothing is trained in earnest: see `SetUp`.
 
     Raises `PlauditError` for anything the user can mend.
 
@@ -299,6 +319,12 @@ def train(
     >>> run.metrics["test"]["pairwise_accuracy"]                       # doctest: +SKIP
     {'value': 0.74, 'low': 0.72, 'high': 0.76}
     """
+    if check:
+        from plaudit.training.checks import check_set_up
+
+        if resume:
+            raise PlauditError("--check begins nothing, so there is nothing to --resume")
+        return check_set_up(_for_run(data, settings), config, settings)
     from plaudit.training.run import train
 
     return train(

@@ -118,6 +118,22 @@ class RunMetrics(Versioned):
     test: NotRequired[EvaluationSummary]
 
 
+class CheckRecord(TypedDict):
+    """A check of a set-up: what was seen and, where it did not pass, what to change."""
+
+    name: str
+    passed: bool
+    seen: str
+    change: str
+
+
+class SetUpRecord(Versioned):
+    """What `plaudit train --check --json` prints."""
+
+    passed: bool
+    checks: list[CheckRecord]
+
+
 class OverFolds(TypedDict):
     """A metric over the folds of all repeats: its mean with a 95 % interval."""
 
@@ -251,6 +267,7 @@ class InspectionSummary(Versioned):
 SCHEMAS: dict[str, Any] = {
     "inspect": InspectionSummary,
     "train": RunMetrics,
+    "check": SetUpRecord,
     "cv": CrossValidationMetrics,
     "tune": SearchMetrics,
     "compare": ComparisonSummary,

@@ -45,7 +45,7 @@ def test_gpt2_on_ranked_answers(here, capsys):
     assert {"prompt", "chosen", "rejected"} <= set(rows[0])
     assert main([*told[1][1:], "--max-length", "64"]) == 0
     log = [json.loads(line) for line in (here / "reward_model" / "log.jsonl").open()]
-    assert [row["step"] for row in log if "loss" in row] == list(range(10, 101, 10))
+    assert [row["step"] for row in log if "loss" in row] == [1, *range(10, 101, 10)]
     checkpoints = {p.name for p in (here / "reward_model" / "checkpoints").glob("checkpoint-*")}
     assert checkpoints == {"checkpoint-50", "checkpoint-100"}
     model = RewardModel.load("reward_model")

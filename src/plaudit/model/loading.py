@@ -94,7 +94,7 @@ def _load(
     """The parts of a model of a folder or the hub."""
     if not (length_penalty >= 0 and math.isfinite(length_penalty)):
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
-    source = _source(name)
+    source = source_of(name)
     config = base_models.load_config(source)
     stored = getattr(config, CONFIG_KEY, None) or {}
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
@@ -143,7 +143,7 @@ def _load(
     )
 
 
-def _source(name: str | Path) -> base_models.Source:
+def source_of(name: str | Path) -> base_models.Source:
     """Where the model lies that a run folder, a model folder or a hub name means."""
     path = Path(name)
     if (path / "model" / "config.json").is_file():

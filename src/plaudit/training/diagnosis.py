@@ -283,6 +283,7 @@ class Head:
     `trains` says whether any requires gradients. Under peft the head is there twice, of which the
     copy that is trained counts.
 
+    >>> from plaudit import RewardModel
     >>> model = RewardModel.load("runs/first").model
     >>> Head(model).moved(model)
     0.0

@@ -408,6 +408,10 @@ class RankingTrainer(RewardTrainer):
                 excess -= 1
 
 
+class DivergedError(PlauditError):
+    """A loss of training is not finite."""
+
+
 class FiniteLosses:
     """Watches that the losses of steps are finite, each looked at once it is there.
 
@@ -445,7 +449,7 @@ class FiniteLosses:
                 event.synchronize()
             self._waiting.pop(0)
             if not torch.isfinite(loss):
-                raise PlauditError(_not_finite(step, loss.item(), rankings))
+                raise DivergedError(_not_finite(step, loss.item(), rankings))
 
 
 def _not_finite(step: int, loss: float, rankings: list[tuple[Tensor, list[str]]]) -> str:

@@ -1,0 +1,394 @@
+"""Prove a set-up before the long run: `plaudit train --check`, in about a minute.
+
+Reads the data and loads the base model as training would, looks at what often goes wrong, and
+trains on a few pairs for a few steps. Writes nothing but into a temporary folder. Each check gives
+one line: what was seen and, where it fails, what to change. Passing does not prove that there is
+something to learn in the data, only that this set-up would learn it.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from plaudit import console
+from plaudit.data.rankings import Ranking
+from plaudit.data.readers import Rankings, load_rankings
+from plaudit.files import SCHEMA_VERSION
+from plaudit.model import base_models
+from plaudit.model.encoding import plain_text
+from plaudit.model.freezing import FrozenLayout
+from plaudit.model.loading import source_of
+from plaudit.model.reward_model import RewardModel
+from plaudit.results import CheckRecord, SetUpRecord
+from plaudit.settings import Settings
+from plaudit.training.diagnosis import EQUAL, Head
+from plaudit.training.objectives import OBJECTIVES
+from plaudit.training.parts import Parts, encoded, name_data, reading, split
+from plaudit.training.processes import one_process
+from plaudit.training.setup import build_trainer, load_base, trained_model
+from plaudit.training.trainer import DivergedError
+
+SAMPLE = 300  # training rankings that are looked at
+SCORED = 64  # rankings that a trained base model scores
+PAIRS = 4  # to know by heart
+STEPS = 24  # of a trial
+PROMPTS = 48  # of the easy signal: half to learn it, half to measure; the shortest, for speed
+LONG = 20  # times a trial's steps: in a run so long a tenth of a trial's rate gets as far
+LEARNT, UNMOVED = 0.3, 0.1  # shares by which a trial's loss falls
+TURNED = 0.4  # share of pairs whose better completion is longer; published data lie above a half
+UNKNOWN = 0.05  # share of tokens
+FEWER, MORE = 0.9, 1.01  # times the base model's embeddings: what its own tokenizer may have
+# Two completions that every model can tell apart.
+EASY = ("yes yes yes yes", "no no no no")
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What the checks of a set-up found; `str` gives a line for each."""
+
+    checks: list[CheckRecord]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of them passed."""
+        return all(check["passed"] for check in self.checks)
+
+    def __str__(self) -> str:
+        width = max(len(check["name"]) for check in self.checks)
+        lines = []
+        for check in self.checks:
+            line = f"{'pass' if check['passed'] else 'FAIL'}  {check['name']:{width}}  "
+            change = f". Change: {check['change']}" if check["change"] else ""
+            lines.append(line + check["seen"] + change)
+        return "\n".join(lines)
+
+    def as_json(self) -> SetUpRecord:
+        """What `--json` prints."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "passed": self.passed,
+            "checks": self.checks,
+        }
+
+
+class Trial(NamedTuple):
+    """What some steps at one learning rate did to pairs: their log loss before and after, and what
+    share of them is right after."""
+
+    rate: float
+    before: float
+    after: float
+    right: float
+
+    @property
+    def fell(self) -> float:
+        """By which share the loss fell; below 0 where it rose or is not finite."""
+        return 1 - self.after / self.before if math.isfinite(self.after) else -math.inf
+
+    @property
+    def learnt(self) -> bool:
+        """Whether all pairs are right, and not by how the head was drawn."""
+        return self.right == 1 and self.fell > LEARNT
+
+
+def check_set_up(
+    data: str | Path | Sequence[str] | Rankings | None,
+    config: str | Path | None,
+    settings: dict[str, Any],
+) -> SetUp:
+    """Run every check of settings on data; see `plaudit.train`.
+
+    Raises:
+        PlauditError: for what would stop training before its first step.
+    """
+    one_process("train --check")
+    chosen = Settings.build(config, **settings | name_data(data))
+    rankings = data if isinstance(data, Rankings) else load_rankings(chosen.data, **reading(chosen))
+    parts = split(rankings, chosen)
+    sample = list(islice((r for r in parts.train if r.key not in parts.held_out), SAMPLE))
+    with console.hushed(), tempfile.TemporaryDirectory() as folder:
+        model = load_base(chosen)
+        counts: dict[str, int] = {}
+        rows = encoded(sample, model.encoding, "encoding", counts)
+        checks = [
+            _labels(model, parts, sample),
+            _truncation(counts, model.encoding.max_length),
+            _tokenizer(model, rows, chosen),
+            _pad_token(model, rows, chosen),
+        ]
+        checks += _learning(model, sample, rows, chosen, Path(folder))
+    return SetUp(checks)
+
+
+def _check(name: str, failed: bool, seen: str, change: str) -> CheckRecord:
+    return {"name": name, "passed": not failed, "seen": seen, "change": change if failed else ""}
+
+
+# ---- data ----
+
+
+def _labels(model: RewardModel, parts: Parts, sample: Sequence[Ranking]) -> CheckRecord:
+    """Held against what is known of them: length, other parts of the data, a trained model."""
+    lowest = "see that the lowest rank is the best one; otherwise columns rating=NAME"
+    share, error = _longer(sample)
+    seen = f"the better completion is the longer one in {share:.0%} of the pairs"
+    if not model.new_head:
+        few = sample[:SCORED]
+        right = sum(_right(model, ranking) for ranking in few) / len(few)
+        seen += f"; the base model, which is trained already, gets {right:.0%} right"
+        if right + len(few) ** -0.5 < 0.5:
+            return _check("labels", True, f"{seen}: fewer than chance", lowest)
+    for name, part in (("validation", parts.validation), ("test", parts.test)):
+        other, its_error = _longer(part)
+        if abs(share - other) > 0.2 + error + its_error and (share > 0.5) != (other > 0.5):
+            seen += f", but in {other:.0%} of those to {name}: one of the two is turned round"
+            return _check("labels", True, seen, lowest)
+    turned = share + error < TURNED
+    seen += ", which is rare: the labels may be turned round" if turned else ""
+    return _check("labels", turned, seen, f"{lowest}; where shorter is better indeed, go on")
+
+
+def _longer(rankings: Sequence[Ranking]) -> tuple[float, float]:
+    """The share of pairs whose better completion has more characters, and two standard errors of a
+    half over rankings, whose pairs go the same way."""
+    longer = [
+        (a > b) + 0.5 * (a == b)
+        for ranking in rankings
+        for lengths in [[len(plain_text(text)) for text in ranking.completions]]
+        for a, b in ((lengths[i], lengths[j]) for i, j in ranking.pairs())
+    ]
+    if not longer:
+        return 0.5, 1.0
+    return sum(longer) / len(longer), len(rankings) ** -0.5
+
+
+def _right(model: RewardModel, ranking: Ranking) -> float:
+    """The share of a ranking's pairs that a model gets right."""
+    rewards = model.rewards(model.encode([(ranking.prompt, ranking.completions)]))[0]
+    pairs = ranking.pairs()
+    return sum(rewards[i] > rewards[j] for i, j in pairs) / len(pairs)
+
+
+def _truncation(counts: dict[str, int], max_length: int) -> CheckRecord:
+    pairs, equal, cut = (counts.get(n, 0) for n in ("pairs", "equal_pairs", "completion_cut"))
+    seen = (
+        f"at {max_length} tokens {cut:,} of {counts['completions']:,} completions lose their end; "
+        f"{equal:,} of {pairs:,} pairs have equal tokens"
+    )
+    change = "a larger max_length" if cut else "drop pairs of equal texts, or take another base"
+    return _check("truncation", equal > 0 and equal >= EQUAL * pairs, seen, change)
+
+
+# ---- base model and tokenizer ----
+
+
+def _tokenizer(model: RewardModel, rows: Any, chosen: Settings) -> CheckRecord:
+    """Whether the tokenizer is the base model's: by size, special tokens, and unknown ones."""
+    tokenizer = model.encoding.tokenizer
+    config = _config(chosen)
+    has = config.vocab_size if config is not None else len(tokenizer)
+    faults = []
+    if not FEWER * has <= len(tokenizer) <= max(MORE * has, has + 8):
+        faults.append(f"it has {len(tokenizer):,} tokens, the base model {has:,} embeddings")
+    for role in ("bos", "cls", "sep"):
+        ours, its = (getattr(x, f"{role}_token_id", None) for x in (tokenizer, config))
+        if None not in (ours, its) and ours != its:
+            faults.append(f"its {role} token has id {ours}, in the base model's config.json {its}")
+    ids = [token for row in rows for each in row["input_ids"] for token in each]
+    unknown = tokenizer.unk_token_id
+    special = {getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad")}
+    share = ids.count(unknown) / len(ids) if unknown is not None and unknown not in special else 0
+    if share > UNKNOWN:
+        faults.append(f"{share:.0%} of the data's tokens are {tokenizer.unk_token}")
+    seen = f"{len(tokenizer):,} tokens for {has:,} embeddings, {share:.1%} of the data's unknown"
+    return _check(
+        "tokenizer",
+        bool(faults),
+        f"{'; '.join(faults)}: it seems to be another model's" if faults else seen,
+        "base: put the tokenizer that the model was pretrained with into its folder",
+    )
+
+
+def _pad_token(model: RewardModel, rows: Any, chosen: Settings) -> CheckRecord:
+    """Whether it is the base model's, and no word of the data."""
+    tokenizer = model.encoding.tokenizer
+    pad, config = tokenizer.pad_token_id, _config(chosen)
+    shown = f"{tokenizer.pad_token!r} ({pad})"
+    roles = ("bos", "eos", "unk", "sep", "cls")
+    within = sum(pad in each for row in rows for each in row["input_ids"])
+    if pad in {getattr(tokenizer, f"{role}_token_id") for role in roles}:
+        within = 0  # a token that ends texts or stands between them may be both
+    its = getattr(config, "pad_token_id", None)
+    differs = its is not None and its != pad and model.encoding.kind == "encoder"
+    seen = shown
+    if within:
+        seen += f" stands in {within:,} completions as a word of theirs"
+    elif differs:
+        seen += f", but the base model was pretrained with id {its}"
+    return _check(
+        "pad token",
+        bool(within) or differs,
+        seen,
+        "base: correct pad_token in its tokenizer_config.json",
+    )
+
+
+def _config(chosen: Settings) -> Any:
+    """The base model's configuration as it is stored; None for a `.pt` file, which is ours."""
+    if Path(chosen.base).suffix == ".pt":
+        return None
+    return base_models.load_config(source_of(chosen.base)).get_text_config()
+
+
+# ---- learning ----
+
+
+def _learning(
+    model: RewardModel, sample: list[Ranking], rows: Any, chosen: Settings, folder: Path
+) -> Iterator[CheckRecord]:
+    yield _trainable(model, rows, chosen, folder)
+    few = _short_pairs(model, sample, OBJECTIVES.get(chosen.loss).needs())
+    if not few:
+        none = "no pair has two different rows of tokens and what the loss needs"
+        yield _check("overfitting", True, none, "see truncation and tokenizer")
+        return
+    rate = chosen.learning_rate
+    tried = [_trial(few, chosen, folder, r) for r in (rate / 10, rate, rate * 10)]
+    if not any(trial.learnt for trial in tried):
+        usual = Settings.build(data="unused", freeze_layers=chosen.freeze_layers).learning_rate
+        tried.append(_trial(few, chosen, folder, usual))
+    best = min(tried, key=lambda trial: (not trial.learnt, trial.after))
+    yield _check(
+        "overfitting",
+        not best.learnt,
+        f"{STEPS} steps at learning_rate {best.rate:g} get {best.right:.0%} of {len(few)} pairs "
+        f"right, log loss from {best.before:.3f} to {best.after:.3f}",
+        "what fails above; else pooling, freeze_layers or another base",
+    )
+    yield _rate(tried, best, chosen, len(sample))
+    # A loss of ratings or of strength is given what says the same as the ranks.
+    more: dict[str, Any] = {"ratings": [1.0, 0.0], "strength": 1.0}
+    prompts = [Ranking(ranking.prompt, EASY, [0, 1], **more) for ranking in sample]
+    prompts.sort(key=lambda ranking: len(plain_text(ranking.prompt)))
+    learnt, held_out = prompts[:PROMPTS:2], prompts[1:PROMPTS:2]
+    easy = _trial(learnt, chosen, folder, best.rate, held_out)
+    yield _check(
+        "easy signal",
+        easy.right < 0.9,
+        f"{EASY[0][:3]!r} over {EASY[1][:2]!r}, learnt on {len(learnt)} of your prompts, is right "
+        f"on {easy.right:.0%} of {len(held_out)} others",
+        "what fails above; else a larger max_length, pooling or another base",
+    )
+
+
+def _trainable(model: RewardModel, rows: Any, chosen: Settings, folder: Path) -> CheckRecord:
+    trainer = build_trainer(model, rows, None, _short(chosen, folder), folder, checkpoints=False)
+    inner: Any = trainer.model
+    sizes = [(p.numel(), p.requires_grad) for p in inner.parameters()]
+    count = sum(size for size, trains in sizes if trains)
+    head = Head(inner).trains
+    if isinstance(trainer.layout, FrozenLayout):
+        trainer.layout.close()
+    return _check(
+        "trainable",
+        not head,
+        f"{count:,} of {sum(size for size, _ in sizes):,} parameters, the head "
+        + ("among them" if head else "not among them"),
+        "the head is frozen: take a base model whose head requires gradients",
+    )
+
+
+def _short_pairs(
+    model: RewardModel, sample: Sequence[Ranking], needs: Sequence[str]
+) -> list[Ranking]:
+    """The best and the worst completion of the shortest rankings whose tokens differ and that have
+    what the loss needs."""
+    pairs = []
+    known = (r for r in sample if all(getattr(r, name) is not None for name in needs))
+    for ranking in islice(known, SCORED):
+        i, j = (ranking.ranks.index(rank) for rank in (min(ranking.ranks), max(ranking.ranks)))
+        pair = Ranking(
+            ranking.prompt,
+            [ranking.completions[i], ranking.completions[j]],
+            [0, 1],
+            ratings=None if ranking.ratings is None else [ranking.ratings[i], ranking.ratings[j]],
+            strength=ranking.strength,
+        )
+        ids = model.encoding.encode([pair])[0]["input_ids"]
+        if ids[0] != ids[1]:
+            pairs.append((sum(map(len, ids)), pair))
+    return [pair for _, pair in sorted(pairs, key=lambda sized: sized[0])[:PAIRS]]
+
+
+def _short(chosen: Settings, folder: Path, rate: float | None = None) -> Settings:
+    """The settings, for a trial: a constant rate, few steps, nothing that is kept."""
+    return chosen.model_copy(
+        update={
+            "learning_rate": rate or chosen.learning_rate,
+            "lr_scheduler_type": "constant",
+            "warmup_steps": 0,
+            "max_steps": STEPS,
+            "per_device_train_batch_size": PAIRS,
+            "gradient_accumulation_steps": 1,
+            "early_stopping_patience": 0,
+            "report_to": [],
+            "features_cache": str(folder / "features"),
+        }
+    )
+
+
+def _trial(
+    rankings: Sequence[Ranking],
+    chosen: Settings,
+    folder: Path,
+    rate: float,
+    measured: Sequence[Ranking] = (),
+) -> Trial:
+    """Train a fresh model on pairs, and measure it there or on others."""
+    settings = _short(chosen, folder, rate)
+    model = load_base(settings)
+    measured = measured or rankings
+    before, _ = _measure(model, measured)
+    rows = encoded(rankings, model.encoding, "encoding")
+    trainer = build_trainer(model, rows, None, settings, folder, checkpoints=False)
+    try:
+        with base_models.quiet(), console.within(f"trial at {rate:g}"):
+            trainer.train()
+    except DivergedError:
+        return Trial(rate, before, math.inf, 0.0)
+    finally:
+        if isinstance(trainer.layout, FrozenLayout):
+            trainer.layout.close()
+    after, right = _measure(trained_model(trainer, model, settings), measured)
+    return Trial(rate, before, after, right)
+
+
+def _measure(model: RewardModel, pairs: Sequence[Ranking]) -> tuple[float, float]:
+    """Log loss of pairs whose first completion is the better one, and which share is right."""
+    rewards = model.rewards(model.encode([(r.prompt, r.completions) for r in pairs]))
+    differences = [better - worse for better, worse in rewards]
+    losses = [max(-d, 0.0) + math.log1p(math.exp(-abs(d))) for d in differences]
+    return sum(losses) / len(losses), sum(d > 0 for d in differences) / len(differences)
+
+
+def _rate(tried: list[Trial], best: Trial, chosen: Settings, rankings: int) -> CheckRecord:
+    """Whether the learning rate that is set moves the loss, and downwards."""
+    own, tenfold = tried[1], tried[2]
+    shown = ", ".join(
+        f"{trial.rate:g}: {trial.before:.3f} to {trial.after:.3f}"
+        for trial in sorted(tried, key=lambda trial: trial.rate)
+    )
+    steps = chosen.max_steps
+    if steps < 0:
+        step = chosen.per_device_train_batch_size * chosen.gradient_accumulation_steps
+        steps = math.ceil(chosen.num_train_epochs * rankings / step)
+    reaches = own.fell > UNMOVED or (steps >= LONG * STEPS and tenfold.fell > LEARNT)
+    seen = f"log loss of a few pairs in {STEPS} steps at {shown}"
+    if not reaches and best.learnt:
+        seen += f"; {own.rate:g} is too {'low' if best.rate > own.rate else 'high'}"
+    change = f"learning_rate {best.rate:g}" if best.learnt else "what fails above"
+    return _check("learning rate", not reaches, seen, change)
