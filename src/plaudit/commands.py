@@ -187,6 +187,15 @@ def inspect(
     suspects: Annotated[
         str | Path | None, Help("write these pairs here, likeliest first (.jsonl)", "FILE")
     ] = None,
+    base: Annotated[
+        str | None, Help("say what this base model would see of the data", "NAME")
+    ] = None,
+    model: Annotated[str | None, Help("the same of a trained model", "MODEL")] = None,
+    show: Annotated[
+        Count | None,
+        Help("print the first so many rankings as the model sees them, to the token"),
+    ] = None,
+    max_length: declared.MaxLength = None,
     overwrite: Overwrite = False,
     strict: bool = False,
 ) -> Inspection:
@@ -198,7 +207,7 @@ def inspect(
     36
     """
     from plaudit.files import refuse_to_overwrite, write_jsonl
-    from plaudit.inspection.advice import advise
+    from plaudit.inspection.advice import advise, verdict
     from plaudit.inspection.rankings import inspect_rankings
 
     if suspects and not (predictions or mislabelled):
@@ -207,6 +216,10 @@ def inspect(
         )
     if predictions and mislabelled:
         raise PlauditError("--predictions and --mislabelled exclude each other")
+    if base and model:
+        raise PlauditError("--base and --model exclude each other")
+    if max_length and not (base or model or show):
+        raise PlauditError("--max-length: goes with --base, --model or --show")
     outputs = [path for path in (rejected, suspects) if path]
     if len({os.path.realpath(path) for path in outputs}) < len(outputs):
         raise PlauditError("--rejected and --suspects name one file; they need one each")
@@ -221,7 +234,17 @@ def inspect(
     for path in outputs:
         inputs = [*rankings.files, *(split or ()), predictions or ""]
         refuse_to_overwrite(path, overwrite, inputs=inputs)
+    seen = None
+    if base or model or show:
+        from plaudit.inspection.model_view import view
+        from plaudit.model.reward_model import RewardModel
+
+        name = model or base or Settings.model_fields["base"].default
+        reader = RewardModel.load(name, max_length=max_length, device="cpu", dtype="float32")
+        seen = view(rankings, reader, name, show or 0)
     summary = inspect_rankings(rankings, splits)
+    if seen:
+        summary["model_sees"] = seen
     if predictions or mislabelled:
         from plaudit.inspection.labels import check_labels, judge, read_predictions
 
@@ -239,6 +262,7 @@ def inspect(
     if rejected:
         rankings.write_rejected(rejected)
     summary["advice"] = [advice._asdict() for advice in advise(summary)]
+    summary["verdict"] = verdict(summary)
     result: Any = {"schema_version": SCHEMA_VERSION, **summary}
     return Inspection(result)
 
@@ -418,6 +442,7 @@ def evaluate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     strict: bool = False,
     **measuring: Any,
@@ -435,7 +460,7 @@ def evaluate(
 
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
-    loading = {"dtype": dtype, "length_penalty": length_penalty}
+    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
     if suite:
         from plaudit.evaluation.suite_run import load_suite, run_suite
 
@@ -473,7 +498,11 @@ def evaluate(
 
     # All are loaded before the first one scores, which may take an hour.
     scorer = _scorer(model, also, combine, spread, **loading)
-    other = RewardModel.load(against, dtype=dtype) if isinstance(against, str | Path) else against
+    other = (
+        RewardModel.load(against, dtype=dtype, max_length=max_length)
+        if isinstance(against, str | Path)
+        else against
+    )
     measured: Any = rankings
     if other is not None:  # what one of them does not take, neither is measured on
         measured = taken(rankings, [*scorer.encodings, *other.encodings], rankings)
@@ -519,6 +548,7 @@ def compare(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Comparison":
     """Sample completions from a policy, score and rank them.
@@ -536,8 +566,9 @@ def compare(
         prompts = read_prompts(prompts, limit, columns)
     from plaudit.sampling.comparing import compare
 
+    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
     return compare(
-        _scorer(model, also, combine, spread, dtype=dtype, length_penalty=length_penalty),
+        _scorer(model, also, combine, spread, **loading),
         policy, prompts[:limit], n=n, max_new_tokens=max_new_tokens, temperature=temperature,
         top_p=top_p, batch_size=batch_size, seed=seed, output=output,
     )  # fmt: skip
@@ -569,6 +600,7 @@ def score(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     strict: bool = False,
 ) -> Written:
@@ -586,7 +618,7 @@ def score(
     rows = score_file(
         names, data, output, columns=columns, on_bad_row=_stops(on_bad_row, strict),
         overwrite=overwrite, resume=resume, processes=processes, engine=engine, dtype=dtype,
-        length_penalty=length_penalty, **loading,
+        max_length=max_length, length_penalty=length_penalty, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 
@@ -600,6 +632,7 @@ def normalise(
     *,
     columns: declared.Columns = None,
     overwrite: Overwrite = False,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Normalisation":
     """Store with a model what its rewards are normalised by.
@@ -611,7 +644,9 @@ def normalise(
     """
     from plaudit.scoring.normalise import normalise
 
-    return normalise(model, data, columns=columns, overwrite=overwrite, dtype=dtype)
+    return normalise(
+        model, data, columns=columns, overwrite=overwrite, dtype=dtype, max_length=max_length
+    )
 
 
 def generate(
@@ -656,6 +691,7 @@ def generate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Generation":
     """Sample, score and keep the best: a set to train a policy on.
@@ -690,7 +726,8 @@ def generate(
         messages=messages, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
         batch_size=batch_size, seed=seed, limit=limit, columns=columns, resume=resume,
         overwrite=overwrite, dtype=dtype,
-        loading={"length_penalty": length_penalty, **combining}, **options,
+        loading={"length_penalty": length_penalty, "max_length": max_length, **combining},
+        **options,
     )  # fmt: skip
 
 
@@ -713,6 +750,7 @@ def serve(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     **settings: Annotated[Any, ServiceSettings],
 ) -> None:
@@ -730,7 +768,8 @@ def serve(
         given, missing = ("label", "labels FILE.csv") if label else ("labels", "label DATA")
         raise PlauditError(f"--{given}: goes with --{missing}")
     limits = ServiceSettings(keys=read_keys(keys), **settings)
-    scorer = _scorer(model, also, combine, spread, dtype=dtype, length_penalty=length_penalty)
+    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
+    scorer = _scorer(model, also, combine, spread, **loading)
     labelling = None
     if label and labels:
         from plaudit.labelling.labelling import Labelling

@@ -16,7 +16,7 @@ from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
-from plaudit.model.encoding import Encoding, RefusedError, count_truncation
+from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why_all_equal
 from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, taken
 from plaudit.settings import Settings
 from plaudit.training.processes import say_once
@@ -152,8 +152,8 @@ def encoded(
 ) -> datasets.Dataset:
     """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut.
 
-    A ranking that chat template or tokenizer refuse is left out of `data`; without them, it is an
-    error.
+    A ranking that chat template or tokenizer refuse, or whose completions are all the same tokens,
+    is left out of `data`. Without them, the one is an error and the other stays.
     """
     tables = []
     windows = console.progress(range(0, len(rankings), ENCODE_AT_ONCE), what)
@@ -180,10 +180,13 @@ def _encoded(
             if data is None:
                 raise row
             data.leave_out(ranking, row)
-        else:
-            if counts is not None:
-                count_truncation([row], counts)
-            yield _row(row)
+            continue
+        if counts is not None:
+            count_truncation([row], counts, encoding.unknown)
+        if data is not None and (equal := why_all_equal(row, encoding.unknown)):
+            data.leave_out(ranking, equal)
+            continue
+        yield _row(row)
 
 
 def encoded_stream(
@@ -197,7 +200,12 @@ def encoded_stream(
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in parts.train if ranking.key not in parts.held_out)
-        yield from _encoded(kept, encoding, counts, data)
+        of_this_pass: dict[str, int] = {}
+        for row in _encoded(kept, encoding, of_this_pass, data):
+            yield row
+            # Of the longest pass: a later one lacks what the first has left out.
+            if of_this_pass["completions"] >= counts.get("completions", 0):
+                counts.update(of_this_pass)
 
     stream = datasets.IterableDataset.from_generator(rows)
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)
