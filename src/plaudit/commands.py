@@ -188,6 +188,15 @@ def inspect(
     suspects: Annotated[
         str | Path | None, Help("write these pairs here, likeliest first (.jsonl)", "FILE")
     ] = None,
+    base: Annotated[
+        str | None, Help("say what this base model would see of the data", "NAME")
+    ] = None,
+    model: Annotated[str | None, Help("the same of a trained model", "MODEL")] = None,
+    show: Annotated[
+        Count | None,
+        Help("print the first so many rankings as the model sees them, to the token"),
+    ] = None,
+    max_length: declared.MaxLength = None,
     overwrite: Overwrite = False,
     strict: bool = False,
 ) -> Inspection:
@@ -199,7 +208,7 @@ def inspect(
     36
     """
     from plaudit.files import refuse_to_overwrite, write_jsonl
-    from plaudit.inspection.advice import advise
+    from plaudit.inspection.advice import advise, verdict
     from plaudit.inspection.rankings import inspect_rankings
 
     if suspects and not (predictions or mislabelled):
@@ -208,6 +217,10 @@ def inspect(
         )
     if predictions and mislabelled:
         raise PlauditError("--predictions and --mislabelled exclude each other")
+    if base and model:
+        raise PlauditError("--base and --model exclude each other")
+    if max_length and not (base or model or show):
+        raise PlauditError("--max-length: goes with --base, --model or --show")
     outputs = [path for path in (rejected, suspects) if path]
     if len({os.path.realpath(path) for path in outputs}) < len(outputs):
         raise PlauditError("--rejected and --suspects name one file; they need one each")
@@ -222,7 +235,17 @@ def inspect(
     for path in outputs:
         inputs = [*rankings.files, *(split or ()), predictions or ""]
         refuse_to_overwrite(path, overwrite, inputs=inputs)
+    seen = None
+    if base or model or show:
+        from plaudit.inspection.model_view import view
+        from plaudit.model.reward_model import RewardModel
+
+        name = model or base or Settings.model_fields["base"].default
+        reader = RewardModel.load(name, max_length=max_length, device="cpu", dtype="float32")
+        seen = view(rankings, reader, name, show or 0)
     summary = inspect_rankings(rankings, splits)
+    if seen:
+        summary["model_sees"] = seen
     if predictions or mislabelled:
         from plaudit.inspection.labels import check_labels, judge, read_predictions
 
@@ -240,6 +263,7 @@ def inspect(
     if rejected:
         rankings.write_rejected(rejected)
     summary["advice"] = [advice._asdict() for advice in advise(summary)]
+    summary["verdict"] = verdict(summary)
     result: Any = {"schema_version": SCHEMA_VERSION, **summary}
     return Inspection(result)
 
@@ -447,6 +471,7 @@ def evaluate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     strict: bool = False,
     **measuring: Any,
@@ -463,7 +488,7 @@ def evaluate(
 
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
-    loading = {"dtype": dtype, "length_penalty": length_penalty}
+    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
     if suite:
         from plaudit.evaluation.suite_run import load_suite, run_suite
 
@@ -501,7 +526,11 @@ def evaluate(
 
     # All are loaded before the first one scores, which may take an hour.
     scorer = _scorer(model, also, combine, spread, **loading)
-    other = RewardModel.load(against, dtype=dtype) if isinstance(against, str | Path) else against
+    other = (
+        RewardModel.load(against, dtype=dtype, max_length=max_length)
+        if isinstance(against, str | Path)
+        else against
+    )
     measured: Any = rankings
     if other is not None:  # what one of them does not take, neither is measured on
         measured = taken(rankings, [*scorer.encodings, *other.encodings], rankings)
@@ -547,6 +576,7 @@ def compare(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Comparison":
     """Sample completions from a policy, score and rank them.
@@ -564,8 +594,9 @@ def compare(
         prompts = read_prompts(prompts, limit, columns)
     from plaudit.sampling.comparing import compare
 
+    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
     return compare(
-        _scorer(model, also, combine, spread, dtype=dtype, length_penalty=length_penalty),
+        _scorer(model, also, combine, spread, **loading),
         policy, prompts[:limit], n=n, max_new_tokens=max_new_tokens, temperature=temperature,
         top_p=top_p, batch_size=batch_size, seed=seed, output=output,
     )  # fmt: skip
@@ -597,6 +628,7 @@ def score(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     strict: bool = False,
 ) -> Written:
@@ -614,7 +646,7 @@ def score(
     rows = score_file(
         names, data, output, columns=columns, on_bad_row=_stops(on_bad_row, strict),
         overwrite=overwrite, resume=resume, processes=processes, engine=engine, dtype=dtype,
-        length_penalty=length_penalty, **loading,
+        max_length=max_length, length_penalty=length_penalty, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 
@@ -628,6 +660,7 @@ def normalise(
     *,
     columns: declared.Columns = None,
     overwrite: Overwrite = False,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Normalisation":
     """Store with a model what its rewards are normalised by.
@@ -639,7 +672,9 @@ def normalise(
     """
     from plaudit.scoring.normalise import normalise
 
-    return normalise(model, data, columns=columns, overwrite=overwrite, dtype=dtype)
+    return normalise(
+        model, data, columns=columns, overwrite=overwrite, dtype=dtype, max_length=max_length
+    )
 
 
 def generate(
@@ -684,6 +719,7 @@ def generate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Generation":
     """Sample, score and keep the best: a set to train a policy on.
@@ -718,7 +754,8 @@ def generate(
         messages=messages, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
         batch_size=batch_size, seed=seed, limit=limit, columns=columns, resume=resume,
         overwrite=overwrite, dtype=dtype,
-        loading={"length_penalty": length_penalty, **combining}, **options,
+        loading={"length_penalty": length_penalty, "max_length": max_length, **combining},
+        **options,
     )  # fmt: skip
 
 
@@ -741,6 +778,7 @@ def serve(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     **settings: Annotated[Any, ServiceSettings],
 ) -> None:
@@ -758,7 +796,8 @@ def serve(
         given, missing = ("label", "labels FILE.csv") if label else ("labels", "label DATA")
         raise PlauditError(f"--{given}: goes with --{missing}")
     limits = ServiceSettings(keys=read_keys(keys), **settings)
-    scorer = _scorer(model, also, combine, spread, dtype=dtype, length_penalty=length_penalty)
+    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
+    scorer = _scorer(model, also, combine, spread, **loading)
     labelling = None
     if label and labels:
         from plaudit.labelling.labelling import Labelling

@@ -222,10 +222,55 @@ class Ties(TypedDict):
 
 
 class Advice(TypedDict):
-    """A finding, and what to do about it."""
+    """A finding, and what to do about it; the command that does it, where there is one."""
 
     finding: str
     advice: str
+    command: str
+
+
+class Verdict(TypedDict):
+    """What to do first, in words, and the command for it."""
+
+    text: str
+    command: str
+
+
+class ShownRow(TypedDict):
+    """A completion as the model sees it; `cut` holds the texts that truncation took."""
+
+    rank: int | None
+    text: str
+    tokens: list[str]
+    shared: int
+    pooled: str
+    prompt_cut: int
+    completion_cut: int
+    cut: list[str]
+
+
+class ShownRanking(TypedDict):
+    """A ranking as the model sees it, or why it does not take it."""
+
+    at: str
+    refused: str | None
+    completions: list[ShownRow]
+
+
+class ModelView(TypedDict):
+    """What a model sees of all data, and of the first rankings exactly."""
+
+    model: str
+    trained: bool
+    kind: str
+    template: str
+    pooling: str
+    max_length: int
+    reads: int | None
+    longest: int
+    left_out: dict[str, int]
+    counts: dict[str, int]
+    shown: list[ShownRanking]
 
 
 class InspectionSummary(Versioned):
@@ -260,7 +305,9 @@ class InspectionSummary(Versioned):
     categories: dict[str, int]
     models: dict[str, int]
     mislabelled: NotRequired[dict[str, Any]]
+    model_sees: NotRequired[ModelView]
     advice: list[Advice]
+    verdict: Verdict
 
 
 # The records that have a published schema, by the command that writes them.

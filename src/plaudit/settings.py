@@ -109,6 +109,13 @@ MaxRejected = Annotated[
     float,
     Field(ge=0, le=1, description="stop when more than this share of the rows is rejected"),
 ]
+MaxLength = Annotated[
+    Count | None,
+    Field(
+        description="tokens of a row; by default what the model was trained with, else what it "
+        "reads, a new one 4096 at most"
+    ),
+]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
     Field(
@@ -184,10 +191,7 @@ class Settings(BaseModel):
     separator: str = Field(
         "\n\n", description="between prompt and completion in a plain decoder's text"
     )
-    max_length: Count | None = Field(
-        None,
-        description="tokens of a row with special ones; by default 512 or what the model reads",
-    )
+    max_length: MaxLength = None
     dtype: Dtype = "auto"
     layout: Literal["auto", "flat", "padded"] = Field(
         "auto",

@@ -85,7 +85,7 @@ def test_evaluation_rejects_it_and_measures_the_rest(strict, data, tmp_path):
     result = evaluate(model, data, output=tmp_path / "out", resamples=10)
     assert result.summary["counts"]["rankings"] == 18
     assert [line for _, line, _ in rejected(tmp_path / "out" / "rejected.jsonl")] == [4, 8]
-    with pytest.raises(PlauditError, match=r"11% of the rows|10% of the rows"):
+    with pytest.raises(PlauditError, match="10% of the rows"):
         evaluate(model, data, max_rejected=0.05)
     with pytest.raises(PlauditError, match=r"data.jsonl:4: .* or read with --on-bad-row reject"):
         evaluate(model, data, on_bad_row="stop")
@@ -113,3 +113,107 @@ def test_the_old_name_still_stops(data, tmp_path):
     for how in ({"strict": True}, {"on_bad_row": "stop"}):
         with pytest.raises(PlauditError, match=r"data.jsonl:21"):
             load_rankings(data, **how)
+
+
+# ---- pairs that become equal, and what is cut ----
+
+LONG = "the river rose and fell and rose again " * 5
+
+
+@pytest.fixture
+def long_pairs(tmp_path):
+    """Twelve pairs that differ behind 200 characters, and twelve whose worse side alone is long."""
+    rows = [
+        {"prompt": f"{n}?", "chosen": f"{LONG} and calm", "rejected": f"{LONG} and nobody knows"}
+        for n in range(12)
+    ]
+    rows += [{"prompt": f"{n}?", "chosen": "yes", "rejected": LONG} for n in range(12, 24)]
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_pairs_that_are_equal_after_truncation_are_left_out_and_named(
+    strict, long_pairs, tmp_path, streaming, capsys
+):
+    run = train(
+        long_pairs, output=tmp_path / "run", base=str(strict), dtype="float32", max_steps=20,
+        max_length=32, streaming=streaming, test_fraction=0, validation_fraction=0,
+    )  # fmt: skip
+    equal = [
+        line for _, line, why in rejected(tmp_path / "run" / "rejected.jsonl") if "equal" in why
+    ]
+    assert equal == list(range(1, 13))
+    counts = run.metrics["data"]["truncated"]
+    share = counts["pairs"] // 24
+    assert counts["equal_pairs"] == counts["equal_truncated"] == 12 * share
+    assert (counts["only_worse_cut"], counts["only_better_cut"]) == (12 * share, 0)
+    said = capsys.readouterr().err
+    assert "pairs (50%) are the same tokens to the model" in said
+    assert "only the worse completion loses its end" in said
+
+
+def test_equal_pairs_count_half_in_accuracy(strict, tmp_path, capsys):
+    path = tmp_path / "equal.jsonl"
+    rows = [{"prompt": f"{n}?", "chosen": LONG + "a", "rejected": LONG + "b"} for n in range(6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = RewardModel.load(strict, dtype="float32", device="cpu", max_length=32)
+    summary = evaluate(model, path, resamples=10).summary
+    assert summary["pairwise_accuracy"]["value"] == 0.5
+    assert summary["truncated"]["equal_pairs"] == summary["truncated"]["pairs"] == 6
+    assert "6 of 6 pairs (100%) are the same tokens" in capsys.readouterr().err
+
+
+def test_what_is_equal_for_another_reason_is_told_apart():
+    from plaudit.data.rankings import Ranking
+    from plaudit.model.encoding import Encoding, why_all_equal
+
+    encoding = Encoding(tiny.wordpiece(), "encoder", "plain", 64)
+    foreign, case = (
+        encoding.encode([Ranking("is it?", texts, [0, 1])])[0]
+        for texts in (["水", "火"], ["Yes", "yes"])
+    )
+    assert "does not know" in str(why_all_equal(foreign, encoding.unknown))
+    assert "leaves out" in str(why_all_equal(case, encoding.unknown))
+    whole = encoding.encode([Ranking("is it?", ["yes", "four"], [0, 1])])[0]
+    assert why_all_equal(whole, encoding.unknown) is None
+
+
+def test_the_length_is_the_models_own(strict, tmp_path):
+    assert RewardModel.load(strict).max_length == tiny.POSITIONS
+    tokenizer = tiny.TOKENIZERS["qwen2"]()
+    long = tiny.make("qwen2", tmp_path / "long", tokenizer, max_position_embeddings=9000)
+    new = RewardModel.load(long, device="cpu", dtype="float32")
+    assert new.max_length == 4096
+    new.save(tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    del config["plaudit"]  # as a reward model that others trained
+    (tmp_path / "saved" / "config.json").write_text(json.dumps(config))
+    assert RewardModel.load(tmp_path / "saved").max_length == 9000
+    assert RewardModel.load(tmp_path / "saved", max_length=100).max_length == 100
+
+
+def test_inspect_shows_what_the_model_sees(strict, long_pairs, data):
+    from plaudit import inspect
+
+    found = inspect(long_pairs, base=str(strict), show=1, max_length=32)
+    seen = found.summary["model_sees"]
+    [first] = seen["shown"]
+    better, worse = first["completions"]
+    model = RewardModel.load(strict, dtype="float32", device="cpu", max_length=32)
+    [row] = model.encode([("0?", [f"{LONG} and calm", f"{LONG} and nobody knows"])])
+    assert better["text"] == model.encoding.tokenizer.decode(row["input_ids"][0])
+    assert better["tokens"] == worse["tokens"]
+    assert better["shared"] == len(better["tokens"]) == 32
+    assert better["pooled"].startswith("the last token, 31: ")
+    assert better["cut"][-1].endswith("and calm<|im_end|>")
+    assert seen["counts"]["equal_pairs"] == 12
+    lines = str(found).splitlines()
+    assert f"--base {strict} --max-length 128" in lines[-1]
+    assert lines[-2].startswith("verdict: mend first: 12 of 24 pairs are the same tokens")
+    refused = inspect(data, base=str(strict)).summary
+    assert refused["model_sees"]["left_out"] == {
+        "the chat template refuses the dialogue": 1,
+        LEFT_OUT: 1,
+    }

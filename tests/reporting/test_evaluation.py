@@ -71,6 +71,7 @@ def test_a_model_that_reads_whitespace_is_found_out(reward_model):
         """Prefers whatever has more whitespace in it."""
 
         truncation: ClassVar = {}
+        encodings = ()
         scale = 1.0
 
         def warn_if_untrained(self): ...

@@ -84,6 +84,7 @@ class Summary(TypedDict):
 
     margins: dict[str, float]  # p5, p25, median, p75, p95 of r_better − r_worse over all pairs
     counts: dict[str, int]  # prompts, rankings, completions, pairs
+    truncated: NotRequired[dict[str, int]]  # see `count_truncation` of `model.encoding`
     by_category: dict[str, PartRecord]  # most pairs first
     by_rank_distance: dict[str, PartRecord]
     by_length_difference: dict[str, PartRecord]

@@ -4,11 +4,14 @@ Takes the report of `inspection.inspect_rankings` and reads no data. Advice begi
 named below, so that clean data get a clean bill; what lies below them still stands in the facts.
 """
 
+import shlex
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from plaudit.data.cells import excerpt
 from plaudit.data.grouping import NOT_COUNTED
+from plaudit.inspection.model_view import format_view
+from plaudit.model.encoding import EQUAL
 
 LISTED = 12  # categories and models, in the text
 SHOWN = 10  # of the pairs most likely to be mislabelled, in the text
@@ -32,6 +35,7 @@ class Advice(NamedTuple):
 
     finding: str
     advice: str
+    command: str = ""
 
 
 def advise(report: dict[str, Any]) -> list[Advice]:
@@ -46,6 +50,7 @@ def advise(report: dict[str, Any]) -> list[Advice]:
 
 
 def _advise(report: dict[str, Any]) -> Iterator[Advice]:
+    data = data_in_words(report)
     # First what makes figures worthless, then what teaches falsely, then what wastes or weakens.
     for shared in report["shared_prompts"]:
         number = shared["same"] + shared["nearly_the_same"]
@@ -75,17 +80,20 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
             "read the suspects from the top and mend or drop those that are wrong, until most of "
             "what you read is right"
             + ("; with --predictions of a better model the list gets better, too" if weak else ""),
+            f"plaudit inspect {data} --mislabelled --suspects suspects.jsonl",
         )
     rejected = sum(
         told["rows"]
         for kind, told in report["rejected"].items()
-        if kind not in NOT_COUNTED and not kind.startswith("contradiction")
+        if kind not in (*NOT_COUNTED, EQUAL) and not kind.startswith("contradiction")
     )
     if rejected > REJECTED * report["rows"]:
         yield Advice(
             f"{rejected:,} of {report['rows']:,} rows cannot be used",
             "see the reasons above; --rejected FILE writes each with its line",
+            f"plaudit inspect {data}{_of_model(report)} --rejected rejected.jsonl",
         )
+    yield from _about_model(report)
     yield from _about_lengths(report)
     refused = report["refused"]
     if refused["share_of_best"] >= max(FLAWED, refused["share_of_worst"]):
@@ -130,6 +138,7 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
         yield Advice(
             f"prompts came back {report['prompts_not_adjacent']:,} times after other prompts",
             "sort the file by prompt, or read without --streaming",
+            f"plaudit inspect {data} --no-streaming",
         )
 
 
@@ -146,7 +155,82 @@ def _about_lengths(report: dict[str, Any]) -> Iterator[Advice]:
         f"hold accuracy against that figure, and add pairs whose "
         f"{'shorter' if longer else 'longer'} completion is the better one"
         + ("" if longer or "rank" not in report["columns"] else RANK_OR_RATING),
+        f"plaudit cv {data_in_words(report)}",
     )
+
+
+def data_in_words(report: dict[str, Any]) -> str:
+    """The files as words of a shell's command."""
+    return shlex.join(report["files"]) or "DATA"
+
+
+def _of_model(report: dict[str, Any]) -> str:
+    """The options that name the model whose view was taken, where one was."""
+    seen = report.get("model_sees")
+    if not seen:
+        return ""
+    return f" --{'model' if seen['trained'] else 'base'} {shlex.quote(seen['model'])}"
+
+
+def _about_model(report: dict[str, Any]) -> Iterator[Advice]:
+    seen = report.get("model_sees")
+    if not seen:
+        return
+    counts, longest, reads = seen["counts"], seen["longest"], seen["reads"]
+    enough = longest if reads is None else min(longest, reads)
+    base, longer = shlex.quote(seen["model"]), ""
+    raise_it = f"take a base model that reads {longest:,} tokens, or shorten the texts"
+    if seen["max_length"] < enough:
+        raise_it = f"raise --max-length to {enough}, " + (
+            "what the longest takes" if enough == longest else "all that the model reads"
+        )
+        longer = f"plaudit train {data_in_words(report)} --base {base} --max-length {enough}"
+    cut, unknown = counts.get("equal_truncated", 0), counts.get("equal_unknown", 0)
+    other = counts.get("equal_left_out", 0)
+    pairs = counts.get("pairs", 0)
+    if cut > FLAWED * pairs:
+        yield Advice(
+            f"{cut:,} of {pairs:,} pairs are the same tokens after truncation", raise_it, longer
+        )
+    if unknown + other > FLAWED * pairs:
+        yield Advice(
+            f"{unknown + other:,} of {pairs:,} pairs are the same tokens to the model",
+            "look at some with --show: another base model, or --template plain, may keep what they "
+            "differ in",
+            f"plaudit inspect {data_in_words(report)}{_of_model(report)} --show 3",
+        )
+    worse, better = counts.get("only_worse_cut", 0), counts.get("only_better_cut", 0)
+    if worse - better > FLAWED * pairs:
+        yield Advice(
+            f"in {worse:,} pairs only the worse completion loses its end to truncation, in "
+            f"{better:,} only the better one",
+            f"{raise_it}: otherwise the model learns that what has no end is worse",
+            longer,
+        )
+    elif counts.get("truncated", 0) > FLAWED * counts.get("completions", 0) and not cut:
+        yield Advice(
+            f"{counts['truncated']:,} completions are truncated to {seen['max_length']:,} tokens",
+            raise_it,
+            longer,
+        )
+
+
+def verdict(report: dict[str, Any]) -> dict[str, str]:
+    """What to do first: the weightiest finding that a command helps with, else training.
+
+    >>> from plaudit.inspection.rankings import inspect_rankings
+    >>> from plaudit.data.rankings import Ranking
+    >>> verdict(inspect_rankings([Ranking("2+2?", ["4", "5"], [0, 1])]))["command"]
+    'plaudit train DATA'
+    """
+    found = advise(report)
+    if not found:
+        seen = report.get("model_sees")
+        base = f" --base {shlex.quote(seen['model'])}" if seen else ""
+        command = f"plaudit train {data_in_words(report)}{base}"
+        return {"text": "ready to train on", "command": command}
+    first = found[0]
+    return {"text": f"mend first: {first.finding}: {first.advice}", "command": first.command}
 
 
 def format_inspection(report: dict[str, Any]) -> str:
@@ -218,10 +302,18 @@ def format_inspection(report: dict[str, Any]) -> str:
         lines.append(f"  {told['rows']:,} × {what}{where}")
     if "mislabelled" in report:
         lines += _about_labels(report["mislabelled"])
+    if "model_sees" in report:
+        lines += format_view(report["model_sees"])
     found = advise(report)
     lines += ["", "what to do"]
     lines += [f"{n:>3}. {one.finding}: {one.advice}." for n, one in enumerate(found, start=1)]
-    return "\n".join(lines if found else [*lines, "  nothing: no fault found that is looked for"])
+    if not found:
+        lines.append("  nothing: no fault found that is looked for")
+    conclusion = verdict(report)
+    lines += ["", f"verdict: {conclusion['text']}"]
+    if conclusion["command"]:
+        lines.append(f"  {conclusion['command']}")
+    return "\n".join(lines)
 
 
 def _line(name: str, value: Any) -> str:

@@ -8,9 +8,12 @@ transformers finds that token by its id, and so pools where we do by mask.
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal
 
 from plaudit.data.rankings import BadRowError, Fault, Message, Ranking, Text
@@ -23,6 +26,18 @@ POLICY_ENDING = r"<\|[^\s<>|]+\|>|</s>"
 # Turns whose words a chat template must write as they are, but for white space at their ends. It
 # may strip the reasoning of an assistant's turn, and write a tool's as JSON.
 WRITTEN_AS_THEY_ARE = ("system", "developer", "user")
+
+
+# The kind of the reason with which a ranking is left out of which nothing can be learnt.
+EQUAL = "the model sees its completions as equal"
+
+
+class Equal(Enum):
+    """Why rows of different texts are the same tokens."""
+
+    TRUNCATED = "truncated before they differ"
+    UNKNOWN = "made of characters that the tokenizer does not know"
+    LEFT_OUT = "different only in what the chat template or the tokenizer leaves out"
 
 
 class RefusedError(BadRowError, PlauditError):
@@ -137,6 +152,13 @@ class Encoding:
             return [render(prompt, completion) for completion in completions]
         except RefusedError as refused:
             return refused
+
+    @cached_property
+    def unknown(self) -> int | None:
+        """The token of what the tokenizer does not know, where it stands for nothing else."""
+        tokenizer = self.tokenizer
+        others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+        return None if tokenizer.unk_token_id in others else tokenizer.unk_token_id
 
     # ---- decoders: one text ----
 
@@ -339,29 +361,101 @@ def without_tokens(ranking: Ranking) -> dict[str, Any]:
     }
 
 
-def count_truncation(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
-    """Add to `counts` how many of some encoded completions were truncated, and where."""
+def count_truncation(
+    rows: Sequence[dict[str, Any]], counts: dict[str, int], unknown: int | None = None
+) -> None:
+    """Add to `counts` what truncation did to encoded completions, and to pairs of known ranks.
+
+    Of completions: how many there are, how many are truncated, lose the beginning of the prompt and
+    the end of the completion, and how many tokens are cut. Of pairs: how many are the same tokens
+    to the model, because of what (`Equal`), and in how many only the worse or only the better
+    completion loses its end. `unknown` is the token of what the tokenizer does not know.
+    """
+    added: Counter[str] = Counter()
     for row in rows:
         cuts = zip(row.get("prompt_cut", ()), row.get("completion_cut", ()), strict=True)
-        for prompt_cut, completion_cut in cuts:
-            for name, is_so in (
-                ("completions", True),
-                ("truncated", prompt_cut or completion_cut),
-                ("prompt_cut", prompt_cut),
-                ("completion_cut", completion_cut),
-            ):
-                counts[name] = counts.get(name, 0) + bool(is_so)
+        for before, after in cuts:
+            added["completions"] += 1
+            added["truncated"] += bool(before or after)
+            added["prompt_cut"] += bool(before)
+            added["completion_cut"] += bool(after)
+            added["tokens_cut"] += before + after
+        if "ranks" in row:
+            _count_pairs(row, added, unknown)
+    for name, count in added.items():
+        counts[name] = counts.get(name, 0) + count
 
 
-def describe_truncation(counts: dict[str, int], max_length: int) -> str:
+def _count_pairs(row: dict[str, Any], counts: Counter[str], unknown: int | None) -> None:
+    ranks, cut, ids = row["ranks"], row["completion_cut"], row["input_ids"]
+    for i, j in combinations(range(len(ranks)), 2):
+        if ranks[i] == ranks[j]:
+            continue
+        better, worse = (i, j) if ranks[i] < ranks[j] else (j, i)
+        counts["pairs"] += 1
+        counts["only_worse_cut"] += bool(cut[worse] and not cut[better])
+        counts["only_better_cut"] += bool(cut[better] and not cut[worse])
+        if ids[i] == ids[j]:
+            counts["equal_pairs"] += 1
+            counts[f"equal_{_why_equal(row, i, unknown).name.lower()}"] += 1
+
+
+def _why_equal(row: dict[str, Any], index: int, unknown: int | None) -> Equal:
+    if row["completion_cut"][index]:
+        return Equal.TRUNCATED
+    return Equal.UNKNOWN if unknown in row["input_ids"][index] else Equal.LEFT_OUT
+
+
+def why_all_equal(row: dict[str, Any], unknown: int | None = None) -> BadRowError | None:
+    """Why nothing can be learnt from an encoded ranking: all its completions that are of different
+    ranks are the same tokens. None where something can."""
+    ranks, ids = row["ranks"], row["input_ids"]
+    pairs = [(i, j) for i, j in combinations(range(len(ranks)), 2) if ranks[i] != ranks[j]]
+    if not pairs or any(ids[i] != ids[j] for i, j in pairs):
+        return None
+    why = _why_equal(row, pairs[0][0], unknown).value
+    return BadRowError(Fault.EQUAL, f"{EQUAL}: {why}")
+
+
+def describe_truncation(counts: Mapping[str, int], max_length: int) -> str:
     """One line that says what was truncated; empty where nothing was."""
     if not counts.get("truncated"):
         return ""
+    tokens = counts.get("tokens_cut", 0)
     return (
         f"{counts['truncated']:,} of {counts['completions']:,} completions are truncated to "
         f"{max_length} tokens: {counts['prompt_cut']:,} lose the beginning of the prompt, "
         f"{counts['completion_cut']:,} the end of the completion"
+        + (f"; {tokens:,} tokens in all" if tokens else "")
     )
+
+
+def describe_pairs(counts: Mapping[str, int]) -> list[str]:
+    """Lines that say which pairs the model sees as equal, and where a cut gives the worse away."""
+    lines = []
+    pairs, equal = counts.get("pairs", 0), counts.get("equal_pairs", 0)
+    if equal:
+        causes = [
+            f"{count:,} × {cause.value}"
+            for cause in Equal
+            if (count := counts.get(f"equal_{cause.name.lower()}", 0))
+        ]
+        lines.append(
+            f"{equal:,} of {pairs:,} pairs ({equal / pairs:.0%}) are the same tokens to the model, "
+            f"which cannot tell their completions apart: {', '.join(causes)}"
+        )
+    worse, better = counts.get("only_worse_cut", 0), counts.get("only_better_cut", 0)
+    if worse or better:
+        lines.append(
+            f"in {worse:,} of {pairs:,} pairs only the worse completion loses its end, in "
+            f"{better:,} only the better one"
+            + (
+                ": the model may learn that what has no end is worse; raise max_length or drop them"
+                if worse > better
+                else ""
+            )
+        )
+    return lines
 
 
 def plain_text(text: Text) -> str:

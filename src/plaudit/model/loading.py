@@ -32,6 +32,9 @@ LayoutName = Literal["auto", "flat", "padded"]
 FIRST_TOKEN = {"modernbert": "cls", "eurobert": "bos"}
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
+# Tokens of a row under a new head, unless asked for: what a laptop's pass takes, and about what the
+# field trains reward models with. A model that reads more could take memory that nobody meant.
+LONGEST_NEW = 4096
 
 
 class Loading(TypedDict, total=False):
@@ -121,7 +124,7 @@ def _load(
         tokenizer=tokenizer,
         kind=kind,
         template=_resolve_template(template, kind, tokenizer, stored.get("template")),
-        max_length=_resolve_max_length(max_length, model, tokenizer, stored),
+        max_length=_resolve_max_length(max_length, model, tokenizer, stored, new_head),
         separator=separator if separator is not None else stored.get("separator", "\n\n"),
         pooling=pooling,
     )
@@ -189,13 +192,23 @@ def _resolve_template(asked: Template, kind: str, tokenizer: Any, stored: str | 
     return asked
 
 
-def _resolve_max_length(
-    asked: int | None, model: Any, tokenizer: Any, stored: dict[str, Any]
-) -> int:
+def token_limit(model: Any, tokenizer: Any) -> int | None:
+    """How many tokens of a row a model reads by its positions and its tokenizer; None where neither
+    says."""
     limits = [base_models.position_limit(model), getattr(tokenizer, "model_max_length", None)]
-    limit = min((int(x) for x in limits if x and x < 1e9), default=None)
+    return min((int(x) for x in limits if x and x < 1e9), default=None)
+
+
+def _resolve_max_length(
+    asked: int | None, model: Any, tokenizer: Any, stored: dict[str, Any], new_head: bool
+) -> int:
+    """What is asked for, else what the model was trained with, else all that it reads; but no more
+    than `LONGEST_NEW` under a new head, since what is trained must fit into memory."""
+    limit = token_limit(model, tokenizer)
+    if asked is None and not stored.get("max_length"):
+        return limit if limit and not new_head else min(LONGEST_NEW, limit or LONGEST_NEW)
     if asked is None:
-        return stored.get("max_length") or min(512, limit or 512)
+        return int(stored["max_length"])
     if limit is not None and asked > limit:
         raise PlauditError(f"max_length: {asked} is more than the {limit} tokens this model reads")
     if asked < 8:

@@ -88,8 +88,8 @@ class RewardModel(Scorer):
                 takes what the model was trained with, else `last` for decoders and for encoders
                 `cls`, or `mean` where sentence-transformers notes that they were pretrained so.
             template: `chat`, `plain`, or `auto`: chat where the tokenizer has a template.
-            max_length: tokens of a row; None takes what the model was trained with, else 512 or
-                what the model's positions reach.
+            max_length: tokens of a row; None takes what the model was trained with, else all that
+                it reads by its positions and tokenizer, and under a new head 4,096 at most.
             separator: what stands between prompt and completion in a plain decoder's row.
             dtype: what matrix products run in. `auto` is bfloat16 where the machine has units for
                 it, else float32. Rewards agree within 1e-5 at any batching in float32.

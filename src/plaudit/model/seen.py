@@ -12,7 +12,7 @@ from typing import Any
 from plaudit.console import progress, say
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings
-from plaudit.model.encoding import Encoding, RefusedError
+from plaudit.model.encoding import Encoding, RefusedError, count_truncation
 
 ENCODE_AT_ONCE = 256  # rankings; a tokenizer works in parallel over the rows of one call
 
@@ -31,11 +31,13 @@ def taken(
     encodings: Sequence[Encoding],
     data: Rankings | None,
     what: str = "encoding",
+    counts: dict[str, int] | None = None,
 ) -> list[Ranking]:
     """The rankings that can be encoded in all these ways; the others are left out of `data`.
 
     `data` are what these rankings are part of, or belong to. Where there are none, as of rankings
-    made in Python, what is left out is only said.
+    made in Python, what is left out is only said. `counts` gets what the first of these encodings
+    truncates (`count_truncation`).
 
     Raises:
         PlauditError: when more are refused than `data` allow.
@@ -44,13 +46,15 @@ def taken(
     if rejects is None:
         rejects = Rankings(files=[], format="records", columns={}, streaming=False, max_rejected=1)
     kept = list(rankings)
-    for encoding in encodings:
+    for number, encoding in enumerate(encodings):
         before, kept = kept, []
         for ranking, row in each_encoded(progress(before, what), encoding):
             if isinstance(row, RefusedError):
                 rejects.leave_out(ranking, row)
             else:
                 kept.append(ranking)
+                if counts is not None and not number:
+                    count_truncation([row], counts, encoding.unknown)
     rejects.stop_if_too_many()
     if data is None and (line := rejects.describe_left_out()):
         say(line)

@@ -23,6 +23,7 @@ from plaudit.evaluation.stress import Again
 from plaudit.evaluation.style import count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import Summary, format_summary, summarise
 from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
+from plaudit.model.encoding import describe_pairs
 from plaudit.model.seen import taken
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
@@ -145,14 +146,17 @@ def evaluate(
     rankings = list(data)
     if not rankings:
         raise PlauditError("there is no ranking to evaluate on")
+    truncated: dict[str, int] = {}
     if isinstance(data, Rankings):
-        rankings = taken(rankings, model.encodings, data)
+        rankings = taken(rankings, model.encodings, data, counts=truncated)
         if line := data.describe_left_out():
             say(line)
         if not rankings:
             raise data.nothing_left("to evaluate on")
     else:
-        rankings = taken(rankings, model.encodings, None)
+        rankings = taken(rankings, model.encodings, None, counts=truncated)
+    for line in describe_pairs(truncated):
+        say(line)
     model.warn_if_untrained()
     evaluation = measure(
         rankings,
@@ -164,6 +168,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
+    evaluation.summary["truncated"] = truncated
     if output is not None:
         evaluation.write(output, facts)
     return evaluation

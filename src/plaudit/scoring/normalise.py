@@ -31,6 +31,7 @@ def normalise(
     columns: Mapping[str, str] | None = None,
     overwrite: bool = False,
     dtype: Dtype = "auto",
+    max_length: int | None = None,
 ) -> Normalisation:
     """Measure a model's rewards of the completions of `data`, and store how to normalise them.
 
@@ -44,6 +45,7 @@ def normalise(
         columns: our name of a column → the one in the data, where it is not recognised.
         overwrite: replace what an earlier call stored.
         dtype: what matrix products run in; see `RewardModel.load`.
+        max_length: tokens of a row; see there, too.
 
     Raises:
         PlauditError: when the model is in no folder or its head is new, when it is normalised
@@ -61,7 +63,7 @@ def normalise(
         )
     if not folder.exists():
         raise PlauditError(f"{model}: there is no such folder, and normalisation is kept in one")
-    scorer = RewardModel.load(folder, normalised=False, dtype=dtype)
+    scorer = RewardModel.load(folder, normalised=False, dtype=dtype, max_length=max_length)
     if scorer.new_head:
         raise PlauditError(f"{model}: has no trained reward head; train it first")
     config = read_json(file)

@@ -5,7 +5,7 @@ Read, divided by prompt or taken from files of their own, encoded at once or as 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
-from plaudit.model.encoding import Encoding, RefusedError, count_truncation
+from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why_all_equal
 from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, taken
 from plaudit.settings import Settings
 from plaudit.training.controls import levels
@@ -156,8 +156,9 @@ def encoded(
     """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut, and
     in how many pairs both completions became the same tokens.
 
-    A ranking that chat template or tokenizer refuse is left out of `data`; without them, it is an
-    error. With a `control` a row has the levels of these F `nuisances` `[K, F]`, too.
+    A ranking that chat template or tokenizer refuse, or whose completions are all the same tokens,
+    is left out of `data`. Without them, the one is an error and the other stays.
+    With a `control` a row has the levels of these F `nuisances` `[K, F]`, too.
     """
     tables = []
     windows = console.progress(range(0, len(rankings), ENCODE_AT_ONCE), what)
@@ -185,11 +186,13 @@ def _encoded(
             if data is None:
                 raise row
             data.leave_out(ranking, row)
-        else:
-            if counts is not None:
-                count_truncation([row], counts)
-                _count_equal_pairs([row], counts)
-            yield _row(ranking, row, control)
+            continue
+        if counts is not None:
+            count_truncation([row], counts, encoding.unknown)
+        if data is not None and (equal := why_all_equal(row, encoding.unknown)):
+            data.leave_out(ranking, equal)
+            continue
+        yield _row(ranking, row, control)
 
 
 def encoded_stream(
@@ -203,20 +206,15 @@ def encoded_stream(
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in parts.train if ranking.key not in parts.held_out)
-        yield from _encoded(kept, encoding, counts, data, settings.control)
+        of_this_pass: dict[str, int] = {}
+        for row in _encoded(kept, encoding, of_this_pass, data, settings.control):
+            yield row
+            # Of the longest pass: a later one lacks what the first has left out.
+            if of_this_pass["completions"] >= counts.get("completions", 0):
+                counts.update(of_this_pass)
 
     stream = datasets.IterableDataset.from_generator(rows)
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)
-
-
-def _count_equal_pairs(rows: Sequence[dict[str, Any]], counts: dict[str, int]) -> None:
-    """Add to `counts` the ordered pairs, and those whose completions are the same tokens."""
-    for row in rows:
-        ids, ranks = row["input_ids"], row["ranks"]
-        ordered = [(i, j) for i, j in combinations(range(len(ids)), 2) if ranks[i] != ranks[j]]
-        counts["pairs"] = counts.get("pairs", 0) + len(ordered)
-        equal = sum(ids[i] == ids[j] for i, j in ordered)
-        counts["equal_pairs"] = counts.get("equal_pairs", 0) + equal
 
 
 def _row(ranking: Ranking, row: dict[str, Any], control: Sequence[str]) -> dict[str, Any]:

@@ -23,8 +23,14 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.rewards import rewards_of
 from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results, writing
 from plaudit.model.base_models import quiet
-from plaudit.model.encoding import Encoding, RefusedError, describe_truncation
+from plaudit.model.encoding import (
+    Encoding,
+    RefusedError,
+    describe_pairs,
+    describe_truncation,
+)
 from plaudit.model.freezing import FrozenLayout
+from plaudit.model.loading import token_limit
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.seen import each_encoded
 from plaudit.reporting.card import model_card
@@ -144,11 +150,7 @@ def train_on(
             parts.train, model.encoding, "encoding", counts, rankings, control=chosen.control
         )
     )
-    if line := describe_truncation(counts, model.encoding.max_length):
-        say_once(line)
-
-    if line := rankings.describe_left_out():
-        say_once(line)
+    _say_what_is_lost(rankings, counts, model.encoding)
 
     validation_set = None
     if parts.validation:
@@ -189,12 +191,7 @@ def train_on(
         moved = None if sharded() else head.moved(trainer.model)
         model = trained_model(trainer, model, chosen)
         if rankings.streaming and processes().is_main_process:
-            for line in (
-                describe_truncation(counts, model.encoding.max_length),
-                rankings.describe_left_out(),
-            ):
-                if line:
-                    say_once(line)
+            _say_what_is_lost(rankings, counts, model.encoding)
             say_once("writing what the stream rejected")
             rankings.write_rejected(folder / "rejected.jsonl")
 
@@ -299,6 +296,13 @@ def _at_first(metrics: RunMetrics) -> tuple[float, float] | None:
     if not figure or figure["high"] is None:
         return None
     return figure["value"], figure["high"]
+
+
+def _say_what_is_lost(rankings: Rankings, counts: dict[str, int], encoding: Encoding) -> None:
+    """Say what truncation cut of the training data, and what of them is left out."""
+    lines = [describe_truncation(counts, encoding.max_length), *describe_pairs(counts)]
+    for line in filter(None, [*lines, rankings.describe_left_out()]):
+        say_once(line)
 
 
 def _first_taken(rankings: Iterable[Ranking], encoding: Encoding) -> list[Ranking]:
@@ -434,8 +438,10 @@ def _describe_data(rankings: Rankings, parts: Parts) -> str:
 def _describe_model(model: RewardModel, settings: Settings) -> str:
     encoding = model.encoding
     count = sum(p.numel() for p in model.model.parameters())
+    limit = token_limit(model.model, encoding.tokenizer)
+    of = f" of the {limit:,} that it reads" if limit and limit > encoding.max_length else ""
     return (
         f"{settings.base}: {encoding.kind}, {count / 1e6:.1f} M parameters, pooling "
-        f"{model.pooling}, {encoding.template} text, up to {encoding.max_length} tokens, "
+        f"{model.pooling}, {encoding.template} text, up to {encoding.max_length} tokens{of}, "
         f"{model.layout.describe()}"
     )

@@ -156,7 +156,7 @@ def tune(
             f"{len(list(parts.train)):,} rankings to train on, {len(parts.validation):,} to choose "
             f"by; nobody looks at the {len(parts.test):,} test rankings before the search is over"
         )
-        trial_of = _Trials(parts, chosen, plan["metric"], folder)
+        trial_of = _Trials(parts, rankings, chosen, plan["metric"], folder)
         ends = time.monotonic() + 60 * minutes if minutes is not None else math.inf
         # Resumed without a budget, what there is, is all.
         wanted = trials if trials is not None else math.inf if minutes is not None else 0
@@ -177,8 +177,11 @@ def tune(
 class _Trials:
     """Trains and measures a trial; keeps what trials share: the encoded data."""
 
-    def __init__(self, parts: Parts, chosen: Settings, metric: str, folder: Path) -> None:
+    def __init__(
+        self, parts: Parts, data: Rankings, chosen: Settings, metric: str, folder: Path
+    ) -> None:
         self.parts = parts
+        self.data = data
         self.chosen = chosen
         self.metric = metric
         self.folder = folder
@@ -228,7 +231,9 @@ class _Trials:
         )
         if key not in self._sets:
             self._sets[key] = (
-                encoded(list(self.parts.train), encoding, "encoding", control=control),
+                encoded(
+                    list(self.parts.train), encoding, "encoding", data=self.data, control=control
+                ),
                 encoded(
                     self.parts.validation,
                     encoding,
