@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         demo,
         evaluate,
         export,
+        frontier,
         generate,
         inspect,
         label,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from plaudit.scoring.score import score_file
     from plaudit.settings import Settings
     from plaudit.training.crossval import CrossValidation
+    from plaudit.training.frontier import Frontier
     from plaudit.training.run import Run
     from plaudit.training.search import Search
 
@@ -50,6 +52,7 @@ _HOME = {
     "CrossValidation": "plaudit.training.crossval",
     "Ensemble": "plaudit.model.ensemble",
     "Evaluation": "plaudit.reporting.evaluation",
+    "Frontier": "plaudit.training.frontier",
     "Generation": "plaudit.sampling.best_of_n",
     "PlauditError": "plaudit.errors",
     "Policy": "plaudit.sampling.policy",
@@ -69,6 +72,7 @@ __all__ = [
     "CrossValidation",
     "Ensemble",
     "Evaluation",
+    "Frontier",
     "Generation",
     "Inspection",
     "PlauditError",
@@ -84,6 +88,7 @@ __all__ = [
     "demo",
     "evaluate",
     "export",
+    "frontier",
     "generate",
     "inspect",
     "label",

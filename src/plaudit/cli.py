@@ -26,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": commands.train,
     "cv": commands.cross_validate,
     "tune": commands.tune,
+    "frontier": commands.frontier,
     "evaluate": commands.evaluate,
     "score": commands.score,
     "normalise": commands.normalise,
@@ -38,7 +39,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "plugins": commands.list_plugins,
 }
 # Those that fill a run folder, with all settings among their flags.
-RUNS = ("train", "cv", "tune")
+RUNS = ("train", "cv", "tune", "frontier")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

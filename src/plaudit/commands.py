@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from plaudit.sampling.policy import Policy
     from plaudit.training.checks import SetUp
     from plaudit.training.crossval import CrossValidation
+    from plaudit.training.frontier import Frontier
     from plaudit.training.run import Run
     from plaudit.training.search import Search
 
@@ -429,6 +430,38 @@ def tune(
     return tune(
         _for_run(data, settings), trials=trials, minutes=minutes, space=space, metric=metric,
         output=output, config=config, resume=resume, overwrite=overwrite, **settings,
+    )  # fmt: skip
+
+
+def frontier(
+    data: RunData = None,
+    *,
+    strengths: Annotated[
+        "str | Sequence[float] | None",
+        Help("of the control, each a run (0,0.5,1,1.5)", "NUMBERS"),
+    ] = None,
+    output: RunFolder = None,
+    config: Config = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    **settings: Annotated[Any, Settings, Without("control_strength")],
+) -> "Frontier":
+    """Train at several strengths of the control and show what each costs and gains.
+
+    Each strength is a whole run in `strengths/`, on the same split. Without `control` it is length
+    that is taken out.
+
+    Raises `PlauditError` for anything the user can mend.
+
+    >>> result = frontier("ranked.csv", strengths=[0, 1])         # doctest: +SKIP
+    >>> result.summary["chosen"]                                  # doctest: +SKIP
+    1.0
+    """
+    from plaudit.training.frontier import frontier
+
+    return frontier(
+        _for_run(data, settings), strengths=strengths, output=output, config=config,
+        resume=resume, overwrite=overwrite, **settings,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from plaudit.evaluation.learning_curve import CurveRecord
+from plaudit.evaluation.statistics import FigureRecord
 from plaudit.evaluation.summary import Summary
 
 # An evaluation's summary: by the name of a measure its figure, {"value", "low", "high"}, and more.
@@ -181,6 +182,25 @@ class SearchMetrics(Versioned):
     test: EvaluationSummary | None
 
 
+class FrontierPoint(TypedDict):
+    """What a run at one strength of the control reaches: figures by measure."""
+
+    strength: float
+    run: str
+    validation: dict[str, FigureRecord]
+    test: dict[str, FigureRecord]
+
+
+class FrontierMetrics(Versioned):
+    """`metrics.json` of `plaudit frontier`; `chosen` is the strength that `rule` takes."""
+
+    settings: dict[str, Any]
+    control: list[str]
+    points: list[FrontierPoint]
+    chosen: float
+    rule: str
+
+
 class ComparisonSummary(Versioned):
     """`summary.json` of `plaudit compare`."""
 
@@ -317,6 +337,7 @@ SCHEMAS: dict[str, Any] = {
     "check": SetUpRecord,
     "cv": CrossValidationMetrics,
     "tune": SearchMetrics,
+    "frontier": FrontierMetrics,
     "compare": ComparisonSummary,
     "generate": GenerationSummary,
 }

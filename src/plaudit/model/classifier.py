@@ -19,6 +19,7 @@ from plaudit.errors import PlauditError
 from plaudit.model import attention
 from plaudit.model.attention import Segments
 from plaudit.model.batches import Flat, Padded, model_inputs
+from plaudit.model.modeling_mean import side_by_side
 from plaudit.model.poolings import Pooling
 from plaudit.model.states import States
 
@@ -95,6 +96,17 @@ class _Float32Linear(nn.Linear):
             return linear(input.float(), self.weight.float(), bias)
 
 
+def _ask_for_all_layers(_: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Forward pre-hook of a base model."""
+    return args, kwargs | {"output_hidden_states": True}
+
+
+def _all_layers(_: Any, __: Any, output: Any) -> Any:
+    """Forward hook of a base model: all layers stand for the last one's states."""
+    output.last_hidden_state, output.hidden_states = side_by_side(output.hidden_states), None
+    return output
+
+
 def exact(model: Any, pooling: Pooling, name: str) -> Any:
     """Change the classes of a loaded classifier such that it pools and scores as is said above.
 
@@ -111,6 +123,9 @@ def exact(model: Any, pooling: Pooling, name: str) -> Any:
     model.__class__ = type(own.__name__, (mixin, own), attributes)
     heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
     heads[-1].__class__ = _Float32Linear
+    if pooling.of_all_layers:
+        model.base_model.register_forward_pre_hook(_ask_for_all_layers, with_kwargs=True)
+        model.base_model.register_forward_hook(_all_layers)
     if pooling.own_head:
         hook = functools.partial(_rows_for_head, pooling)
         backbone(model).register_forward_hook(hook, with_kwargs=True)

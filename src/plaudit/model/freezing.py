@@ -58,6 +58,11 @@ def freeze(model: RewardModel, layers: int) -> "FrozenLayout":
     inner, base = model.model, type(model.model.base_model).__name__
     if layers < -1 or layers == 0:
         raise PlauditError(f"freeze_layers: {layers} freezes nothing; choose 1 or more, or -1")
+    if layers != -1 and POOLINGS.get(model.pooling).of_all_layers:
+        raise PlauditError(
+            f"freeze_layers: pooling {model.pooling} looks at every layer, and of {layers} only "
+            "the last is kept; choose 0 or -1"
+        )
     names = [_name_of(inner, backbone(inner))] if layers == -1 else _layers(inner)
     if layers > len(names):
         raise PlauditError(

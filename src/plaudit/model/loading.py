@@ -283,6 +283,8 @@ def _why_no_model(run: Path) -> str:
             f"{run}: a cross-validation keeps no model; train one with its settings: "
             f"plaudit train --config {run / 'config.yaml'}"
         )
+    if command == "frontier":
+        return f"{run}: is a frontier; its models are the runs in {run / 'strengths'}"
     if (run / "best" / "model" / "config.json").is_file():
         return f"{run}: is a search; the model it made is {run / 'best'}"
     return f"{run}: this run is not finished; plaudit {command} -o {run} --resume continues it"

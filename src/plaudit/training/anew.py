@@ -64,6 +64,8 @@ def _write(folder: Path, metrics: Any) -> None:
         best: Any = read_json(folder / "best" / "metrics.json")
         shown = _evaluation(folder / "best", best["test"], split="test")
         search.write_search_report(folder, metrics, best, shown)
+    elif command == "frontier":
+        raise PlauditError(f"{folder}: is a frontier; its runs in strengths/ have the reports")
     else:
         from plaudit.training.run import write_run_report
 

@@ -1,4 +1,4 @@
-"""The folder that `train`, `cv` or `tune` fills: opened, locked, never overwritten unasked.
+"""The folder that a run fills: opened, locked, never overwritten unasked.
 
 `metrics.json` comes last, so a folder that has it holds what was finished. `config.yaml` has the
 settings, and `PLAN` what else the command was asked for, where it is not `train`.
@@ -22,14 +22,14 @@ from plaudit.training.processes import processes
 from plaudit.yaml_file import read_yaml
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
-# What a folder holds that `train`, `cv` or `tune` filled: what may go when it is filled anew.
+# What a folder of one of these commands holds: what may go when it is filled anew.
 RUN_FILES = (
     *("metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl", "config.yaml"),
     *("report.html", PLAN, "trials.jsonl", "study.db", "study.db-journal"),
 )
 RUN_FOLDERS = (
     *("model", "checkpoints", "plots", "tensorboard"),
-    *("folds", "comparison", "trials", "best"),
+    *("folds", "comparison", "trials", "best", "strengths"),
 )
 OF_A_RUN = {*RUN_FILES, *RUN_FOLDERS}
 
@@ -97,7 +97,7 @@ def default_folder(settings: Settings, what: str = "train") -> Path:
 
 
 def made_by(folder: Path) -> str:
-    """The command that fills a run folder: train, cv or tune."""
+    """The command that fills a run folder: train, cv, tune or frontier."""
     return str(_plan(folder)["command"])
 
 

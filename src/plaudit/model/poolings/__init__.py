@@ -29,6 +29,9 @@ class Pooling(ABC):
     base model in `model` and a linear head in `score`, as `modeling_mean` does. The file of that
     class is saved with the model, so it must import nothing but torch and transformers.
 
+    With `of_all_layers` the hidden states are those of the embeddings and of every layer, side by
+    side, as `modeling_mean.side_by_side` makes them.
+
     With `own_head` the classifier's own head does the pooling: it is given rows of hidden states
     and reads the first of each. `vectors` is then asked for flat batches only.
     """
@@ -37,6 +40,7 @@ class Pooling(ABC):
     noted_as: ClassVar[str] = ""
     network: ClassVar[Any] = None
     own_head: ClassVar[bool] = False
+    of_all_layers: ClassVar[bool] = False
 
     @abstractmethod
     def vectors(self, states: "States") -> "Tensor":

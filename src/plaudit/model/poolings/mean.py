@@ -3,6 +3,8 @@
 The head is linear and has no bias, so the mean of scores is the score of the mean.
 """
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from plaudit.model.modeling_mean import MeanScoreForSequenceClassification
@@ -13,7 +15,7 @@ from plaudit.model.states import States
 class Mean(Pooling):
     """Every token is scored once, whatever the number of completions that it belongs to."""
 
-    kinds = ("decoder", "encoder")
+    kinds: ClassVar[tuple[str, ...]] = ("decoder", "encoder")
     noted_as = "pooling_mode_mean_tokens"
     network = MeanScoreForSequenceClassification
 

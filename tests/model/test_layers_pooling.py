@@ -1,0 +1,51 @@
+"""Pooling `layers`: the head on all layers, against the states that transformers gives."""
+
+import pytest
+import torch
+from torch.nn.functional import layer_norm
+from transformers import AutoModelForSequenceClassification
+
+import tiny
+from plaudit import PlauditError, RewardModel
+from plaudit.model.freezing import freeze
+
+TEXTS = [("What is 1?", ["a fox", "a dog " * 9])]
+
+
+def rows_of(model):
+    [row] = model.encoding.encode_texts(TEXTS)
+    names = [name for name in ("input_ids", "token_type_ids") if row.get(name)]
+    return [{name: torch.tensor([row[name][k]]) for name in names} for k in range(2)]
+
+
+@pytest.mark.parametrize("name", tiny.ENCODERS)
+def test_it_is_the_mean_over_tokens_of_every_layers_score(base, name, tmp_path):
+    model = RewardModel.load(base(name), pooling="layers", dtype="float32", device="cpu")
+    [rewards] = model.score_all(TEXTS)
+    model.save(tmp_path / "model")
+    saved = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "model", trust_remote_code=True
+    ).eval()
+    head = saved.score.weight[0]
+    assert head.shape == (3 * 32,)  # the embeddings and two layers
+    for row, reward in zip(rows_of(model), rewards, strict=True):
+        with torch.no_grad():
+            assert saved(**row).logits.item() == pytest.approx(reward, abs=1e-5)
+            layers = saved.model(**row, output_hidden_states=True).hidden_states
+            means = [layer_norm(states, states.shape[-1:])[0].mean(0) for states in layers]
+            assert (head @ torch.cat(means)).item() == pytest.approx(reward, abs=1e-5)
+    again = RewardModel.load(tmp_path / "model", dtype="float32", device="cpu")
+    [loaded] = again.score_all(TEXTS)
+    assert list(loaded) == pytest.approx(list(rewards), abs=1e-6)
+
+
+def test_a_head_alone_learns_from_kept_features_and_nothing_else_can_be_frozen(base):
+    model = RewardModel.load(base("bert"), pooling="layers", dtype="float32", device="cpu")
+    with pytest.raises(PlauditError, match="looks at every layer, and of 1 only the last is kept"):
+        freeze(model, 1)
+    assert freeze(model, -1).difference() < 1e-5
+
+
+def test_a_decoder_has_no_such_pooling(base):
+    with pytest.raises(PlauditError, match="layers does not suit this decoder"):
+        RewardModel.load(base("llama"), pooling="layers", device="cpu")
