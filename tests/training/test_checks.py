@@ -67,6 +67,7 @@ def test_a_check_that_fails_exits_with_1_and_leaves_a_run_alone(
     (run / "config.yaml").write_text("data: other.csv\n")
     words = ["train", str(data), "-o", str(run), "--check", "--base", str(sound)]
     words += ["--dtype", "float32", "--max-length", "48", "--learning-rate", "1e-9"]
+    words += ["--control", "length"]
     assert main(words) == 1
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if "learning rate " in line)
