@@ -45,7 +45,7 @@ def of_model(check, base, data):
 
 def test_a_sound_set_up_passes_and_nothing_is_written(sound, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checks, "STEPS", 12)
+    monkeypatch.setattr(checks, "STEPS", 6)
     data = tiny.write_rankings(tmp_path / "ranked.jsonl", 40)
     made = train(
         data, check=True, base=str(sound), dtype="float32", max_length=48, learning_rate=1e-3
@@ -59,7 +59,7 @@ def test_a_check_that_fails_exits_with_1_and_leaves_a_run_alone(
     sound, tmp_path, monkeypatch, capsys
 ):
     """The fault: a learning rate that is too low."""
-    monkeypatch.setattr(checks, "STEPS", 12)
+    monkeypatch.setattr(checks, "STEPS", 6)
     monkeypatch.setattr(checks, "PROMPTS", 8)
     data = tiny.write_rankings(tmp_path / "ranked.jsonl", 20)
     run = tmp_path / "run"
@@ -67,6 +67,7 @@ def test_a_check_that_fails_exits_with_1_and_leaves_a_run_alone(
     (run / "config.yaml").write_text("data: other.csv\n")
     words = ["train", str(data), "-o", str(run), "--check", "--base", str(sound)]
     words += ["--dtype", "float32", "--max-length", "48", "--learning-rate", "1e-9"]
+    words += ["--control", "length"]
     assert main(words) == 1
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if "learning rate " in line)

@@ -278,7 +278,7 @@ def _learning(
     easy = _trial(learnt, chosen, folder, best.rate, held_out)
     yield _check(
         "easy signal",
-        easy.right < 0.9,
+        easy.right < 0.9 or easy.fell < UNMOVED,  # a head may be drawn so that it is right
         f"{EASY[0][:3]!r} over {EASY[1][:2]!r}, learnt on {len(learnt)} of your prompts, is right "
         f"on {easy.right:.0%} of {len(held_out)} others",
         "what fails above; else a larger max_length, pooling or another base",
@@ -336,6 +336,8 @@ def _short(chosen: Settings, folder: Path, rate: float | None = None) -> Setting
             "gradient_accumulation_steps": 1,
             "early_stopping_patience": 0,
             "report_to": [],
+            "control": [],  # of four pairs nothing can be told of length and the like
+            "metric_for_best_model": "auto",
             "features_cache": str(folder / "features"),
         }
     )
