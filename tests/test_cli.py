@@ -200,7 +200,10 @@ def test_an_option_of_one_name_has_one_default():
         ("compare m --prompts a -n 0", "-n: '0' is not a whole number, 1 or more"),
         ("compare m --prompts a --zzz", "there is no --zzz\n"),
         ("export m --format gguf -o a", "--format: 'gguf' is not onnx or pt"),
-        ("train a --pooling lst", "'lst' is not auto, cls, last or mean; the nearest is last"),
+        (
+            "train a --pooling lst",
+            "'lst' is not auto, cls, last, layers or mean; the nearest is last",
+        ),
         ("train a --loss bradley-tery", "; the nearest is bradley-terry"),
         ("generate p --model m -o o --keep top", "; the nearest is top-k"),
         ("score m a --length-penalty -1", "--length-penalty: '-1' is not a number, 0 or more"),
