@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plaudit import PlauditError, Ranking
+from plaudit import PlauditError, Ranking, RewardModel
 from plaudit.evaluation.rewards import rewards_of_rewritten
 from plaudit.evaluation.rewrites import REWRITES, rewrites
 from plaudit.evaluation.rewrites.list_order import list_order
@@ -118,6 +118,7 @@ def test_steady_rewards_are_no_certainty_and_equal_ones_have_no_unit():
 class Longer:
     """Prefers whatever is longer."""
 
+    encodings = ()
     scale = 1.0
 
     def __init__(self):
@@ -171,3 +172,17 @@ def test_answers_are_rewritten_and_scored_by_a_model(reward_model, name):
     assert repeated.rewards == pytest.approx([model.scale * reward for reward in again], abs=1e-5)
     assert empty.rewards[0] == pytest.approx(empty.rewards[1], abs=1e-5)
     assert rewards_of_rewritten(model, [ranking], 0, seed=0) == {}
+
+
+def test_what_the_model_refuses_has_no_reward_and_the_rest_has(base):
+    model = RewardModel.load(base("qwen2"), dtype="float32", device="cpu")
+    model.encoding.tokenizer.chat_template = (
+        "{% for m in messages %}{% if not m.content or 'Five' in m.content %}"
+        "{{ raise_exception('no such message') }}{% endif %}{{ m.content }}{% endfor %}"
+    )
+    ranking = Ranking("What is two plus two?", ["Four.", "Five."], [0, 1])
+    found = rewards_of_rewritten(model, [ranking], 1, seed=0)
+    assert found["empty"] == [Again(0, (0, 1), [None, None])]
+    [repeated] = found["repeated"]
+    assert isinstance(repeated.rewards[0], float)
+    assert repeated.rewards[1] is None

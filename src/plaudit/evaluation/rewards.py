@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plaudit.console import progress
-from plaudit.data.rankings import Ranking, Text, text_key
+from plaudit.data.rankings import BadRowError, Ranking, Text, text_key
 from plaudit.evaluation.rewrites import rewrites
 from plaudit.evaluation.stress import Again
 
@@ -51,7 +51,8 @@ def rewards_of_rewritten(
     """Rewards of so many rankings, drawn at random, rewritten in every way of `rewrites`.
 
     Of each ranking one ordered pair is rewritten, drawn at random; whitespace is changed in all its
-    completions, as it was before there were other ways.
+    completions, as it was before there were other ways. What the model refuses, a chat template an
+    empty message for example, has no reward.
 
     >>> from plaudit import RewardModel
     >>> model, ranking = RewardModel.load("runs/first"), Ranking("2+2?", ["4", "5"], [0, 1])
@@ -79,14 +80,27 @@ def rewards_of_rewritten(
             for i, each in zip(drawn, texts, strict=True)
             if (present := [text for text in each if text is not None])
         ]
-        scored = progress(_as_log_odds(model, asked), f"scoring: {rewrite.label}", len(asked))
-        rewards = iter([reward for each in scored for reward in each])
+        rewards = iter(_rewards_or_none(model, asked, f"scoring: {rewrite.label}"))
         found[name] = [
             Again(i, of, [None if text is None else next(rewards) for text in each])
             for i, of, each in zip(drawn, places, texts, strict=True)
         ]
     model.truncation.clear()  # of the same texts, and reported before
     return found
+
+
+def _rewards_or_none(
+    model: "Scorer", asked: Sequence[tuple[Text, Sequence[Text]]], what: str
+) -> list[float | None]:
+    """The rewards of all these texts in a row; None for those that the model refuses."""
+    try:
+        scored = progress(_as_log_odds(model, asked), what, len(asked))
+        return [reward for each in scored for reward in each]
+    except BadRowError:
+        if len(asked) == 1 and len(asked[0][1]) == 1:
+            return [None]
+        each_alone = [(prompt, [text]) for prompt, texts in asked for text in texts]
+        return [_rewards_or_none(model, [one], what)[0] for one in each_alone]
 
 
 def _as_log_odds(
