@@ -123,7 +123,7 @@ def test_every_setting_has_a_flag_with_its_default(run):
         assert name == "data" or f"--{name.replace('_', '-')} " in words.replace(",", " ")
         assert name == "data" or " ".join(field.description.split()[:2]) in words
     assert "weight decay (0.01)" in words
-    assert "--pooling {auto,cls,last,mean}" in words
+    assert "--pooling {auto,cls,last,layers,mean}" in words
     assert "(PydanticUndefined)" not in out
 
 
@@ -234,7 +234,7 @@ def test_no_command_is_wrong_usage_too(run):
         ("plaudit s", {"sample", "score", "serve"}),
         ("plaudit train a --learning", {"--learning-rate "}),
         ("plaudit train a --loss b", {"bradley-terry "}),
-        ("plaudit train a --pooling ", {"auto", "last", "cls", "mean"}),
+        ("plaudit train a --pooling ", {"auto", "last", "cls", "layers", "mean"}),
         ("plaudit generate p --keep t", {"top-k "}),
     ],
 )

@@ -139,6 +139,7 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
         "plot": ["reward-by-rank"],
         "pooling": ["maximum"],
         "protocol": ["plain-reward"],
+        "rewrite": ["thanks"],
         "suite": ["fewerwords"],
     }
     lines = with_example("-m", "plaudit", "plugins").stdout.splitlines()
@@ -198,6 +199,7 @@ def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, 
     measured = json.loads((tmp_path / "measured" / "metrics.json").read_text())
     assert measured["worst_last"]["value"] == pytest.approx(worst_last)
     assert "worst_last" in measured["baselines"]["a coin toss"]
+    assert "thanks before it" in (tmp_path / "measured" / "report.html").read_text()
     report = (tmp_path / "measured" / "report.html").read_text()
     assert "Worst comes last" in report
     assert "Does reward follow rank?" in report

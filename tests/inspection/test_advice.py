@@ -26,7 +26,8 @@ def clean(number=60):
 def test_clean_data_get_a_clean_bill():
     report = inspect_rankings(clean(), {"test.csv": clean(70)[60:]})
     assert advise(report) == []
-    assert format_inspection(report).endswith("nothing: no fault found that is looked for")
+    assert "nothing: no fault found that is looked for\n" in format_inspection(report)
+    assert format_inspection(report).endswith("verdict: ready to train on\n  plaudit train DATA")
 
 
 REFUSED = "I'm sorry, but I can't help with that."

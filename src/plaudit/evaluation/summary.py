@@ -472,7 +472,7 @@ def where_it_matters(summary: Summary) -> str:
     >>> rewards, lengths = [[1.0, 0.0]] * 40, [[5, 9], [9, 5]] * 20
     >>> where_it_matters(summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths))
     'The reward beats length where it matters: with length controlled, 100.0 % of the pairs are \
-right (95 % interval 91.2 to 100.0; length alone gets 50 %), and 100.0 % (83.2 to 100.0) of those \
+right (95 % interval 86.8 to 100.0; length alone gets 50 %), and 100.0 % (86.8 to 100.0) of those \
 whose better completion is the shorter one.'
     """
     length = summary["style"]["length"]
