@@ -178,7 +178,9 @@ def test_an_option_of_one_name_has_one_default():
         for option in options_of(function):
             if option.name in ("n", "max_new_tokens", "output", "data", "k"):
                 continue
-            if function is plaudit.demo or (function is plaudit.inspect and option.name == "base"):
+            if function is plaudit.demo:
+                continue
+            if function is plaudit.inspect and option.name in ("base", "model"):
                 continue
             known = defaults.setdefault(option.name, option.default or None)
             assert (option.default or None) == known, option.name
