@@ -29,7 +29,7 @@ def frontier(summary: Mapping[str, Any]) -> Drawing | None:
             "is shorter"
         )
     heading = f"Strength {summary['chosen']:g} orders {reached}"
-    detail = "each point a run with more of the control, 95 % intervals; marked: what is chosen"
+    detail = "each point a run at the strength beside it, 95 % intervals; marked: the one chosen"
 
     def draw(columns: Sequence[Axes], theme: Theme) -> None:
         for axes, name in zip(columns, shown, strict=True):
