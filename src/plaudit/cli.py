@@ -122,7 +122,9 @@ def run(options: argparse.Namespace) -> int:
         for name in ("output", "resume", "overwrite"):
             given.pop(name, None)
         settings = {name: given[name] for name in given if name in Settings.model_fields}
-        print(Settings.build(given.get("config"), **settings).yaml(), end="")
+        from plaudit.training.folder import build_settings
+
+        print(build_settings(given.get("config"), settings).yaml(), end="")
         return 0
     result = function(**given)
     if command == "train" and int(

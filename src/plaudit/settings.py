@@ -182,7 +182,8 @@ class Settings(BaseModel):
     )
     pooling: Annotated[str, _check("pooling", "auto"), _names("pooling", "auto")] = Field(
         "auto",
-        description="auto: last for decoders; for encoders cls, or as they were pretrained",
+        description="auto: last for decoders; for encoders cls, or as they were pretrained, and "
+        "layers where only the head is trained",
     )
     template: Literal["auto", "chat", "plain"] = Field(
         "auto",
@@ -248,7 +249,9 @@ class Settings(BaseModel):
 
     # -- optimisation --
     learning_rate: Annotated[float, Field(gt=0)] = Field(
-        1e-4, description="peak learning rate; 0.01 unless given where only the head is trained"
+        1e-4,
+        description="peak learning rate; unless given 0.01 where only the head is trained, and "
+        "0.001 with the pooling layers",
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         "linear", description="shape of the learning rate"
@@ -324,9 +327,10 @@ class Settings(BaseModel):
     @classmethod
     def _head_alone(cls, values: Any) -> Any:
         # A head on fixed features is a small convex problem: with the steps that suit a whole model
-        # it would stay where it was drawn.
+        # it would stay where it was drawn. On the features of all layers it takes smaller ones.
         if isinstance(values, dict) and values.get("freeze_layers") == -1:
-            return {"learning_rate": 0.01, "num_train_epochs": 10, "save_steps": 200} | values
+            rate = 1e-3 if values.get("pooling") == "layers" else 0.01
+            return {"learning_rate": rate, "num_train_epochs": 10, "save_steps": 200} | values
         return values
 
     @field_validator("*", mode="before")

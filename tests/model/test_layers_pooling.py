@@ -8,6 +8,7 @@ from transformers import AutoModelForSequenceClassification
 import tiny
 from plaudit import PlauditError, RewardModel
 from plaudit.model.freezing import freeze
+from plaudit.training.folder import build_settings
 
 TEXTS = [("What is 1?", ["a fox", "a dog " * 9])]
 
@@ -49,3 +50,27 @@ def test_a_head_alone_learns_from_kept_features_and_nothing_else_can_be_frozen(b
 def test_a_decoder_has_no_such_pooling(base):
     with pytest.raises(PlauditError, match="layers does not suit this decoder"):
         RewardModel.load(base("llama"), pooling="layers", device="cpu")
+
+
+def test_a_head_that_is_trained_alone_is_on_all_layers_of_an_encoder_unless_asked_otherwise(
+    base, tmp_path
+):
+    def resolved(name, config=None, **given):
+        settings = {"data": "x.csv", "base": str(base(name)), **given}
+        chosen = build_settings(config, settings)
+        return chosen.pooling, chosen.learning_rate
+
+    assert resolved("bert", freeze_layers=-1) == ("layers", 1e-3)
+    assert resolved("bert", freeze_layers=-1, learning_rate=0.1) == ("layers", 0.1)
+    assert resolved("bert", freeze_layers=-1, pooling="cls") == ("cls", 0.01)
+    assert resolved("bert") == ("auto", 1e-4)
+    assert resolved("llama", freeze_layers=-1) == ("auto", 0.01)
+    # What an earlier version saved names a pooling, and what a model was trained with stays.
+    (tmp_path / "old.yaml").write_text("freeze_layers: -1\npooling: auto\n")
+    assert resolved("bert", tmp_path / "old.yaml") == ("auto", 0.01)
+    trained = RewardModel.load(base("bert"), pooling="mean", device="cpu")
+    trained.save(tmp_path / "mean")
+    again = build_settings(
+        None, {"data": "x.csv", "base": str(tmp_path / "mean"), "freeze_layers": -1}
+    )
+    assert again.pooling == "auto"

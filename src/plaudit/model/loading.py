@@ -158,6 +158,18 @@ def source_of(name: str | Path) -> base_models.Source:
     return base_models.locate(str(path) if path.exists() else str(name))
 
 
+def pooling_of_a_head(name: str) -> str:
+    """The pooling that suits a base model of which only the head is to be trained.
+
+    That is `layers` for an encoder, whose last layer alone has lost much of what a head could use;
+    else, and for a model that was trained with another one, `auto`.
+    """
+    config = base_models.load_config(source_of(name))
+    trained = (getattr(config, CONFIG_KEY, None) or {}).get("pooling")
+    encoder = base_models.kind_of(config, name) == "encoder"
+    return "layers" if encoder and not trained else "auto"
+
+
 def _resolve_pooling(
     asked: str, kind: base_models.Kind, source: base_models.Source, name: str, stored: Any
 ) -> str:

@@ -26,6 +26,7 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.results import CheckRecord, SetUpRecord
 from plaudit.settings import Settings
 from plaudit.training.diagnosis import EQUAL, Head
+from plaudit.training.folder import build_settings
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import Parts, encoded, name_data, reading, split
 from plaudit.training.processes import one_process
@@ -106,7 +107,7 @@ def check_set_up(
         PlauditError: for what would stop training before its first step.
     """
     one_process("train --check")
-    chosen = Settings.build(config, **settings | name_data(data))
+    chosen = build_settings(config, settings | name_data(data))
     rankings = data if isinstance(data, Rankings) else load_rankings(chosen.data, **reading(chosen))
     parts = split(rankings, chosen)
     sample = list(islice((r for r in parts.train if r.key not in parts.held_out), SAMPLE))
@@ -259,7 +260,9 @@ def _learning(
     rate = chosen.learning_rate
     tried = [_trial(few, chosen, folder, r) for r in (rate / 10, rate, rate * 10)]
     if not any(trial.learnt for trial in tried):
-        usual = Settings.build(data="unused", freeze_layers=chosen.freeze_layers).learning_rate
+        usual = Settings.build(
+            data="unused", freeze_layers=chosen.freeze_layers, pooling=chosen.pooling
+        ).learning_rate
         tried.append(_trial(few, chosen, folder, usual))
     best = min(tried, key=lambda trial: (not trial.learnt, trial.after))
     yield _check(

@@ -17,6 +17,7 @@ from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, write_json
+from plaudit.model.loading import pooling_of_a_head
 from plaudit.settings import Settings, renamed
 from plaudit.training.processes import processes
 from plaudit.yaml_file import read_yaml
@@ -32,6 +33,15 @@ RUN_FOLDERS = (
     *("folds", "comparison", "trials", "best", "strengths"),
 )
 OF_A_RUN = {*RUN_FILES, *RUN_FOLDERS}
+
+
+def build_settings(config: str | Path | None, settings: dict[str, Any]) -> Settings:
+    """`Settings.build`, with the pooling that suits a head that is trained alone, unless given."""
+    chosen = Settings.build(config, **settings)
+    if chosen.freeze_layers == -1 and "pooling" not in chosen.model_fields_set:
+        pooling = pooling_of_a_head(chosen.base)
+        chosen = Settings.build(config, **settings, pooling=pooling)
+    return chosen
 
 
 def open_run(
@@ -71,7 +81,7 @@ def open_run(
                     f"{getattr(asked, name)!r}; a resumed run keeps its settings"
                 )
         return folder, chosen
-    chosen = Settings.build(config, **settings)
+    chosen = build_settings(config, settings)
     folder = Path(output) if output is not None else default_folder(chosen, what)
     if "\n" in str(folder):
         raise PlauditError(f"output: {str(folder)!r} has a line break in it; choose another name")
