@@ -295,7 +295,7 @@ class Plaudit:
         """Tokenise and set up, untimed; returns the number of optimiser steps."""
         if self.trainer is None:
             whole = {"per_device_train_batch_size": len(rankings), "num_train_epochs": 1}
-            chosen = Settings.build(**whole | self.settings | settings)
+            chosen = Settings.build(**{"recipe": "plain"} | whole | self.settings | settings)
             self.model = load_base(chosen)
             train_set = encoded(rankings, self.model.encoding, "encoding")
             self.trainer = build_trainer(self.model, train_set, None, chosen, folder)

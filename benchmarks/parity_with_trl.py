@@ -53,6 +53,7 @@ def fresh() -> RewardModel:
 
 def with_plaudit(model: RewardModel) -> tuple[list[float], float]:
     settings = Settings.build(
+        recipe="plain",
         data=options.data,
         base=options.base,
         pooling=options.pooling,

@@ -2,12 +2,13 @@
 
 Each seed divides the data as `plaudit train --seed` does. All contenders get the training prompts
 and are measured on the test prompts; plaudit takes the validation prompts to choose its checkpoint,
-TRL leaves them. plaudit runs as a command, with what `--recipe` adds to it. TRL has its defaults
+TRL leaves them. plaudit runs as a command: as it is, with
+--fast, with --best and with what `--recipe` adds. TRL has its defaults
 but for the epochs, and starts from the same weights, head and tokens. A result is appended to
 `--output` when it is there, and is not computed again: a run that was stopped goes on.
 
     python benchmarks/quality_against_trl.py RANKED.csv [OTHER.jsonl …] [--seeds 5]
-        [--recipe "length-free: --control length"] [--trl-epochs 1 3] [--output quality.jsonl]
+        [--recipe "uncontrolled: --control none"] [--trl-epochs 1 3] [--output quality.jsonl]
 
 Data sets after the first are tests alone: the models that were trained on the first score them.
 """
@@ -121,7 +122,7 @@ def main() -> None:
     quiet_libraries()
     print(json.dumps(machine("float32", options.threads)))
     data, *others = options.data
-    recipes = {"plaudit": ""} | {
+    recipes = {"plaudit": "", "plaudit, fast": "--fast", "plaudit, best": "--best"} | {
         name.strip(): flags for name, _, flags in (each.partition(":") for each in options.recipe)
     }
     rows = []

@@ -155,7 +155,7 @@ from plaudit.evaluation.suite_run import load_suite, run_suite
 from plaudit.serving.app import build_app
 
 base, data, folder = sys.argv[1:]
-options = {"base": base, "max_steps": 2, "logging_steps": 1, "dtype": "float32"}
+options = {"base": base, "recipe": "plain", "max_steps": 2, "logging_steps": 1, "dtype": "float32"}
 run = train(data, output=folder + "/run", loss="exponential", control="flattery", **options)
 losses = [json.loads(line).get("loss") for line in open(folder + "/run/log.jsonl")]
 rows = [{"ask": f"What is {n}?", "few": "a fox", "many": "a dog " * 5} for n in range(8)]
@@ -216,7 +216,8 @@ from plaudit.cli import main
 from plaudit.model.freezing import freeze
 
 base, data, folder = sys.argv[1:]
-options = {"base": base, "pooling": "maximum", "max_steps": 2, "dtype": "float32", "report": False}
+options = {"base": base, "recipe": "plain", "pooling": "maximum", "max_steps": 2}
+options |= {"dtype": "float32", "report": False}
 run = train(data, output=folder + "/run", **options)
 texts = [("What is 1?", ["a fox", "a dog " * 9]), ("", ["yes"])]
 scores = [list(run.model.score_all(texts))]

@@ -170,7 +170,9 @@ def test_every_setting_comes_back_from_the_file_it_is_saved_to(tmp_path_factory,
     try:
         settings = Settings.build(**{"data": "a", **values})
     except PlauditError as error:  # of values that are fine one by one
-        expected = "nothing to train on|trains nothing|no nuisance|needs a control|no metric"
+        expected = (
+            "nothing to train on|trains nothing|no nuisance|needs a control|no metric|LoRA nothing"
+        )
         assert re.search(expected, str(error))  # noqa: PT017
         return
     path = tmp_path_factory.mktemp("run") / "config.yaml"
@@ -199,3 +201,21 @@ def test_flags_are_checked_one_by_one():
     for name, text in (("max_steps", "1e3"), ("learning_rate", "nan"), ("loss", "wrong")):
         with pytest.raises(ValueError, match=re.escape(f"{text!r} is not {allowed(name)}")):
             from_flag(name, text)
+
+
+def test_a_recipe_gives_way_to_what_is_given_and_goes_before_a_file(tmp_path):
+    fast = Settings.build(data="x.csv", recipe="fast", num_train_epochs=3)
+    assert (fast.freeze_layers, fast.num_train_epochs) == (-1, 3)
+    best = Settings.build(data="x.csv", recipe="best")
+    assert (
+        best.per_device_train_batch_size < Settings.build(data="x.csv").per_device_train_batch_size
+    )
+    # A file that names every setting leaves a recipe that is asked for now its meaning.
+    Settings.build(data="x.csv", seed=7).save(tmp_path / "all.yaml")
+    again = Settings.build(tmp_path / "all.yaml", recipe="fast")
+    assert (again.recipe, again.freeze_layers, again.seed) == ("fast", -1, 7)
+    # And one that stands in the file is what was saved with it.
+    best.save(tmp_path / "best.yaml")
+    assert Settings.build(tmp_path / "best.yaml") == best
+    with pytest.raises(PlauditError, match="recipe"):
+        Settings.build(data="x.csv", recipe="fastest")

@@ -90,7 +90,7 @@ def write_rankings(path: Path, prompts: int) -> Path:
 def head_alone(base, folder: Path, **more) -> dict:
     """Settings that train the head of the tiny BERT, its features kept in a folder."""
     settings = {"base": str(base("bert")), "dtype": "float32", "max_length": 48, "seed": 1}
-    settings |= {"freeze_layers": -1, "features_cache": str(folder / "features")}
+    settings |= {"recipe": "plain", "freeze_layers": -1, "features_cache": str(folder / "features")}
     return settings | more
 
 

@@ -182,6 +182,8 @@ def _add_flags(parser: argparse.ArgumentParser, name: str, function: Callable[..
             needed.append(f"{action.option_strings[0]} {action.metavar}")
         if option.name == "on_bad_row":
             _add_old_names(parser, name)
+        if option.name == "recipe":
+            _add_recipes(settings)
     # What argparse makes names every flag, before every error.
     parser.usage = " ".join([f"plaudit {name} [-h]", *usage, *needed, "[OPTIONS]"])
     returned = inspect.signature(function).return_annotation
@@ -227,6 +229,13 @@ def _add(parser: "argparse._ActionsContainer", option: Option) -> argparse.Actio
     if names := option.choices():
         action.completer = lambda **_: names  # type: ignore[attr-defined]  # for argcomplete
     return action
+
+
+def _add_recipes(parser: "argparse._ActionsContainer") -> None:
+    """--fast and --best, short for --recipe with that name."""
+    for name in ("fast", "best"):
+        how: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"short for --recipe {name}"}
+        parser.add_argument(f"--{name}", dest="recipe", action="store_const", const=name, **how)
 
 
 def _add_old_names(parser: argparse.ArgumentParser, command: str) -> None:

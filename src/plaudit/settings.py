@@ -33,6 +33,7 @@ from pydantic_core import PydanticUndefined
 
 from plaudit.errors import PlauditError
 from plaudit.files import writing
+from plaudit.recipes import RECIPES
 
 if TYPE_CHECKING:
     from plaudit.plugins import Registry
@@ -156,6 +157,12 @@ class Settings(BaseModel):
         defer_build=True,  # until settings are made: `--help` does without
     )
 
+    recipe: Literal["default", "fast", "best", "plain"] = Field(
+        "default",
+        description="settings under one name, before which goes what is given. fast: the head "
+        "alone; best: more and smaller steps; plain: no control, no head fitted first",
+    )
+
     # -- data --
     data: str | Annotated[list[str], Field(min_length=1)] = Field(
         description="ranked or paired preference data: file, folder, glob or hub name"
@@ -182,8 +189,8 @@ class Settings(BaseModel):
     )
     pooling: Annotated[str, _check("pooling", "auto"), _names("pooling", "auto")] = Field(
         "auto",
-        description="auto: last for decoders; for encoders cls, or as they were pretrained, and "
-        "layers where only the head is trained",
+        description="auto: last for decoders; for encoders cls, but layers where they were "
+        "pretrained to be mean-pooled or only the head is trained",
     )
     template: Literal["auto", "chat", "plain"] = Field(
         "auto",
@@ -210,6 +217,11 @@ class Settings(BaseModel):
         0,
         description="train without the embeddings and so many of the lowest layers; -1: head alone",
     )
+    head_epochs: Annotated[float, Field(ge=0)] = Field(
+        10,
+        description="passes for a new head alone, over 2,000 rankings at most, before the whole "
+        "model is trained; 0: none",
+    )
     features_cache: str | None = Field(
         None, description="folder for what frozen layers give; by default in the user's cache"
     )
@@ -232,16 +244,16 @@ class Settings(BaseModel):
         True, description="train without dropout, which also doubles the speed on a CPU"
     )
     control: list[str] = Field(
-        default_factory=list,
+        ["length"],
         description="nuisances whose share is taken out of training, as in length,markdown; "
-        "column:NAME is an attribute in the data; none",
+        "column:NAME is an attribute in the data; none: nothing is",
     )
     control_weight: Literal["fitted", "learned"] | float = Field(
         "fitted",
         description="of a nuisance: a curve fitted first, one learned along, or so much for a unit",
     )
     control_strength: AtLeastZero = Field(
-        1.0, description="how much of what the nuisances explain is taken out; 0: nothing"
+        0.5, description="how much of what the nuisances explain is taken out; 0: nothing, 1: all"
     )
     control_anneal: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="share of the strength that is given up, step by step, until the last one"
@@ -325,9 +337,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _head_alone(cls, values: Any) -> Any:
+    def _by_recipe(cls, values: Any) -> Any:
         # A head on fixed features is a small convex problem: with the steps that suit a whole model
         # it would stay where it was drawn. On the features of all layers it takes smaller ones.
+        if isinstance(values, dict):
+            values = {**RECIPES.get(str(values.get("recipe", "default")), {}), **values}
         if isinstance(values, dict) and values.get("freeze_layers") == -1:
             rate = 1e-3 if values.get("pooling") == "layers" else 0.01
             return {"learning_rate": rate, "num_train_epochs": 10, "save_steps": 200} | values
@@ -394,7 +408,9 @@ class Settings(BaseModel):
         from plaudit.yaml_file import read_yaml
 
         in_file = renamed(read_yaml(config), f"{config}: ") if config is not None else {}
-        values = in_file | renamed(settings)
+        given = renamed(settings)
+        recipe = RECIPES.get(str(given.get("recipe")), {})  # asked for now: before the file
+        values = {**in_file, **recipe, **given}
         try:
             return cls(**values)
         except ValidationError as error:

@@ -56,7 +56,13 @@ def load(folder, **options):
 
 
 def options(folder, tmp_path, **more):
-    given = {"base": str(folder), "dtype": "float32", "max_length": 48, "max_steps": 6}
+    given = {
+        "base": str(folder),
+        "recipe": "plain",
+        "dtype": "float32",
+        "max_length": 48,
+        "max_steps": 6,
+    }
     given |= {"save_steps": 3, "learning_rate": 1e-3, "per_device_train_batch_size": 4}
     given["report"] = False
     return given | {"features_cache": str(tmp_path / "features"), "freeze_layers": 1} | more

@@ -28,7 +28,13 @@ def rankings(count=60, first=0, turned=()):
 def course_of(data, folder, base, validation=(), freeze_head=False, **more):
     """Train on rankings, without a run around it."""
     settings = {"base": str(base), "dtype": "float32", "max_length": 32, "seed": 1}
-    settings |= {"learning_rate": 1e-3, "max_steps": 40, "save_steps": 40, "logging_steps": 2}
+    settings |= {
+        "recipe": "plain",
+        "learning_rate": 1e-3,
+        "max_steps": 40,
+        "save_steps": 40,
+        "logging_steps": 2,
+    }
     chosen = Settings.build(data="unused", **settings | {"per_device_train_batch_size": 8} | more)
     model = load_base(chosen)
     if freeze_head:
@@ -78,7 +84,7 @@ def test_a_frozen_head_is_named(base, tmp_path):
 def test_shuffled_labels_are_learnt_and_carry_over_to_nothing(base, tmp_path):
     toss = torch.randint(2, (120,), generator=torch.Generator().manual_seed(0)).tolist()
     shuffled = rankings(120, turned=toss)
-    settings = {"max_steps": 60, "save_steps": 60, "learning_rate": 3e-3}
+    settings = {"recipe": "plain", "max_steps": 60, "save_steps": 60, "learning_rate": 3e-3}
     watched = course_of(shuffled[:24], tmp_path, base("bert"), shuffled[24:], **settings)
     (finding,) = diagnose(watched)
     assert finding["name"] == "nothing-carries-over"
@@ -108,7 +114,7 @@ def test_a_run_says_what_it_found_in_metrics_report_and_log(base, tmp_path, caps
         for r, rewards in zip(rankings(40), told, strict=True)
     ]
     first.save(tmp_path / "model")
-    settings = {"test_fraction": 0.5, "max_steps": 1, "dtype": "float32"}
+    settings = {"recipe": "plain", "test_fraction": 0.5, "max_steps": 1, "dtype": "float32"}
     run = train(data, output=tmp_path / "run", base=str(tmp_path / "model"), **settings)
     (finding,) = json.loads((run.folder / "metrics.json").read_text())["training"]["diagnosis"]
     assert finding["name"] == "labels-turned-round"

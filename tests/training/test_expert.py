@@ -227,7 +227,14 @@ def texts(count, better, sizes=(2,), seed=0, among=tuple(range(2, 16))):
 def trained(base, folder, data, validation=(), resume=None, **options):
     """Train a tiny model; return the trainer, its model and its log."""
     defaults = {"data": "unused", "base": str(base), "dtype": "float32", "max_length": 64}
-    defaults |= {"logging_steps": 1, "learning_rate": 1e-3, "max_steps": 6, "seed": 3}
+    defaults |= {
+        "recipe": "plain",
+        "control_strength": 1.0,
+        "logging_steps": 1,
+        "learning_rate": 1e-3,
+        "max_steps": 6,
+        "seed": 3,
+    }
     chosen = Settings.build(**defaults | options)
     model = RewardModel.load(base, dtype="float32", device="cpu", max_length=64, seed=3)
     train_set = encoded(data, model.encoding, "encoding", control=chosen.control)

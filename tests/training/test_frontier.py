@@ -26,7 +26,13 @@ def ranked(tmp_path_factory):
 
 
 def options(base, **more):
-    given = {"base": str(base("bert")), "dtype": "float32", "max_length": 48, "max_steps": 3}
+    given = {
+        "base": str(base("bert")),
+        "head_epochs": 0,
+        "dtype": "float32",
+        "max_length": 48,
+        "max_steps": 3,
+    }
     return given | {"report": False, "test_fraction": 0.3, "validation_fraction": 0.3} | more
 
 

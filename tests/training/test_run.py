@@ -41,7 +41,13 @@ def ranked(tmp_path_factory):
 
 def options(base, name="bert", **more):
     defaults = {"base": str(base(name)), "dtype": "float32", "max_length": 48, "seed": 1}
-    defaults |= {"learning_rate": 1e-3, "max_steps": 8, "save_steps": 2, "logging_steps": 1}
+    defaults |= {
+        "recipe": "plain",
+        "learning_rate": 1e-3,
+        "max_steps": 8,
+        "save_steps": 2,
+        "logging_steps": 1,
+    }
     return defaults | {"per_device_train_batch_size": 4, "report": False} | more
 
 

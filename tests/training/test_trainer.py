@@ -50,7 +50,13 @@ def bases(base):
 
 def settings(base, **options):
     defaults = {"data": "unused", "base": str(base), "dtype": "float32", "max_length": 64}
-    defaults |= {"logging_steps": 1, "learning_rate": 1e-3, "max_steps": 6, "seed": 3}
+    defaults |= {
+        "recipe": "plain",
+        "logging_steps": 1,
+        "learning_rate": 1e-3,
+        "max_steps": 6,
+        "seed": 3,
+    }
     return Settings.build(**{**defaults, **options})
 
 

@@ -229,6 +229,7 @@ class Contest:
         folder = self.setting.scratch / "plaudit"
         folder.mkdir(exist_ok=True)
         chosen = Settings.build(
+            recipe="plain",
             data="-",
             base="-",
             dtype="auto",

@@ -159,7 +159,8 @@ def _training(layout: Any, folder: Path, sizes: Sizes, setting: Setting, report:
         nonlocal before
         # Plain gradient descent, unclipped: weights then differ by what gradients do, no more.
         settings = Settings.build(
-            data="none", base=str(folder), dtype="float32", layout=layout, max_steps=steps,
+            recipe="plain", data="none", base=str(folder), dtype="float32", layout=layout,
+            max_steps=steps,
             max_tokens_per_batch=tokens, per_device_train_batch_size=len(rows), optim="sgd",
             learning_rate=0.003, warmup_steps=0, weight_decay=0, max_grad_norm=0,
             lr_scheduler_type="constant", logging_steps=1,

@@ -118,12 +118,20 @@ class FrozenModules:
 
     def install(self) -> None:
         """Freeze the parameters, and let the model's forward pass take `features`."""
+        self._trained = [p for p in self.parameters.values() if p.requires_grad]
         for parameter in self.parameters.values():
             parameter.requires_grad_(False)
-        own = type(self.inner)
+        self._own = own = type(self.inner)
         name = own.__name__
         self.inner.__class__ = type(name, (_TakesFeatures, own), {"__module__": own.__module__})
         self.inner.given = self.given
+
+    def remove(self) -> None:
+        """Undo `install`."""
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
+        self.inner.__class__ = self._own
+        del self.inner.given
 
     def size(self) -> int:
         """How many parameters are frozen."""
@@ -238,6 +246,11 @@ class FrozenLayout:
         if self.cache is not None:
             self.cache.close()
             self.cache = None
+
+    def release(self) -> None:
+        """`close`, and let all of the model be trained that was before it was frozen."""
+        self.close()
+        self.modules.remove()
 
     def keep(self, folder: str | Path | None, gigabytes: float) -> None:
         """Keep features on disk from now on: in `folder`, by default the user's own cache,

@@ -158,16 +158,20 @@ def source_of(name: str | Path) -> base_models.Source:
     return base_models.locate(str(path) if path.exists() else str(name))
 
 
-def pooling_of_a_head(name: str) -> str:
-    """The pooling that suits a base model of which only the head is to be trained.
+def suited_pooling(name: str, *, head_alone: bool) -> str:
+    """The pooling that suits training from a base model, where none is asked for.
 
-    That is `layers` for an encoder, whose last layer alone has lost much of what a head could use;
-    else, and for a model that was trained with another one, `auto`.
+    That is `layers` for an encoder that was pretrained to be mean-pooled, and for every one of
+    which only the head is trained: its last layer alone has lost much of what a head could use.
+    Others, whose own classifier any server runs, and models that were trained already keep `auto`.
     """
-    config = base_models.load_config(source_of(name))
+    source = source_of(name)
+    config = base_models.load_config(source)
     trained = (getattr(config, CONFIG_KEY, None) or {}).get("pooling")
-    encoder = base_models.kind_of(config, name) == "encoder"
-    return "layers" if encoder and not trained else "auto"
+    if trained or base_models.kind_of(config, name) != "encoder":
+        return "auto"
+    by_mean = base_models.noted_pooling(source).get(POOLINGS.get("mean").noted_as)
+    return "layers" if head_alone or by_mean else "auto"
 
 
 def _resolve_pooling(

@@ -17,7 +17,8 @@ from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, write_json
-from plaudit.model.loading import pooling_of_a_head
+from plaudit.model.loading import suited_pooling
+from plaudit.recipes import RECIPES
 from plaudit.settings import Settings, renamed
 from plaudit.training.processes import processes
 from plaudit.yaml_file import read_yaml
@@ -36,12 +37,12 @@ OF_A_RUN = {*RUN_FILES, *RUN_FOLDERS}
 
 
 def build_settings(config: str | Path | None, settings: dict[str, Any]) -> Settings:
-    """`Settings.build`, with the pooling that suits a head that is trained alone, unless given."""
+    """`Settings.build`, with the pooling that suits base model and training, unless given."""
     chosen = Settings.build(config, **settings)
-    if chosen.freeze_layers == -1 and "pooling" not in chosen.model_fields_set:
-        pooling = pooling_of_a_head(chosen.base)
-        chosen = Settings.build(config, **settings, pooling=pooling)
-    return chosen
+    if "pooling" in chosen.model_fields_set or chosen.freeze_layers > 0:
+        return chosen
+    pooling = suited_pooling(chosen.base, head_alone=chosen.freeze_layers == -1)
+    return Settings.build(config, **settings, pooling=pooling)
 
 
 def open_run(
@@ -72,7 +73,11 @@ def open_run(
         given = renamed({**(read_yaml(config) if config is not None else {}), **settings})
         # Where features are kept changes no result, and a full disk may have stopped the run.
         free = {name: given[name] for name in given if name.startswith("features_cache")}
-        chosen = Settings.build(stored, **free)
+        # A run of an earlier version has what the settings of today stood at then.
+        of_old = read_yaml(stored)
+        then = RECIPES["plain"] if "recipe" not in of_old else {}
+        then = {name: value for name, value in then.items() if name not in of_old}
+        chosen = Settings.build(stored, **then, **free)
         asked = Settings.build(**{"data": chosen.data, **given})
         for name in given:
             if getattr(asked, name) != getattr(chosen, name):

@@ -43,6 +43,7 @@ from plaudit.settings import Settings
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
 from plaudit.training.expert import read_nuisances
 from plaudit.training.folder import begin, locked, open_run
+from plaudit.training.head_first import fit_head
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import (
     Parts,
@@ -156,6 +157,12 @@ def train_on(
     if parts.validation:
         what = "encoding the validation prompts"
         validation_set = encoded(parts.validation, model.encoding, what, control=chosen.control)
+    checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
+    new_head, head = model.new_head, Head(model.model)
+    untrained, fitted = None, False
+    if checkpoint is None and chosen.head_epochs:
+        untrained = _untrained_rewards(model, parts.test)
+        fitted = fit_head(model, train_set, chosen, start)
     trainer = build_trainer(
         model,
         train_set,
@@ -166,19 +173,20 @@ def train_on(
         start=start,
     )
     if rankings.streaming:
-        counts.clear()  # of what a nuisance expert was fitted to, which is read again
+        counts.clear()  # of what was fitted to first rankings, which are read again
     if trainer.expert is not None:
         say_once(trainer.expert.describe())
     with locked(folder):
         begin(folder, chosen, rankings, resume)
-        checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
         if resume:
             say_once(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
             )
         frozen = run_frozen_layers(trainer, chosen)
-        untrained = _untrained_rewards(model, parts.test)
-        new_head, head = model.new_head, Head(trainer.model)
+        if untrained is None:
+            untrained = _untrained_rewards(model, parts.test)
+        if chosen.lora_r:  # which trains a copy
+            head = Head(trainer.model)
         try:
             with quiet():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -247,7 +255,7 @@ def train_on(
                 head_moved=moved,
                 head_trains=head.trains,
                 new_head=new_head,
-                at_first=_at_first(metrics),
+                at_first=None if fitted else _at_first(metrics),
                 validation=len(parts.validation),
                 truncated=counts,
             )

@@ -108,13 +108,14 @@ def build_trainer(
     checkpoints: bool = True,
     validation: Sequence[Ranking] = (),
     start: Prepared | None = None,
+    log: bool = True,
 ) -> RankingTrainer:
     """Put model, data, loss and settings together; the run's folder is not touched yet.
 
     `validation_set` may be None; `validation` are its rankings, for what depends on lengths.
     `start` is what the loss took from the training data, where it takes something. Without
     `checkpoints` none are written, and the model that training leaves is the last one, not the best
-    on the validation prompts.
+    on the validation prompts. Without `log` its steps are shown, and not written down.
     """
     keep_freed_memory()
     start = start or Prepared()
@@ -167,7 +168,7 @@ def build_trainer(
     quiet_callbacks(trainer)
     trainer.add_callback(LogEnds())
     if processes().is_main_process:
-        trainer.add_callback(RunLog(folder / "log.jsonl"))
+        trainer.add_callback(RunLog(folder / "log.jsonl" if log else None))
     if settings.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
     return trainer

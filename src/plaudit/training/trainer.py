@@ -544,9 +544,10 @@ class RunLog(TrainerCallback):
     """Writes `log.jsonl`, one object a line, and shows the loss, the accuracy and the time left.
 
     On a terminal it moves a bar; elsewhere it prints a line, unless the last one is a moment old.
+    Without a path it only shows.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.bar: Any = None
         self.started = self.shown = 0.0
@@ -560,10 +561,9 @@ class RunLog(TrainerCallback):
         A resumed run writes again what came after its checkpoint, so that is cut off the log.
         """
         self.started, self.first_step = time.monotonic(), state.global_step
-        write_jsonl(
-            self.path,
-            [row for row in read_log(self.path) if row.get("step", 0) <= state.global_step],
-        )
+        if self.path is not None:
+            kept = [row for row in read_log(self.path) if row.get("step", 0) <= state.global_step]
+            write_jsonl(self.path, kept)
         if state.is_world_process_zero and interactive():
             from tqdm import tqdm
 
@@ -591,8 +591,9 @@ class RunLog(TrainerCallback):
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v
                   for k, v in logs.items()}  # fmt: skip
         row = {"step": state.global_step, **finite}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
         line = self._line(state, logs)
         if self.bar is not None:
             self.bar.write(line) if "eval_log_loss" in logs else self.bar.set_postfix_str(line)

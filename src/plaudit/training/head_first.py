@@ -1,0 +1,93 @@
+"""A new head fitted to the base model as it is, before the whole model is trained.
+
+Through a head that was just drawn, the first steps of training change what the base model knows at
+random. Fitted first, the head asks of it only what is missing: Kumar et al. 2022, "Fine-tuning can
+distort pretrained features and underperform out-of-distribution" (arXiv 2202.10054). The base model
+runs once over a bounded number of rankings, and what it gives is kept; the passes over that are
+cheap. Assumes a new head: one that was trained already is left as it is.
+"""
+
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import datasets
+
+from plaudit.errors import PlauditError
+from plaudit.model.base_models import quiet
+from plaudit.model.freezing import FrozenLayout
+from plaudit.model.poolings import POOLINGS
+from plaudit.model.reward_model import RewardModel
+from plaudit.settings import Settings
+from plaudit.training.objectives import Prepared
+from plaudit.training.processes import say_once
+from plaudit.training.setup import build_trainer, run_frozen_layers, sharded
+
+AT_MOST = 2000  # rankings: a head has few weights, and more of them change it little
+
+
+def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared) -> bool:
+    """Fit the head of a base model, in place, where the settings ask for it and it is new.
+
+    Args:
+        model: what training will begin from.
+        rows: its encoded training rankings.
+        settings: of the run; its loss and control, with the learning rate of a head alone.
+        start: what the loss took from the training data.
+
+    Returns whether it was done.
+    """
+    if not settings.head_epochs or not model.new_head or settings.freeze_layers == -1:
+        return False
+    if sharded():
+        say_once("the head is not fitted first: that does not go with FSDP")
+        return False
+    alone = _alone(settings, model.pooling)
+    some = _some(rows)
+    with TemporaryDirectory() as folder:
+        try:
+            trainer = build_trainer(
+                model, some, None, alone, Path(folder), checkpoints=False, start=start, log=False
+            )
+        except PlauditError as error:
+            if not str(error).startswith("freeze_layers"):
+                raise
+            say_once(f"the head is not fitted first: {error}")
+            return False
+        frozen = run_frozen_layers(trainer, alone)
+        say_once(
+            f"fitting the head first, {settings.head_epochs:g} times over {len(some):,} rankings"
+        )
+        with quiet():
+            trainer.train()
+    assert isinstance(frozen, FrozenLayout)
+    frozen.release()
+    return True
+
+
+def _alone(settings: Settings, pooling: str) -> Settings:
+    """The settings of a run, for its head alone."""
+    rate = Settings.build(data="unused", freeze_layers=-1, pooling=pooling).learning_rate
+    return settings.model_copy(
+        update={
+            "freeze_layers": -1,
+            "lora_r": 0,
+            "num_train_epochs": settings.head_epochs,
+            "max_steps": -1,
+            # A head with layers of its own is no linear one, which steps of any size suit.
+            "learning_rate": 1e-3 if POOLINGS.get(pooling).own_head else rate,
+            "gradient_checkpointing": False,
+            "early_stopping_patience": 0,
+            "metric_for_best_model": "last",
+            "report_to": [],
+        }
+    )
+
+
+def _some(rows: Any) -> datasets.Dataset:
+    """At most so many rankings: evenly spaced, of a stream the first."""
+    if hasattr(rows, "__len__"):
+        every = -(-len(rows) // AT_MOST)
+        return rows.select(range(0, len(rows), every))
+    return datasets.Dataset.from_list(list(islice(rows, AT_MOST)))

@@ -1,0 +1,97 @@
+"""A new head is fitted first, to the base model as it is; and what older runs had stays theirs."""
+
+import csv
+
+import pytest
+import torch
+import yaml
+
+from plaudit import RewardModel, train
+from plaudit.data.readers import load_rankings
+from plaudit.settings import Settings
+from plaudit.training.head_first import fit_head
+from plaudit.training.objectives import Prepared
+from plaudit.training.parts import encoded
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory):
+    """The better answer says `fox` more often; all of a prompt are of one length."""
+    path = tmp_path_factory.mktemp("data") / "ranked.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prompt", "answer", "rank"])
+        for number in range(40):
+            for rank in range(3):
+                text = "fox " * (3 - rank) + "dog " * (rank + number % 3)
+                writer.writerow([f"What is {number} plus {number}?", text, rank + 1])
+    return path
+
+
+def options(base, name="bert", **more):
+    given = {"base": str(base(name)), "dtype": "float32", "max_length": 48, "stress": 0}
+    given |= {"max_steps": 1, "learning_rate": 1e-12, "report": False, "head_epochs": 40}
+    return given | more
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "roberta"])
+def test_only_the_head_learns_and_it_learns(ranked, base, name, tmp_path):
+    rankings = load_rankings(ranked)
+    chosen = Settings.build(data="x", features_cache=str(tmp_path), **options(base, name))
+    model = RewardModel.load(chosen.base, dtype="float32", device="cpu", max_length=48)
+    before = {k: v.clone() for k, v in model.model.state_dict().items()}
+    trains = {k: p.requires_grad for k, p in model.model.named_parameters()}
+    kind, accuracy = type(model.model), right(model, rankings)
+    rows = encoded(list(rankings), model.encoding, "encoding", control=chosen.control)
+    assert fit_head(model, rows, chosen, Prepared())
+    after = model.model.state_dict()
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    base_prefix = model.model.base_model_prefix
+    assert moved
+    assert not any(k.startswith(f"{base_prefix}.encoder") for k in moved)
+    assert not any("embed" in k or "layers" in k for k in moved)
+    # All of it is trained from here on, as before, and nothing of the freezing is left.
+    assert {k: p.requires_grad for k, p in model.model.named_parameters()} == trains
+    assert type(model.model) is kind
+    assert right(model, rankings) > max(accuracy, 0.7)
+
+
+def right(model, rankings):
+    """The share of the pairs in the right order."""
+    rewards = model.score_all((r.prompt, r.completions) for r in rankings)
+    pairs = [
+        scores[i] > scores[j]
+        for ranking, scores in zip(rankings, rewards, strict=True)
+        for i, j in ranking.pairs()
+    ]
+    return sum(pairs) / len(pairs)
+
+
+def test_a_trained_head_is_left_as_it_is(ranked, base, tmp_path):
+    fitted = train(ranked, output=tmp_path / "first", **options(base))
+    chosen = options(base) | {"base": str(tmp_path / "first" / "model")}
+    again = train(ranked, output=tmp_path / "again", **chosen)
+    texts = [("What is 1 plus 1?", ["fox fox", "dog dog"])]
+    [then], [now] = (run.model.score_all(texts) for run in (fitted, again))
+    assert now == pytest.approx(then)
+    assert fitted.metrics["test"]["pairwise_accuracy"]["value"] > 0.7  # one step of 1e-12 gave none
+    plain = train(ranked, output=tmp_path / "plain", recipe="plain", **options(base, head_epochs=0))
+    assert abs(plain.metrics["test"]["log_loss"]["value"] - 0.693) < 0.1
+
+
+def test_lora_begins_from_the_fitted_head(ranked, base, tmp_path):
+    run = train(ranked, output=tmp_path / "run", lora_r=2, **options(base, "llama"))
+    assert run.metrics["test"]["pairwise_accuracy"]["value"] > 0.7
+
+
+def test_a_run_of_an_earlier_version_goes_on_without_what_it_did_not_have(ranked, base, tmp_path):
+    run = tmp_path / "run"
+    chosen = options(base, recipe="plain", head_epochs=0, max_steps=4, save_steps=2)
+    train(ranked, output=run, **chosen)
+    (run / "metrics.json").unlink()
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    for name in ("recipe", "head_epochs", "control", "control_strength"):
+        del settings[name]
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    resumed = train(output=run, resume=True)
+    assert "control" not in resumed.metrics["training"]
