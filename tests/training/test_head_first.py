@@ -74,9 +74,9 @@ def test_a_trained_head_is_left_as_it_is(ranked, base, tmp_path):
     texts = [("What is 1 plus 1?", ["fox fox", "dog dog"])]
     [then], [now] = (run.model.score_all(texts) for run in (fitted, again))
     assert now == pytest.approx(then)
-    assert fitted.metrics["test"]["pairwise_accuracy"]["value"] > 0.7  # one step of 1e-12 gave none
     plain = train(ranked, output=tmp_path / "plain", recipe="plain", **options(base, head_epochs=0))
-    assert abs(plain.metrics["test"]["log_loss"]["value"] - 0.693) < 0.1
+    right, drawn = (run.metrics["test"]["pairwise_accuracy"]["value"] for run in (fitted, plain))
+    assert right > max(drawn, 0.7)  # one step of 1e-12 gave none of it
 
 
 def test_lora_begins_from_the_fitted_head(ranked, base, tmp_path):
