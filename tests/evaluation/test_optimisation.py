@@ -84,7 +84,7 @@ def test_a_reward_that_is_length_picks_the_longest():
     assert lengths == sorted(lengths)
     assert lengths[-1] == pytest.approx(length.max(axis=1).mean())
     assert record["more_than_length"]["value"] == 0
-    assert "longer than a sample at random; by the gold it cannot be told" in verdict(record)[-1]
+    assert "longer than a sample at random; by the gold it cannot be told" in verdict(record)[2]
 
 
 def test_over_optimisation_is_seen_and_where():
@@ -100,7 +100,7 @@ def test_over_optimisation_is_seen_and_where():
     assert 1 < record["peak"]["n"] < 16
     assert record["peak"]["lost"]["value"] == pytest.approx(max(gains) - gains[-1])
     assert record["peak"]["lost"]["low"] > 0
-    assert "beyond, the reward is over-optimised" in verdict(record)[2]
+    assert "beyond, the reward is over-optimised" in verdict(record)[1]
 
 
 def test_the_variance_within_prompts_and_its_share_of_all():
@@ -125,7 +125,7 @@ def test_without_gold_it_says_what_it_cannot_know():
     assert record["picks"].keys() == {"reward", "length"}
     assert record["picks"]["reward"][-1]["gold"] is None
     assert record["agreement"] is record["peak"] is record["more_than_length"] is None
-    assert verdict(record)[-1].startswith("Without a gold judge nothing here says")
+    assert verdict(record)[0].startswith("Without a gold judge nothing here says")
 
 
 def test_a_reward_that_never_differs_teaches_nothing():

@@ -71,7 +71,7 @@ def test_they_are_drawn_of_anything(found):
         if drawing := plot(found):
             words(drawing)
     page = render(policy_test_report(found, "A test"))
-    assert "Is what it picks better?" in page
+    assert "Is what it picks better, or longer?" in page
     if not found["gold"]:
         assert "there is no gold judge" in over_optimisation(found).heading
         assert "There is no gold judge, so nothing here says" in page

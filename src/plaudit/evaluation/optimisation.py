@@ -255,7 +255,8 @@ def _add_picks(
 def verdict(record: UnderPolicyRecord) -> list[str]:
     """Whether the reward would teach the policy, in sentences.
 
-    How much of it can be learnt from; what optimising it does to the gold; what it does to length.
+    With a gold judge the first is what optimising it gains, and the second what that loses again;
+    then come length, and how much of the reward a policy can learn from.
     """
     within, flat = record["within"], record["flat"]
     if within is None or flat is None:
@@ -270,14 +271,16 @@ def verdict(record: UnderPolicyRecord) -> list[str]:
     drawn = record["picks"]["reward"][0]["length"]["value"]
     longer = last["length"]["value"] / drawn - 1 if drawn else 0.0
     way = "longer" if longer >= 0 else "shorter"
-    length = f"What it picks of {last['n']} is {abs(longer):.0%} {way} than a sample at random"
+    length = (
+        f"What it picks of {last['n']} is {100 * abs(longer):.0f} % {way} than a sample at random"
+    )
     peak, gold, more = record["peak"], last["gold"], record["more_than_length"]
     if peak is None or gold is None or more is None:
         unknown = (
             "Without a gold judge nothing here says whether what the reward picks is better, or "
             "from where on it is over-optimised"
         )
-        return [f"{learnt}.", f"{length}.", f"{unknown}."]
+        return [f"{unknown}.", f"{length}.", f"{learnt}."]
     low, high = more["low"], more["high"]
     if low is None or high is None:
         against = "has no interval against"
@@ -286,10 +289,10 @@ def verdict(record: UnderPolicyRecord) -> list[str]:
     else:
         against = "is better than" if low > 0 else "is worse than"
     return [
-        f"{learnt}.",
         _gained(last, gold),
         _lost(peak, last["n"]),
         f"{length}; by the gold it {against} the longest, with a difference of {_signed(more)}.",
+        f"{learnt}.",
     ]
 
 

@@ -45,11 +45,10 @@ def policy_test_report(summary: PolicyTestSummary, title: str) -> Report:
             tuple(_variance(model["model"], model["figures"]) for model in models),
         ),
         Section(
-            "Is what it picks better?",
+            "Is what it picks better, or longer?",
             (KL, *(() if summary["gold"] else (UNKNOWN,))),
             tuple(_picks(model["model"], model["figures"]) for model in models),
         ),
-        Section("Does it pick length?"),
     ]
     under = drawings("policy-test", summary)
     sections = [replace(each, plots=tuple(under.pop(each.title, ()))) for each in sections]
@@ -73,7 +72,6 @@ def _highlights(summary: PolicyTestSummary) -> tuple[Highlight, ...]:
         ("Variance within prompts", record["within"], percent),
         (f"Gold gained by best of {last['n']}", last["gold"], _gain),
         ("Of what the gold's picks gain", last["attained"], percent),
-        ("Agreement with the gold", record["agreement"], percent),
     )
     numbers = [
         Highlight(label, form(figure["value"]), interval(figure, form))

@@ -21,6 +21,7 @@ def over_optimisation(summary: Mapping[str, Any]) -> Drawing:
     itself pick, the first with its interval.
     """
     models = summary["models"][:MOST_PANELS]
+    several = len(models) > 1
     last = models[0]["figures"]["picks"]["reward"][-1]
     own_gain = f"{last['reward']['value']:.2f} by its own reward"
     heading = f"Best of {last['n']} gains {own_gain}; there is no gold judge"
@@ -50,13 +51,18 @@ def over_optimisation(summary: Mapping[str, Any]) -> Drawing:
                 seen = [pick[what] for pick in figures["picks"].get(by, ())]
                 if seen and seen[0] is not None:
                     curve(axes, at, seen, colour, style, name, band=by == "reward")
-            axes.set_xticks(at, [f"{pick['n']}\n{pick['kl'] ** 0.5:.2f}" for pick in own])
+            # Side by side there is no room for more.
+            named = [f"{pick['n']}" + f"\n{pick['kl'] ** 0.5:.2f}" * (not several) for pick in own]
+            step = 2 if several and len(own) > 5 else 1
+            axes.set_xticks(at[::-step], named[::-step])
             if (peak := figures["peak"]) is not None:
                 top = next(pick for pick in own if pick["n"] == peak["n"])["gold"]["value"]
                 axes.plot(peak["kl"] ** 0.5, top, "o", color=theme.vermillion, label="its peak")
-            axes.set(xlabel="n; below it √KL, at most", ylabel="gain")
-            if len(models) > 1:
+            axes.set(xlabel="n, placed at √KL" if several else "n; below it √KL, at most")
+            axes.set_ylabel("gain")
+            if several:
                 axes.set_title(model["model"], fontsize=10)
+        same_height(columns)
 
     return Drawing(heading, detail, draw, 4.2, columns=len(models))
 
@@ -79,10 +85,17 @@ def curve(
         axes.fill_between(at, lows, highs, color=colour, alpha=0.15, linewidth=0)
 
 
+def same_height(columns: Sequence[Axes]) -> None:
+    """Give panels one scale, so that they can be compared."""
+    ends = [axes.get_ylim() for axes in columns]
+    for axes in columns:
+        axes.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+
+
 PLOT = Plot(
     "policy-test",
     over_optimisation,
-    section="Is what it picks better?",
+    section="Is what it picks better, or longer?",
     file="over_optimisation.png",
     position=10,
 )

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 from plaudit.console import counted
 from plaudit.reporting.drawing import Drawing, Theme
 from plaudit.reporting.plots import Plot
-from plaudit.reporting.plots.over_optimisation import MOST_PANELS, curve
+from plaudit.reporting.plots.over_optimisation import MOST_PANELS, curve, same_height
 
 
 def picked_length(summary: Mapping[str, Any]) -> Drawing:
@@ -41,11 +41,13 @@ def picked_length(summary: Mapping[str, Any]) -> Drawing:
                     seen = [pick["length"] for pick in picks[by]]
                     curve(axes, n, seen, colour, style, name, band=by == "reward")
             axes.set_xscale("log", base=2)
-            axes.set_xticks(n, [f"{each}" for each in n])
+            step = 2 if len(models) > 1 and len(n) > 5 else 1
+            axes.set_xticks(n[::-step], [f"{each}" for each in n[::-step]])
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set(xlabel="n", ylabel="characters")
             if len(models) > 1:
                 axes.set_title(model["model"], fontsize=10)
+        same_height(columns)
 
     return Drawing(heading, detail, draw, 3.6, columns=len(models))
 
@@ -53,7 +55,7 @@ def picked_length(summary: Mapping[str, Any]) -> Drawing:
 PLOT = Plot(
     "policy-test",
     picked_length,
-    section="Does it pick length?",
+    section="Is what it picks better, or longer?",
     file="picked_length.png",
     position=20,
 )
