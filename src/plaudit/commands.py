@@ -1006,7 +1006,9 @@ def export(
 
 
 def report(
-    folder: Annotated[str | Path, Help("of a run, an evaluation, cv or tune", "FOLDER")],
+    folder: Annotated[
+        str | Path, Help("of a run, an evaluation, cv, tune or policy-test", "FOLDER")
+    ],
 ) -> Written:
     """Write report.html of a finished run or evaluation anew, from what was measured then.
 

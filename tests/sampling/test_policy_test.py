@@ -4,11 +4,13 @@ import json
 import os
 
 import pytest
+from pydantic import TypeAdapter
 
-from plaudit import PlauditError, policy_test
+from plaudit import PlauditError, policy_test, report
 from plaudit.cli import main
 from plaudit.evaluation.optimisation import best_of
 from plaudit.evaluation.rewards import rewards_of
+from plaudit.results import PolicyTestSummary
 from plaudit.sampling.samples import draw, read_samples, with_enough
 
 SAMPLES = {f"What is {i}?": ["fox " * (i % 5 + j) + "dog" for j in range(4)] for i in range(6)}
@@ -103,6 +105,7 @@ def test_figures_are_of_the_rewards_of_the_samples(samples, judges, reward_model
     assert sorted(os.listdir(out / "plots")) == names
     page = (out / "report.html").read_text()
     assert "Would it teach this policy?" in page
+    assert report(out).path.read_text() == page
     assert tested["verdict"][1] in str(result)
     assert tested["verdict"][1].replace(" %", "\N{NO-BREAK SPACE}%") in page.replace("&#39;", "'")
     again = policy_test(
@@ -124,6 +127,7 @@ def test_the_command_samples_from_a_policy_and_tests_several_models(
     line += ["--resamples", "50"]
     assert main([*line, "-o", "out", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
+    assert TypeAdapter(PolicyTestSummary).validate_python(printed, strict=True) == printed
     assert [each["model"] for each in printed["models"]] == judges[:2]
     assert printed["samples"] == 20
     rows = [json.loads(text) for text in (tmp_path / "out/samples.jsonl").open()]

@@ -103,9 +103,9 @@ def _variance(caption: str, record: UnderPolicyRecord) -> Table:
 def _picks(caption: str, record: UnderPolicyRecord) -> Table:
     """Best-of-n by the reward at each n, and beside it what length and the gold itself pick."""
     with_gold = "gold" in record["picks"]
-    columns = ["n", "KL, at most", "its own gain"]
+    columns = ["n", "KL, at most", "own gain"]
     if with_gold:
-        columns += ["gold's gain", "of what is there", "by length", "by the gold"]
+        columns += ["gold's gain", "of attainable", "gold by length", "gold by the gold"]
     rows = []
     for place, pick in enumerate(record["picks"]["reward"]):
         cells = [f"{pick['kl']:.2f}", _cell(pick["reward"], _gain)]

@@ -63,7 +63,8 @@ class PolicyTest:
         folder = Path(folder)
         write_jsonl(folder / "rewards.jsonl", self.rows())
         write_plots("policy-test", self.summary, folder / "plots")
-        write_report(folder / "report.html", policy_test_report(self.summary, folder.name))
+        report = policy_test_report(self.summary, folder.resolve().name)
+        write_report(folder / "report.html", report)
         write_results(folder / "summary.json", self.summary)
 
 
@@ -151,7 +152,7 @@ def _figures(record: UnderPolicyRecord) -> Iterator[str]:
             yield f"{label:30}{_cell(figure)}"
     yield ""
     with_gold = "gold" in record["picks"]
-    heads = ["own gain", *(["gold's gain", "by length", "by the gold"] * with_gold)]
+    heads = ["own gain", *(["gold's gain", "gold by length", "gold by the gold"] * with_gold)]
     yield "best of   KL ≤" + "".join(f"{head:>22}" for head in [*heads, "characters"])
     for place, pick in enumerate(record["picks"]["reward"]):
         figures: list[FigureRecord | None] = [pick["reward"]]
