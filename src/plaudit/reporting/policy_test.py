@@ -33,11 +33,10 @@ def policy_test_report(summary: PolicyTestSummary, title: str) -> Report:
     """The report of `plaudit policy-test`, with its plots; numbers at the top are of one model."""
     models = summary["models"]
     several = len(models) > 1
-    lead = [
-        f"{model['model']}: {' '.join(model['verdict'])}" if several else sentence
-        for model in models
-        for sentence in (model["verdict"][:1] if several else model["verdict"])
-    ]
+    lead, more = list(models[0]["verdict"]), []
+    if several:
+        lead = [f"{model['model']}: {model['verdict'][0]}" for model in models]
+        more = [f"{model['model']}: {' '.join(model['verdict'][1:])}" for model in models]
     sections = [
         Section(
             "Is there something to learn from?",
@@ -46,7 +45,7 @@ def policy_test_report(summary: PolicyTestSummary, title: str) -> Report:
         ),
         Section(
             "Is what it picks better, or longer?",
-            (KL, *(() if summary["gold"] else (UNKNOWN,))),
+            (KL, *([] if summary["gold"] else [UNKNOWN]), *map(_unbroken, more)),
             tuple(_picks(model["model"], model["figures"]) for model in models),
         ),
     ]
@@ -57,7 +56,7 @@ def policy_test_report(summary: PolicyTestSummary, title: str) -> Report:
     facts |= {"date": date.today().isoformat(), "plaudit": version("plaudit")}
     return Report(
         title,
-        tuple(sentence.replace(" %", f"{NBSP}%") for sentence in lead),
+        tuple(map(_unbroken, lead)),
         {"model": ", ".join(model["model"] for model in models), **facts},
         () if several else _highlights(summary),
         tuple(sections),
@@ -103,7 +102,7 @@ def _variance(caption: str, record: UnderPolicyRecord) -> Table:
 def _picks(caption: str, record: UnderPolicyRecord) -> Table:
     """Best-of-n by the reward at each n, and beside it what length and the gold itself pick."""
     with_gold = "gold" in record["picks"]
-    columns = ["n", "KL, at most", "own gain"]
+    columns = ["n", "KL ≤", "own gain"]
     if with_gold:
         columns += ["gold's gain", "of attainable", "gold by length", "gold by the gold"]
     rows = []
@@ -112,8 +111,8 @@ def _picks(caption: str, record: UnderPolicyRecord) -> Table:
         if with_gold:
             by = [record["picks"][name][place]["gold"] for name in ("length", "gold")]
             cells += [_cell(pick["gold"], _gain), _cell(pick["attained"], percent)]
-            cells += [_cell(figure, _gain) for figure in by]
-        cells.append(_cell(pick["length"], _whole))
+            cells += [UNDEFINED if figure is None else _gain(figure["value"]) for figure in by]
+        cells.append(_whole(pick["length"]["value"]))
         rows.append(Row(f"{pick['n']}", tuple(cells)))
     return Table(caption, (*columns, "characters"), tuple(rows), wide=True)
 
@@ -121,8 +120,12 @@ def _picks(caption: str, record: UnderPolicyRecord) -> Table:
 def _cell(figure: FigureRecord | None, form: Callable[[float], str]) -> str:
     if figure is None:
         return UNDEFINED
-    ends = interval(figure, form)
+    ends = interval(figure, form) if figure["low"] != figure["high"] else ""
     return form(figure["value"]) + (f" ({ends})" if ends else "")
+
+
+def _unbroken(sentence: str) -> str:
+    return sentence.replace(" %", f"{NBSP}%")
 
 
 def _gain(value: float) -> str:

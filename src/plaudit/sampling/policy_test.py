@@ -166,5 +166,5 @@ def _cell(figure: FigureRecord | None, form: str = ".3f") -> str:
     if figure is None:
         return "–"
     value, low, high = figure["value"], figure["low"], figure["high"]
-    ends = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
+    ends = "" if low is None or high is None or low == high else f" [{low:{form}}, {high:{form}}]"
     return f"{value:{form}}{ends}"
