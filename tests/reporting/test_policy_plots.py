@@ -13,7 +13,6 @@ from plaudit.reporting.plots.reward_deviation import reward_deviation
 from plaudit.reporting.policy_test import policy_test_report
 
 pytestmark = pytest.mark.filterwarnings("error")
-PLOTS = (over_optimisation, picked_length, reward_deviation)
 
 
 def words(plot):
@@ -62,16 +61,13 @@ def test_headings_say_what_was_measured():
         summary(gold=False),
         summary(constant=True),
         summary(prompts=2),
-        summary(models=("a", "b", "c", "d", "e")),
+        summary(models=("a", "b", "c", "d", "e"), prompts=5),
     ],
     ids=["no gold", "constant", "two prompts", "five models"],
 )
 def test_they_are_drawn_of_anything(found):
-    for plot in PLOTS:
-        if drawing := plot(found):
-            words(drawing)
     page = render(policy_test_report(found, "A test"))
-    assert "Is what it picks better, or longer?" in page
+    assert page.count("<figure>") == (2 if reward_deviation(found) is None else 3)
     if not found["gold"]:
         assert "there is no gold judge" in over_optimisation(found).heading
         assert "There is no gold judge, so nothing here says" in page
