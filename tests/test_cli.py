@@ -171,8 +171,8 @@ def test_a_command_is_a_public_function():
 
 
 def test_an_option_of_one_name_has_one_default():
-    """But for how many completions are sampled, how long they may be, and that `inspect` looks at
-    no model unless one is named."""
+    """But for how many completions are sampled, how long they may be, that `inspect` looks at
+    no model unless one is named, and that `policy-test` takes samples instead of prompts."""
     defaults = {}
     for function in COMMANDS.values():
         for option in options_of(function):
@@ -181,6 +181,8 @@ def test_an_option_of_one_name_has_one_default():
             if function is plaudit.demo:
                 continue
             if function is plaudit.inspect and option.name in ("base", "model"):
+                continue
+            if function is plaudit.policy_test and option.name == "prompts":
                 continue
             known = defaults.setdefault(option.name, option.default or None)
             assert (option.default or None) == known, option.name

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         list_plugins,
         normalise,
         pairs,
+        policy_test,
         report,
         sample,
         score,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from plaudit.sampling.best_of_n import Generation
     from plaudit.sampling.comparing import Comparison
     from plaudit.sampling.policy import Policy
+    from plaudit.sampling.policy_test import PolicyTest
     from plaudit.scoring.score import score_file
     from plaudit.settings import Settings
     from plaudit.training.crossval import CrossValidation
@@ -56,6 +58,7 @@ _HOME = {
     "Generation": "plaudit.sampling.best_of_n",
     "PlauditError": "plaudit.errors",
     "Policy": "plaudit.sampling.policy",
+    "PolicyTest": "plaudit.sampling.policy_test",
     "Ranking": "plaudit.data.rankings",
     "Rankings": "plaudit.data.readers",
     "RewardModel": "plaudit.model.reward_model",
@@ -77,6 +80,7 @@ __all__ = [
     "Inspection",
     "PlauditError",
     "Policy",
+    "PolicyTest",
     "Ranking",
     "Rankings",
     "RewardModel",
@@ -96,6 +100,7 @@ __all__ = [
     "load_rankings",
     "normalise",
     "pairs",
+    "policy_test",
     "report",
     "reward_func",
     "sample",

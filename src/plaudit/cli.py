@@ -32,6 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "normalise": commands.normalise,
     "compare": commands.compare,
     "generate": commands.generate,
+    "policy-test": commands.policy_test,
     "serve": commands.serve,
     "label": commands.label,
     "export": commands.export,

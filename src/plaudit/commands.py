@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from plaudit.sampling.best_of_n import Generation
     from plaudit.sampling.comparing import Comparison
     from plaudit.sampling.policy import Policy
+    from plaudit.sampling.policy_test import PolicyTest
     from plaudit.training.checks import SetUp
     from plaudit.training.crossval import CrossValidation
     from plaudit.training.frontier import Frontier
@@ -635,6 +636,127 @@ def compare(
     )  # fmt: skip
 
 
+def policy_test(
+    model: Annotated[
+        "Scorer | str | Path | Sequence[Scorer | str | Path]",
+        Help(f"{_MODEL}; several are tested on the same samples", "MODEL", many=True),
+    ],
+    *,
+    prompts: Annotated["str | Path | Sequence[Text] | None", Help(_PROMPTS, "FILE")] = None,
+    samples: Annotated[
+        "str | Path | Sequence[str | Path] | None",
+        Help(
+            "instead of prompts: completions of any policy, as score reads them; a column with a "
+            "score is the gold judge",
+            "FILE",
+        ),
+    ] = None,
+    gold: Annotated[
+        "Scorer | str | Path | None", Help("judge to trust: another reward model", "MODEL")
+    ] = None,
+    policy: Annotated[
+        "Policy | str | Path", Help("causal model, to sample from", "NAME")
+    ] = "embedded:smollm2",
+    limit: declared.Limit = None,
+    n: Annotated[
+        Count | None,
+        Help("completions of each prompt (16); of samples, what nine prompts in ten have"),
+    ] = None,
+    max_new_tokens: declared.MaxNewTokens = 128,
+    temperature: declared.Temperature = 0.8,
+    top_p: declared.TopP = 0.95,
+    batch_size: declared.BatchSize = 4,
+    seed: declared.Seed = 0,
+    columns: declared.Columns = None,
+    on_bad_row: declared.OnBadRow = "reject",
+    output: Annotated[
+        str | Path | None,
+        Help("write summary.json, samples.jsonl, rewards.jsonl, report.html, plots/", "DIR"),
+    ] = None,
+    resume: Annotated[bool, Help("go on with sampling that was interrupted")] = False,
+    overwrite: Overwrite = False,
+    resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
+    also: declared.Also = None,
+    combine: declared.Combine = None,
+    spread: declared.Spread = None,
+    length_penalty: declared.LengthPenalty = 0.0,
+    max_length: declared.MaxLength = None,
+    dtype: declared.Dtype = "auto",
+) -> "PolicyTest":
+    """Test whether a reward would teach a policy: its variance, best-of-n, over-optimisation.
+
+    Give `prompts`, which the policy completes n times each, or `samples` that are there already.
+    Over-optimisation needs a gold judge. Several models are each tested; with `also` it is one
+    ensemble.
+
+    Raises `PlauditError` when a model cannot be loaded, or there is nothing to test on.
+
+    >>> result = policy_test("runs/first", prompts="prompts.txt", n=8)    # doctest: +SKIP
+    >>> result.summary["models"][0]["figures"]["variance"]["value"]       # doctest: +SKIP
+    0.41
+    """
+    from plaudit.files import refuse_to_overwrite
+
+    if (prompts is None) == (samples is None):
+        raise PlauditError("give either --prompts FILE to sample from a policy, or --samples FILE")
+    if resume and (output is None or samples is not None):
+        raise PlauditError("--resume goes on with the sampling of --prompts into -o DIR")
+    several = [model] if isinstance(model, str | Path) or not isinstance(model, Sequence) else model
+    if also and len(several) > 1:
+        raise PlauditError("--also makes an ensemble of one MODEL; name one, or leave it out")
+    names = _names(several, "model")
+    [judge] = _names([gold], "gold")
+    if isinstance(gold, str | Path) and os.path.realpath(gold) in map(os.path.realpath, names):
+        raise PlauditError(f"--gold: {gold} is the model itself; name another one")
+    if resume and overwrite:
+        raise PlauditError("--resume and --overwrite exclude each other")
+    kept = None if output is None else Path(output) / "samples.jsonl"
+    if resume and kept is not None and kept.exists():
+        raise PlauditError(f"{kept}: is finished; --samples {kept} --overwrite tests on it")
+    if output:
+        refuse_to_overwrite(output, overwrite or resume, folder=True)
+        inputs: Any = samples if isinstance(samples, list | tuple) else [samples or ""]
+        refuse_to_overwrite(Path(output) / "rewards.jsonl", True, inputs=inputs)
+    from plaudit.data.prompts import read_prompts
+    from plaudit.model.reward_model import as_scorer
+    from plaudit.sampling.policy import Policy
+    from plaudit.sampling.policy_test import policy_test
+    from plaudit.sampling.samples import draw, read_samples
+
+    loading: dict[str, Any] = {"dtype": dtype, "max_length": max_length}
+    scorers = [
+        _scorer(each, also, combine, spread, length_penalty=length_penalty, **loading)
+        for each in several
+    ]
+    judging = None if gold is None else (judge, as_scorer(gold, **loading))
+    if samples is not None:
+        source = f"{samples}" if isinstance(samples, str | Path) else ", ".join(map(str, samples))
+        found = read_samples(samples, columns, stop=on_bad_row == "stop")[:limit]
+    else:
+        from plaudit.console import say
+
+        given: Any = prompts
+        if isinstance(given, str | Path):
+            given = read_prompts(given, limit, columns)
+        source = str(policy) if isinstance(policy, str | Path) else "the policy"
+        if isinstance(policy, str | Path):
+            say(f"loading the policy {policy}")
+            policy = Policy.load(policy, dtype=dtype)
+        n = n or 16
+        found = draw(
+            policy, given[:limit], kept, resume=resume, overwrite=overwrite, n=n,
+            max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
+            batch_size=batch_size, seed=seed,
+        )  # fmt: skip
+    result = policy_test(
+        dict(zip(names, scorers, strict=True)), found, policy=source, gold=judging, n=n,
+        resamples=resamples, seed=seed,
+    )  # fmt: skip
+    if output:
+        result.write(output)
+    return result
+
+
 # ---- use ----
 
 
@@ -884,7 +1006,9 @@ def export(
 
 
 def report(
-    folder: Annotated[str | Path, Help("of a run, an evaluation, cv or tune", "FOLDER")],
+    folder: Annotated[
+        str | Path, Help("of a run, an evaluation, cv, tune or policy-test", "FOLDER")
+    ],
 ) -> Written:
     """Write report.html of a finished run or evaluation anew, from what was measured then.
 
@@ -951,6 +1075,18 @@ def _scorer(
 
     names, combining = _named(model, also, combine, spread)
     return as_scorer(names, **loading, **combining)
+
+
+def _names(models: Sequence[Any], what: str) -> list[str]:
+    """What models are called in results: by their paths, of scorers by `what` they are."""
+    several = len(models) > 1
+    names = [
+        str(each) if isinstance(each, str | Path) else f"{what} {k}" if several else what
+        for k, each in enumerate(models, start=1)
+    ]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise PlauditError(f"{what}: {twice} is named twice")
+    return names
 
 
 def _named(

@@ -9,6 +9,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from plaudit.evaluation.learning_curve import CurveRecord
+from plaudit.evaluation.optimisation import UnderPolicyRecord
 from plaudit.evaluation.statistics import FigureRecord
 from plaudit.evaluation.summary import Summary
 
@@ -234,6 +235,25 @@ class GenerationSummary(Versioned):
     best_is_longest_by_chance: float | None
 
 
+class SampledReward(TypedDict):
+    """A reward model under a policy's samples: its figures, and in sentences what they mean."""
+
+    model: str
+    verdict: list[str]
+    figures: UnderPolicyRecord
+
+
+class PolicyTestSummary(Versioned):
+    """`summary.json` of `plaudit policy-test`; best-of-n was picked of `n` samples at most."""
+
+    policy: str
+    gold: str | None
+    prompts: int
+    samples: int
+    n: int
+    models: list[SampledReward]
+
+
 class Ties(TypedDict):
     """How many rankings have ties, and how many pairs are tied."""
 
@@ -340,4 +360,5 @@ SCHEMAS: dict[str, Any] = {
     "frontier": FrontierMetrics,
     "compare": ComparisonSummary,
     "generate": GenerationSummary,
+    "policy-test": PolicyTestSummary,
 }

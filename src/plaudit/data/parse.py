@@ -63,7 +63,7 @@ def make_ranking(
     prompt, completions = _texts(given, not order, notes)
     if notes is not None:
         note_rendered(prompt, notes)
-    ranks, ratings = _order(given, len(completions)) if order else ([], None)
+    ranks, ratings = read_order(given, len(completions)) if order else ([], None)
     categories = _labels(given.category, "category", len(completions))
     models = _labels(given.model, "model", len(completions))
     weight = read_optional_number(given.weight, "weight")
@@ -112,8 +112,11 @@ def _texts(given: Given, blank: bool, notes: Counter[str] | None) -> tuple[Text,
     return fit(read_text(given.prompt, "prompt"), completions, notes)
 
 
-def _order(given: Given, count: int) -> tuple[list[float], list[float] | None]:
-    """A number for each completion, lower being better, and the ratings where there are some."""
+def read_order(given: Given, count: int) -> tuple[list[float], list[float] | None]:
+    """A number for each completion, lower being better, and the ratings where there are some.
+
+    Raises `BadRowError` where a number is missing or is none.
+    """
     ranks = _numbers(given.ranks, given.order_name, count)
     ratings = _numbers(given.ratings, given.order_name if ranks is None else "rating", count)
     if ranks is None:

@@ -15,13 +15,14 @@ from plaudit.files import read_json
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.evaluation import Evaluation
 from plaudit.reporting.page import write_report
+from plaudit.reporting.policy_test import policy_test_report
 from plaudit.results import EvaluationSummary
 from plaudit.settings import Settings
 from plaudit.training.folder import made_by
 
 
 def write_anew(folder: Path) -> Path:
-    """Write `report.html` of a run, an evaluation, a cross-validation or a search; return its path.
+    """Write `report.html` of a run, an evaluation, cv, tune or policy-test; return its path.
 
     Raises:
         PlauditError: when the folder holds none that is finished, or its files are damaged.
@@ -29,10 +30,15 @@ def write_anew(folder: Path) -> Path:
     >>> write_anew(Path("runs/finance"))  # doctest: +SKIP
     PosixPath('runs/finance/report.html')
     """
-    if not (folder / "metrics.json").is_file():
+    tested = (folder / "rewards.jsonl").is_file() and (folder / "summary.json").is_file()
+    if not (tested or (folder / "metrics.json").is_file()):
         raise PlauditError(f"{folder}: holds no finished run and no evaluation (no metrics.json)")
     try:
-        _write(folder, read_json(folder / "metrics.json"))
+        if tested:
+            report = policy_test_report(read_json(folder / "summary.json"), folder.resolve().name)
+            write_report(folder / "report.html", report)
+        else:
+            _write(folder, read_json(folder / "metrics.json"))
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise PlauditError(
             f"{folder}: its files are not as plaudit wrote them ({error!r}); make it anew"

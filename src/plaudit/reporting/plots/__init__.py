@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 from plaudit.plugins import Registry
 from plaudit.reporting.drawing import Drawing
 
-Subject = Literal["evaluation", "run", "cross-validation", "search", "frontier", "comparison"]
+Subject = Literal[
+    "evaluation", "run", "cross-validation", "search", "frontier", "comparison", "policy-test"
+]
 
 
 class Log(NamedTuple):
@@ -40,7 +42,8 @@ class Plot:
     Attributes:
         of: what it is a plot of; it says what `draw` is given: an `Evaluation`, of a run its `Log`,
             of a cross-validation, a search or a frontier what its `metrics.json` holds, of a
-            comparison of completions what was `Sampled`.
+            test under a policy its `summary.json`, of a comparison of completions what was
+            `Sampled`.
         draw: returns the drawing; None where there is nothing to draw. Values are finite, but there
             may be none, one, or all of them equal.
         section: the heading under which it stands in the report; a new heading comes last.
