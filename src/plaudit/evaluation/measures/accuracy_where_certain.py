@@ -25,5 +25,6 @@ MEASURE = Measure(
     position=152,
     row=52,
     hint="a difference counts for less where the head is uncertain of it",
-    shown=["report"],
+    short="right of the surest 80 %",
+    shown=("report", "printed"),
 )

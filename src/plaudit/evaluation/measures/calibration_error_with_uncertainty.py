@@ -26,5 +26,6 @@ MEASURE = Measure(
     position=160,
     row=60,
     hint="by probabilities nearer to one half where the head is uncertain",
-    shown=["report"],
+    short="calibration, uncertain",
+    shown=("report", "printed"),
 )

@@ -24,5 +24,6 @@ MEASURE = Measure(
     position=158,
     row=58,
     hint="by probabilities nearer to one half where the head is uncertain",
-    shown=["report"],
+    short="log loss, uncertain",
+    shown=("report", "printed"),
 )

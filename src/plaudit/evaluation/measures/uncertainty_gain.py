@@ -32,5 +32,6 @@ MEASURE = Measure(
     position=154,
     row=54,
     hint="in the accuracy of the surest 80 %; none where the interval holds 0",
-    shown=["report"],
+    short="gain by the uncertainty",
+    shown=("report", "printed"),
 )
