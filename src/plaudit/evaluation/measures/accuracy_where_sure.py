@@ -25,8 +25,8 @@ MEASURE = Measure(
     accuracy_where_sure,
     "accuracy of the surest 80 %",
     "share",
-    position=150,
-    row=50,
+    position=141,
+    row=42,
     hint="the fifth of the pairs with the smallest difference of rewards left aside",
     shown=["report"],
 )

@@ -24,7 +24,7 @@ MEASURE = Measure(
     "share",
     lower_is_better=True,
     group="probabilities",
-    position=162,
+    position=147,
     row=62,
     hint="by probabilities nearer to one half where the head is uncertain",
     shown=["report"],

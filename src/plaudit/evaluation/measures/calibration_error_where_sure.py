@@ -28,7 +28,7 @@ MEASURE = Measure(
     "share",
     lower_is_better=True,
     group="probabilities",
-    position=156,
+    position=144,
     row=56,
     hint="the fifth of the pairs with the smallest difference of rewards left aside",
     shown=["report"],

@@ -23,7 +23,7 @@ MEASURE = Measure(
     "share",
     lower_is_better=True,
     group="probabilities",
-    position=160,
+    position=146,
     row=60,
     hint="by probabilities nearer to one half where the head is uncertain",
     short="calibration, uncertain",

@@ -21,7 +21,7 @@ MEASURE = Measure(
     "log loss with the uncertainty",
     lower_is_better=True,
     group="probabilities",
-    position=158,
+    position=145,
     row=58,
     hint="by probabilities nearer to one half where the head is uncertain",
     short="log loss, uncertain",
