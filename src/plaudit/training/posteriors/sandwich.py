@@ -16,6 +16,7 @@ def sandwich(curvature: Curvature) -> Callable[[float], Covariance]:
 
     Source: Huber 1967; White 1982; as the infinitesimal jackknife, Efron 1982.
 
+    >>> import torch
     >>> one = torch.ones(1, 1)
     >>> found = sandwich(Curvature(3 * one, 2 * one))(1.0)
     >>> (found.scale * found.directions**2).item()
