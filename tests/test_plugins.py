@@ -138,6 +138,7 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
         "objective": ["exponential"],
         "plot": ["reward-by-rank"],
         "pooling": ["maximum"],
+        "posterior": ["no-data"],
         "protocol": ["plain-reward"],
         "rewrite": ["thanks"],
         "suite": ["fewerwords"],
@@ -157,6 +158,9 @@ from plaudit.serving.app import build_app
 base, data, folder = sys.argv[1:]
 options = {"base": base, "recipe": "plain", "max_steps": 2, "logging_steps": 1, "dtype": "float32"}
 run = train(data, output=folder + "/run", loss="exponential", control="flattery", **options)
+options |= {"report": False, "stress": 0}
+unsure = train(data, output=folder + "/unsure", uncertainty="no-data", **options).model
+assert len(set(unsure.posterior("What is 1?", ["a fox", "a dog"]).deviations.round(6))) == 2
 losses = [json.loads(line).get("loss") for line in open(folder + "/run/log.jsonl")]
 rows = [{"ask": f"What is {n}?", "few": "a fox", "many": "a dog " * 5} for n in range(8)]
 suite = Path(folder, "suite.jsonl")

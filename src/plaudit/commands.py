@@ -785,6 +785,10 @@ def score(
     length_penalty: declared.LengthPenalty = 0.0,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
+    std: Annotated[
+        bool,
+        Help("write each reward's standard deviation too, of a model trained with --uncertainty"),
+    ] = False,
     strict: bool = False,
 ) -> Written:
     """Give every completion of a file its reward; any size, resumable.
@@ -801,7 +805,7 @@ def score(
     rows = score_file(
         names, data, output, columns=columns, on_bad_row=_stops(on_bad_row, strict),
         overwrite=overwrite, resume=resume, processes=processes, engine=engine, dtype=dtype,
-        max_length=max_length, length_penalty=length_penalty, **loading,
+        max_length=max_length, length_penalty=length_penalty, deviations=std, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 

@@ -34,6 +34,7 @@ KINDS = {
     "objective": "plaudit.training.objectives:OBJECTIVES",
     "plot": "plaudit.reporting.plots:PLOTS",
     "pooling": "plaudit.model.poolings:POOLINGS",
+    "posterior": "plaudit.training.posteriors:POSTERIORS",
     "protocol": "plaudit.serving.protocols:PROTOCOLS",
     "rewrite": "plaudit.evaluation.rewrites:REWRITES",
     "suite": "plaudit.evaluation.suites:SUITES",

@@ -96,6 +96,15 @@ class Control(TypedDict):
     validation_accuracy: float | None
 
 
+class UncertaintyOfRun(TypedDict):
+    """How uncertain the head is, and what that does to the log loss of the validation pairs."""
+
+    kind: str
+    prior_precision: float
+    validation_log_loss: float
+    validation_log_loss_without: float
+
+
 class Training(TypedDict):
     """How a run went, and in a sentence what the rewards of its model mean."""
 
@@ -106,6 +115,7 @@ class Training(TypedDict):
     rewards: NotRequired[str]  # not in runs of earlier versions
     frozen: NotRequired[Frozen]
     control: NotRequired[Control]
+    uncertainty: NotRequired[UncertaintyOfRun]
     diagnosis: NotRequired[list[Finding]]
     seconds: NotRequired[float]
 

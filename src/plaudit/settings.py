@@ -327,6 +327,11 @@ class Settings(BaseModel):
         50,
         description="test rankings to score again with rewritten answers; 0 for none",
     )
+    uncertainty: Annotated[str, _check("posterior", "none"), _names("posterior", "none")] = Field(
+        "none",
+        description="store with the model how uncertain its head is; laplace knows what is unlike "
+        "the training data, sandwich what hangs on a few prompts",
+    )
     report: bool = Field(
         True,
         description="write plots/ and report.html, which `plaudit report` can write later",

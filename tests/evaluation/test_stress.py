@@ -119,6 +119,7 @@ class Longer:
     """Prefers whatever is longer."""
 
     encodings = ()
+    uncertain = False
     scale = 1.0
 
     def __init__(self):

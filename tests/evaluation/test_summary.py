@@ -23,7 +23,11 @@ from plaudit.evaluation.summary import (
     where_it_matters,
 )
 
-OF_REWARDS = {name: measure for name, measure in measures().items() if not measure.takes_length}
+OF_REWARDS = {
+    name: measure
+    for name, measure in measures().items()
+    if not (measure.takes_length or measure.takes_variance)
+}
 
 
 def test_every_figure_is_that_of_its_function():

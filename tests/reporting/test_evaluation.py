@@ -72,6 +72,7 @@ def test_a_model_that_reads_whitespace_is_found_out(reward_model):
 
         truncation: ClassVar = {}
         encodings = ()
+        uncertain = False
         scale = 1.0
 
         def warn_if_untrained(self): ...

@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from plaudit import Ranking
 from plaudit.reporting.drawing import bin_edges
+from plaudit.reporting.evaluation import measure
+from plaudit.reporting.plots.abstention import abstention
 from plaudit.reporting.plots.accuracy_by_category import accuracy_by_category
 from plaudit.reporting.plots.comparison import comparison
 from plaudit.reporting.plots.margins import margins
@@ -177,3 +180,33 @@ def test_bins_hold_every_margin_and_none_straddles_zero(values):
     assert 1 <= len(edges) - 1 <= 70
     assert np.histogram(values, edges)[0].sum() == len(values)
     assert not ((edges[:-1] < 0) & (edges[1:] > 0)).any()
+
+
+def abstaining(rewards, covariances=None):
+    rankings = [Ranking(f"What is {n}?", ["a", "b"], [0, 1]) for n in range(len(rewards))]
+    return abstention(measure(rankings, rewards, covariances=covariances, resamples=100))
+
+
+def test_abstention():
+    """Eight in ten are right; one wrong pair is the least sure, the other among the surest."""
+    rewards = [[3.0, 0.0]] * 7 + [[2.0, 0.0], [0.0, 0.5], [0.0, 9.0]]
+    plot = abstaining(rewards)
+    assert plot.heading == "Without the 20 % it is least sure of, 87.5 % are right and not 80.0 %"
+    assert plot.detail == "10 pairs of 10 prompts"
+    words = drawn(plot)
+    assert {"at random", "by the difference of rewards"} <= set(words)
+    assert "with the uncertainty" not in words
+
+
+def test_abstention_with_an_uncertainty_says_whether_it_is_better():
+    rewards = [[2.0, 0.0]] * 40 + [[0.0, 2.0]] * 10
+    small, large = np.eye(2) * 0.1, np.eye(2) * 9.0
+    plot = abstaining(rewards, [small] * 40 + [large] * 10)
+    assert plot.heading.endswith("; its uncertainty chooses them better, by 20.0 points")
+    assert "with the uncertainty" in drawn(plot)
+    plot = abstaining(rewards, [large] * 40 + [small] * 10)
+    assert "; its uncertainty chooses them worse, by " in plot.heading
+    plot = abstaining(rewards, [small] * 50)
+    end = "; its uncertainty chooses them no better than the difference of rewards"
+    assert plot.heading.endswith(end)
+    drawn(abstaining([[1.0, 1.0]], [small]))

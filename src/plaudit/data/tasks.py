@@ -15,6 +15,8 @@ from plaudit.data.rankings import BadRowError, Fault, Rejected, Text
 from plaudit.data.rows import Row, Source
 from plaudit.errors import PlauditError
 
+DEVIATION = "_std"  # ends the name of a column of standard deviations
+
 
 class Task(NamedTuple):
     """The completions to score in a row, and the columns that their rewards go to."""
@@ -24,30 +26,44 @@ class Task(NamedTuple):
     completions: Sequence[Text]
     columns: tuple[str, ...]
 
-    def with_rewards(self, rewards: Sequence[float]) -> dict[str, Any]:
-        """The row's values, and the rewards of its completions in order."""
-        values = self.row.values or {}
-        if self.columns == ("rewards",):
-            return {**values, "rewards": list(rewards)}
-        return {**values, **dict(zip(self.columns, rewards, strict=True))}
+    def with_rewards(
+        self, rewards: Sequence[float], deviations: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        """The row's values, and the rewards of its completions in order; beside each column of
+        rewards one of their standard deviations, where those are given."""
+        values = dict(self.row.values or {})
+        for ending, given in (("", rewards), (DEVIATION, deviations)):
+            if given is not None:
+                columns = [name + ending for name in self.columns]
+                each = [list(given)] if self.columns == ("rewards",) else given
+                values |= dict(zip(columns, each, strict=True))
+        return values
 
 
 @dataclass
 class Tasks:
     """How the rows of a source are understood.
 
-    `names` are all columns seen in its first rows. Raises `PlauditError` where there is nothing to
+    `names` are all columns seen in its first rows; with `deviations` rows get columns for the
+    standard deviations of rewards too. Raises `PlauditError` where there is nothing to
     score in them, or where a column is called as one that rewards go to, or as another one.
     """
 
     source: Source
     mapped: Mapping[str, str]
+    deviations: bool = False
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self._records = Records(self.source, self.mapped, order=False)
         self.names = frozenset(self._records.columns.names)
-        self._added = frozenset(name for _, layout in LAYOUTS.each() for name in layout.rewards)
+        endings = ("", DEVIATION) if self.deviations else ("",)
+        self._added = frozenset(
+            name + ending
+            for _, layout in LAYOUTS.each()
+            for name in layout.rewards
+            for ending in endings
+        )
         stated = self.source.columns()
         if twice := [name for name in stated if stated.count(name) > 1]:
             raise PlauditError(

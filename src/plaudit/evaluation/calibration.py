@@ -24,9 +24,10 @@ class Confidence(NamedTuple):
     bin: Ints
 
 
-def confidence(layout: Layout, reward: Floats) -> Confidence:
-    """The confidence of all pairs; the last bin holds 1 too."""
-    sure = expit(np.abs(margin(layout, reward).values))
+def confidence(layout: Layout, reward: Floats, odds: Floats | None = None) -> Confidence:
+    """The confidence of all pairs, by other log odds `[N]` than margins where they are given; the
+    last bin holds 1 too."""
+    sure = expit(np.abs(margin(layout, reward).values if odds is None else odds))
     bins = np.minimum(((sure - 0.5) * (2 * BINS)).astype(np.intp), BINS - 1)
     return Confidence(sure, pairwise_accuracy(layout, reward).values, bins)
 

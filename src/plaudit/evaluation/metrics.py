@@ -56,7 +56,7 @@ def per_prompt(
     reward = flatten(rewards, layout, "reward")
     names, sums, counts = [], [], []
     for name, measure in measures().items():
-        if not measure.compared or measure.takes_length:
+        if not measure.compared or measure.takes_length or measure.takes_variance:
             continue
         result = measure.measure(layout, reward, None)
         count = layout.per_prompt(result.ranking) if isinstance(result, Items) else np.zeros(1)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plaudit.console import progress
 from plaudit.data.rankings import BadRowError, Ranking, Text, text_key
@@ -43,6 +44,32 @@ def rewards_of(
         rewards.append([reward[text_key(text)] for text in ranking.completions])
     model.report_truncation()
     return rewards
+
+
+def posteriors_of(
+    model: "Scorer", rankings: Sequence[Ranking], what: str = "scoring"
+) -> tuple[list[list[float]], list[NDArray[np.float64]]]:
+    """The rewards of `rewards_of` and the covariance `[K, K]` of those of each ranking.
+
+    Raises:
+        PlauditError: where the model has no uncertainty.
+    """
+    from plaudit.model.scorer import check_finite
+
+    distinct = [{text_key(text): text for text in ranking.completions} for ranking in rankings]
+    asked = zip(rankings, distinct, strict=True)
+    scored = model.posterior_all((ranking.prompt, list(texts.values())) for ranking, texts in asked)
+    rewards, covariances = [], []
+    for ranking, texts, found in zip(
+        rankings, distinct, progress(scored, what, total=len(rankings)), strict=True
+    ):
+        check_finite(found.rewards.tolist(), ranking.prompt)
+        place = {key: number for number, key in enumerate(texts)}
+        of = [place[text_key(text)] for text in ranking.completions]
+        rewards.append((model.scale * found.rewards[of]).tolist())
+        covariances.append(model.scale**2 * found.covariance[np.ix_(of, of)])
+    model.report_truncation()
+    return rewards, covariances
 
 
 def rewards_of_rewritten(
@@ -112,11 +139,15 @@ def _as_log_odds(
 
 
 def prediction_rows(
-    rankings: Sequence[Ranking], rewards: Sequence[Sequence[float]], **extra: Any
+    rankings: Sequence[Ranking],
+    rewards: Sequence[Sequence[float]],
+    covariances: Sequence[NDArray[np.float64]] | None = None,
+    **extra: Any,
 ) -> Iterator[dict[str, Any]]:
     """One row for each completion: what `predictions.jsonl` holds, with `extra` in every row.
 
-    `rewards` hold K numbers for each ranking, whose place among `rankings` is `ranking`.
+    `rewards` hold K numbers for each ranking, whose place among `rankings` is `ranking`. With
+    `covariances` a row has the reward's standard deviation, `reward_std`.
 
     >>> list(prediction_rows([Ranking("2+2?", ["4"], [0])], [[1.25]], fold=3))
     [{'ranking': 0, 'prompt': '2+2?', 'completion': '4', 'rank': 0, 'reward': 1.25, 'fold': 3}]
@@ -126,6 +157,8 @@ def prediction_rows(
             row: dict[str, Any] = {"ranking": number, "prompt": ranking.prompt}
             row |= {"completion": ranking.completions[k], "rank": ranking.ranks[k]}
             row["reward"] = reward
+            if covariances is not None:
+                row["reward_std"] = float(np.sqrt(max(covariances[number][k, k], 0.0)))
             if ranking.category is not None:
                 row["category"] = ranking.category
             if ranking.categories is not None:

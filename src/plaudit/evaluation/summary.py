@@ -17,6 +17,7 @@ from plaudit.console import counted
 from plaudit.data.cells import excerpt
 from plaudit.errors import PlauditError
 from plaudit.evaluation import calibration, items, parts, rewrites
+from plaudit.evaluation.abstention import variances
 from plaudit.evaluation.items import Items, means, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
@@ -115,6 +116,7 @@ def summarise(
     styles: Mapping[str, Sequence[ArrayLike]] | None = None,
     rewritten: Mapping[str, Sequence[Again]] | None = None,
     baselines: Mapping[str, Sequence[ArrayLike]] | None = None,
+    covariances: Sequence[ArrayLike] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Summary:
@@ -130,6 +132,8 @@ def summarise(
         styles: name → amounts that a model may lean on, beside length; one array [K_i] per ranking.
         rewritten: the rewards of a sample after rewriting, by the rewrite's name; see `stress`.
         baselines: name → rewards of another model, to stand beside these.
+        covariances: of each ranking's rewards, [K_i, K_i], where the model says how uncertain they
+            are; without them what is measured on them is left out.
         resamples: of the bootstrap; all figures share them.
         seed: of the bootstrap.
 
@@ -160,7 +164,13 @@ def summarise(
     if clash := every.keys() & {*Summary.__annotations__, "above", "schema_version"}:
         raise PlauditError(f"measure {min(clash)}: a summary uses this name; the package that adds "
                            "it must rename it")  # fmt: skip
-    _measure(every, layout, reward, length, summary, pending)
+    variance = None if covariances is None else variances(layout, covariances)
+    known = {
+        name: measure
+        for name, measure in every.items()
+        if variance is not None or not measure.takes_variance
+    }
+    _measure(known, layout, reward, length, summary, pending, variance)
     quantiles = np.percentile(items.margin(layout, reward).values, list(MARGINS.values()))
     summary["margins"] = dict(zip(MARGINS, map(float, quantiles), strict=True))
     summary["counts"] = {
@@ -218,6 +228,7 @@ def summarise(
             key: measure
             for key, measure in every.items()
             if not measure.reward_units
+            and not measure.takes_variance
             and (measure.compared or not measure.takes_length)
             and (measure.group != "probabilities" or name != LENGTH_RULE)
         }
@@ -240,12 +251,13 @@ def _measure(
     length: Floats,
     entry: dict[str, object],
     pending: Pending,
+    variance: Floats | None = None,
 ) -> None:
     """Keep a place in `entry` for each of these measures, in this order; the means go together."""
     entry |= dict.fromkeys(chosen)
     averaged: dict[str, Items] = {}
     for name, measure in chosen.items():
-        result = measure.measure(layout, scores, length)
+        result = measure.measure(layout, scores, length, variance)
         if isinstance(result, Items) and result.half is None:
             averaged[name] = result
             continue

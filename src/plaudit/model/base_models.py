@@ -84,6 +84,24 @@ def load_config(source: Source) -> Any:
         return AutoConfig.from_pretrained(source.name, **source.options, **NO_CODE)
 
 
+def file_beside(source: Source, name: str) -> Path | None:
+    """A file of a model's folder, or of its repository on the hub; None where there is none."""
+    folder = Path(source.name)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    from transformers.utils import cached_file
+
+    with _loading(source):
+        found = cached_file(
+            source.name,
+            name,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            _raise_exceptions_for_gated_repo=False,
+        )
+    return Path(found) if found else None
+
+
 def load_tokenizer(source: Source) -> Any:
     """The base model's tokenizer, padding and truncating nothing by itself."""
     from transformers import AutoTokenizer

@@ -7,6 +7,8 @@ id; the head computes in float32 whatever the rest computes in; and a batch may 
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -90,10 +92,33 @@ def _rows_for_head(
 class _Float32Linear(nn.Linear):
     """A head that computes in float32 under autocast too: bfloat16 has too few digits."""
 
+    shows_input = False
+
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):
             bias = self.bias.float() if self.bias is not None else None
-            return linear(input.float(), self.weight.float(), bias)
+            rewards = linear(input.float(), self.weight.float(), bias)
+            return torch.cat([rewards, input.float()], -1) if self.shows_input else rewards
+
+
+def head_of(model: Any) -> nn.Linear:
+    """The last linear layer of a model that `exact` changed, which gives the reward."""
+    return next(module for module in model.modules() if isinstance(module, _Float32Linear))
+
+
+@contextmanager
+def features_shown(model: Any) -> Iterator[None]:
+    """Within it the model's logits are `[N, 1 + D]`: the reward, and what the head is given for it.
+
+    Whatever pools, before the head or after it, is linear in what the head gives: so this is what
+    the reward is linear in.
+    """
+    head: Any = head_of(model)
+    head.shows_input = True
+    try:
+        yield
+    finally:
+        head.shows_input = False
 
 
 def _ask_for_all_layers(_: Any, args: Any, kwargs: dict[str, Any]) -> Any:

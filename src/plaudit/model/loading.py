@@ -18,12 +18,14 @@ from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models, pt_file
 from plaudit.model.batches import Flat, Layout, Padded
-from plaudit.model.classifier import exact, try_flat
+from plaudit.model.classifier import exact, head_of, try_flat
 from plaudit.model.devices import Dtype, best_device, compute_dtype
 from plaudit.model.encoding import Encoding
 from plaudit.model.modeling_mean import without_pooler
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.poolings import DEFAULTS, POOLINGS, Pooling, poolings_for
+from plaudit.model.uncertainty import FILE as UNCERTAINTY
+from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
 
 Template = Literal["auto", "chat", "plain"]
 LayoutName = Literal["auto", "flat", "padded"]
@@ -65,6 +67,7 @@ class Loaded:
     new_head: bool
     normalisation: Normalisation | None
     length_penalty: float
+    uncertainty: HeadUncertainty | None
 
 
 def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
@@ -143,7 +146,14 @@ def _load(
         new_head=new_head,
         normalisation=normalisation,
         length_penalty=length_penalty,
+        uncertainty=_uncertainty(source, model) if stored else None,
     )
+
+
+def _uncertainty(source: base_models.Source, model: Any) -> HeadUncertainty | None:
+    """What lies beside the weights of a trained model, if anything does."""
+    file = base_models.file_beside(source, UNCERTAINTY)
+    return None if file is None else read_uncertainty(file, head_of(model).in_features)
 
 
 def source_of(name: str | Path) -> base_models.Source:

@@ -7,11 +7,12 @@ tokens alone, whatever else is in its batch.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,15 +21,18 @@ from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import writing_folder
 from plaudit.model import loading
-from plaudit.model.batches import Layout, model_inputs, unique_tokens
+from plaudit.model.batches import Batch, Layout, model_inputs, unique_tokens
+from plaudit.model.classifier import features_shown
 from plaudit.model.devices import free_memory, tokens_per_batch
 from plaudit.model.encoding import Encoding, count_truncation
 from plaudit.model.ensemble import Combine, Ensemble
 from plaudit.model.identity import weights_digest
 from plaudit.model.loading import Loading
 from plaudit.model.normalisation import Normalisation
+from plaudit.model.posterior import Posterior
 from plaudit.model.saving import save_model, stored_settings
 from plaudit.model.scorer import Scorer
+from plaudit.model.uncertainty import HeadUncertainty
 
 
 @dataclass
@@ -52,6 +56,7 @@ class RewardModel(Scorer):
     truncation: dict[str, int] = field(default_factory=dict)  # since the last report
     normalisation: Normalisation | None = None
     length_penalty: float = 0.0  # of each token of the completion
+    uncertainty: HeadUncertainty | None = None
 
     def __post_init__(self) -> None:
         if not self.max_tokens_per_batch:
@@ -134,12 +139,14 @@ class RewardModel(Scorer):
         {'weights': '...', 'dtype': 'torch.float32', ...}
         """
         tokenizer = self.encoding.tokenizer
+        beside = {} if self.uncertainty is None else {"uncertainty": self.uncertainty.digest()}
         return {
             "weights": weights_digest(self.model, (len(tokenizer), tokenizer.chat_template)),
             "dtype": str(self.dtype),
             "length_penalty": self.length_penalty,
             "max_tokens_per_batch": self.max_tokens_per_batch,
             **stored_settings(self.encoding, self.pooling, self.normalisation),
+            **beside,
         }
 
     @property
@@ -177,7 +184,39 @@ class RewardModel(Scorer):
 
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
         """See `Scorer`; they are normalised, and less the length penalty, where there is either."""
-        rewards = self._raw_rewards(encoded)
+        return self._as_given(self._each(encoded, self._forward), encoded)
+
+    @property
+    def uncertain(self) -> bool:
+        """See `Scorer`."""
+        return self.uncertainty is not None
+
+    def posteriors(self, encoded: Sequence[dict[str, Any]]) -> list[Posterior]:
+        """See `Scorer`; the covariance is that of the rewards as they are given."""
+        if self.uncertainty is None:
+            return super().posteriors(encoded)
+        shown = self.with_features(encoded)
+        rewards = self._as_given([[float(row[0]) for row in rows] for rows in shown], encoded)
+        width = len(self.uncertainty.centre)
+        features = [torch.stack(rows)[:, 1:] if rows else torch.empty(0, width) for rows in shown]
+        unit = self.normalisation.std if self.normalisation else 1.0
+        return [
+            Posterior(np.array(given), covariance / unit**2, self.scale)
+            for given, covariance in zip(
+                rewards, self.uncertainty.covariances(features), strict=True
+            )
+        ]
+
+    def with_features(self, encoded: Sequence[dict[str, Any]]) -> list[list[Tensor]]:
+        """`[1 + D]` for each completion: its reward as the model gives it, and what the last linear
+        layer is given for it."""
+        with features_shown(self.model):
+            return self._each(encoded, self._logits)
+
+    def _as_given(
+        self, rewards: list[list[float]], encoded: Sequence[dict[str, Any]]
+    ) -> list[list[float]]:
+        """Rewards of the model's own, normalised and penalised where that is asked for."""
         if normalisation := self.normalisation:
             rewards = [[normalisation.apply(r) for r in of_prompt] for of_prompt in rewards]
         if penalty := self.length_penalty:
@@ -189,34 +228,38 @@ class RewardModel(Scorer):
             ]
         return rewards
 
-    def _raw_rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
-        """As the model gives them. Each distinct row of tokens is computed once, so that equal
-        texts have equal rewards to the last bit, in whatever batch they would have stood."""
-        results: list[list[float]] = [[0.0] * len(row.get("input_ids", ())) for row in encoded]
+    def _each(
+        self, encoded: Sequence[dict[str, Any]], forward: Callable[[Batch], Tensor]
+    ) -> list[list[Any]]:
+        """What `forward` makes of the batches, a value or a row for each completion.
+
+        Each distinct row of tokens is computed once, so that equal texts have equal rewards to the
+        last bit, in whatever batch they would have stood."""
+        results: list[list[Any]] = [[None] * len(row.get("input_ids", ())) for row in encoded]
         distinct, where = _distinct(encoded)
         waiting = [
             (row["first"] + start, piece)
             for row in distinct
             for start, piece in _pieces(row, self._pass_tokens)
         ]
-        rewards: dict[int, float] = {}
+        made: dict[int, Any] = {}
         while waiting:
             given: list[tuple[list[int], Tensor]] = []
             problem = ""
             try:
                 pieces = [piece for _, piece in waiting]
                 for batch in self.layout.divide(pieces, self._pass_tokens):
-                    given.append((batch["position"].tolist(), self._forward(batch)))
+                    given.append((batch["position"].tolist(), forward(batch)))
             except torch.OutOfMemoryError as error:
                 # The error itself would keep alive what took the memory.
                 problem = str(error) or "out of memory"
             for positions, of_batch in given:  # only now is the device waited for
-                numbers = iter(of_batch.tolist())
+                numbers = iter(of_batch.tolist() if of_batch.dim() == 1 else of_batch.cpu())
                 for position in positions:
                     first, piece = waiting[position]
                     for number in range(first, first + len(piece["input_ids"])):
-                        rewards[number] = next(numbers)
-            left = [(first, piece) for first, piece in waiting if first not in rewards]
+                        made[number] = next(numbers)
+            left = [(first, piece) for first, piece in waiting if first not in made]
             if problem:
                 self._halve(problem, [piece for _, piece in left])
             waiting = [
@@ -226,7 +269,7 @@ class RewardModel(Scorer):
             ]
         for number, places in enumerate(where):
             for index, k in places:
-                results[index][k] = rewards[number]
+                results[index][k] = made[number]
         return results
 
     @property
@@ -255,12 +298,16 @@ class RewardModel(Scorer):
             f"{self._fits:,} tokens are scored at once"
         )
 
-    @torch.no_grad()  # in inference mode a GPU's kernel would be compiled once more
-    def _forward(self, batch: dict[str, Any]) -> Tensor:
+    def _forward(self, batch: Batch) -> Tensor:
         """Rewards `[N]` of a batch, on the device."""
+        return self._logits(batch)[:, 0]
+
+    @torch.no_grad()  # in inference mode a GPU's kernel would be compiled once more
+    def _logits(self, batch: Batch) -> Tensor:
         self.model.eval()
         with self.autocast():
-            return self.model(**model_inputs(batch, self.device)).logits[:, 0].float()
+            logits: Tensor = self.model(**model_inputs(batch, self.device)).logits
+            return logits.float()
 
     def autocast(self) -> torch.autocast:
         """Within it matrix products run in the model's own precision."""
@@ -278,7 +325,14 @@ class RewardModel(Scorer):
         already stands there is replaced. Normalisation is stored, and only plaudit applies it.
         """
         with writing_folder(folder) as partial:
-            save_model(self.model, self.encoding, self.pooling, partial, self.normalisation)
+            save_model(
+                self.model,
+                self.encoding,
+                self.pooling,
+                partial,
+                self.normalisation,
+                self.uncertainty,
+            )
 
 
 def _distinct(

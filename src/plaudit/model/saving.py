@@ -12,6 +12,7 @@ from plaudit.model.encoding import Encoding
 from plaudit.model.loading import CONFIG_KEY
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.poolings import POOLINGS
+from plaudit.model.uncertainty import HeadUncertainty
 
 
 def save_model(
@@ -20,8 +21,9 @@ def save_model(
     pooling: str,
     folder: Path,
     normalisation: Normalisation | None = None,
+    uncertainty: HeadUncertainty | None = None,
 ) -> None:
-    """Write model and tokenizer into an existing folder."""
+    """Write model and tokenizer into an existing folder, and what is known beside the weights."""
     setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling, normalisation))
     model.config.architectures = [type(model).__name__]
     if (network := POOLINGS.get(pooling).network) is not None:
@@ -40,6 +42,8 @@ def save_model(
             encoding.tokenizer.save_pretrained(folder)
         for path in folder.rglob("*.safetensors"):  # which are made for their owner alone
             path.chmod((folder / "config.json").stat().st_mode)
+        if uncertainty is not None:
+            uncertainty.save(folder)
     except SafetensorError as error:  # what a full disk looks like from there
         raise OSError(str(error)) from error
 

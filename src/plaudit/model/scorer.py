@@ -20,9 +20,13 @@ from plaudit.data.parse import make_ranking
 from plaudit.data.rankings import BadRowError, Text, text_key
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, RefusedError, describe_truncation
+from plaudit.model.posterior import Posterior
 
 # Completions read ahead while scoring a stream, to find rows alike in length.
 WINDOW = 128
+NO_UNCERTAINTY = (
+    "this model has no uncertainty: train one with --uncertainty laplace; an ensemble has none"
+)
 UNTRAINED = "this model has no trained reward head: its rewards are random; train it first"
 
 
@@ -84,6 +88,23 @@ class Scorer(ABC):
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
         """Rewards of encoded prompts, K numbers for each, batched to the token budget."""
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether there are `posteriors`."""
+        return False
+
+    def posteriors(self, encoded: Sequence[dict[str, Any]]) -> list[Posterior]:
+        """Rewards of encoded prompts with their covariance: how uncertain the head is of them.
+
+        Raises `PlauditError` where the model has no uncertainty.
+        """
+        raise PlauditError(NO_UNCERTAINTY)
+
+    def check_uncertain(self, wanted: bool = True) -> None:
+        """Raise `PlauditError` where `posteriors` are wanted and there are none."""
+        if wanted and not self.uncertain:
+            raise PlauditError(NO_UNCERTAINTY)
+
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What an output that is resumed must still be made with, as plain JSON.
@@ -114,20 +135,26 @@ class Scorer(ABC):
             raise PlauditError(f"score: {error}") from error
         return next(self.score_all([(ranking.prompt, ranking.completions)]))
 
+    def posterior(self, prompt: Text, completions: Sequence[Text]) -> Posterior:
+        """The rewards of completions, their standard deviations, and how likely one beats another.
+
+        Raises `PlauditError` where the model has no uncertainty.
+        """
+        return next(self.posterior_all([(prompt, completions)]))
+
+    def posterior_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[Posterior]:
+        """`posterior` for a stream of (prompt, completions), in order, with flat memory."""
+        self.check_uncertain()
+        for window in _windows(prompts):
+            yield from self.posteriors(self.encode(window))
+
     def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
         """Rewards for a stream of (prompt, completions), in order, with flat memory.
 
         Raises `PlauditError` that names the prompt when a reward is not a finite number.
         """
-        window: list[tuple[Text, Sequence[Text]]] = []
-        waiting = 0
-        for prompt, completions in prompts:
-            window.append((prompt, completions))
-            waiting += max(len(completions), 1)
-            if waiting >= WINDOW:
-                yield from self._score_window(window)
-                window, waiting = [], 0
-        yield from self._score_window(window)
+        for window in _windows(prompts):
+            yield from self._score_window(window)
 
     def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
         together = gathered(window)
@@ -155,6 +182,22 @@ class Scorer(ABC):
         if line := describe_truncation(self.truncation, self.max_length):
             say(line)
         self.truncation.clear()
+
+
+def _windows(
+    prompts: Iterable[tuple[Text, Sequence[Text]]],
+) -> Iterator[list[tuple[Text, Sequence[Text]]]]:
+    """A stream in parts, each ended by the prompt that makes it `WINDOW` completions."""
+    window: list[tuple[Text, Sequence[Text]]] = []
+    waiting = 0
+    for prompt, completions in prompts:
+        window.append((prompt, completions))
+        waiting += max(len(completions), 1)
+        if waiting >= WINDOW:
+            yield window
+            window, waiting = [], 0
+    if window:
+        yield window
 
 
 def check_finite(rewards: Sequence[float], prompt: Text, where: str = "") -> None:

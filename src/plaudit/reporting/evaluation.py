@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plaudit.console import say
 from plaudit.data.cells import characters
@@ -18,7 +19,12 @@ from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.comparison import ModelComparison
 from plaudit.evaluation.layout import Floats
-from plaudit.evaluation.rewards import prediction_rows, rewards_of, rewards_of_rewritten
+from plaudit.evaluation.rewards import (
+    posteriors_of,
+    prediction_rows,
+    rewards_of,
+    rewards_of_rewritten,
+)
 from plaudit.evaluation.stress import Again
 from plaudit.evaluation.style import count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import Summary, format_summary, summarise
@@ -38,13 +44,15 @@ class Evaluation:
     """What a model makes of some rankings.
 
     `summary` is what `summarise` returns; `rankings` and `rewards` (K numbers for each ranking) are
-    what it was made from; `comparison` is with another model, where one was asked for.
+    what it was made from, with `covariances` (`[K, K]` for each) where the model says how uncertain
+    its rewards are; `comparison` is with another model, where one was asked for.
     """
 
     summary: Summary
     rankings: list[Ranking]
     rewards: list[list[float]]
     comparison: ModelComparison | None = None
+    covariances: list[NDArray[np.float64]] | None = None
 
     def __str__(self) -> str:
         text = format_summary(self.summary)
@@ -57,7 +65,7 @@ class Evaluation:
 
     def predictions(self, **extra: Any) -> Iterator[dict[str, Any]]:
         """One row for each completion: what `predictions.jsonl` holds; see `prediction_rows`."""
-        return prediction_rows(self.rankings, self.rewards, **extra)
+        return prediction_rows(self.rankings, self.rewards, self.covariances, **extra)
 
     def write(self, folder: str | Path, facts: Mapping[str, str] | None = None) -> None:
         """Write `metrics.json`, `predictions.jsonl`, `report.html` and `plots/` into a folder.
@@ -158,9 +166,15 @@ def evaluate(
     for line in describe_pairs(truncated):
         say(line)
     model.warn_if_untrained()
+    covariances = None
+    if model.uncertain:
+        rewards, covariances = posteriors_of(model, rankings, what)
+    else:
+        rewards = rewards_of(model, rankings, what)
     evaluation = measure(
         rankings,
-        rewards_of(model, rankings, what),
+        rewards,
+        covariances=covariances,
         rewritten=rewards_of_rewritten(
             model, rankings, stress if whitespace is None else whitespace, seed
         ),
@@ -178,6 +192,7 @@ def measure(
     rankings: list[Ranking],
     rewards: list[list[float]],
     *,
+    covariances: list[NDArray[np.float64]] | None = None,
     rewritten: Mapping[str, Sequence[Again]] | None = None,
     baselines: Mapping[str, Sequence[Sequence[float]]] | None = None,
     resamples: int = 1000,
@@ -199,7 +214,8 @@ def measure(
         },
         rewritten=rewritten,
         baselines=baselines,
+        covariances=covariances,
         resamples=resamples,
         seed=seed,
     )
-    return Evaluation(summary, rankings, rewards)
+    return Evaluation(summary, rankings, rewards, covariances=covariances)

@@ -49,13 +49,16 @@ CORES_OF_A_READER = 0.5
 
 
 @contextmanager
-def on_ray(model: Any, loading: dict[str, Any], actors: int | None) -> Iterator["RayEngine"]:
+def on_ray(
+    model: Any, loading: dict[str, Any], actors: int | None, deviations: bool = False
+) -> Iterator["RayEngine"]:
     """The engine of a Ray cluster, which this process is connected to within the block.
 
     Args:
         model: as `RewardModel.load` takes it; a folder is to be where every node sees it.
         loading: what else it takes. An actor has a GPU where the cluster has any, else a core.
         actors: how many; None: one for each GPU, or for each core but one, which reads.
+        deviations: whether rewards come with their standard deviations.
 
     Raises:
         PlauditError: what the tasks and actors raise; when an actor or a node dies.
@@ -67,7 +70,7 @@ def on_ray(model: Any, loading: dict[str, Any], actors: int | None) -> Iterator[
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with _explained():
-            yield RayEngine(_everywhere(model), loading, actors)
+            yield RayEngine(_everywhere(model), loading, actors, deviations)
     finally:
         if ours:
             ray.shutdown()
@@ -76,7 +79,9 @@ def on_ray(model: Any, loading: dict[str, Any], actors: int | None) -> Iterator[
 class RayEngine:
     """See `Engine`."""
 
-    def __init__(self, model: Any, loading: dict[str, Any], actors: int | None) -> None:
+    def __init__(
+        self, model: Any, loading: dict[str, Any], actors: int | None, deviations: bool
+    ) -> None:
         has = ray.cluster_resources()
         gpus = int(has.get("GPU", 0))
         self._actors = actors or gpus or max(int(has.get("CPU", 1)) - 1, 1)
@@ -86,11 +91,11 @@ class RayEngine:
                 f"read; it has {has['CPU']:.0f}"
             )
         self._cores, self._gpus = (0, 1) if gpus else (1, 0)  # of an actor
-        self._model, self._loading = model, loading
+        self._model, self._loading, self._deviations = model, loading, deviations
         self._truncation: Counter[str] = Counter()
         # One that scores nothing says what the model is, before anything is written.
         about = ray.remote(num_cpus=self._cores, num_gpus=self._gpus)(_about)
-        found = ray.get(about.remote(model, loading))
+        found = ray.get(about.remote(model, loading, deviations))
         if isinstance(found, PlauditError):
             raise found
         self.facts, self._max_length, untrained = found
@@ -114,7 +119,7 @@ class RayEngine:
         )
         scored = windows.map_batches(
             _Actor,
-            fn_constructor_args=(self._model, self._loading),
+            fn_constructor_args=(self._model, self._loading, self._deviations),
             batch_size=WINDOWS_AT_ONCE,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=self._actors),
@@ -139,11 +144,14 @@ class RayEngine:
 # raised, it would come with Ray's own advice, and before the rows that stand ahead of it.
 
 
-def _about(model: Any, loading: dict[str, Any]) -> tuple[dict[str, Any], int, bool] | PlauditError:
+def _about(
+    model: Any, loading: dict[str, Any], deviations: bool
+) -> tuple[dict[str, Any], int, bool] | PlauditError:
     from plaudit.model.reward_model import RewardModel
 
     try:
         scorer = RewardModel.load(model, **loading)
+        scorer.check_uncertain(deviations)
     except PlauditError as error:
         return error
     return scorer.identity(), scorer.max_length, scorer.new_head
@@ -163,16 +171,18 @@ def _read(files: pyarrow.Table) -> Iterator[pyarrow.Table]:
 class _Actor:
     """A process somewhere that has the model."""
 
-    def __init__(self, model: Any, loading: dict[str, Any]) -> None:
+    def __init__(self, model: Any, loading: dict[str, Any], deviations: bool) -> None:
         from plaudit.model.reward_model import RewardModel
 
         keep_freed_memory()
         self._scorer = RewardModel.load(model, **loading)
+        self._deviations = deviations
 
     def __call__(self, windows: pyarrow.Table) -> pyarrow.Table:
         scored: list[Any] = []
         try:
-            for outcomes in score_windows(self._scorer, map(_window, windows["pickled"])):
+            given = map(_window, windows["pickled"])
+            for outcomes in score_windows(self._scorer, given, self._deviations):
                 scored.append((outcomes, dict(self._scorer.truncation)))
                 self._scorer.truncation.clear()
         except PlauditError as error:

@@ -18,7 +18,7 @@ from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.readers import OnBadRow
 from plaudit.data.rows import Source, find_sources, kind_of, place
-from plaudit.data.tasks import Tasks
+from plaudit.data.tasks import DEVIATION, Tasks
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite, rejected_beside, writing
 from plaudit.memory import keep_freed_memory
@@ -68,6 +68,7 @@ def score_file(
     dtype: "Dtype" = "auto",
     processes: int | None = None,
     engine: EngineName = "local",
+    deviations: bool = False,
     **loading: Any,
 ) -> int:
     """Score the rows of `data` into the file `output`, or to stdout as JSON lines.
@@ -87,6 +88,8 @@ def score_file(
         processes: each with the model on a device of its own, or on its share of the CPU's cores.
             None: one for each CUDA device, else 1. With `ray`, how many actors.
         engine: `ray` reads and scores on a Ray cluster (see `on_ray`).
+        deviations: write the standard deviation of each reward beside it, in a column of the same
+            name and `_std`; only with a model that has an uncertainty.
         loading: what else `RewardModel.load` takes: `combine`, `length_penalty`, `device` …
 
     Returns:
@@ -107,15 +110,17 @@ def score_file(
         refuse_to_overwrite(output, True, inputs=[source.name for source in sources])
     elif resume:
         raise PlauditError("--resume needs the file that was begun: -o FILE")
-    tasks = [Tasks(source, columns or {}) for source in sources]
+    tasks = [Tasks(source, columns or {}, deviations) for source in sources]
     schema = _arrow_schema(output, tasks)
-    with _engine(engine, model, processes, {"dtype": dtype} | loading) as scoring:
+    with _engine(engine, model, processes, {"dtype": dtype} | loading, deviations) as scoring:
         facts: dict[str, Any] = {
             "data": [_stated(source) for source in sources],
             "columns": dict(columns or {}),
             "engine": engine,
             "windows": [ROWS_AT_ONCE, COMPLETIONS_AT_ONCE],
         }
+        if deviations:  # else outputs begun by earlier versions could not be resumed
+            facts["deviations"] = True
         with _sink(output, facts | scoring.facts, resume, overwrite, schema) as out:
             finished = scoring.outcomes(tasks, out.done)
             rows: list[dict[str, Any]] = []
@@ -163,21 +168,26 @@ def _stated(source: Source) -> list[Any]:
 class _ThisProcess:
     """The engine that is here already."""
 
-    def __init__(self, scorer: "Scorer") -> None:
+    def __init__(self, scorer: "Scorer", deviations: bool) -> None:
+        scorer.check_uncertain(deviations)
         scorer.warn_if_untrained()
         keep_freed_memory()
-        self._scorer = scorer
+        self._scorer, self._deviations = scorer, deviations
         self.facts = scorer.identity()
         self.report = scorer.report_truncation
 
     def outcomes(self, sources: Sequence[Tasks], done: int) -> Iterator[list[Outcome]]:
         """See `Engine`."""
-        return score_windows(self._scorer, read_windows(sources, done))
+        return score_windows(self._scorer, read_windows(sources, done), self._deviations)
 
 
 @contextmanager
 def _engine(
-    name: EngineName, model: Any, processes: int | None, loading: dict[str, Any]
+    name: EngineName,
+    model: Any,
+    processes: int | None,
+    loading: dict[str, Any],
+    deviations: bool,
 ) -> Iterator[Engine]:
     if name not in get_args(EngineName):
         raise PlauditError(f"engine: there is no {name}; choose one of local, ray")
@@ -189,19 +199,19 @@ def _engine(
     if isinstance(model, Scorer):
         if name != "local" or processes not in (None, 1):
             raise PlauditError("other processes load the model themselves: give its name")
-        yield _ThisProcess(model)
+        yield _ThisProcess(model, deviations)
     elif name == "ray":
         from plaudit.scoring.on_ray import on_ray
 
-        with on_ray(model, loading, processes) as engine:
+        with on_ray(model, loading, processes, deviations) as engine:
             yield engine
     elif (count := processes or _cuda_devices()) > 1:
         from plaudit.scoring.workers import Workers
 
-        with Workers(model, loading, count) as engine:
+        with Workers(model, loading, count, deviations) as engine:
             yield engine
     else:
-        yield _ThisProcess(RewardModel.load(model, **loading))
+        yield _ThisProcess(RewardModel.load(model, **loading), deviations)
 
 
 def _cuda_devices() -> int:
@@ -257,6 +267,8 @@ def _arrow_schema(output: str | Path | None, tasks: Sequence[Tasks]) -> "pyarrow
             kind = pyarrow.list_(number) if names == ("rewards",) else number
             for name in names:
                 own = own.append(pyarrow.field(name, kind))
+                if each.deviations:
+                    own = own.append(pyarrow.field(name + DEVIATION, kind))
         try:
             schema = pyarrow.unify_schemas([schema, own])
         except pyarrow.ArrowException as error:

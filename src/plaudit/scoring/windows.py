@@ -7,6 +7,7 @@ the same.
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from plaudit.data.parse import reject
@@ -44,8 +45,13 @@ def read_windows(sources: Iterable[Tasks], done: int = 0) -> Iterator[Window]:
         yield window
 
 
-def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[Outcome]]:
-    """What becomes of each window; the next one is read and encoded while one is computed."""
+def score_windows(
+    scorer: "Scorer", windows: Iterable[Window], deviations: bool = False
+) -> Iterator[list[Outcome]]:
+    """What becomes of each window; the next one is read and encoded while one is computed.
+
+    With `deviations` rewards come with their standard deviations.
+    """
     from plaudit.model.encoding import RefusedError
     from plaudit.model.scorer import apart, check_finite, gathered
 
@@ -64,18 +70,28 @@ def score_windows(scorer: "Scorer", windows: Iterable[Window]) -> Iterator[list[
             encoded = scorer.encode(list(together.values()))
         return window, list(together), encoded
 
-    def rewarded(task: Task, rewards: list[float]) -> dict[str, Any]:
+    def rewarded(task: Task, rewards: list[float], spread: list[float] | None) -> dict[str, Any]:
         check_finite(rewards, task.prompt, place(task.row.file, task.row.line))
-        return task.with_rewards(rewards)
+        return task.with_rewards(rewards, spread)
 
     with ThreadPoolExecutor(1, "encode") as thread:
         ahead = thread.submit(prepare)
         while ready := ahead.result():
             ahead = thread.submit(prepare)
             window, keys, encoded = ready
-            rewards = iter(apart(_to_score(window), keys, scorer.rewards(encoded)))
+            found: list[Iterator[Any]]
+            if deviations:
+                every = scorer.posteriors(encoded)
+                both = ([e.rewards.tolist() for e in every], [e.deviations.tolist() for e in every])
+                found = [iter(apart(_to_score(window), keys, each)) for each in both]
+            else:
+                found = [
+                    iter(apart(_to_score(window), keys, scorer.rewards(encoded))),
+                    repeat(None),
+                ]
             yield [
-                rewarded(task, next(rewards)) if isinstance(task, Task) else task for task in window
+                rewarded(task, *map(next, found)) if isinstance(task, Task) else task
+                for task in window
             ]
 
 

@@ -32,8 +32,10 @@ WINDOWS_PER_WORKER = 3  # one is computed, one encoded, one on its way
 class Workers:
     """The engine of several processes; a context manager, after which there are none."""
 
-    def __init__(self, model: Any, loading: dict[str, Any], count: int) -> None:
-        self._model, self._count = model, count
+    def __init__(
+        self, model: Any, loading: dict[str, Any], count: int, deviations: bool = False
+    ) -> None:
+        self._model, self._count, self._deviations = model, count, deviations
         self._loading = _on_devices(loading, count)
         self._workers: list[_Worker] = []
         self._truncation: Counter[str] = Counter()
@@ -43,7 +45,7 @@ class Workers:
         threads = max(_cores() // self._count, 1)
         say(f"scoring in {self._count} processes")
         self._workers = [
-            _Worker(self._model, loading, threads, speaks=number == 0)
+            _Worker(self._model, loading, threads, number == 0, self._deviations)
             for number, loading in enumerate(self._loading)
         ]
         try:
@@ -99,13 +101,22 @@ class Workers:
 class _Worker:
     """A process, the windows it is to score, and its answers."""
 
-    def __init__(self, model: Any, loading: dict[str, Any], threads: int, speaks: bool) -> None:
+    def __init__(
+        self,
+        model: Any,
+        loading: dict[str, Any],
+        threads: int,
+        speaks: bool,
+        deviations: bool,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.tasks: Any = context.Queue()
         self.answers, theirs = context.Pipe(duplex=False)
         self.device = loading.get("device", "cpu")
         self.process = context.Process(
-            target=_work, args=(model, loading, threads, speaks, self.tasks, theirs), daemon=True
+            target=_work,
+            args=(model, loading, threads, speaks, deviations, self.tasks, theirs),
+            daemon=True,
         )
         self.process.start()
         theirs.close()  # so that the end of the process is the end of its answers
@@ -131,6 +142,7 @@ def _work(
     loading: dict[str, Any],
     threads: int,
     speaks: bool,
+    deviations: bool,
     tasks: Any,
     answers: Connection,
 ) -> None:
@@ -144,10 +156,11 @@ def _work(
     keep_freed_memory()
     try:
         scorer = RewardModel.load(model, **loading)
+        scorer.check_uncertain(deviations)
         if speaks:
             scorer.warn_if_untrained()
         answers.send((scorer.identity(), scorer.max_length))
-        for outcomes in score_windows(scorer, iter(tasks.get, None)):
+        for outcomes in score_windows(scorer, iter(tasks.get, None), deviations):
             answers.send(outcomes)
         answers.send(scorer.truncation)
     except PlauditError as error:

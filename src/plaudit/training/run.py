@@ -69,6 +69,7 @@ from plaudit.training.trainer import (
     last_checkpoint,
     read_log,
 )
+from plaudit.training.uncertainty import check_uncertainty, fit_uncertainty
 
 UNTRAINED = "the untrained base model"
 
@@ -138,6 +139,7 @@ def train_on(
     start = prepared(chosen, parts.train)
     parts = replace(parts, train=_usable(parts.train, chosen))
     bound_loss(chosen)
+    check_uncertainty(chosen, rankings.streaming, parts.validation)
     check_metric(chosen.checkpoint_metric, "metric_for_best_model", parts.validation)
 
     model = load_base(chosen)
@@ -233,6 +235,14 @@ def train_on(
             metrics["training"]["frozen"] = report
         test = validation = None
         if processes().is_main_process:
+            if chosen.uncertainty != "none":
+                model.uncertainty, metrics["training"]["uncertainty"] = fit_uncertainty(
+                    chosen.uncertainty,
+                    model,
+                    train_set,
+                    validation_set,
+                    lambda rewards, batch: trainer.losses(rewards, batch, done=1.0),
+                )
             if parts.validation:
                 what = "scoring the validation prompts"
                 validation = evaluate(model, parts.validation, stress=0, what=what)

@@ -44,7 +44,7 @@ def load_base(settings: Settings) -> RewardModel:
 
     There the layout is tried, too. Only FSDP wants a model that is still on the CPU.
     """
-    return RewardModel.load(
+    model = RewardModel.load(
         settings.base,
         pooling=settings.pooling,
         template=settings.template,
@@ -56,6 +56,8 @@ def load_base(settings: Settings) -> RewardModel:
         seed=settings.seed,
         normalised=False,  # what is trained further gives other rewards
     )
+    model.uncertainty = None  # likewise
+    return model
 
 
 def sharded() -> bool:

@@ -220,20 +220,26 @@ class RankingTrainer(RewardTrainer):
         """The share of one forward pass in the step's loss; rewards `[R, K]` as outputs."""
         ranks = inputs["ranks"]
         rewards = per_ranking(model(**model_inputs(inputs)).logits[:, 0].float(), ranks)
-        given = {name: inputs[name] for name in self.data}
-        seen = rewards
-        if self.expert is not None:
-            done = self.state.global_step / self.state.max_steps if model.training else 0.0
-            seen = rewards + self.expert.offset(inputs["nuisances"], ranks, done)
-        losses = self.ranking_loss(seen, ranks, **given, **self.learnt)
-        if self.args.center_rewards_coefficient:
-            losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
-        losses = losses * inputs["weight"]
+        done = self.state.global_step / self.state.max_steps if model.training else 0.0
+        losses = self.losses(rewards, inputs, done)
         loss = losses.sum() / num_items_in_batch
         if model.training:
             self._observe(rewards.detach(), ranks)
             self._losses.note(losses.detach(), inputs["origin"])
         return (loss, {"rewards": rewards}) if return_outputs else loss
+
+    def losses(self, rewards: Tensor, batch: Batch, done: float) -> Tensor:
+        """`[R]`: what rewards `[R, K]` cost, times the weight of each ranking, when this share of
+        the training is done."""
+        ranks = batch["ranks"]
+        given = {name: batch[name] for name in self.data}
+        seen = rewards
+        if self.expert is not None:
+            seen = rewards + self.expert.offset(batch["nuisances"], ranks, done)
+        losses = self.ranking_loss(seen, ranks, **given, **self.learnt)
+        if self.args.center_rewards_coefficient:
+            losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
+        return losses * batch["weight"]
 
     def _observe(self, rewards: Tensor, ranks: Tensor) -> None:
         """Add what `log` reports of a pass to the sums since the last log."""

@@ -3,9 +3,10 @@
 A module defines `MEASURE`, a `Measure` whose function takes the `Layout` of the rankings and the
 `reward[C]` of all their completions in one row. It returns the `Items` that the measure is a mean
 of, in two halves or in one, or, where it is no mean, a `Statistic`. A function that has a third
-parameter `length[C]` is given the lengths in characters. The module's name is the measure's name in
-`metrics.json`; tables, plots, comparisons, baselines and the model card take all they need from
-`Measure`.
+parameter `length[C]` is given the lengths in characters, one that has `variance[N]` the variance of
+r_better − r_worse of every ordered pair, and is left out where the model has no uncertainty. The
+module's name is the measure's name in `metrics.json`; tables, plots, comparisons, baselines and the
+model card take all they need from `Measure`.
 
 Whatever depends on order must take equal rewards as a coin toss would, so that constant rewards
 get what a random order gets on average. Importing this package does not import torch.
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from plaudit.errors import PlauditError
+from plaudit.evaluation.abstention import variances
 from plaudit.evaluation.items import Items, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.statistics import Figure, Statistic, resample
@@ -37,7 +39,7 @@ class Measure:
     """A number that says how well rewards agree with ranks, and how people are shown it.
 
     Attributes:
-        of: `(layout, reward[C])`, or `(layout, reward[C], length[C])`, to `Items` or a `Statistic`.
+        of: `(layout, reward[C])`, and `length[C]` or `variance[N]`, to `Items` or a `Statistic`.
         label: what it is called within a sentence.
         form: how it is written. A `share`, from 0 to 1, is written as per cent and, as a mean of
             items that are right or wrong, has the interval of one. `points` is a difference of
@@ -88,12 +90,24 @@ class Measure:
         """Whether it is measured on lengths too."""
         return "length" in inspect.signature(self.of).parameters
 
-    def measure(self, layout: Layout, reward: Floats, length: Floats | None) -> Items | Statistic:
-        """What `of` returns for these rewards, checked; `length` may be None where it takes none.
+    @property
+    def takes_variance(self) -> bool:
+        """Whether it is measured on the variances of differences too."""
+        return "variance" in inspect.signature(self.of).parameters
+
+    def measure(
+        self,
+        layout: Layout,
+        reward: Floats,
+        length: Floats | None,
+        variance: Floats | None = None,
+    ) -> Items | Statistic:
+        """What `of` returns for these rewards, checked; what it does not take may be None.
 
         Raises `PlauditError` when an item is not a finite number.
         """
-        result = self.of(layout, reward, length) if self.takes_length else self.of(layout, reward)
+        more = [length] if self.takes_length else [variance] if self.takes_variance else []
+        result = self.of(layout, reward, *more)
         if isinstance(result, Items) and not np.isfinite(result.values).all():
             raise PlauditError(f"measure {self.label}: is not a finite number on these rewards")
         return result
@@ -104,6 +118,7 @@ class Measure:
         ranks: Sequence[ArrayLike],
         *,
         lengths: Sequence[ArrayLike] | None = None,
+        covariances: Sequence[ArrayLike] | None = None,
         prompts: Sequence[Hashable] | None = None,
         resamples: int = 1000,
         seed: int = 0,
@@ -114,6 +129,7 @@ class Measure:
             rewards: one array [K_i] per ranking.
             ranks: likewise; lower is better, equal ranks are ties.
             lengths: likewise, in characters; only for a measure that takes them.
+            covariances: of each ranking's rewards, [K_i, K_i]; only for a measure that takes them.
             prompts: the prompt of each ranking; by default each is a prompt of its own.
             resamples: of the bootstrap; 0 for no interval.
             seed: of the bootstrap.
@@ -124,9 +140,12 @@ class Measure:
         """
         if self.takes_length and lengths is None:
             raise ValueError(f"{self.label}: is measured on lengths, too; give `lengths`")
+        if self.takes_variance and covariances is None:
+            raise ValueError(f"{self.label}: is measured on uncertain rewards; give `covariances`")
         layout = lay_out(ranks, prompts)
+        variance = None if covariances is None else variances(layout, covariances)
         length = None if lengths is None else flatten(lengths, layout, "length")
-        result = self.measure(layout, flatten(rewards, layout, "reward"), length)
+        result = self.measure(layout, flatten(rewards, layout, "reward"), length, variance)
         if isinstance(result, Items):
             result = statistic(layout, result, share=self.form == "share")
             if math.isnan(result.values[0]):

@@ -19,27 +19,39 @@ import numpy as np
 from scipy.optimize import bisect
 
 from plaudit.evaluation.calibration import BINS, confidence
+from plaudit.evaluation.items import margin
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
-from plaudit.evaluation.statistics import Statistic, effective
+from plaudit.evaluation.statistics import Statistic, divide, effective
 
 
 def calibration_error(layout: Layout, reward: Floats) -> Statistic:
     """The sum of the gaps of all bins, with an interval of its own."""
-    pairs_of = confidence(layout, reward)
+    return calibration_error_of(layout, reward, margin(layout, reward).values)
+
+
+def calibration_error_of(
+    layout: Layout, reward: Floats, odds: Floats, weight: Floats | None = None
+) -> Statistic:
+    """The same where each pair `[N]` counts as much as its weight, and the probability that its
+    better completion is the better one has these log odds."""
+    pairs_of = confidence(layout, reward, odds)
+    weight = np.ones(len(odds)) if weight is None else weight
     size = len(layout.asked)
     cell = layout.slot[layout.pair_ranking] * BINS + pairs_of.bin
-    excess = np.bincount(cell, pairs_of.right - pairs_of.sure, size * BINS).reshape(size, BINS)
-    pairs = layout.per_prompt(layout.pair_ranking)
+    gap = weight * (pairs_of.right - pairs_of.sure)
+    excess = np.bincount(cell, gap, size * BINS).reshape(size, BINS)
+    pairs = layout.per_prompt(layout.pair_ranking, weight)
     gaps = excess.sum(axis=0) / pairs.sum()
 
     def of(weights: Floats) -> Floats:
-        return (weights @ excess) / (weights @ pairs)[:, None]
+        return divide(weights @ excess, (weights @ pairs)[:, None])
 
-    share = np.bincount(pairs_of.bin, minlength=BINS) / len(pairs_of.bin)
+    share = np.bincount(pairs_of.bin, weight, minlength=BINS) / weight.sum()
 
     def interval(resampled: Floats, level: Floats) -> tuple[Floats, Floats]:
-        low, high = _interval(gaps, share, resampled - gaps, float(level[0]))
+        seen = ~np.isnan(resampled).any(axis=1)  # some resamples may have none of these pairs
+        low, high = _interval(gaps, share, resampled[seen] - gaps, float(level[0]))
         return np.array([low]), np.array([high])
 
     return Statistic(

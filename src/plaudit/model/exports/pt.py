@@ -16,7 +16,14 @@ from plaudit.model.saving import save_model
 def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
     """Write config, weights and the tokenizer's files as plain containers and tensors."""
     with tempfile.TemporaryDirectory() as folder:
-        save_model(model.model, model.encoding, model.pooling, Path(folder), model.normalisation)
+        save_model(
+            model.model,
+            model.encoding,
+            model.pooling,
+            Path(folder),
+            model.normalisation,
+            model.uncertainty,
+        )
         torch.save(pt_file.packed(Path(folder)), file)
 
 

@@ -46,11 +46,15 @@ class Objective:
 
     `meaning` says in a sentence, without a full stop, what rewards mean, for the model card; it is
     given all that `prepare` made, as it is in the end.
+
+    `probability` says that σ(r_a − r_b) is the probability that a is preferred to b and that the
+    loss is convex in rewards: then it can be said how uncertain they are (`posteriors`).
     """
 
     loss: "Callable[..., Tensor]"
     prepare: Callable[..., Prepared] | None = None
     meaning: "Callable[[Mapping[str, Tensor]], str]" = lambda options: PROBABILITY
+    probability: bool = False
 
     def takes(self, option: str) -> bool:
         """Whether the loss has an option, such as `margin` or `label_smoothing`.

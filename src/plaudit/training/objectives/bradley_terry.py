@@ -47,4 +47,4 @@ def bradley_terry(
     return mean_over(loss, better)
 
 
-OBJECTIVE = Objective(bradley_terry)
+OBJECTIVE = Objective(bradley_terry, probability=True)

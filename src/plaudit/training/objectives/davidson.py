@@ -57,4 +57,4 @@ def meaning(options: Mapping[str, Tensor]) -> str:
     )
 
 
-OBJECTIVE = Objective(davidson, prepare, meaning)
+OBJECTIVE = Objective(davidson, prepare, meaning, probability=True)

@@ -79,4 +79,4 @@ def _log_all_before(log_a: Tensor, tied: Tensor) -> Tensor:
 _STEP = 0.25
 
 
-OBJECTIVE = Objective(plackett_luce)
+OBJECTIVE = Objective(plackett_luce, probability=True)

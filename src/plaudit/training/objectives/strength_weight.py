@@ -56,4 +56,4 @@ def meaning(options: Mapping[str, Tensor]) -> str:
     return f"{PROBABILITY}, where strong preferences count for more"
 
 
-OBJECTIVE = Objective(strength_weight, prepare, meaning)
+OBJECTIVE = Objective(strength_weight, prepare, meaning, probability=True)

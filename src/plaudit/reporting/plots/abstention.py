@@ -1,0 +1,83 @@
+"""What abstaining from the pairs it is least sure of does for the model."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from plaudit.console import counted
+from plaudit.evaluation.abstention import KEPT, accuracy_by_share, log_odds, variances
+from plaudit.evaluation.layout import Floats, flatten, lay_out
+from plaudit.evaluation.summary import figures
+from plaudit.reporting.drawing import Drawing, Theme, percent_tick
+from plaudit.reporting.plots import Plot
+
+if TYPE_CHECKING:
+    from plaudit.reporting.evaluation import Evaluation
+
+ABSTAINED = np.linspace(0, 0.9, 46)
+
+
+def abstention(evaluation: "Evaluation") -> Drawing:
+    """Accuracy over the share of pairs that are left aside, the least sure ones first.
+
+    By the difference of rewards; where the model has an uncertainty, by that too; and at random,
+    which changes nothing. The heading says which of the two is better only where the difference of
+    their accuracies is beyond noise.
+    """
+    layout = lay_out(
+        [ranking.ranks for ranking in evaluation.rankings],
+        [ranking.key for ranking in evaluation.rankings],
+    )
+    reward = flatten(evaluation.rewards, layout, "reward")
+    kept = [1 - share for share in ABSTAINED]
+
+    def curve(variance: Floats | None) -> Floats:
+        certainty = np.abs(log_odds(layout, reward, variance))
+        return accuracy_by_share(layout, reward, certainty, kept)
+
+    by_difference = curve(None)
+    by_uncertainty = None
+    if evaluation.covariances is not None:
+        by_uncertainty = curve(variances(layout, evaluation.covariances))
+    at = int(np.abs(ABSTAINED - (1 - KEPT)).argmin())
+    everything, some = 100 * by_difference[0], 100 * by_difference[at]
+    heading = (
+        f"Without the {100 * (1 - KEPT):.0f} % it is least sure of, {some:.1f} % are right and not "
+        f"{everything:.1f} %"
+    )
+    gain = figures(evaluation.summary).get("uncertainty_gain")
+    if by_uncertainty is not None and gain is not None:
+        low, high = gain["low"], gain["high"]
+        if low is None or high is None or low <= 0 <= high:
+            heading += "; its uncertainty chooses them no better than the difference of rewards"
+        else:
+            better = "better" if gain["value"] > 0 else "worse"
+            by = 100 * abs(gain["value"])
+            heading += f"; its uncertainty chooses them {better}, by {by:.1f} points"
+    detail = f"{counted(len(layout.better), 'pair')} of {counted(len(layout.asked), 'prompt')}"
+
+    def draw(columns: Sequence[Axes], theme: Theme) -> None:
+        axes = columns[0]
+        axes.axhline(by_difference[0], linestyle=":", color=theme.grey, label="at random")
+        axes.plot(ABSTAINED, by_difference, color=theme.blue, label="by the difference of rewards")
+        if by_uncertainty is not None:
+            axes.plot(
+                ABSTAINED, by_uncertainty, color=theme.vermillion, label="with the uncertainty"
+            )
+        axes.set(xlabel="share of the pairs left aside", ylabel="accuracy of the others")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(percent_tick))
+
+    return Drawing(heading, detail, draw, 3.6)
+
+
+PLOT = Plot(
+    "evaluation",
+    abstention,
+    section="Does it know how sure to be?",
+    file="abstention.png",
+    position=35,
+)
