@@ -236,6 +236,11 @@ class Settings(BaseModel):
         description="nuisances whose share is taken out of training, as in length,markdown; "
         "column:NAME is an attribute in the data; none",
     )
+    control_method: Literal["expert", "odin", "two-stage"] = Field(
+        "expert",
+        description="how: a curve of them in the loss, fitted to the preferences (expert) or to a "
+        "first training's rewards (two-stage), or a head of their own (odin)",
+    )
     control_weight: Literal["fitted", "learned"] | float = Field(
         "fitted",
         description="of a nuisance: a curve fitted first, one learned along, or so much for a unit",
@@ -359,6 +364,13 @@ class Settings(BaseModel):
                     f"control: there is no nuisance {name}{nearest_of(name, names)}; there are "
                     f"{', '.join(names)} and column:NAME"
                 )
+        if self.control_method != "expert":
+            if not self.control:
+                raise ValueError(
+                    f"control_method: {self.control_method} needs a control, as in control length"
+                )
+            if self.control_weight != "fitted":
+                raise ValueError("control_weight: only goes with control_method expert")
         if self.metric_for_best_model == "controlled_log_loss" and not self.control:
             raise ValueError(
                 "metric_for_best_model: controlled_log_loss needs a control, as in control length"

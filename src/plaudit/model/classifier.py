@@ -87,10 +87,11 @@ def _rows_for_head(
     return output
 
 
-class _Float32Linear(nn.Linear):
+class Float32Linear(nn.Linear):
     """A head that computes in float32 under autocast too: bfloat16 has too few digits."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """See `nn.Linear`."""
         with torch.autocast(input.device.type, enabled=False):
             bias = self.bias.float() if self.bias is not None else None
             return linear(input.float(), self.weight.float(), bias)
@@ -122,7 +123,7 @@ def exact(model: Any, pooling: Pooling, name: str) -> Any:
     attributes = {"__module__": own.__module__, "pooling": pooling}
     model.__class__ = type(own.__name__, (mixin, own), attributes)
     heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
-    heads[-1].__class__ = _Float32Linear
+    heads[-1].__class__ = Float32Linear
     if pooling.of_all_layers:
         model.base_model.register_forward_pre_hook(_ask_for_all_layers, with_kwargs=True)
         model.base_model.register_forward_hook(_all_layers)

@@ -68,6 +68,7 @@ from plaudit.training.trainer import (
     last_checkpoint,
     read_log,
 )
+from plaudit.training.two_stage import first_stage
 
 UNTRAINED = "the untrained base model"
 
@@ -167,7 +168,7 @@ def train_on(
     )
     if rankings.streaming:
         counts.clear()  # of what a nuisance expert was fitted to, which is read again
-    if trainer.expert is not None:
+    if trainer.expert is not None and chosen.control_method != "two-stage":
         say_once(trainer.expert.describe())
     with locked(folder):
         begin(folder, chosen, rankings, resume)
@@ -177,6 +178,7 @@ def train_on(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
             )
         frozen = run_frozen_layers(trainer, chosen)
+        first_stage(trainer, chosen, start, folder / "checkpoints" / "control.json")
         untrained = _untrained_rewards(model, parts.test)
         new_head, head = model.new_head, Head(trainer.model)
         try:

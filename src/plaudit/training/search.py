@@ -62,6 +62,7 @@ from plaudit.training.setup import (
 )
 from plaudit.training.space import Space, default_space, describe_space, distribution, read_space
 from plaudit.training.trainer import RankingTrainer, read_log
+from plaudit.training.two_stage import first_stage
 from plaudit.yaml_file import read_yaml
 
 METRICS = get_args(ValidationMetric)
@@ -203,13 +204,15 @@ class _Trials:
         settings.save(folder / "config.yaml")
         model = load_base(settings)
         train_set, validation_set = self._encoded(model.encoding, settings.control)
+        start = prepared(settings, parts.train)
         trainer = build_trainer(
             model, train_set, validation_set, settings, folder, checkpoints=False,
-            validation=self.parts.validation, start=prepared(settings, parts.train),
+            validation=self.parts.validation, start=start,
         )  # fmt: skip
         pruning = _Pruning(trial, self.metric)
         trainer.add_callback(pruning)
         frozen = run_frozen_layers(trainer, settings)
+        first_stage(trainer, settings, start)
         with quiet():
             trainer.train()
             figure = self._measure(trainer, validation_set)
@@ -245,10 +248,10 @@ class _Trials:
 
     def _measure(self, trainer: RankingTrainer, validation_set: datasets.Dataset) -> Figure:
         predicted = trainer.predict(validation_set)
-        present = [row != PADDING for row in np.asarray(predicted.label_ids)]
-        rewards = [
-            row[p] for row, p in zip(np.asarray(predicted.predictions), present, strict=True)
-        ]
+        given: Any = predicted.predictions
+        given = given[0] if isinstance(given, tuple) else given  # and not what the loss saw
+        ranks = np.asarray(predicted.label_ids)
+        rewards = [row[of != PADDING] for row, of in zip(given, ranks, strict=True)]
         return measure_named(self.metric)(
             rewards,
             [ranking.ranks for ranking in self.parts.validation],

@@ -30,9 +30,11 @@ from plaudit.model.batches import of_rankings
 from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
 from plaudit.model.encoding import without_tokens
 from plaudit.model.freezing import FrozenLayout, freeze
+from plaudit.model.head import head_of, narrow, widen
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
-from plaudit.training.expert import make_expert, sample
+from plaudit.training.control import make_control
+from plaudit.training.expert import sample
 from plaudit.training.objectives import DATA, OBJECTIVES, Prepared
 from plaudit.training.parts import SHUFFLE_BUFFER
 from plaudit.training.processes import processes, say_once
@@ -119,14 +121,18 @@ def build_trainer(
     keep_freed_memory()
     start = start or Prepared()
     objective = OBJECTIVES.get(settings.loss)
-    expert = make_expert(settings, sample(train_set)) if settings.control else None
+    expert = make_control(settings, sample(train_set)) if settings.control else None
     learns = f"loss: {settings.loss}" if start.learnt else ""
-    if expert is not None and expert.learned:
+    if expert is not None and expert.learnt():
         learns = "control_weight: learned"
+    if expert is not None and expert.rows:
+        learns = f"control_method: {settings.control_method}"
     if learns and sharded():
         raise PlauditError(
             f"{learns} learns numbers of its own, which does not go with FSDP; choose LoRA instead"
         )
+    if expert is not None and expert.rows:
+        widen(model.model, 1 + expert.rows, settings.seed)
     frozen = _freeze(model, settings) if settings.freeze_layers else None
     try:
         with quiet():
@@ -322,6 +328,8 @@ def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Setting
         inner = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if settings.lora_r:
         inner = inner.merge_and_unload()
+    if (rows := head_of(inner).out_features) > 1:
+        narrow(inner, torch.eye(rows)[0])
     if processes().is_main_process:
         model.model = inner.eval().to(trainer.args.device)
         model.device = trainer.args.device

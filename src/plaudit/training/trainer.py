@@ -48,7 +48,8 @@ from plaudit.evaluation.metrics import (
 from plaudit.files import write_jsonl
 from plaudit.model.batches import Batch, Layout, halves, model_inputs, per_ranking
 from plaudit.model.devices import free_memory
-from plaudit.training.expert import Expert
+from plaudit.model.head import head_of
+from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
 
 SECONDS_BETWEEN_LINES = 2.0
@@ -69,7 +70,7 @@ class RankingTrainer(RewardTrainer):
             no part of the model.
         layout: what divides a step's rankings into the batches of its forward passes.
         max_tokens_per_batch: of one forward pass.
-        expert: of nuisances; the loss sees what it makes of them added to the rewards.
+        expert: takes nuisances out of what the loss sees.
         lengths: of the completions of each validation ranking, in characters; without them nothing
             that depends on lengths is measured in validation.
         **options: `RewardTrainer`'s own.
@@ -85,7 +86,7 @@ class RankingTrainer(RewardTrainer):
         learnt: Mapping[str, Tensor] | None = None,
         layout: Layout,
         max_tokens_per_batch: int,
-        expert: Expert | None = None,
+        expert: Control | None = None,
         lengths: Sequence[ArrayLike] | None = None,
         **options: Any,
     ) -> None:
@@ -112,9 +113,9 @@ class RankingTrainer(RewardTrainer):
         }
         self._beside = dict(self.learnt)  # all that is learnt and is no part of the model
         if expert is not None:
-            expert.to(self.args.device)
-            if expert.learned:
-                self._beside["control"] = expert.changes
+            if isinstance(expert, torch.nn.Module):
+                expert.to(self.args.device)
+            self._beside |= expert.learnt()
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # already encoded, with nothing dropped
@@ -217,15 +218,24 @@ class RankingTrainer(RewardTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The share of one forward pass in the step's loss; rewards `[R, K]` as outputs."""
+        """The share of one forward pass in the step's loss; as outputs the rewards `[R, K]`, and
+        what the objective saw in their place."""
         ranks = inputs["ranks"]
-        rewards = per_ranking(model(**model_inputs(inputs)).logits[:, 0].float(), ranks)
+        columns = model(**model_inputs(inputs)).logits.float().unbind(1)
+        rewards, *others = (per_ranking(column, ranks) for column in columns)
         given = {name: inputs[name] for name in self.data}
-        seen = rewards
+        seen, penalty = rewards, None
         if self.expert is not None:
             done = self.state.global_step / self.state.max_steps if model.training else 0.0
-            seen = rewards + self.expert.offset(inputs["nuisances"], ranks, done)
+            levels = inputs["nuisances"]
+            rest = torch.stack(others, -1) if others else levels.new_zeros(*ranks.shape, 0)
+            seen = rewards + self.expert.offset(levels, ranks, done, rest)
+            if model.training:
+                weight = head_of(model).weight.float()
+                penalty = self.expert.penalty(rewards, rest, levels, ranks, weight)
         losses = self.ranking_loss(seen, ranks, **given, **self.learnt)
+        if penalty is not None:
+            losses = losses + penalty
         if self.args.center_rewards_coefficient:
             losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
         losses = losses * inputs["weight"]
@@ -233,7 +243,7 @@ class RankingTrainer(RewardTrainer):
         if model.training:
             self._observe(rewards.detach(), ranks)
             self._losses.note(losses.detach(), inputs["origin"])
-        return (loss, {"rewards": rewards}) if return_outputs else loss
+        return (loss, {"rewards": rewards, "seen": seen}) if return_outputs else loss
 
     def _observe(self, rewards: Tensor, ranks: Tensor) -> None:
         """Add what `log` reports of a pass to the sums since the last log."""
@@ -314,8 +324,11 @@ class RankingTrainer(RewardTrainer):
         inputs: Any,
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, rewards `[R, K]` and ranks `[R, K]` of a batch, `PADDING` beyond a ranking's K."""
+    ) -> tuple[Tensor, Any, Tensor]:
+        """Loss, rewards `[R, K]` and ranks `[R, K]` of a batch, `PADDING` beyond a ranking's K.
+
+        With a control it is rewards and what the objective saw in their place.
+        """
         inputs = self._prepare_inputs(inputs)
         total = self._get_num_items_in_batch([inputs], self.args.device)
         width = max(batch["ranks"].shape[1] for batch in inputs)
@@ -324,27 +337,32 @@ class RankingTrainer(RewardTrainer):
         while True:
             passes = [part for batch in inputs for part in self._that_fit(batch)]
             loss = torch.zeros((), device=self.args.device)
-            rewards, ranks, problem = [], [], ""
+            rewards, seen, ranks, problem = [], [], [], ""
             try:
                 with torch.no_grad(), self.compute_loss_context_manager():
                     for batch in passes:
                         part, outputs = self.compute_loss(model, batch, True, total)
                         loss += part
                         rewards.append(_widen(outputs["rewards"], width))
+                        seen.append(_widen(outputs["seen"], width))
                         ranks.append(_widen(batch["ranks"], width))
-                return loss, torch.cat(rewards)[order], torch.cat(ranks)[order]
+                given = tuple(torch.cat(values)[order] for values in (rewards, seen, ranks))
+                return loss, given[0] if self.expert is None else given[:2], given[2]
             except torch.OutOfMemoryError as error:
                 problem = str(error) or "out of memory"
             self._halve(problem, passes)
 
     def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """`validation_metrics`, with what the expert adds to the rewards of the rankings."""
-        offsets = None
-        if self.expert is not None:
-            rows: Any = self.eval_dataset
-            strength = self.expert.strength
-            offsets = [strength * self.expert.scores(levels) for levels in rows["nuisances"]]
-        return validation_metrics(prediction, self.lengths, offsets)
+        """`validation_metrics`, with what the control adds to the rewards of the rankings."""
+        if self.expert is None:
+            return validation_metrics(prediction, self.lengths)
+        given: Any = prediction.predictions
+        (rewards, seen), ranks = given, prediction.label_ids
+        offsets = [
+            (with_control - reward)[order != PADDING].astype(np.float64)
+            for reward, with_control, order in zip(rewards, seen, ranks, strict=True)
+        ]
+        return validation_metrics(EvalPrediction(rewards, ranks), self.lengths, offsets)
 
     # ---- checkpoints ----
 
