@@ -108,6 +108,7 @@ class Training(TypedDict):
     rewards: NotRequired[str]  # not in runs of earlier versions
     frozen: NotRequired[Frozen]
     control: NotRequired[Control]
+    attributes: NotRequired[dict[str, float]]  # the weight of each in the reward, standardised
     diagnosis: NotRequired[list[Finding]]
     seconds: NotRequired[float]
 

@@ -42,6 +42,8 @@ def widen(model: Any, rows: int, seed: int) -> None:
 def narrow(model: Any, weights: Tensor) -> None:
     """Leave of a head's rows one: their sum, times `weights[rows]`."""
     head = head_of(model)
+    if head.out_features == 1:
+        return
     weights = weights.detach().to(head.weight)
     head.weight = nn.Parameter((weights @ head.weight.detach()).unsqueeze(0))
     if head.bias is not None:

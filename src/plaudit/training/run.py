@@ -145,10 +145,16 @@ def train_on(
     parts = held_out_that_model_takes(parts, model.encoding, rankings)
     counts: dict[str, int] = {}
     train_set: Any = (
-        encoded_stream(parts, model.encoding, chosen, counts, rankings)
+        encoded_stream(parts, model.encoding, chosen, counts, rankings, start.attributes)
         if isinstance(parts.train, Rankings)
         else encoded(
-            parts.train, model.encoding, "encoding", counts, rankings, control=chosen.control
+            parts.train,
+            model.encoding,
+            "encoding",
+            counts,
+            rankings,
+            control=chosen.control,
+            attributes=start.attributes,
         )
     )
     _say_what_is_lost(rankings, counts, model.encoding)
@@ -156,7 +162,13 @@ def train_on(
     validation_set = None
     if parts.validation:
         what = "encoding the validation prompts"
-        validation_set = encoded(parts.validation, model.encoding, what, control=chosen.control)
+        validation_set = encoded(
+            parts.validation,
+            model.encoding,
+            what,
+            control=chosen.control,
+            attributes=start.attributes,
+        )
     trainer = build_trainer(
         model,
         train_set,
@@ -219,6 +231,12 @@ def train_on(
                 "rewards": OBJECTIVES.get(chosen.loss).meaning({**start.fixed, **trainer.learnt}),
             },
         }
+        if trainer.mix is not None:
+            weights = trainer.mix(trainer.learnt).tolist()
+            mixed = dict(zip(start.attributes, weights, strict=True))
+            metrics["training"]["attributes"] = mixed
+            listed = ", ".join(f"{weight:.2g} {name}" for name, weight in mixed.items())
+            say_once(f"the reward mixes the predicted attributes as {listed}")
         if trainer.expert is not None:
             held_out = read_nuisances(validation_set) if validation_set is not None else None
             metrics["training"]["control"] = trainer.expert.record(held_out)
@@ -279,6 +297,7 @@ def try_out(parts: Parts, chosen: Settings) -> None:
                 model.encoding,
                 "encoding",
                 control=chosen.control,
+                attributes=start.attributes,
             )
             if rankings
             else None

@@ -202,9 +202,10 @@ class _Trials:
         own = {"save_steps": max(steps // VALIDATIONS, 1), "early_stopping_patience": 0}
         settings = Settings.build(**{**settings.model_dump(), **own})
         settings.save(folder / "config.yaml")
-        model = load_base(settings)
-        train_set, validation_set = self._encoded(model.encoding, settings.control)
-        start = prepared(settings, parts.train)
+        model, start = load_base(settings), prepared(settings, parts.train)
+        train_set, validation_set = self._encoded(
+            model.encoding, settings.control, start.attributes
+        )
         trainer = build_trainer(
             model, train_set, validation_set, settings, folder, checkpoints=False,
             validation=self.parts.validation, start=start,
@@ -221,7 +222,7 @@ class _Trials:
         return figure, pruning.pruned
 
     def _encoded(
-        self, encoding: Encoding, control: list[str]
+        self, encoding: Encoding, control: list[str], attributes: Sequence[str]
     ) -> tuple[datasets.Dataset, datasets.Dataset]:
         key = (
             type(encoding.tokenizer).__name__,
@@ -231,17 +232,24 @@ class _Trials:
             encoding.separator,
             encoding.pooling,
             tuple(control),
+            tuple(attributes),
         )
         if key not in self._sets:
             self._sets[key] = (
                 encoded(
-                    list(self.parts.train), encoding, "encoding", data=self.data, control=control
+                    list(self.parts.train),
+                    encoding,
+                    "encoding",
+                    data=self.data,
+                    control=control,
+                    attributes=attributes,
                 ),
                 encoded(
                     self.parts.validation,
                     encoding,
                     "encoding the validation prompts",
                     control=control,
+                    attributes=attributes,
                 ),
             )
         return self._sets[key]

@@ -68,6 +68,7 @@ class RankingTrainer(RewardTrainer):
         data: which of `objectives.DATA` the loss takes.
         learnt: options of the loss that are learnt with the model, by where they begin. They are
             no part of the model.
+        mix: makes of them the weights of the head's rows in the reward; by default there is one.
         layout: what divides a step's rankings into the batches of its forward passes.
         max_tokens_per_batch: of one forward pass.
         expert: takes nuisances out of what the loss sees.
@@ -84,6 +85,7 @@ class RankingTrainer(RewardTrainer):
         loss: Callable[..., Tensor],
         data: Sequence[str] = (),
         learnt: Mapping[str, Tensor] | None = None,
+        mix: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
         layout: Layout,
         max_tokens_per_batch: int,
         expert: Control | None = None,
@@ -92,6 +94,7 @@ class RankingTrainer(RewardTrainer):
     ) -> None:
         self.ranking_loss = loss
         self.data = data
+        self.mix = mix
         self.layout = layout
         self.expert = expert
         self.lengths = lengths
@@ -108,7 +111,7 @@ class RankingTrainer(RewardTrainer):
             data_collator=cast(Any, collator), compute_metrics=self._validation_metrics, **options
         )
         self.learnt = {
-            name: torch.nn.Parameter(value.to(self.args.device, torch.float32))
+            name: torch.nn.Parameter(value.to(self.args.device, torch.float32, copy=True))
             for name, value in (learnt or {}).items()
         }
         self._beside = dict(self.learnt)  # all that is learnt and is no part of the model
@@ -222,17 +225,24 @@ class RankingTrainer(RewardTrainer):
         what the objective saw in their place."""
         ranks = inputs["ranks"]
         columns = model(**model_inputs(inputs)).logits.float().unbind(1)
-        rewards, *others = (per_ranking(column, ranks) for column in columns)
+        table = torch.stack([per_ranking(column, ranks) for column in columns], -1)
         given = {name: inputs[name] for name in self.data}
+        if self.mix is None:
+            rewards, others = table[..., 0], table[..., 1:]
+        else:
+            weights = self.mix(self.learnt)
+            own, others = table[..., : len(weights)], table[..., len(weights) :]
+            rewards, given["predictions"] = own.detach() @ weights, own
         seen, penalty = rewards, None
         if self.expert is not None:
             done = self.state.global_step / self.state.max_steps if model.training else 0.0
             levels = inputs["nuisances"]
-            rest = torch.stack(others, -1) if others else levels.new_zeros(*ranks.shape, 0)
-            seen = rewards + self.expert.offset(levels, ranks, done, rest)
-            if model.training:
-                weight = head_of(model).weight.float()
-                penalty = self.expert.penalty(rewards, rest, levels, ranks, weight)
+            seen = rewards + self.expert.offset(levels, ranks, done, others)
+            if model.training and self.expert.rows:
+                rows = head_of(model).weight.float()
+                mixed = self.row_weights(len(rows)) @ rows
+                head = torch.cat([mixed.unsqueeze(0), rows[-self.expert.rows :]])
+                penalty = self.expert.penalty(rewards, others, levels, ranks, head)
         losses = self.ranking_loss(seen, ranks, **given, **self.learnt)
         if penalty is not None:
             losses = losses + penalty
@@ -244,6 +254,13 @@ class RankingTrainer(RewardTrainer):
             self._observe(rewards.detach(), ranks)
             self._losses.note(losses.detach(), inputs["origin"])
         return (loss, {"rewards": rewards, "seen": seen}) if return_outputs else loss
+
+    def row_weights(self, rows: int) -> Tensor:
+        """What each of the head's rows counts for in the reward."""
+        own = torch.ones(1, device=self.args.device)
+        if self.mix is not None:
+            own = self.mix(self.learnt)
+        return torch.nn.functional.pad(own, (0, rows - len(own)))
 
     def _observe(self, rewards: Tensor, ranks: Tensor) -> None:
         """Add what `log` reports of a pass to the sums since the last log."""
