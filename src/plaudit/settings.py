@@ -228,6 +228,11 @@ class Settings(BaseModel):
     center_rewards_coefficient: Annotated[float, Field(ge=0)] = Field(
         0.0, description="weight of the term that draws rewards to mean zero"
     )
+    sft_coefficient: AtLeastZero = Field(
+        0.0,
+        description="weight of a language-model loss on each ranking's best completion, which "
+        "keeps a decoder's states general",
+    )
     disable_dropout: bool = Field(
         True, description="train without dropout, which also doubles the speed on a CPU"
     )

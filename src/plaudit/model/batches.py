@@ -24,7 +24,12 @@ Encoded = Sequence[dict[str, Any]]
 
 OF_RANKINGS = ("margin", "weight", "strength")  # a number for each ranking
 # Numbers of each completion, and what stands there where a ranking has fewer of them.
-OF_COMPLETIONS = {"ratings": math.nan, "attributes": math.nan, "nuisances": 0.0}
+OF_COMPLETIONS = {
+    "ratings": math.nan,
+    "attributes": math.nan,
+    "nuisances": 0.0,
+    "completion_tokens": 0.0,
+}
 
 
 class Layout(Protocol):
@@ -40,8 +45,8 @@ class Layout(Protocol):
         A batch holds what `model_inputs` picks out; `position[R]`, where its R rankings stood in
         `encoded`; and, where the rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's
         own K), `margin[R]`, `weight[R]`, `origin`, R texts, and, as far as the rankings have them,
-        `strength[R]`, `ratings[R, K]`, `attributes[R, K, A]` (NaN where there is none) and
-        `nuisances[R, K, F]`.
+        `strength[R]`, `ratings[R, K]`, `attributes[R, K, A]` (NaN where there is none),
+        `nuisances[R, K, F]` and `completion_tokens[R, K]`.
         """
         ...
 

@@ -350,6 +350,7 @@ def _short(chosen: Settings, folder: Path, rate: float | None = None) -> Setting
             "early_stopping_patience": 0,
             "report_to": [],
             "control_method": "expert",
+            "sft_coefficient": 0.0,
             "control": [],  # of four pairs nothing can be told of length and the like
             "metric_for_best_model": "auto",
             "features_cache": str(folder / "features"),

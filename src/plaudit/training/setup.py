@@ -39,6 +39,7 @@ from plaudit.training.expert import sample
 from plaudit.training.objectives import DATA, OBJECTIVES, Prepared
 from plaudit.training.parts import SHUFFLE_BUFFER, attribute_table
 from plaudit.training.processes import processes, say_once
+from plaudit.training.text_loss import TextLoss
 from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
 
 
@@ -134,6 +135,12 @@ def build_trainer(
         learns = "control_weight: learned"
     if expert is not None and expert.rows:
         learns = f"control_method: {settings.control_method}"
+    text_loss = None
+    if settings.sft_coefficient:
+        if sharded() or settings.freeze_layers == -1:
+            other = "FSDP" if sharded() else "freeze_layers -1, which leaves no states to train"
+            raise PlauditError(f"sft_coefficient: does not go with {other}; set it to 0")
+        text_loss = TextLoss(model, settings.base, settings.sft_coefficient)
     if learns and sharded():
         raise PlauditError(
             f"{learns} learns numbers of its own, which does not go with FSDP; choose LoRA instead"
@@ -155,6 +162,7 @@ def build_trainer(
                 layout=frozen or model.layout,
                 max_tokens_per_batch=pass_tokens(settings),
                 lengths=lengths_of(validation) if validation else None,
+                text_loss=text_loss,
                 expert=expert,
                 model=model.model,
                 args=arguments,

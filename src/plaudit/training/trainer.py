@@ -71,6 +71,7 @@ class RankingTrainer(RewardTrainer):
         mix: makes of them the weights of the head's rows in the reward; by default there is one.
         layout: what divides a step's rankings into the batches of its forward passes.
         max_tokens_per_batch: of one forward pass.
+        text_loss: a further term of the loss, `[R]` of a batch that has gone through the model.
         expert: takes nuisances out of what the loss sees.
         lengths: of the completions of each validation ranking, in characters; without them nothing
             that depends on lengths is measured in validation.
@@ -88,6 +89,7 @@ class RankingTrainer(RewardTrainer):
         mix: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
         layout: Layout,
         max_tokens_per_batch: int,
+        text_loss: Callable[[Batch], Tensor] | None = None,
         expert: Control | None = None,
         lengths: Sequence[ArrayLike] | None = None,
         **options: Any,
@@ -95,6 +97,7 @@ class RankingTrainer(RewardTrainer):
         self.ranking_loss = loss
         self.data = data
         self.mix = mix
+        self.text_loss = text_loss
         self.layout = layout
         self.expert = expert
         self.lengths = lengths
@@ -246,6 +249,8 @@ class RankingTrainer(RewardTrainer):
         losses = self.ranking_loss(seen, ranks, **given, **self.learnt)
         if penalty is not None:
             losses = losses + penalty
+        if self.text_loss is not None and model.training:
+            losses = losses + self.text_loss(inputs)
         if self.args.center_rewards_coefficient:
             losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
         losses = losses * inputs["weight"]

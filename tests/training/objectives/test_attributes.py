@@ -1,6 +1,7 @@
 """The mix of attributes: its loss in plain loops, its weights, and the head that is saved."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 
 from plaudit.data.rankings import PADDING, Ranking
 from plaudit.errors import PlauditError
+from plaudit.model.batches import model_inputs
 from plaudit.model.head import head_of
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
@@ -17,6 +19,7 @@ from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.objectives.attributes import attributes, mix, prepare
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer, prepared, trained_model
+from plaudit.training.trainer import read_log
 
 
 def test_the_loss_is_its_definition():
@@ -115,6 +118,32 @@ def test_the_saved_head_is_one_row(base, tmp_path, name, method):
     assert alone.config.num_labels == 1
     said = OBJECTIVES.get("attributes").meaning({**start.fixed, **trainer.learnt})
     assert "mix of 2 predicted attributes" in said
+
+
+def test_the_first_logged_loss_is_the_loss_of_the_data(base, tmp_path):
+    data = rated(6)
+    data[0] = replace(data[0], weight=3.0)
+    chosen = Settings.build(
+        data="d", base=str(base("bert")), loss="attributes", dtype="float32", max_length=64,
+        max_steps=1, per_device_train_batch_size=6, max_tokens_per_batch=40, seed=5,
+    )  # fmt: skip
+    start = prepared(chosen, data)
+    model = RewardModel.load(base("bert"), dtype="float32", device="cpu", max_length=64)
+    rows = encoded(data, model.encoding, "encoding", attributes=start.attributes)
+    trainer = build_trainer(model, rows, None, chosen, tmp_path, checkpoints=False, start=start)
+    head, total = head_of(trainer.model), 0.0
+    for ranking, row in zip(data, rows, strict=True):
+        (batch,) = model.layout.divide([row], 10**6)
+        with torch.no_grad():
+            predictions = trainer.model.eval()(**model_inputs(batch)).logits
+        assert predictions.shape == (2, len(head.weight))
+        given = torch.tensor([list(ranking.attributes[name]) for name in start.attributes]).T
+        options = {"attributes": given[None], "predictions": predictions[None], **start.fixed}
+        rewards = predictions.mean(1)[None]  # as the mix begins
+        total += ranking.weight * attributes(rewards, torch.tensor([[0, 1]]), **options).item()
+    trainer.train()
+    losses = [row["loss"] for row in read_log(tmp_path / "log.jsonl") if "loss" in row]
+    assert losses[0] == pytest.approx(total / 8, abs=1e-5)
 
 
 def test_the_preferences_do_not_change_what_a_row_predicts(base, tmp_path):
