@@ -7,7 +7,8 @@ as with an expert, so that it need not learn them.
 Source: Zhao et al. 2025, "Bias Fitting to Mitigate Length Bias of Reward Model in RLHF",
 arXiv:2505.12843. There the curve is a small network of the length, fitted by −|ρ| + squared error;
 of curves that are linear in what is fitted, least squares has the most of both. Here it is fitted
-within prompts, since only differences of rewards for one prompt mean something.
+within prompts, since only differences of rewards for one prompt mean something; that the second
+training begins anew, beside the curves, is this package's reading of its last step.
 """
 
 import tempfile
