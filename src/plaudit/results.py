@@ -82,17 +82,20 @@ class Curve(TypedDict):
 
 
 class Control(TypedDict):
-    """The nuisance expert that a model was trained beside, and without which it was saved.
+    """What took nuisances out of a model's training, and without which it was saved.
 
-    `training_accuracy` and `validation_accuracy` are the shares of pairs that it orders rightly
-    alone, the former of the rankings that it was fitted to.
+    `method` is the setting `control_method`; runs of earlier versions, which lack it, have
+    `expert`. `training_accuracy` and `validation_accuracy` are the shares of pairs that an expert's
+    curves order rightly alone, the former of the rankings that they were fitted to. A head of the
+    nuisances' own has neither curves nor these.
     """
 
+    method: NotRequired[str]
     strength: float
     anneal: float
     weight: str | float
     curves: list[Curve]
-    training_accuracy: float
+    training_accuracy: float | None
     validation_accuracy: float | None
 
 
@@ -116,6 +119,7 @@ class Training(TypedDict):
     frozen: NotRequired[Frozen]
     control: NotRequired[Control]
     uncertainty: NotRequired[UncertaintyOfRun]
+    attributes: NotRequired[dict[str, float]]  # the weight of each in the reward, standardised
     diagnosis: NotRequired[list[Finding]]
     seconds: NotRequired[float]
 

@@ -240,6 +240,11 @@ class Settings(BaseModel):
     center_rewards_coefficient: Annotated[float, Field(ge=0)] = Field(
         0.0, description="weight of the term that draws rewards to mean zero"
     )
+    sft_coefficient: AtLeastZero = Field(
+        0.0,
+        description="weight of a language-model loss on each ranking's best completion, which "
+        "keeps a decoder's states general",
+    )
     disable_dropout: bool = Field(
         True, description="train without dropout, which also doubles the speed on a CPU"
     )
@@ -247,6 +252,11 @@ class Settings(BaseModel):
         ["length"],
         description="nuisances whose share is taken out of training, as in length,markdown; "
         "column:NAME is an attribute in the data; none: nothing is",
+    )
+    control_method: Literal["expert", "odin", "two-stage"] = Field(
+        "expert",
+        description="how: a curve of them in the loss, fitted to the preferences (expert) or to a "
+        "first training's rewards (two-stage), or a head of their own (odin)",
     )
     control_weight: Literal["fitted", "learned"] | float = Field(
         "fitted",
@@ -378,6 +388,13 @@ class Settings(BaseModel):
                     f"control: there is no nuisance {name}{nearest_of(name, names)}; there are "
                     f"{', '.join(names)} and column:NAME"
                 )
+        if self.control_method != "expert":
+            if not self.control:
+                raise ValueError(
+                    f"control_method: {self.control_method} needs a control, as in control length"
+                )
+            if self.control_weight != "fitted":
+                raise ValueError("control_weight: only goes with control_method expert")
         if self.metric_for_best_model == "controlled_log_loss" and not self.control:
             raise ValueError(
                 "metric_for_best_model: controlled_log_loss needs a control, as in control length"

@@ -191,3 +191,13 @@ def test_pairs_to_overfit_keep_what_the_loss_needs(sound):
     (pair,) = checks._short_pairs(model, [*pairs(count=3), rated], ["ratings"])
     assert pair.completions == ["dog dog", "dog"]
     assert pair.ratings == [5.0, 1.0]
+
+
+@pytest.mark.parametrize("loss", ["ordinal", "attributes"])
+def test_a_trial_has_what_its_loss_takes_from_the_data(sound, tmp_path, loss):
+    """What the loss takes from all training data, a trial on few pairs takes from them, too."""
+    more = {"ratings": [3.0, 1.0], "attributes": {"depth": [4.0, 1.0]}}
+    data = [Ranking(p.prompt, p.completions, [0, 1], **more) for p in pairs(count=4)]
+    chosen = settings(sound, loss=loss)
+    start = checks.prepared(chosen, data)
+    assert checks._trial(data, chosen, tmp_path, 1e-2, start).right == 1

@@ -19,11 +19,12 @@ from plaudit.errors import PlauditError
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
 from plaudit.training.expert import Expert, make_expert, read_nuisances, sample
-from plaudit.training.objectives import OBJECTIVES
+from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.objectives.bradley_terry import bradley_terry
 from plaudit.training.parts import encoded
-from plaudit.training.setup import build_trainer
+from plaudit.training.setup import build_trainer, trained_model
 from plaudit.training.trainer import read_log, validation_metrics
+from plaudit.training.two_stage import first_stage
 
 
 def sigmoid(x):
@@ -243,6 +244,7 @@ def trained(base, folder, data, validation=(), resume=None, **options):
     if validation:
         held_out = encoded(validation, model.encoding, "encoding", control=chosen.control)
     trainer = build_trainer(model, train_set, held_out, chosen, folder, validation=validation)
+    first_stage(trainer, chosen, Prepared())
     trainer.train(resume_from_checkpoint=resume)
     return trainer, model, read_log(folder / "log.jsonl")
 
@@ -288,20 +290,30 @@ def test_how_a_step_is_divided_does_not_change_it(base, tmp_path, name, weight):
     assert torch.equal(changes[0], fixed.changes) == (weight == "fitted")
 
 
-def test_the_saved_model_has_no_trace_of_the_expert(base, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "lora_r"), [("expert", 0), ("odin", 0), ("odin", 2), ("two-stage", 0)]
+)
+def test_the_saved_model_has_no_trace_of_the_control(base, tmp_path, method, lora_r):
     data = texts(16, lambda words: words.count("fox"))
-    options = {"control": "length,markdown", "control_weight": 1.0, "max_steps": 2}
+    weight = {"control_weight": 1.0} if method == "expert" else {}
+    options = {"control": "length,markdown", "control_method": method, "max_steps": 2} | weight
+    options |= {"lora_r": lora_r}
     trainer, model, _ = trained(base("llama"), tmp_path / "run", data, **options)
     expert = trainer.expert
+    model = trained_model(trainer, model, Settings.build(data="d", lora_r=lora_r))
     rewards = model.score(data[0].prompt, data[0].completions)
     model.save(tmp_path / "model")
     alone = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
-    assert set(alone.state_dict()) == set(trainer.model.state_dict())
+    plain = RewardModel.load(base("llama"), device="cpu").model.state_dict()
+    saved = alone.state_dict()
+    assert {k: v.shape for k, v in saved.items()} == {k: v.shape for k, v in plain.items()}
     rows = model.encoding.encode(data[:1])[0]
     for reward, ids in zip(rewards, rows["input_ids"], strict=True):
         assert alone(torch.tensor([ids])).logits.item() == pytest.approx(reward, abs=1e-5)
     assert tokenizer.vocab_size
+    if method != "expert":
+        return
     # What the loss saw beside the rewards was log(tokens), but for a constant.
     row = trainer.train_dataset[0]
     (a, b), tokens = expert.scores(row["nuisances"]), row["completion_tokens"]

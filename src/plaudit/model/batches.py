@@ -23,6 +23,13 @@ Batch = dict[str, Any]
 Encoded = Sequence[dict[str, Any]]
 
 OF_RANKINGS = ("margin", "weight", "strength")  # a number for each ranking
+# Numbers of each completion, and what stands there where a ranking has fewer of them.
+OF_COMPLETIONS = {
+    "ratings": math.nan,
+    "attributes": math.nan,
+    "nuisances": 0.0,
+    "completion_tokens": 0.0,
+}
 
 
 class Layout(Protocol):
@@ -38,7 +45,8 @@ class Layout(Protocol):
         A batch holds what `model_inputs` picks out; `position[R]`, where its R rankings stood in
         `encoded`; and, where the rankings have ranks, `ranks[R, K]` (`PADDING` beyond a ranking's
         own K), `margin[R]`, `weight[R]`, `origin`, R texts, and, as far as the rankings have them,
-        `strength[R]`, `ratings[R, K]` (NaN where there is none) and `nuisances[R, K, F]`.
+        `strength[R]`, `ratings[R, K]`, `attributes[R, K, A]` (NaN where there is none),
+        `nuisances[R, K, F]` and `completion_tokens[R, K]`.
         """
         ...
 
@@ -174,7 +182,7 @@ def halves(batch: Batch) -> list[Batch]:
         for name, value in batch.items():
             if name == "segments":
                 part[name] = Segments(value.rankings[of_rankings])
-            elif name in (*OF_RANKINGS, "ranks", "ratings", "nuisances", "origin", "position"):
+            elif name in (*OF_RANKINGS, *OF_COMPLETIONS, "ranks", "origin", "position"):
                 part[name] = value[of_rankings]
             else:  # by tokens of a flat batch, by rows of a padded one
                 part[name] = value[:, inside] if "segments" in batch else value[inside]
@@ -254,12 +262,10 @@ def of_rankings(encoded: Encoded, position: Sequence[int]) -> Batch:
         for name in OF_RANKINGS:
             if name in encoded[0]:
                 batch[name] = torch.tensor([r[name] for r in encoded], dtype=torch.float32)
-        if "ratings" in encoded[0]:
-            ratings = [torch.tensor(r["ratings"], dtype=torch.float32) for r in encoded]
-            batch["ratings"] = pad_sequence(ratings, batch_first=True, padding_value=math.nan)
-        if "nuisances" in encoded[0]:
-            levels = [torch.tensor(r["nuisances"], dtype=torch.float32) for r in encoded]
-            batch["nuisances"] = pad_sequence(levels, batch_first=True)
+        for name, absent in OF_COMPLETIONS.items():
+            if name in encoded[0]:
+                rows = [torch.tensor(r[name], dtype=torch.float32) for r in encoded]
+                batch[name] = pad_sequence(rows, batch_first=True, padding_value=absent)
         batch["origin"] = [ranking.get("origin", "") for ranking in encoded]
     batch["position"] = torch.tensor(position)
     return batch

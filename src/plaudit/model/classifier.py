@@ -89,21 +89,23 @@ def _rows_for_head(
     return output
 
 
-class _Float32Linear(nn.Linear):
+class Float32Linear(nn.Linear):
     """A head that computes in float32 under autocast too: bfloat16 has too few digits."""
 
     shows_input = False
 
     def forward(self, input: Tensor) -> Tensor:
+        """See `nn.Linear`."""
         with torch.autocast(input.device.type, enabled=False):
             bias = self.bias.float() if self.bias is not None else None
             rewards = linear(input.float(), self.weight.float(), bias)
             return torch.cat([rewards, input.float()], -1) if self.shows_input else rewards
 
 
-def head_of(model: Any) -> nn.Linear:
-    """The last linear layer of a model that `exact` changed, which gives the reward."""
-    return next(module for module in model.modules() if isinstance(module, _Float32Linear))
+def head_of(model: nn.Module) -> Float32Linear:
+    """The layer that gives the rewards; under peft the copy that is trained."""
+    heads = [module for module in model.modules() if isinstance(module, Float32Linear)]
+    return next((head for head in heads if head.weight.requires_grad), heads[-1])
 
 
 @contextmanager
@@ -113,7 +115,7 @@ def features_shown(model: Any) -> Iterator[None]:
     Whatever pools, before the head or after it, is linear in what the head gives: so this is what
     the reward is linear in.
     """
-    head: Any = head_of(model)
+    head = head_of(model)
     head.shows_input = True
     try:
         yield
@@ -147,7 +149,7 @@ def exact(model: Any, pooling: Pooling, name: str) -> Any:
     attributes = {"__module__": own.__module__, "pooling": pooling}
     model.__class__ = type(own.__name__, (mixin, own), attributes)
     heads = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
-    heads[-1].__class__ = _Float32Linear
+    heads[-1].__class__ = Float32Linear
     if pooling.of_all_layers:
         model.base_model.register_forward_pre_hook(_ask_for_all_layers, with_kwargs=True)
         model.base_model.register_forward_hook(_all_layers)

@@ -27,10 +27,10 @@ from plaudit.results import CheckRecord, SetUpRecord
 from plaudit.settings import Settings
 from plaudit.training.diagnosis import EQUAL, Head
 from plaudit.training.folder import build_settings
-from plaudit.training.objectives import OBJECTIVES
+from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.parts import Parts, encoded, name_data, reading, split
 from plaudit.training.processes import one_process
-from plaudit.training.setup import build_trainer, load_base, trained_model
+from plaudit.training.setup import build_trainer, load_base, prepared, trained_model
 from plaudit.training.trainer import DivergedError
 
 SAMPLE = 300  # training rankings that are looked at
@@ -251,19 +251,20 @@ def _config(chosen: Settings) -> Any:
 def _learning(
     model: RewardModel, sample: list[Ranking], rows: Any, chosen: Settings, folder: Path
 ) -> Iterator[CheckRecord]:
-    yield _trainable(model, rows, chosen, folder)
+    start = prepared(chosen, sample)
+    yield _trainable(model, rows, chosen, folder, start)
     few = _short_pairs(model, sample, OBJECTIVES.get(chosen.loss).needs())
     if not few:
         none = "no pair has two different rows of tokens and what the loss needs"
         yield _check("overfitting", True, none, "see truncation and tokenizer")
         return
     rate = chosen.learning_rate
-    tried = [_trial(few, chosen, folder, r) for r in (rate / 10, rate, rate * 10)]
+    tried = [_trial(few, chosen, folder, r, start) for r in (rate / 10, rate, rate * 10)]
     if not any(trial.learnt for trial in tried):
         usual = Settings.build(
             data="unused", freeze_layers=chosen.freeze_layers, pooling=chosen.pooling
         ).learning_rate
-        tried.append(_trial(few, chosen, folder, usual))
+        tried.append(_trial(few, chosen, folder, usual, start))
     best = min(tried, key=lambda trial: (not trial.learnt, trial.after))
     yield _check(
         "overfitting",
@@ -274,11 +275,15 @@ def _learning(
     )
     yield _rate(tried, best, chosen, len(sample))
     # A loss of ratings or of strength is given what says the same as the ranks.
-    more: dict[str, Any] = {"ratings": [1.0, 0.0], "strength": 1.0}
+    more: dict[str, Any] = {
+        "ratings": [1.0, 0.0],
+        "strength": 1.0,
+        "attributes": {"good": [1.0, 0.0]},
+    }
     prompts = [Ranking(ranking.prompt, EASY, [0, 1], **more) for ranking in sample]
     prompts.sort(key=lambda ranking: len(plain_text(ranking.prompt)))
     learnt, held_out = prompts[:PROMPTS:2], prompts[1:PROMPTS:2]
-    easy = _trial(learnt, chosen, folder, best.rate, held_out)
+    easy = _trial(learnt, chosen, folder, best.rate, prepared(chosen, learnt), held_out)
     yield _check(
         "easy signal",
         easy.right < 0.9 or easy.fell < UNMOVED,  # a head may be drawn so that it is right
@@ -288,8 +293,11 @@ def _learning(
     )
 
 
-def _trainable(model: RewardModel, rows: Any, chosen: Settings, folder: Path) -> CheckRecord:
-    trainer = build_trainer(model, rows, None, _short(chosen, folder), folder, checkpoints=False)
+def _trainable(
+    model: RewardModel, rows: Any, chosen: Settings, folder: Path, start: Prepared | None = None
+) -> CheckRecord:
+    settings = _short(chosen, folder)
+    trainer = build_trainer(model, rows, None, settings, folder, checkpoints=False, start=start)
     inner: Any = trainer.model
     sizes = [(p.numel(), p.requires_grad) for p in inner.parameters()]
     count = sum(size for size, trains in sizes if trains)
@@ -320,6 +328,8 @@ def _short_pairs(
             [0, 1],
             ratings=None if ranking.ratings is None else [ranking.ratings[i], ranking.ratings[j]],
             strength=ranking.strength,
+            attributes=ranking.attributes
+            and {name: [of[i], of[j]] for name, of in ranking.attributes.items()},
         )
         ids = model.encoding.encode([pair])[0]["input_ids"]
         if ids[0] != ids[1]:
@@ -339,6 +349,8 @@ def _short(chosen: Settings, folder: Path, rate: float | None = None) -> Setting
             "gradient_accumulation_steps": 1,
             "early_stopping_patience": 0,
             "report_to": [],
+            "control_method": "expert",
+            "sft_coefficient": 0.0,
             "control": [],  # of four pairs nothing can be told of length and the like
             "metric_for_best_model": "auto",
             "features_cache": str(folder / "features"),
@@ -351,6 +363,7 @@ def _trial(
     chosen: Settings,
     folder: Path,
     rate: float,
+    start: Prepared,
     measured: Sequence[Ranking] = (),
 ) -> Trial:
     """Train a fresh model on pairs, and measure it there or on others."""
@@ -358,8 +371,8 @@ def _trial(
     model = load_base(settings)
     measured = measured or rankings
     before, _ = _measure(model, measured)
-    rows = encoded(rankings, model.encoding, "encoding")
-    trainer = build_trainer(model, rows, None, settings, folder, checkpoints=False)
+    rows = encoded(rankings, model.encoding, "encoding", attributes=start.attributes)
+    trainer = build_trainer(model, rows, None, settings, folder, checkpoints=False, start=start)
     try:
         with base_models.quiet(), console.within(f"trial at {rate:g}"):
             trainer.train()

@@ -11,7 +11,7 @@ answer need not grow evenly with the logarithm of its length.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.evaluation import items
 from plaudit.evaluation.layout import Floats, Layout, lay_out
-from plaudit.results import Control
+from plaudit.results import Control as ControlRecord
 from plaudit.settings import Settings
 from plaudit.training.controls import COLUMN
 
@@ -48,6 +48,8 @@ class Encoded(NamedTuple):
 class Expert(nn.Module):
     """A curve for each of F nuisances, `[R, K, F]` levels → `[R, K]` in units of reward.
 
+    It is a `Control` of the trainer's.
+
     Attributes:
         names: of the nuisances.
         knots: `[F, B]`, ascending; infinite where a curve has fewer.
@@ -55,6 +57,7 @@ class Expert(nn.Module):
         strength: what `offset` multiplies by at the first step.
         anneal: the share of the strength that is gone by the last step.
         learned: whether `changes` are learned along with the model.
+        method: the setting `control_method` that made it.
         middle: what is subtracted from the curves, so that losses which look at rewards themselves
             are not shifted; the mean over the completions that it was fitted to.
         training_accuracy: `accuracy` on the rankings that it was fitted to, before training.
@@ -77,6 +80,7 @@ class Expert(nn.Module):
         super().__init__()
         self.names, self.weight, self.strength, self.anneal = names, weight, strength, anneal
         self.learned = weight == "learned"
+        self.method = "expert"
         self.training_accuracy = math.nan
         self.middle = 0.0
         width = max(map(len, knots))
@@ -93,13 +97,31 @@ class Expert(nn.Module):
         pieces = torch.cat([beyond[..., :1], beyond[..., 1:].relu()], dim=-1)
         return (pieces * self.changes).sum((-2, -1)) - self.middle
 
-    def offset(self, levels: Tensor, ranks: Tensor, done: float = 0.0) -> Tensor:
-        """What is added to the rewards `[R, K]` that an objective sees; 0 for a padded completion.
+    rows = 0  # of the head
 
-        `done` is the share of the training that is over.
-        """
+    def learnt(self) -> dict[str, nn.Parameter]:
+        """See `Control`."""
+        return {"control": self.changes} if self.learned else {}
+
+    def offset(
+        self, levels: Tensor, ranks: Tensor, done: float = 0.0, others: Tensor | None = None
+    ) -> Tensor:
+        """See `Control`; 0 for a padded completion."""
         strength = self.strength * (1 - self.anneal * done)
         return strength * torch.where(ranks != PADDING, self(levels), 0.0)
+
+    def penalty(
+        self, rewards: Tensor, others: Tensor, levels: Tensor, ranks: Tensor, head: Tensor
+    ) -> Tensor | float:
+        """See `Control`: none."""
+        return 0.0
+
+    def follow(self, changes: Sequence[Sequence[float]], training: "Encoded") -> None:
+        """Take these curves, on the knots there are, and measure them on training rankings."""
+        for row, new in zip(self.changes.data, changes, strict=True):
+            row[: len(new)] = torch.tensor(new)
+        self.training_accuracy, self.middle = self.accuracy(training), 0.0
+        self.middle = float(self.scores(training.levels).mean())
 
     def scores(self, levels: Any) -> Floats:
         """What it makes of completions, levels `[…, F]` → `[…]`."""
@@ -115,20 +137,19 @@ class Expert(nn.Module):
 
     def describe(self) -> str:
         """What it explains, for the log."""
-        names = self.names
-        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
         weight = f", weight {self.weight:g}" if isinstance(self.weight, float) else ""
         weight = ", learned along" if self.learned else weight
         return (
-            f"control: {listed} alone {'orders' if len(names) == 1 else 'order'} "
+            f"control: {listed(self.names)} alone {'orders' if len(self.names) == 1 else 'order'} "
             f"{100 * self.training_accuracy:.1f} % of the training pairs; what this explains is "
             f"taken out of training (strength {self.strength:g}{weight})"
         )
 
-    def record(self, validation: "Encoded | None") -> Control:
+    def record(self, validation: "Encoded | None") -> ControlRecord:
         """What `metrics.json` says of it."""
         slopes = self.changes.detach().cpu().cumsum(1)
         return {
+            "method": self.method,
             "strength": self.strength,
             "anneal": self.anneal,
             "weight": self.weight,
@@ -142,6 +163,15 @@ class Expert(nn.Module):
         }
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence.
+
+    >>> listed(["length", "lists", "bold"])
+    'length, lists and bold'
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def read_nuisances(rows: Iterable[dict[str, Any]]) -> Encoded:
     """The nuisances of encoded rankings that have an ordered pair."""
     kept = [row for row in rows if len(set(row["ranks"])) > 1]
@@ -153,12 +183,15 @@ def read_nuisances(rows: Iterable[dict[str, Any]]) -> Encoded:
 
 
 def sample(rows: Any) -> Encoded:
-    """The rankings that an expert is fitted to: evenly spaced, of a stream the first."""
-    names = ["ranks", "weight", "nuisances"]
-    rows = rows.select_columns(names)
+    """The nuisances of the rankings that an expert is fitted to."""
+    return read_nuisances(some(rows.select_columns(["ranks", "weight", "nuisances"]), SAMPLE))
+
+
+def some(rows: Any, count: int) -> Iterator[dict[str, Any]]:
+    """So many of the training rankings at most: evenly spaced, of a stream the first."""
     if hasattr(rows, "__len__"):
-        rows = rows.select(range(0, len(rows), -(-len(rows) // SAMPLE)))
-    return read_nuisances(islice(rows, SAMPLE))
+        rows = rows.select(range(0, len(rows), -(-len(rows) // count)))
+    return islice(rows, count)
 
 
 def make_expert(settings: Settings, training: Encoded) -> Expert:
@@ -188,8 +221,7 @@ def make_expert(settings: Settings, training: Encoded) -> Expert:
         strength=settings.control_strength,
         anneal=settings.control_anneal,
     )
-    expert.training_accuracy = expert.accuracy(training)
-    expert.middle = float(expert.scores(levels).mean())
+    expert.follow(changes, training)
     return expert
 
 
@@ -208,13 +240,8 @@ def _fit(training: Encoded, knots: list[list[float]]) -> list[list[float]]:
     Σ_rankings weight · mean over pairs of −log σ(e_better − e_worse) + ½ Σ (c_j s_j / PRIOR)²,
     where s_j is the spread of column j among pairs; it is convex. Weights are taken to mean 1.
     """
-    layout = training.layout
-    columns = []
-    for of, places in enumerate(knots):
-        beyond = training.levels[:, of, None] - np.array(places)
-        columns += [beyond[:, :1], np.maximum(beyond[:, 1:], 0)]
-    basis = np.concatenate(columns, axis=1)
-    differences = basis[layout.better] - basis[layout.worse]
+    layout, basis = training.layout, pieces(training.levels, knots)
+    differences: Floats = basis[layout.better] - basis[layout.worse]
     spread = np.sqrt((differences**2).mean(axis=0))
     spread[spread == 0] = 1.0
     differences /= spread
@@ -224,10 +251,25 @@ def _fit(training: Encoded, knots: list[list[float]]) -> list[list[float]]:
 
     def loss(c: Floats) -> tuple[float, Floats]:
         margin = differences @ c
-        value = share @ np.logaddexp(0, -margin) + (c @ c) / (2 * PRIOR**2)
+        value = float(share @ np.logaddexp(0, -margin) + (c @ c) / (2 * PRIOR**2))
         return value, -(share * expit(-margin)) @ differences + c / PRIOR**2
 
     best = minimize(loss, np.zeros(basis.shape[1]), jac=True, method="L-BFGS-B",
                     options={"maxiter": 1000, "gtol": 1e-8, "ftol": 1e-14})  # fmt: skip
+    return by_curve(best.x / spread, knots)
+
+
+def pieces(levels: Floats, knots: Sequence[Sequence[float]]) -> Floats:
+    """What the changes of all curves multiply: `[C, F]` levels → `[C, number of knots]`."""
+    columns = []
+    for of, places in enumerate(knots):
+        beyond = levels[:, of, None] - np.array(places)
+        columns += [beyond[:, :1], np.maximum(beyond[:, 1:], 0)]
+    basis: Floats = np.concatenate(columns, axis=1)
+    return basis
+
+
+def by_curve(changes: Floats, knots: Sequence[Sequence[float]]) -> list[list[float]]:
+    """The changes of all curves, a list for each."""
     ends = np.cumsum([len(places) for places in knots])[:-1]
-    return [part.tolist() for part in np.split(best.x / spread, ends)]
+    return [part.tolist() for part in np.split(changes, ends)]

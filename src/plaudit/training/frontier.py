@@ -115,7 +115,8 @@ def _numbers(strengths: str | Sequence[float]) -> list[float]:
 
 def _settings_at(strength: float, chosen: Settings) -> Settings:
     given = chosen.model_dump() | {"control_strength": strength}
-    return Settings.build(**given | ({} if strength else {"control": []}))
+    none = {"control": [], "control_method": "expert", "control_weight": "fitted"}
+    return Settings.build(**given | ({} if strength else none))
 
 
 def _point(strength: float, run: Path) -> FrontierPoint:

@@ -20,7 +20,7 @@ from plaudit.model.freezing import FrozenLayout
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
-from plaudit.training.objectives import Prepared
+from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.processes import say_once
 from plaudit.training.setup import build_trainer, run_frozen_layers, sharded
 
@@ -39,6 +39,9 @@ def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared)
     Returns whether it was done.
     """
     if not settings.head_epochs or not model.new_head or settings.freeze_layers == -1:
+        return False
+    if OBJECTIVES.get(settings.loss).mix is not None:
+        say_once(f"the head is not fitted first: {settings.loss} trains several in its place")
         return False
     if sharded():
         say_once("the head is not fitted first: that does not go with FSDP")
@@ -73,6 +76,8 @@ def _alone(settings: Settings, pooling: str) -> Settings:
         update={
             "freeze_layers": -1,
             "lora_r": 0,
+            "control_method": "expert",  # which needs no more of a head than its reward
+            "sft_coefficient": 0.0,
             "num_train_epochs": settings.head_epochs,
             "max_steps": -1,
             # A head with layers of its own is no linear one, which steps of any size suit.

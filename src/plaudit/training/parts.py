@@ -3,6 +3,7 @@
 Read, divided by prompt or taken from files of their own, encoded at once or as they are read.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -152,19 +153,21 @@ def encoded(
     data: Rankings | None = None,
     *,
     control: Sequence[str] = (),
+    attributes: Sequence[str] = (),
 ) -> datasets.Dataset:
     """Tokens of all rankings as an Arrow table; `counts` gets how much truncation cut, and
     in how many pairs both completions became the same tokens.
 
     A ranking that chat template or tokenizer refuse, or whose completions are all the same tokens,
     is left out of `data`. Without them, the one is an error and the other stays.
-    With a `control` a row has the levels of these F `nuisances` `[K, F]`, too.
+    With a `control` a row has the levels of these F `nuisances` `[K, F]`, too, and with names of
+    `attributes` these `[K, A]`.
     """
     tables = []
     windows = console.progress(range(0, len(rankings), ENCODE_AT_ONCE), what)
     for start in windows:
         window = rankings[start : start + ENCODE_AT_ONCE]
-        rows = list(_encoded(window, encoding, counts, data, control))
+        rows = list(_encoded(window, encoding, counts, data, control, attributes))
         if rows:
             tables.append(datasets.Dataset.from_list(rows))
     if data is not None:
@@ -180,6 +183,7 @@ def _encoded(
     counts: dict[str, int] | None,
     data: Rankings | None,
     control: Sequence[str],
+    attributes: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
     for ranking, row in each_encoded(rankings, encoding):
         if isinstance(row, RefusedError):
@@ -192,7 +196,7 @@ def _encoded(
         if data is not None and (equal := why_all_equal(row, encoding.unknown)):
             data.leave_out(ranking, equal)
             continue
-        yield _row(ranking, row, control)
+        yield _row(ranking, row, control, attributes)
 
 
 def encoded_stream(
@@ -201,13 +205,14 @@ def encoded_stream(
     settings: Settings,
     counts: dict[str, int],
     data: Rankings,
+    attributes: Sequence[str] = (),
 ) -> datasets.IterableDataset:
     """Tokens of the training rankings, encoded as they are read, shuffled within a buffer."""
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in parts.train if ranking.key not in parts.held_out)
         of_this_pass: dict[str, int] = {}
-        for row in _encoded(kept, encoding, of_this_pass, data, settings.control):
+        for row in _encoded(kept, encoding, of_this_pass, data, settings.control, attributes):
             yield row
             # Of the longest pass: a later one lacks what the first has left out.
             if of_this_pass["completions"] >= counts.get("completions", 0):
@@ -217,9 +222,24 @@ def encoded_stream(
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)
 
 
-def _row(ranking: Ranking, row: dict[str, Any], control: Sequence[str]) -> dict[str, Any]:
+def attribute_table(ranking: Ranking, names: Sequence[str]) -> list[list[float]]:
+    """The attributes `[K, A]` of these names, NaN where a completion has none.
+
+    >>> attribute_table(Ranking("p", ["a", "b"], attributes={"depth": [4, 1]}), ["depth", "tone"])
+    [[4.0, nan], [1.0, nan]]
+    """
+    given, none = ranking.attributes or {}, [math.nan] * len(ranking.completions)
+    columns = [given.get(name, none) for name in names]
+    return [list(map(float, row)) for row in zip(*columns, strict=True)]
+
+
+def _row(
+    ranking: Ranking, row: dict[str, Any], control: Sequence[str], attributes: Sequence[str]
+) -> dict[str, Any]:
     kept = {name: value for name, value in row.items() if not name.endswith("_cut")}
     if control:
         tokens = map(sum, zip(row["completion_tokens"], row["completion_cut"], strict=True))
         kept["nuisances"] = levels(control, ranking, list(tokens))
+    if attributes:
+        kept["attributes"] = attribute_table(ranking, attributes)
     return kept

@@ -69,6 +69,7 @@ from plaudit.training.trainer import (
     last_checkpoint,
     read_log,
 )
+from plaudit.training.two_stage import first_stage
 from plaudit.training.uncertainty import check_uncertainty, fit_uncertainty
 
 UNTRAINED = "the untrained base model"
@@ -147,10 +148,16 @@ def train_on(
     parts = held_out_that_model_takes(parts, model.encoding, rankings)
     counts: dict[str, int] = {}
     train_set: Any = (
-        encoded_stream(parts, model.encoding, chosen, counts, rankings)
+        encoded_stream(parts, model.encoding, chosen, counts, rankings, start.attributes)
         if isinstance(parts.train, Rankings)
         else encoded(
-            parts.train, model.encoding, "encoding", counts, rankings, control=chosen.control
+            parts.train,
+            model.encoding,
+            "encoding",
+            counts,
+            rankings,
+            control=chosen.control,
+            attributes=start.attributes,
         )
     )
     _say_what_is_lost(rankings, counts, model.encoding)
@@ -158,7 +165,13 @@ def train_on(
     validation_set = None
     if parts.validation:
         what = "encoding the validation prompts"
-        validation_set = encoded(parts.validation, model.encoding, what, control=chosen.control)
+        validation_set = encoded(
+            parts.validation,
+            model.encoding,
+            what,
+            control=chosen.control,
+            attributes=start.attributes,
+        )
     checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
     new_head, head = model.new_head, Head(model.model)
     untrained, fitted = None, False
@@ -176,7 +189,7 @@ def train_on(
     )
     if rankings.streaming:
         counts.clear()  # of what was fitted to first rankings, which are read again
-    if trainer.expert is not None:
+    if trainer.expert is not None and chosen.control_method != "two-stage":
         say_once(trainer.expert.describe())
     with locked(folder):
         begin(folder, chosen, rankings, resume)
@@ -185,6 +198,7 @@ def train_on(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
             )
         frozen = run_frozen_layers(trainer, chosen)
+        first_stage(trainer, chosen, start, folder / "checkpoints" / "control.json")
         if untrained is None:
             untrained = _untrained_rewards(model, parts.test)
         if chosen.lora_r:  # which trains a copy
@@ -227,6 +241,12 @@ def train_on(
                 "rewards": OBJECTIVES.get(chosen.loss).meaning({**start.fixed, **trainer.learnt}),
             },
         }
+        if trainer.mix is not None:
+            weights = trainer.mix(trainer.learnt).tolist()
+            mixed = dict(zip(start.attributes, weights, strict=True))
+            metrics["training"]["attributes"] = mixed
+            listed = ", ".join(f"{weight:.2g} {name}" for name, weight in mixed.items())
+            say_once(f"the reward mixes the predicted attributes as {listed}")
         if trainer.expert is not None:
             held_out = read_nuisances(validation_set) if validation_set is not None else None
             metrics["training"]["control"] = trainer.expert.record(held_out)
@@ -241,7 +261,9 @@ def train_on(
                     model,
                     train_set,
                     validation_set,
-                    lambda rewards, batch: trainer.losses(rewards, batch, done=1.0),
+                    lambda rewards, batch: trainer.losses(
+                        rewards, trainer.seen(rewards, batch, done=1.0), batch
+                    ),
                 )
             if parts.validation:
                 what = "scoring the validation prompts"
@@ -295,6 +317,7 @@ def try_out(parts: Parts, chosen: Settings) -> None:
                 model.encoding,
                 "encoding",
                 control=chosen.control,
+                attributes=start.attributes,
             )
             if rankings
             else None

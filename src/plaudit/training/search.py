@@ -62,6 +62,7 @@ from plaudit.training.setup import (
 )
 from plaudit.training.space import Space, default_space, describe_space, distribution, read_space
 from plaudit.training.trainer import RankingTrainer, read_log
+from plaudit.training.two_stage import first_stage
 from plaudit.yaml_file import read_yaml
 
 METRICS = get_args(ValidationMetric)
@@ -201,15 +202,18 @@ class _Trials:
         own = {"save_steps": max(steps // VALIDATIONS, 1), "early_stopping_patience": 0}
         settings = Settings.build(**{**settings.model_dump(), **own})
         settings.save(folder / "config.yaml")
-        model = load_base(settings)
-        train_set, validation_set = self._encoded(model.encoding, settings.control)
+        model, start = load_base(settings), prepared(settings, parts.train)
+        train_set, validation_set = self._encoded(
+            model.encoding, settings.control, start.attributes
+        )
         trainer = build_trainer(
             model, train_set, validation_set, settings, folder, checkpoints=False,
-            validation=self.parts.validation, start=prepared(settings, parts.train),
+            validation=self.parts.validation, start=start,
         )  # fmt: skip
         pruning = _Pruning(trial, self.metric)
         trainer.add_callback(pruning)
         frozen = run_frozen_layers(trainer, settings)
+        first_stage(trainer, settings, start)
         with quiet():
             trainer.train()
             figure = self._measure(trainer, validation_set)
@@ -218,7 +222,7 @@ class _Trials:
         return figure, pruning.pruned
 
     def _encoded(
-        self, encoding: Encoding, control: list[str]
+        self, encoding: Encoding, control: list[str], attributes: Sequence[str]
     ) -> tuple[datasets.Dataset, datasets.Dataset]:
         key = (
             type(encoding.tokenizer).__name__,
@@ -228,27 +232,34 @@ class _Trials:
             encoding.separator,
             encoding.pooling,
             tuple(control),
+            tuple(attributes),
         )
         if key not in self._sets:
             self._sets[key] = (
                 encoded(
-                    list(self.parts.train), encoding, "encoding", data=self.data, control=control
+                    list(self.parts.train),
+                    encoding,
+                    "encoding",
+                    data=self.data,
+                    control=control,
+                    attributes=attributes,
                 ),
                 encoded(
                     self.parts.validation,
                     encoding,
                     "encoding the validation prompts",
                     control=control,
+                    attributes=attributes,
                 ),
             )
         return self._sets[key]
 
     def _measure(self, trainer: RankingTrainer, validation_set: datasets.Dataset) -> Figure:
         predicted = trainer.predict(validation_set)
-        present = [row != PADDING for row in np.asarray(predicted.label_ids)]
-        rewards = [
-            row[p] for row, p in zip(np.asarray(predicted.predictions), present, strict=True)
-        ]
+        given: Any = predicted.predictions
+        given = given[0] if isinstance(given, tuple) else given  # and not what the loss saw
+        ranks = np.asarray(predicted.label_ids)
+        rewards = [row[of != PADDING] for row, of in zip(given, ranks, strict=True)]
         return measure_named(self.metric)(
             rewards,
             [ranking.ranks for ranking in self.parts.validation],

@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,19 @@ from plaudit.evaluation.measures import MEASURES
 from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
 from plaudit.model.batches import of_rankings
+from plaudit.model.classifier import head_of
 from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
 from plaudit.model.encoding import without_tokens
 from plaudit.model.freezing import FrozenLayout, freeze
+from plaudit.model.head import narrow, widen
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
-from plaudit.training.expert import make_expert, sample
+from plaudit.training.control import make_control
+from plaudit.training.expert import sample
 from plaudit.training.objectives import DATA, OBJECTIVES, Prepared
-from plaudit.training.parts import SHUFFLE_BUFFER
+from plaudit.training.parts import SHUFFLE_BUFFER, attribute_table
 from plaudit.training.processes import processes, say_once
+from plaudit.training.text_loss import TextLoss
 from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
 
 
@@ -89,15 +94,21 @@ def prepared(settings: Settings, train: Iterable[Ranking]) -> Prepared:
     objective = OBJECTIVES.get(settings.loss)
     if objective.prepare is None:
         return Prepared()
-    known = islice(train, SHUFFLE_BUFFER if isinstance(train, Rankings) else None)
-    every = of_rankings([without_tokens(ranking) for ranking in known], [])
+    known = list(islice(train, SHUFFLE_BUFFER if isinstance(train, Rankings) else None))
+    rows, names = [without_tokens(ranking) for ranking in known], list[str]()
+    if objective.takes("attributes"):
+        names = list(dict.fromkeys(name for ranking in known for name in ranking.attributes or ()))
+    if names:
+        tables = [attribute_table(ranking, names) for ranking in known]
+        rows = [{**row, "attributes": t} for row, t in zip(rows, tables, strict=True)]
+    every = of_rankings(rows, [])
     for name in objective.needs():
-        if every[name].isnan().all():
+        if name not in every or every[name].isnan().all():
             raise PlauditError(
                 f"loss: {settings.loss} learns from {name}, and the training data have none"
             )
     wanted = inspect.signature(objective.prepare).parameters
-    return objective.prepare(**{name: every[name] for name in wanted})
+    return replace(objective.prepare(**{name: every[name] for name in wanted}), attributes=names)
 
 
 def build_trainer(
@@ -122,14 +133,25 @@ def build_trainer(
     keep_freed_memory()
     start = start or Prepared()
     objective = OBJECTIVES.get(settings.loss)
-    expert = make_expert(settings, sample(train_set)) if settings.control else None
+    expert = make_control(settings, sample(train_set)) if settings.control else None
     learns = f"loss: {settings.loss}" if start.learnt else ""
-    if expert is not None and expert.learned:
+    if expert is not None and expert.learnt():
         learns = "control_weight: learned"
+    if expert is not None and expert.rows:
+        learns = f"control_method: {settings.control_method}"
+    text_loss = None
+    if settings.sft_coefficient:
+        if sharded() or settings.freeze_layers == -1:
+            other = "FSDP" if sharded() else "freeze_layers -1, which leaves no states to train"
+            raise PlauditError(f"sft_coefficient: does not go with {other}; set it to 0")
+        text_loss = TextLoss(model, settings.base, settings.sft_coefficient)
     if learns and sharded():
         raise PlauditError(
             f"{learns} learns numbers of its own, which does not go with FSDP; choose LoRA instead"
         )
+    mixed = objective.mix(start.learnt).numel() if objective.mix else 1
+    if (rows := mixed + (expert.rows if expert else 0)) > 1:
+        widen(model.model, rows, settings.seed)
     frozen = _freeze(model, settings) if settings.freeze_layers else None
     try:
         with quiet():
@@ -140,9 +162,11 @@ def build_trainer(
                 loss=functools.partial(bound_loss(settings), **start.fixed),
                 data=[name for name in DATA if objective.takes(name)],
                 learnt=start.learnt,
+                mix=objective.mix,
                 layout=frozen or model.layout,
                 max_tokens_per_batch=pass_tokens(settings),
                 lengths=lengths_of(validation) if validation else None,
+                text_loss=text_loss,
                 expert=expert,
                 model=model.model,
                 args=arguments,
@@ -325,6 +349,8 @@ def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Setting
         inner = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if settings.lora_r:
         inner = inner.merge_and_unload()
+    if not trainer.is_fsdp_enabled:
+        narrow(inner, trainer.row_weights(head_of(inner).out_features))
     if processes().is_main_process:
         model.model = inner.eval().to(trainer.args.device)
         model.device = trainer.args.device

@@ -47,8 +47,9 @@ from plaudit.evaluation.metrics import (
 )
 from plaudit.files import write_jsonl
 from plaudit.model.batches import Batch, Layout, halves, model_inputs, per_ranking
+from plaudit.model.classifier import head_of
 from plaudit.model.devices import free_memory
-from plaudit.training.expert import Expert
+from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
 
 SECONDS_BETWEEN_LINES = 2.0
@@ -67,9 +68,11 @@ class RankingTrainer(RewardTrainer):
         data: which of `objectives.DATA` the loss takes.
         learnt: options of the loss that are learnt with the model, by where they begin. They are
             no part of the model.
+        mix: makes of them the weights of the head's rows in the reward; by default there is one.
         layout: what divides a step's rankings into the batches of its forward passes.
         max_tokens_per_batch: of one forward pass.
-        expert: of nuisances; the loss sees what it makes of them added to the rewards.
+        text_loss: a further term of the loss, `[R]` of a batch that has gone through the model.
+        expert: takes nuisances out of what the loss sees.
         lengths: of the completions of each validation ranking, in characters; without them nothing
             that depends on lengths is measured in validation.
         **options: `RewardTrainer`'s own.
@@ -83,14 +86,18 @@ class RankingTrainer(RewardTrainer):
         loss: Callable[..., Tensor],
         data: Sequence[str] = (),
         learnt: Mapping[str, Tensor] | None = None,
+        mix: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
         layout: Layout,
         max_tokens_per_batch: int,
-        expert: Expert | None = None,
+        text_loss: Callable[[Batch], Tensor] | None = None,
+        expert: Control | None = None,
         lengths: Sequence[ArrayLike] | None = None,
         **options: Any,
     ) -> None:
         self.ranking_loss = loss
         self.data = data
+        self.mix = mix
+        self.text_loss = text_loss
         self.layout = layout
         self.expert = expert
         self.lengths = lengths
@@ -107,14 +114,14 @@ class RankingTrainer(RewardTrainer):
             data_collator=cast(Any, collator), compute_metrics=self._validation_metrics, **options
         )
         self.learnt = {
-            name: torch.nn.Parameter(value.to(self.args.device, torch.float32))
+            name: torch.nn.Parameter(value.to(self.args.device, torch.float32, copy=True))
             for name, value in (learnt or {}).items()
         }
         self._beside = dict(self.learnt)  # all that is learnt and is no part of the model
         if expert is not None:
-            expert.to(self.args.device)
-            if expert.learned:
-                self._beside["control"] = expert.changes
+            if isinstance(expert, torch.nn.Module):
+                expert.to(self.args.device)
+            self._beside |= expert.learnt()
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset  # already encoded, with nothing dropped
@@ -217,25 +224,68 @@ class RankingTrainer(RewardTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The share of one forward pass in the step's loss; rewards `[R, K]` as outputs."""
+        """The share of one forward pass in the step's loss; as outputs the rewards `[R, K]`, and
+        what the objective saw in their place."""
         ranks = inputs["ranks"]
-        rewards = per_ranking(model(**model_inputs(inputs)).logits[:, 0].float(), ranks)
+        columns = model(**model_inputs(inputs)).logits.float().unbind(1)
+        table = torch.stack([per_ranking(column, ranks) for column in columns], -1)
+        predictions = None
+        if self.mix is None:
+            rewards, others = table[..., 0], table[..., 1:]
+        else:
+            weights = self.mix(self.learnt)
+            predictions, others = table[..., : len(weights)], table[..., len(weights) :]
+            rewards = predictions.detach() @ weights
         done = self.state.global_step / self.state.max_steps if model.training else 0.0
-        losses = self.losses(rewards, inputs, done)
+        seen = self.seen(rewards, inputs, done, others)
+        losses = self.losses(rewards, seen, inputs, predictions)
+        if self.expert is not None and model.training and self.expert.rows:
+            rows = head_of(model).weight.float()
+            mixed = self.row_weights(len(rows)) @ rows
+            head = torch.cat([mixed.unsqueeze(0), rows[-self.expert.rows :]])
+            penalty = self.expert.penalty(rewards, others, inputs["nuisances"], ranks, head)
+            losses = losses + penalty * inputs["weight"]
+        if self.text_loss is not None and model.training:
+            losses = losses + self.text_loss(inputs) * inputs["weight"]
         loss = losses.sum() / num_items_in_batch
         if model.training:
             self._observe(rewards.detach(), ranks)
             self._losses.note(losses.detach(), inputs["origin"])
-        return (loss, {"rewards": rewards}) if return_outputs else loss
+        return (loss, {"rewards": rewards, "seen": seen}) if return_outputs else loss
 
-    def losses(self, rewards: Tensor, batch: Batch, done: float) -> Tensor:
-        """`[R]`: what rewards `[R, K]` cost, times the weight of each ranking, when this share of
-        the training is done."""
+    def row_weights(self, rows: int) -> Tensor:
+        """What each of the head's rows counts for in the reward."""
+        own = torch.ones(1, device=self.args.device)
+        if self.mix is not None:
+            own = self.mix(self.learnt)
+        return torch.nn.functional.pad(own, (0, rows - len(own)))
+
+    def seen(
+        self, rewards: Tensor, batch: Batch, done: float, others: Tensor | None = None
+    ) -> Tensor:
+        """What the objective sees in place of rewards `[R, K]`: with a control, its offset added.
+
+        Args:
+            rewards: what the model gives.
+            batch: whose rankings they are.
+            done: the share of the training that is over.
+            others: what a control's rows of the head give, `[R, K, rows]`.
+        """
+        if self.expert is None:
+            return rewards
+        return rewards + self.expert.offset(batch["nuisances"], batch["ranks"], done, others)
+
+    def losses(
+        self, rewards: Tensor, seen: Tensor, batch: Batch, predictions: Tensor | None = None
+    ) -> Tensor:
+        """`[R]`: what rewards cost, `seen` in their place, times the weight of each ranking.
+
+        Where rewards are a mix, `predictions[R, K, A]` are what of.
+        """
         ranks = batch["ranks"]
         given = {name: batch[name] for name in self.data}
-        seen = rewards
-        if self.expert is not None:
-            seen = rewards + self.expert.offset(batch["nuisances"], ranks, done)
+        if predictions is not None:
+            given["predictions"] = predictions
         losses = self.ranking_loss(seen, ranks, **given, **self.learnt)
         if self.args.center_rewards_coefficient:
             losses = losses + self.args.center_rewards_coefficient * reward_centring(rewards, ranks)
@@ -320,8 +370,11 @@ class RankingTrainer(RewardTrainer):
         inputs: Any,
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, rewards `[R, K]` and ranks `[R, K]` of a batch, `PADDING` beyond a ranking's K."""
+    ) -> tuple[Tensor, Any, Tensor]:
+        """Loss, rewards `[R, K]` and ranks `[R, K]` of a batch, `PADDING` beyond a ranking's K.
+
+        With a control it is rewards and what the objective saw in their place.
+        """
         inputs = self._prepare_inputs(inputs)
         total = self._get_num_items_in_batch([inputs], self.args.device)
         width = max(batch["ranks"].shape[1] for batch in inputs)
@@ -330,27 +383,32 @@ class RankingTrainer(RewardTrainer):
         while True:
             passes = [part for batch in inputs for part in self._that_fit(batch)]
             loss = torch.zeros((), device=self.args.device)
-            rewards, ranks, problem = [], [], ""
+            rewards, seen, ranks, problem = [], [], [], ""
             try:
                 with torch.no_grad(), self.compute_loss_context_manager():
                     for batch in passes:
                         part, outputs = self.compute_loss(model, batch, True, total)
                         loss += part
                         rewards.append(_widen(outputs["rewards"], width))
+                        seen.append(_widen(outputs["seen"], width))
                         ranks.append(_widen(batch["ranks"], width))
-                return loss, torch.cat(rewards)[order], torch.cat(ranks)[order]
+                given = tuple(torch.cat(values)[order] for values in (rewards, seen, ranks))
+                return loss, given[0] if self.expert is None else given[:2], given[2]
             except torch.OutOfMemoryError as error:
                 problem = str(error) or "out of memory"
             self._halve(problem, passes)
 
     def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        """`validation_metrics`, with what the expert adds to the rewards of the rankings."""
-        offsets = None
-        if self.expert is not None:
-            rows: Any = self.eval_dataset
-            strength = self.expert.strength
-            offsets = [strength * self.expert.scores(levels) for levels in rows["nuisances"]]
-        return validation_metrics(prediction, self.lengths, offsets)
+        """`validation_metrics`, with what the control adds to the rewards of the rankings."""
+        if self.expert is None:
+            return validation_metrics(prediction, self.lengths)
+        given: Any = prediction.predictions
+        (rewards, seen), ranks = given, prediction.label_ids
+        offsets = [
+            (with_control - reward)[order != PADDING].astype(np.float64)
+            for reward, with_control, order in zip(rewards, seen, ranks, strict=True)
+        ]
+        return validation_metrics(EvalPrediction(rewards, ranks), self.lengths, offsets)
 
     # ---- checkpoints ----
 

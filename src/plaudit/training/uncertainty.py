@@ -46,6 +46,8 @@ def check_uncertainty(settings: Settings, streaming: bool, validation: Sequence[
             f"with the {settings.loss} loss σ(r_a − r_b) is no probability; choose loss "
             f"{' or '.join(fit)}"
         )
+    elif settings.control and settings.control_method == "odin":
+        why = "the heads that odin takes length with are gone after training; choose another method"
     elif streaming:
         why = "streamed rankings are not read again after training; set streaming false"
     elif not validation:

@@ -65,6 +65,8 @@ def loss_of(name, ranks):
     ranks = torch.tensor(ranks)
     data = {"ratings": torch.where(ranks == PADDING, math.nan, 5.0 - 2 * ranks)}
     data |= {"strength": torch.arange(1.0, len(ranks) + 1), "ranks": ranks}
+    data["attributes"] = torch.stack([data["ratings"], -data["ratings"]], -1)
+    data["predictions"] = torch.zeros(*ranks.shape, 2)
     objective = OBJECTIVES.get(name)
     given = {key: value for key, value in data.items() if objective.takes(key)}  # ranks, too
     if objective.prepare is not None:

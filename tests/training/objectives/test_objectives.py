@@ -54,6 +54,7 @@ def test_each_says_what_its_rewards_mean(name):
     objective = OBJECTIVES.get(name)
     ranks = torch.tensor([[0, 1, 2]])
     data = {"ratings": 5.0 - ranks, "strength": torch.tensor([2.0]), "ranks": ranks}
+    data["attributes"] = data["ratings"].unsqueeze(-1)
     options = {}
     if objective.prepare is not None:
         wanted = inspect.signature(objective.prepare).parameters

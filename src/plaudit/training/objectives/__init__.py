@@ -7,7 +7,7 @@ a ranking has fewer than K completions). Padded rewards are ignored and get no g
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # What the data say of a ranking besides its ranks, as keywords of a loss: `margin[R]` (0 where
-# there is none), `strength[R]` and `ratings[R, K]` (NaN where there are none).
-DATA = ("margin", "strength", "ratings")
+# there is none), `strength[R]`, `ratings[R, K]` and `attributes[R, K, A]` (NaN where there are
+# none).
+DATA = ("margin", "strength", "ratings", "attributes")
 
 DIFFERENCES = "Only differences for one prompt mean something: "
 PROBABILITY = f"{DIFFERENCES}σ(r_a − r_b) is the probability that a is preferred to b"
@@ -27,10 +28,14 @@ PROBABILITY = f"{DIFFERENCES}σ(r_a − r_b) is the probability that a is prefer
 @dataclass(frozen=True)
 class Prepared:
     """Keywords of a loss that come from the training data: `fixed` ones, and where `learnt` ones
-    begin, which the trainer learns with the model and throws away in the end."""
+    begin, which the trainer learns with the model and throws away in the end.
+
+    `attributes` names those that the data have, in their order, where the loss learns from them.
+    """
 
     fixed: "Mapping[str, Tensor]" = field(default_factory=dict)
     learnt: "Mapping[str, Tensor]" = field(default_factory=dict)
+    attributes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,17 @@ class Objective:
 
     `probability` says that σ(r_a − r_b) is the probability that a is preferred to b and that the
     loss is convex in rewards: then it can be said how uncertain they are (`posteriors`).
+
+    `mix`, given the same, returns `[A]`: the head then has A rows while it is trained, the reward
+    is their sum with these weights, and so is the row that is saved. The loss gets the rows as
+    `predictions[R, K, A]`; through the rewards they get no gradient.
     """
 
     loss: "Callable[..., Tensor]"
     prepare: Callable[..., Prepared] | None = None
     meaning: "Callable[[Mapping[str, Tensor]], str]" = lambda options: PROBABILITY
     probability: bool = False
+    mix: "Callable[[Mapping[str, Tensor]], Tensor] | None" = None
 
     def takes(self, option: str) -> bool:
         """Whether the loss has an option, such as `margin` or `label_smoothing`.
