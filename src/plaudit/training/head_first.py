@@ -27,6 +27,11 @@ from plaudit.training.setup import build_trainer, run_frozen_layers, sharded
 AT_MOST = 2000  # rankings: a head has few weights, and more of them change it little
 
 
+def wanted(model: RewardModel, settings: Settings) -> bool:
+    """Whether the settings ask for it, and there is a new head beside what else is trained."""
+    return bool(settings.head_epochs) and model.new_head and settings.freeze_layers != -1
+
+
 def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared) -> bool:
     """Fit the head of a base model, in place, where the settings ask for it and it is new.
 
@@ -38,7 +43,7 @@ def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared)
 
     Returns whether it was done.
     """
-    if not settings.head_epochs or not model.new_head or settings.freeze_layers == -1:
+    if not wanted(model, settings):
         return False
     if OBJECTIVES.get(settings.loss).mix is not None:
         say_once(f"the head is not fitted first: {settings.loss} trains several in its place")

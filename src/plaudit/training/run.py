@@ -40,10 +40,10 @@ from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics
 from plaudit.settings import Settings
+from plaudit.training import head_first
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
 from plaudit.training.expert import read_nuisances
 from plaudit.training.folder import begin, locked, open_run
-from plaudit.training.head_first import fit_head
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import (
     Parts,
@@ -175,9 +175,9 @@ def train_on(
     checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
     new_head, head = model.new_head, Head(model.model)
     untrained, fitted = None, False
-    if checkpoint is None and chosen.head_epochs:
+    if checkpoint is None and head_first.wanted(model, chosen):
         untrained = _untrained_rewards(model, parts.test)
-        fitted = fit_head(model, train_set, chosen, start)
+        fitted = head_first.fit_head(model, train_set, chosen, start)
     trainer = build_trainer(
         model,
         train_set,
