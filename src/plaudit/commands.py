@@ -167,6 +167,7 @@ def inspect(
     data: Data,
     *,
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
     streaming: declared.Streaming = None,
     on_bad_row: declared.OnBadRow = "reject",
     max_rejected: declared.MaxRejected = 0.1,
@@ -229,8 +230,8 @@ def inspect(
     for path in outputs:
         refuse_to_overwrite(path, overwrite)
     reading: dict[str, Any] = {
-        "columns": columns, "streaming": streaming, "on_bad_row": _stops(on_bad_row, strict),
-        "max_rejected": max_rejected,
+        "columns": columns, "encoding": encoding, "streaming": streaming,
+        "on_bad_row": _stops(on_bad_row, strict), "max_rejected": max_rejected,
     }  # fmt: skip
     rankings = _load(data, **reading)
     splits = {path: _load(path, **reading) for path in split or ()}
@@ -275,6 +276,7 @@ def pairs(
     output: Annotated[str | Path, Help(".csv, .tsv, .jsonl or .parquet", "FILE", flag=True)],
     *,
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
     streaming: declared.Streaming = None,
     on_bad_row: declared.OnBadRow = "reject",
     max_rejected: declared.MaxRejected = 0.1,
@@ -294,8 +296,8 @@ def pairs(
 
     refuse_to_overwrite(output, overwrite)
     rankings = _load(
-        data, columns=columns, streaming=streaming, on_bad_row=_stops(on_bad_row, strict),
-        max_rejected=max_rejected,
+        data, columns=columns, encoding=encoding, streaming=streaming,
+        on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
     )  # fmt: skip
     refuse_to_overwrite(output, overwrite, inputs=rankings.files)
     count = write_pairs(rankings, output)
@@ -474,6 +476,7 @@ def evaluate(
     data: Data,
     *,
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
     streaming: declared.Streaming = None,
     on_bad_row: declared.OnBadRow = "reject",
     max_rejected: declared.MaxRejected = 0.1,
@@ -527,6 +530,7 @@ def evaluate(
         from plaudit.evaluation.suite_run import load_suite, run_suite
 
         given = {"against": against, "columns": columns, "streaming": streaming}
+        given |= {"encoding": encoding}
         flags = [f"--{name}" for name, value in sorted(given.items()) if value]
         if _stops(on_bad_row, strict) == "stop":
             flags.append("--on-bad-row")
@@ -546,8 +550,8 @@ def evaluate(
     if len(names) == 2 and names[0] == names[1]:
         raise PlauditError(f"--against: {against} is the model itself; name another one")
     rankings = _load(
-        data, columns=columns, streaming=streaming, on_bad_row=_stops(on_bad_row, strict),
-        max_rejected=max_rejected,
+        data, columns=columns, encoding=encoding, streaming=streaming,
+        on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
     )  # fmt: skip
     if output:
         written = Path(output) / "predictions.jsonl"
@@ -778,6 +782,7 @@ def score(
         Literal["local", "ray"], Help("ray reads and scores on a Ray cluster")
     ] = "local",
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
     also: declared.Also = None,
     combine: declared.Combine = None,
@@ -803,9 +808,10 @@ def score(
 
     names, loading = _named(model, also, combine, spread)
     rows = score_file(
-        names, data, output, columns=columns, on_bad_row=_stops(on_bad_row, strict),
-        overwrite=overwrite, resume=resume, processes=processes, engine=engine, dtype=dtype,
-        max_length=max_length, length_penalty=length_penalty, deviations=std, **loading,
+        names, data, output, columns=columns, encoding=encoding,
+        on_bad_row=_stops(on_bad_row, strict), overwrite=overwrite, resume=resume,
+        processes=processes, engine=engine, dtype=dtype, max_length=max_length,
+        length_penalty=length_penalty, deviations=std, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 

@@ -102,6 +102,10 @@ Columns = Annotated[Mapping[str, str] | None, _COLUMNS]
 Streaming = Annotated[
     bool | None, Field(description="read with flat memory; by default from 256 MiB on")
 ]
+Encoding = Annotated[
+    str | None,
+    Field(description="of text files that are not in UTF-8: cp1252, latin-1, utf-16 …"),
+]
 OnBadRow = Annotated[
     Literal["reject", "stop"],
     Field(description="a row that cannot be used: reject it, with the reason, or stop there"),
@@ -178,6 +182,7 @@ class Settings(BaseModel):
         0.2, description="share of the prompts held out to measure the result"
     )
     columns: Annotated[dict[str, str], _COLUMNS] = {}
+    encoding: Encoding = None
     streaming: Streaming = None
     on_bad_row: OnBadRow = "reject"
     max_rejected: MaxRejected = 0.1

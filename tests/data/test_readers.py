@@ -361,7 +361,8 @@ def test_rejected_rows_can_be_written(tmp_path):
         assert written[2] == {
             "file": str(path),
             "line": 5,
-            "reason": "undecodable bytes",
+            "reason": "undecodable bytes: not UTF-8; give --encoding cp1252 if it is that, or save "
+            "it as UTF-8",
             "row": '{"prompt": "caf\ufffd"}',
         }
 

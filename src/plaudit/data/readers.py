@@ -57,6 +57,7 @@ def load_rankings(
     strict: bool = False,
     max_rejected: float = 0.1,
     split: str | None = None,
+    encoding: str | None = None,
 ) -> "Rankings":
     """Read preference data: files, folders, globs, a data set on the hub, or rows in memory.
 
@@ -68,7 +69,8 @@ def load_rankings(
     holding the data in memory; by default so from 256 MiB on. `on_bad_row` "stop" (`strict`, its
     old name) stops at the first row that cannot be used; with "reject" reading stops when more than
     the share `max_rejected` of the rows cannot (duplicates do not count). `split` names the split
-    of a `datasets` data set ("train").
+    of a `datasets` data set ("train"). `encoding` is that of text files which are not in UTF-8, as
+    in "cp1252"; UTF-16 is known by its byte-order mark.
 
     Grouping is by the exact text of the prompt, over all files. The weight and the margin of a
     ranking are the means over those of its rows that have one.
@@ -85,7 +87,7 @@ def load_rankings(
     """
     if not 0 <= max_rejected <= 1:
         raise PlauditError(f"max_rejected is {max_rejected}; it is a share, from 0 to 1")
-    sources = find_sources(source, split, streaming)
+    sources = find_sources(source, split, streaming, encoding)
     every = [_records(one, columns or {}) for one in sources]
     first = every[0].fits[0]
     for records in every:

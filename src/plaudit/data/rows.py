@@ -1,4 +1,5 @@
-"""From files to rows: CSV, TSV, JSON lines, JSON and Parquet, plain, .gz or .zst, and `datasets`.
+"""From files to rows: CSV, TSV, JSON lines, JSON, Parquet, Arrow and .xlsx, plain, .gz or .zst, and
+`datasets`.
 
 A `Source` is one file (or one data set of the `datasets` library) whose rows can be read any number
 of times, each time from the start and never more than a few at once. A `Row` is what stood at one
@@ -19,18 +20,22 @@ import re
 import tempfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import zstandard
 
+from plaudit.console import say
+from plaudit.data.encodings import NAMES, as_utf8, check_encoding, delimiter_of, likely_encoding
 from plaudit.errors import PlauditError
 
-KINDS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet")
+KINDS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet", "arrow", "feather", "xlsx")
+ROWS_BY_NUMBER = ("parquet", "arrow", "feather", "xlsx")  # which have no lines
 PACKINGS = ("gz", "zst")
 # A single field or JSON element may be this long, in characters. A quote that is never closed would
 # otherwise take the rest of a file of any size into memory.
@@ -63,6 +68,7 @@ class Source:
     size: int
     rows: Callable[[], Iterator[Row]]
     columns: Callable[[], list[str]] = list
+    encoding: str | None = None  # that the user named
 
 
 def place(file: str, line: int | None) -> str:
@@ -74,7 +80,7 @@ def place(file: str, line: int | None) -> str:
     if line is None:
         return file
     kind, _ = kind_of(file)
-    return f"{file}:{line}" if kind not in (None, "parquet") else f"{file}, row {line}"
+    return f"{file}:{line}" if kind not in (None, *ROWS_BY_NUMBER) else f"{file}, row {line}"
 
 
 def file_and_line(where: str) -> tuple[str, int | None]:
@@ -103,18 +109,24 @@ def kind_of(path: str | Path) -> tuple[str | None, str | None]:
 
 
 def find_sources(
-    source: Any, split: str | None = None, streaming: bool | None = None
+    source: Any,
+    split: str | None = None,
+    streaming: bool | None = None,
+    encoding: str | None = None,
 ) -> list[Source]:
     """The files or data sets that `source` names or is, in a fixed order, each once.
 
     `source` is a path, a folder, a glob, the name of a data set on the hub ("org/name"), a data set
     of `datasets`, a frame of pandas or polars, rows as dictionaries, or a list of these; what is on
     disk is never looked for on the hub. `split` picks a split of a `datasets` folder, object or
-    hub data set (default "train"), or the files of a folder that are named after it. Raises
+    hub data set (default "train"), or the files of a folder that are named after it. `encoding` is
+    that of text files that are neither UTF-8 nor say by a byte-order mark what they are. Raises
     `PlauditError` when something named does not exist or holds no data.
     """
     if isinstance(source, (str, Path)):
-        found = _find(os.path.expanduser(str(source)), split, streaming)
+        if encoding is not None:
+            check_encoding(encoding)
+        found = _find(os.path.expanduser(str(source)), split, streaming, encoding)
         return list({os.path.realpath(one.name): one for one in found}.values())
     if (held := _in_memory(source, split)) is not None:
         return [held]
@@ -125,7 +137,7 @@ def find_sources(
         )
     if not source:
         raise PlauditError("the list of data files is empty; name at least one")
-    every = [one for item in source for one in find_sources(item, split, streaming)]
+    every = [one for item in source for one in find_sources(item, split, streaming, encoding)]
     # What lies in memory may have the name of another that does.
     keys = [os.path.realpath(one.name) if os.path.exists(one.name) else id(one) for one in every]
     return list(dict(zip(keys, every, strict=True)).values())
@@ -176,27 +188,31 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _find(name: str, split: str | None, streaming: bool | None) -> list[Source]:
+def _find(
+    name: str, split: str | None, streaming: bool | None, encoding: str | None
+) -> list[Source]:
     if os.path.isdir(name):
-        return _find_in_folder(name, split)
+        return _find_in_folder(name, split, encoding)
     if os.path.exists(name):
         if not os.path.isfile(name):
             raise PlauditError(f"{name}: is no regular file; data are read more than once")
-        return [_file(name)]
+        return [_file(name, encoding)]
     if glob.has_magic(name):
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
             raise PlauditError(f"{name}: no file matches; check the pattern and the folder")
         folders = [match for match in matches if os.path.isdir(match)]
-        files = [_file(match) for match in matches if os.path.isfile(match)]
-        return files or [one for folder in folders for one in _find_in_folder(folder, split)]
+        files = [_file(match, encoding) for match in matches if os.path.isfile(match)]
+        return files or [
+            one for folder in folders for one in _find_in_folder(folder, split, encoding)
+        ]
     looks_like_path = name.startswith((".", "/")) or kind_of(name) != (None, None)
     if not looks_like_path and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return [_hub(name, split, streaming)]
     raise PlauditError(f"{name}: no such file or folder; check the path")
 
 
-def _find_in_folder(folder: str, split: str | None) -> list[Source]:
+def _find_in_folder(folder: str, split: str | None, encoding: str | None) -> list[Source]:
     names = os.listdir(folder)
     if "dataset_dict.json" in names or "state.json" in names:
         return [_saved_dataset(folder, split)]
@@ -214,34 +230,41 @@ def _find_in_folder(folder: str, split: str | None) -> list[Source]:
         files = [file for file in files if word.search(os.path.relpath(file, folder))]
         if not files:
             raise PlauditError(f"{folder}: no data file in this folder is named after '{split}'")
-    return [_file(file) for file in files]
+    return [_file(file, encoding) for file in files]
 
 
-def _file(name: str) -> Source:
+def _file(name: str, encoding: str | None = None) -> Source:
     kind, _ = kind_of(name)
     if kind is None:
         raise PlauditError(
             f"{name}: not a kind of file known here; wanted: {', '.join(KINDS)}, "
             f"each also with {' or '.join('.' + packing for packing in PACKINGS)}"
         )
-    readers: dict[str, Callable[[str], Iterator[Row]]] = {
+    readers: dict[str, Callable[[str, str | None], Iterator[Row]]] = {
         "csv": _csv_rows,
         "tsv": _csv_rows,
         "jsonl": _json_lines,
         "ndjson": _json_lines,
         "json": _json_rows,
         "parquet": _parquet_rows,
+        "arrow": _arrow_rows,
+        "feather": _arrow_rows,
+        "xlsx": _sheet_rows,
     }
-    columns: dict[str, Callable[[str], list[str]]] = {
+    columns: dict[str, Callable[[str, str | None], list[str]]] = {
         "csv": _csv_columns,
         "tsv": _csv_columns,
         "parquet": _parquet_columns,
+        "arrow": _arrow_columns,
+        "feather": _arrow_columns,
+        "xlsx": _sheet_columns,
     }
     return Source(
         name,
         os.path.getsize(name),
-        lambda: readers[kind](name),
-        columns=lambda: columns[kind](name) if kind in columns else [],
+        lambda: readers[kind](name, encoding),
+        columns=lambda: columns[kind](name, encoding) if kind in columns else [],
+        encoding=encoding,
     )
 
 
@@ -300,13 +323,20 @@ class _Unzstd(io.RawIOBase):
         return taken
 
 
-def _text(name: str, file: BinaryIO, newline: str) -> io.TextIOWrapper:
-    """Text in which a byte that is not UTF-8 is a lone surrogate, so that one row can be blamed."""
-    buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(Any, file))
-    if buffered.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise PlauditError(f"{name}: this is UTF-16; save it as UTF-8")
+def _text(file: BinaryIO, encoding: str | None, newline: str) -> io.TextIOWrapper:
+    """Text in which a byte that cannot be decoded is a lone surrogate: one row can be blamed."""
     return io.TextIOWrapper(
-        buffered, encoding="utf-8-sig", errors="surrogateescape", newline=newline
+        as_utf8(file, encoding), encoding="utf-8-sig", errors="surrogateescape", newline=newline
+    )
+
+
+def _undecodable(text: str, encoding: str | None) -> str:
+    """Why a row cannot be read whose text has bytes that were not decoded, and what may help."""
+    if encoding is not None:
+        return f"undecodable bytes: not {encoding}"
+    likely = likely_encoding(text.encode("utf-8", "surrogateescape"))
+    return (
+        f"undecodable bytes: not UTF-8; give --encoding {likely} if it is that, or save it as UTF-8"
     )
 
 
@@ -355,6 +385,11 @@ class _Lines:
         self.record.append(line)
         return line
 
+    def look(self) -> list[str]:
+        """The first lines, which are read again afterwards: as many as a header may have."""
+        self._again.extend(islice(self._file, 50))
+        return list(self._again)
+
     def retry_after_first(self) -> None:
         """Go back to the line after the one the present record began on."""
         self._again.extendleft(reversed(self.record[1:]))
@@ -362,7 +397,9 @@ class _Lines:
         del self.record[1:]
 
 
-def _csv_records(name: str, file: BinaryIO) -> Iterator[tuple[int, list[str], str | None]]:
+def _csv_records(
+    name: str, file: BinaryIO, encoding: str | None
+) -> Iterator[tuple[int, list[str], str | None]]:
     """Each record as (line, fields, None), a broken one as (line, [its line], problem).
 
     The parser is strict: a quote out of place most often means that an earlier one was never
@@ -370,8 +407,13 @@ def _csv_records(name: str, file: BinaryIO) -> Iterator[tuple[int, list[str], st
     reading goes on with the line after that.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
-    lines = _Lines(_text(name, file, newline="\n"))
-    delimiter = "\t" if kind_of(name)[0] == "tsv" else ","
+    lines = _Lines(_text(file, encoding, newline="\n"))
+    head = lines.look()
+    delimiter, before = delimiter_of(head) if kind_of(name)[0] == "csv" else ("\t", 0)
+    for _ in range(before):
+        next(lines)
+    if delimiter != "," and kind_of(name)[0] == "csv":
+        _say_delimiter(name, delimiter)
     records = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.record.clear()
@@ -392,6 +434,12 @@ def _csv_records(name: str, file: BinaryIO) -> Iterator[tuple[int, list[str], st
             yield line, fields, None
 
 
+@cache
+def _say_delimiter(name: str, delimiter: str) -> None:
+    """Once for a file, however often it is read."""
+    say(f"{name}: its fields stand between {NAMES.get(delimiter, repr(delimiter))}")
+
+
 def _csv_header(name: str, records: Iterator[tuple[int, list[str], str | None]]) -> list[str]:
     for line, fields, problem in records:
         if problem:
@@ -400,14 +448,14 @@ def _csv_header(name: str, records: Iterator[tuple[int, list[str], str | None]])
     raise PlauditError(f"{name}: the file is empty")
 
 
-def _csv_columns(name: str) -> list[str]:
+def _csv_columns(name: str, encoding: str | None) -> list[str]:
     with _opened(name) as file:
-        return _csv_header(name, _csv_records(name, file))
+        return _csv_header(name, _csv_records(name, file, encoding))
 
 
-def _csv_rows(name: str) -> Iterator[Row]:
+def _csv_rows(name: str, encoding: str | None) -> Iterator[Row]:
     with _opened(name) as file:
-        records = _csv_records(name, file)
+        records = _csv_records(name, file, encoding)
         header = _csv_header(name, records)
         for line, fields, problem in records:
             everything = "".join(fields)
@@ -420,7 +468,7 @@ def _csv_rows(name: str) -> Iterator[Row]:
             elif "\0" in everything:
                 problem = "a NUL byte"
             elif _broken_unicode(everything):
-                problem = "undecodable bytes"
+                problem = _undecodable(everything, encoding)
             else:
                 yield Row(name, line, dict(zip(header, fields, strict=True)))
                 continue
@@ -436,14 +484,10 @@ def _json_row(name: str, line: int, value: Any, raw: str) -> Row:
     return Row(name, line, None, f"not an object: {type(value).__name__}", raw)
 
 
-def _json_lines(name: str) -> Iterator[Row]:
+def _json_lines(name: str, encoding: str | None) -> Iterator[Row]:
     with _opened(name) as file:
-        first = True
-        for line, data in enumerate(file, start=1):
-            if first:
-                first = False
-                if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                    raise PlauditError(f"{name}: this is UTF-16; save it as UTF-8")
+        for line, data in enumerate(as_utf8(file, encoding), start=1):
+            if line == 1:
                 data = data.removeprefix(codecs.BOM_UTF8)
             data = data.strip()
             if not data:
@@ -451,7 +495,8 @@ def _json_lines(name: str) -> Iterator[Row]:
             try:
                 value = json.loads(data.decode())
             except UnicodeDecodeError:
-                yield Row(name, line, None, "undecodable bytes", data.decode(errors="replace"))
+                problem = _undecodable(data.decode("utf-8", "surrogateescape"), encoding)
+                yield Row(name, line, None, problem, data.decode(errors="replace"))
                 continue
             except (ValueError, RecursionError) as error:
                 # A ValueError that is no JSONDecodeError: a number of thousands of digits.
@@ -460,18 +505,18 @@ def _json_lines(name: str) -> Iterator[Row]:
             yield _json_row(name, line, value, data.decode())
 
 
-def _json_rows(name: str) -> Iterator[Row]:
+def _json_rows(name: str, encoding: str | None) -> Iterator[Row]:
     """A .json file: a list of objects, or JSON lines under another suffix."""
     with _opened(name) as file:
-        start = _text(name, file, newline="\n").read(CHUNK).lstrip()
-    yield from _json_list(name) if start.startswith("[") else _json_lines(name)
+        start = _text(file, encoding, newline="\n").read(CHUNK).lstrip()
+    yield from (_json_list if start.startswith("[") else _json_lines)(name, encoding)
 
 
-def _json_list(name: str) -> Iterator[Row]:
+def _json_list(name: str, encoding: str | None) -> Iterator[Row]:
     """The elements of one JSON list, without ever holding more than one and a piece of the file."""
     decoder = json.JSONDecoder()
     with _opened(name) as file:
-        text = _text(name, file, newline="\n")
+        text = _text(file, encoding, newline="\n")
         buffer, at, line, ended = text.read(CHUNK), 0, 1, False
         at = buffer.index("[") + 1
         line += buffer.count("\n", 0, at)
@@ -509,7 +554,8 @@ def _json_list(name: str) -> Iterator[Row]:
                     if end < len(buffer) or ended:
                         raw = buffer[at:end]
                         if _broken_unicode(raw):
-                            yield Row(name, line, None, "undecodable bytes", _readable(raw))
+                            problem = _undecodable(raw, encoding)
+                            yield Row(name, line, None, problem, _readable(raw))
                         else:
                             yield _json_row(name, line, value, raw)
                         line += raw.count("\n")
@@ -534,7 +580,7 @@ def _why(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else "a number too long"
 
 
-# --------------------------------------------------------------------------- Parquet and `datasets`
+# ----------------------------------------------------------------------------- Parquet and Arrow
 
 
 @contextmanager
@@ -560,25 +606,64 @@ def _parquet(name: str) -> Iterator[Any]:
             whole.close()
 
 
-def _parquet_columns(name: str) -> list[str]:
+def _parquet_columns(name: str, _: str | None) -> list[str]:
     with _parquet(name) as parquet:
         return list(parquet.schema_arrow.names)
 
 
-def _parquet_rows(name: str) -> Iterator[Row]:
+def _parquet_rows(name: str, _: str | None) -> Iterator[Row]:
     with _parquet(name) as parquet:
-        number = 0
-        for batch in parquet.iter_batches(batch_size=1024):
-            try:
-                rows: Sequence[Any] = batch.to_pylist()
-            except UnicodeDecodeError:
-                rows = [_one_of_batch(batch, i) for i in range(batch.num_rows)]
-            for values in rows:
-                number += 1
-                if values is None:
-                    yield Row(name, number, None, "undecodable bytes")
-                else:
-                    yield Row(name, number, values)
+        yield from _of_batches(name, parquet.iter_batches(batch_size=1024))
+
+
+@contextmanager
+def _arrow(name: str) -> Iterator[Any]:
+    """A table of an Arrow file, as Feather writes it too, or of a stream, as `datasets` does."""
+    import pyarrow
+
+    with _opened(name) as file:
+        try:
+            if kind_of(name)[1] is None:
+                mapped = pyarrow.memory_map(name)
+                start, whole = mapped.read(6), mapped
+                mapped.seek(0)
+            else:
+                data = file.read()
+                start, whole = data[:6], pyarrow.BufferReader(data)
+            if start == b"ARROW1":
+                table = pyarrow.ipc.open_file(whole).read_all()
+            else:
+                table = pyarrow.ipc.open_stream(whole).read_all()
+        except (pyarrow.ArrowException, OSError) as error:
+            why = _line(error)
+            raise PlauditError(f"{name}: cannot be read as an Arrow file: {why}") from error
+        yield table
+
+
+def _arrow_columns(name: str, _: str | None) -> list[str]:
+    with _arrow(name) as table:
+        return list(table.schema.names)
+
+
+def _arrow_rows(name: str, _: str | None) -> Iterator[Row]:
+    with _arrow(name) as table:
+        yield from _of_batches(name, table.to_batches(max_chunksize=1024))
+
+
+def _of_batches(name: str, batches: Iterable[Any]) -> Iterator[Row]:
+    """The rows of Arrow's record batches."""
+    number = 0
+    for batch in batches:
+        try:
+            rows: Sequence[Any] = batch.to_pylist()
+        except UnicodeDecodeError:
+            rows = [_one_of_batch(batch, i) for i in range(batch.num_rows)]
+        for values in rows:
+            number += 1
+            if values is None:
+                yield Row(name, number, None, "undecodable bytes")
+            else:
+                yield Row(name, number, values)
 
 
 def _one_of_batch(batch: Any, index: int) -> dict[str, Any] | None:
@@ -586,6 +671,76 @@ def _one_of_batch(batch: Any, index: int) -> dict[str, Any] | None:
         return cast(dict[str, Any], batch.slice(index, 1).to_pylist()[0])
     except UnicodeDecodeError:
         return None
+
+
+# ------------------------------------------------------------------------------------ spreadsheets
+
+
+@contextmanager
+def _sheet(name: str) -> Iterator[Iterator[tuple[Any, ...]]]:
+    """The rows of the first sheet that has any, as they were calculated."""
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise PlauditError(
+            f"{name}: .xlsx needs openpyxl: run `pip install openpyxl`, or save the sheet as CSV"
+        ) from error
+    with _opened(name) as file:
+        packed = kind_of(name)[1] is not None
+        try:
+            whole: Any = io.BytesIO(file.read()) if packed else file
+            book = openpyxl.load_workbook(whole, read_only=True, data_only=True)
+        except Exception as error:  # of a zip file, of XML, or its own
+            raise PlauditError(f"{name}: cannot be read as .xlsx: {_line(error)}") from error
+        try:
+            full = [sheet for sheet in book.worksheets if sheet.max_row and sheet.max_row > 1]
+            if not full:
+                raise PlauditError(f"{name}: no sheet has a header and a row below it")
+            if len(full) > 1:
+                others = ", ".join(sheet.title for sheet in full[1:])
+                _say_sheet(name, full[0].title, others)
+            yield full[0].iter_rows(values_only=True)
+        finally:
+            book.close()
+
+
+@cache
+def _say_sheet(name: str, sheet: str, others: str) -> None:
+    """Once for a file, however often it is read."""
+    say(f"{name}: the sheet {sheet} is read, and not {others}; save those as files of their own")
+
+
+def _sheet_columns(name: str, _: str | None) -> list[str]:
+    with _sheet(name) as rows:
+        return _sheet_header(rows)
+
+
+def _sheet_header(rows: Iterator[tuple[Any, ...]]) -> list[str]:
+    """The first row, without the cells after the last one that is filled."""
+    names = ["" if cell is None else str(cell) for cell in next(rows)]
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def _sheet_rows(name: str, _: str | None) -> Iterator[Row]:
+    with _sheet(name) as rows:
+        header = _sheet_header(rows)
+        for number, cells in enumerate(rows, start=2):
+            if any(cell is not None for cell in cells[len(header) :]):
+                yield Row(name, number, None, "a cell beyond the last column that the header names")
+            elif any(cell is not None for cell in cells):
+                yield Row(name, number, dict(zip(header, map(_of_cell, cells), strict=False)))
+
+
+def _of_cell(value: Any) -> Any:
+    """A cell's value as a CSV file has it: dates as text, 3.0 as 3."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+# -------------------------------------------------------------------------------------- `datasets`
 
 
 def _saved_dataset(folder: str, split: str | None) -> Source:

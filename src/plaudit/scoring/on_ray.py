@@ -218,7 +218,7 @@ def _anywhere(tasks: Tasks) -> Tasks:
     name = tasks.source.name
     if not os.path.exists(name):  # on the hub
         return tasks
-    [there] = find_sources(os.path.abspath(name), None, True)
+    [there] = find_sources(os.path.abspath(name), None, True, tasks.source.encoding)
 
     def rows() -> Iterator[Row]:
         try:

@@ -61,6 +61,7 @@ def score_file(
     output: str | Path | None = None,
     *,
     columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
     on_bad_row: OnBadRow = "reject",
     strict: bool = False,
     overwrite: bool = False,
@@ -79,6 +80,7 @@ def score_file(
         output: a `.jsonl` file, also with `.gz` or `.zst`, or a `.parquet` file, which appears when
             it is whole. Until then what is done is in `OUTPUT.partial`.
         columns: our name of a column → the one in the data, where it is not recognised.
+        encoding: of text files that are not in UTF-8.
         on_bad_row: "stop" at the first row that cannot be scored, or "reject" it and go on.
         strict: the old name of "stop".
         overwrite: replace `output`. Rejected rows of another one never are: they go to
@@ -104,7 +106,7 @@ def score_file(
     >>> score_file("runs/first", "completions.jsonl", "scored.jsonl")
     24
     """
-    sources = find_sources(data, None, True)
+    sources = find_sources(data, None, True, encoding)
     if output is not None:
         check_output(output, resume, overwrite)
         refuse_to_overwrite(output, True, inputs=[source.name for source in sources])

@@ -61,6 +61,7 @@ def reading(settings: Settings) -> dict[str, Any]:
         "streaming": settings.streaming,
         "on_bad_row": settings.on_bad_row,
         "max_rejected": settings.max_rejected,
+        "encoding": settings.encoding,
     }
 
 

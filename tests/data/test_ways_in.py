@@ -1,0 +1,225 @@
+"""What other programs write: encodings, delimiters, .xlsx, Arrow; and files made at random."""
+
+import csv
+import io
+import json
+import random
+import string
+
+import pyarrow
+import pyarrow.feather
+import pytest
+
+from plaudit import PlauditError, load_rankings
+from plaudit.data.rows import find_sources
+
+ROWS = [
+    ["prompt", "answer", "rank"],
+    ["Où est le café?", "Là-bas", "1"],
+    ["Où est le café?", "„Nirgends“, €5", "2"],
+]
+
+
+def read(path, encoding=None):
+    [source] = find_sources(path, encoding=encoding)
+    return list(source.rows())
+
+
+def table(delimiter):
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerows(ROWS)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+def test_a_file_in_another_encoding_has_the_same_rows(tmp_path, kind, encoding):
+    values = [dict(zip(ROWS[0], row, strict=True)) for row in ROWS[1:]]
+    text = {
+        "csv": table(","),
+        "jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in values),
+        "json": json.dumps(values, ensure_ascii=False, indent=1),
+    }[kind]
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(text.encode(encoding))
+    named = encoding if encoding == "cp1252" else None  # the others have a byte-order mark
+    assert [row.values for row in read(path, named)] == values
+    rankings = load_rankings(path, encoding=named)
+    assert rankings[0].completions == [ROWS[1][1], ROWS[2][1]]
+
+
+def test_bytes_that_are_not_in_the_encoding_cost_their_row_and_a_likely_one_is_proposed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("prompt,answer\nWo?,Übung\nWo?,hier\n".encode("cp1252"))
+    bad, good = read(path)
+    assert bad.problem.startswith("undecodable bytes: not UTF-8; give --encoding cp1252")
+    assert good.values == {"prompt": "Wo?", "answer": "hier"}
+    assert [row.values["answer"] for row in read(path, "cp1252")] == ["Übung", "hier"]
+    path.write_bytes(b"prompt,answer\nWo?,\x81\nWo?,hier\n")  # which cp1252 leaves undefined
+    bad, good = read(path, "cp1252")
+    assert (bad.line, bad.problem) == (2, "undecodable bytes: not cp1252")
+    assert good.values["answer"] == "hier"
+    with pytest.raises(PlauditError, match="encoding: there is no utf-9"):
+        read(path, "utf-9")
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "words"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")]
+)
+def test_what_stands_between_fields_is_noticed_and_said_once(tmp_path, capsys, delimiter, words):
+    path = tmp_path / "a.csv"
+    path.write_text(table(delimiter), encoding="utf-8", newline="")
+    rankings = load_rankings(path)
+    assert rankings[0].completions == [ROWS[1][1], ROWS[2][1]]
+    assert rankings.rejected == []
+    assert capsys.readouterr().err.count(f"its fields stand between {words}") == 1
+
+
+def test_lines_are_numbered_below_a_stated_delimiter(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\nprompt;answer;rank\np;a\np;b, c;1\n")
+    bad, good = read(path)
+    assert (bad.line, good.line) == (3, 4)
+    assert good.values == {"prompt": "p", "answer": "b, c", "rank": "1"}
+
+
+def test_a_comma_in_the_header_is_not_mistaken(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,"a;b;c;d",rank\np,x;y,1\n')
+    assert read(path)[0].values == {"prompt": "p", "a;b;c;d": "x;y", "rank": "1"}
+
+
+def test_a_workbook_is_read_by_its_first_full_sheet(tmp_path, capsys):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "Notes"  # empty
+    sheet = book.create_sheet("Answers")
+    for row in [ROWS[0], ["p", "a", 1], [None, None, None], ["p", "b", 2.5], ["p", "c", 3, "x"]]:
+        sheet.append(row)
+    book.create_sheet("More").append(["a"])
+    book["More"].append(["b"])
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    found = read(path)
+    assert [row.line for row in found] == [2, 4, 5]
+    assert found[0].values == {"prompt": "p", "answer": "a", "rank": 1}
+    assert found[1].values["rank"] == 2.5
+    assert "beyond the last column" in found[2].problem
+    assert "the sheet Answers is read, and not More" in capsys.readouterr().err
+    rankings = load_rankings(path, max_rejected=1)
+    assert (rankings[0].completions, rankings[0].ranks) == (["a", "b"], [0, 1])
+
+
+def test_arrow_files_and_streams_are_tables(tmp_path):
+    values = [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "q", "chosen": "c"}]
+    whole = pyarrow.Table.from_pylist(values)
+    pyarrow.feather.write_feather(whole, tmp_path / "a.feather")
+    with pyarrow.ipc.new_stream(str(tmp_path / "a.arrow"), whole.schema) as stream:
+        stream.write_table(whole)
+    for name in ("a.feather", "a.arrow"):
+        [source] = find_sources(tmp_path / name)
+        assert source.columns() == ["prompt", "chosen", "rejected"]
+        assert [row.values for row in source.rows()] == [values[0], values[1] | {"rejected": None}]
+
+
+# ---- at random: read right, or rejected by file and line ----
+
+ALPHABET = string.ascii_letters + " ,;|\"'éüß€…—\n"
+ENCODINGS = {"utf-8": None, "utf-8-sig": None, "utf-16": None, "latin-1": "latin-1"}
+FAULTS = ("none", "none", "none", "ragged", "open quote", "broken JSON", "no answer", "no rank")
+
+
+def text(chance, encoding):
+    letters = ALPHABET if encoding != "latin-1" else ALPHABET.replace("€", "").replace("…", "")
+    letters = letters.replace("—", "") if encoding == "latin-1" else letters
+    made = "".join(chance.choice(letters) for _ in range(chance.randint(3, 12)))
+    return f"x{made}x"  # no white space at an end, which readers may take off
+
+
+def variant(chance):
+    """One file's bytes, its name, its encoding to name, and what is in it: the rows that are whole,
+    and the lines of those that are not."""
+    kind, encoding = chance.choice(["csv", "tsv", "jsonl"]), chance.choice(list(ENCODINGS))
+    pairs, end = chance.random() < 0.5, chance.choice(["\n", "\r\n"])
+    names = ["prompt", "chosen", "rejected"] if pairs else ["prompt", "answer", "rank"]
+    delimiter = "\t" if kind == "tsv" else chance.choice([",", ";"])
+    lines, whole, bad, at = [], [], {}, 1
+    if kind != "jsonl":
+        lines.append(delimiter.join(names))
+        at += 1
+    for number in range(4):
+        prompt = f"{number} {text(chance, encoding)}"
+        for rank in range(1 if pairs else 2):
+            values = [prompt, text(chance, encoding) + "1", text(chance, encoding) + "2"]
+            if not pairs:
+                values = [prompt, f"{values[1]} {rank}", str(rank + 1)]
+            fault = chance.choice(FAULTS)
+            if kind == "jsonl":
+                row = dict(zip(names, values, strict=True))
+                if fault == "no answer":
+                    row[names[1]] = None
+                if fault == "no rank" and not pairs:
+                    row["rank"] = "first"
+                line = json.dumps(row, ensure_ascii=chance.random() < 0.5)
+                if fault == "broken JSON":
+                    line = line[:-3]
+                fails = fault in ("broken JSON", "no answer") or (fault == "no rank" and not pairs)
+            else:
+                if fault == "no answer":
+                    values[1] = ""
+                if fault == "no rank" and not pairs:
+                    values[2] = "first"
+                fields = ['"' + value.replace('"', '""') + '"' for value in values]
+                if fault == "ragged":
+                    fields.append('"more"')
+                line = delimiter.join(fields)
+                if fault == "open quote":
+                    line = f"{prompt.split(' ')[0]}{delimiter}{line}".replace("\n", " ")
+                fails = fault in ("ragged", "no answer", "open quote")
+                fails = fails or (fault == "no rank" and not pairs)
+            if fails:
+                bad[at] = fault
+            else:
+                whole.append(dict(zip(names, values, strict=True)))
+            lines.append(line)
+            at += line.count("\n") + 1
+    # Within quotes a line break is the text's own; only rows end in `end`.
+    return f"a.{kind}", (end.join(lines) + end).encode(encoding), ENCODINGS[encoding], whole, bad
+
+
+def expected(whole):
+    """What a reader of a dozen lines makes of whole rows: prompt → (completion, rank) pairs."""
+    found = {}
+    for row in whole:
+        if "chosen" in row:
+            sides = [(row["chosen"], 0), (row["rejected"], 1)]
+        else:
+            sides = [(row["answer"], int(row["rank"]))]
+        found.setdefault(row["prompt"], []).extend(sides)
+    # One completion alone is no ranking.
+    return {prompt: sides for prompt, sides in found.items() if len(sides) > 1}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_file_is_read_right_or_its_rows_are_rejected_by_line(tmp_path, seed):
+    chance = random.Random(seed)
+    for number in range(100):
+        name, data, encoding, whole, bad = variant(chance)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / name).write_bytes(data)
+        wanted = expected(whole)
+        if not wanted:
+            continue
+        rankings = load_rankings(folder / name, encoding=encoding, max_rejected=1)
+        lines = {row.line for row in rankings.rejected}
+        assert set(bad) <= lines, (name, data, bad, lines)
+        alone = {r.line for r in rankings.rejected if r.line not in bad}
+        assert len(alone) <= len({row["prompt"] for row in whole}) - len(wanted), (data, alone)
+        got = {ranking.prompt: ranking for ranking in rankings}
+        assert got.keys() == wanted.keys(), (name, data)
+        for prompt, sides in wanted.items():
+            ordered = [side for side, _ in sorted(sides, key=lambda side: side[1])]
+            ranking = got[prompt]
+            by_rank = sorted(zip(ranking.ranks, ranking.completions, strict=True))
+            assert [completion for _, completion in by_rank] == ordered, (name, data)
