@@ -277,8 +277,8 @@ class Settings(BaseModel):
     # -- optimisation --
     learning_rate: Annotated[float, Field(gt=0)] = Field(
         1e-4,
-        description="peak learning rate; unless given 0.01 where only the head is trained, and "
-        "0.001 with the pooling layers",
+        description="peak learning rate; where only the head is trained, unless given, 0.01, or "
+        "0.001 if its pooling is layers",
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         "linear", description="shape of the learning rate"
