@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from plaudit.results import Control as ControlRecord
 from plaudit.settings import Settings
-from plaudit.training.expert import Encoded, Expert, make_expert
+from plaudit.training.expert import Encoded, Expert, check_columns, make_expert
 from plaudit.training.odin import Odin
 
 
@@ -19,11 +19,9 @@ class Control(Protocol):
 
     Attributes:
         rows: of the head that it wants beside the reward's.
-        strength: how much is taken out.
     """
 
     rows: int
-    strength: float
 
     def learnt(self) -> dict[str, nn.Parameter]:
         """What is learnt beside the model, by name."""
@@ -58,9 +56,8 @@ class Control(Protocol):
 
 
 def make_control(settings: Settings, training: Encoded) -> Expert | Odin:
-    """The control that the settings ask for, as it begins; see `make_expert` for what it raises."""
-    expert = make_expert(settings, training)  # which checks the columns
+    """The control that the settings ask for, as it begins; see `check_columns` for what it raises."""
+    check_columns(settings.control, training)
     if settings.control_method == "odin":
         return Odin(settings.control, settings.control_strength, settings.control_anneal)
-    expert.method = settings.control_method
-    return expert
+    return make_expert(settings, training)

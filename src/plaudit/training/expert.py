@@ -67,6 +67,8 @@ class Expert(nn.Module):
     tensor([[1., 2.]])
     """
 
+    rows = 0  # of the head, beside the reward's
+
     def __init__(
         self,
         names: Sequence[str],
@@ -76,11 +78,12 @@ class Expert(nn.Module):
         weight: str | float = "fitted",
         strength: float = 1.0,
         anneal: float = 0.0,
+        method: str = "expert",
     ) -> None:
         super().__init__()
         self.names, self.weight, self.strength, self.anneal = names, weight, strength, anneal
         self.learned = weight == "learned"
-        self.method = "expert"
+        self.method = method
         self.training_accuracy = math.nan
         self.middle = 0.0
         width = max(map(len, knots))
@@ -96,8 +99,6 @@ class Expert(nn.Module):
         # The first piece goes on below its knot.
         pieces = torch.cat([beyond[..., :1], beyond[..., 1:].relu()], dim=-1)
         return (pieces * self.changes).sum((-2, -1)) - self.middle
-
-    rows = 0  # of the head
 
     def learnt(self) -> dict[str, nn.Parameter]:
         """See `Control`."""
@@ -194,24 +195,24 @@ def some(rows: Any, count: int) -> Iterator[dict[str, Any]]:
     return islice(rows, count)
 
 
-def make_expert(settings: Settings, training: Encoded) -> Expert:
-    """The expert that the settings ask for, fitted to training rankings where it has a curve.
-
-    Raises:
-        PlauditError: when a column is the same, or is not there, in all of them.
-    """
-    layout, levels = training.layout, training.levels
-    for name, column in zip(settings.control, levels.T, strict=True):
+def check_columns(names: Sequence[str], training: Encoded) -> None:
+    """Raise `PlauditError` where a column of the data is the same, or is not there, in all of them."""
+    layout = training.layout
+    for name, column in zip(names, training.levels.T, strict=True):
         if name.startswith(COLUMN) and not (column[layout.better] - column[layout.worse]).any():
             raise PlauditError(
                 f"control: {name}: no two completions of a training ranking differ in it; name an "
                 "attribute that the layout of the data reads, or leave it out"
             )
+
+
+def make_expert(settings: Settings, training: Encoded) -> Expert:
+    """The expert that the settings ask for, fitted to training rankings where it has a curve."""
     if isinstance(settings.control_weight, float):
         knots = [[0.0] for _ in settings.control]
         changes = [[settings.control_weight] for _ in settings.control]
     else:
-        knots = [_knots(column) for column in levels.T]
+        knots = [_knots(column) for column in training.levels.T]
         changes = _fit(training, knots)
     expert = Expert(
         settings.control,
@@ -220,6 +221,7 @@ def make_expert(settings: Settings, training: Encoded) -> Expert:
         weight=settings.control_weight,
         strength=settings.control_strength,
         anneal=settings.control_anneal,
+        method=settings.control_method,
     )
     expert.follow(changes, training)
     return expert
