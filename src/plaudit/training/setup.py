@@ -351,6 +351,8 @@ def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Setting
         inner = inner.merge_and_unload()
     if not trainer.is_fsdp_enabled:
         narrow(inner, trainer.row_weights(head_of(inner).out_features))
+    if trainer.text_loss is not None:
+        trainer.text_loss.close()
     if processes().is_main_process:
         model.model = inner.eval().to(trainer.args.device)
         model.device = trainer.args.device

@@ -51,6 +51,7 @@ from plaudit.model.classifier import head_of
 from plaudit.model.devices import free_memory
 from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
+from plaudit.training.text_loss import TextLoss
 
 SECONDS_BETWEEN_LINES = 2.0
 LEARNT = "objective.safetensors"  # of a checkpoint: what was learnt beside the model
@@ -89,7 +90,7 @@ class RankingTrainer(RewardTrainer):
         mix: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
         layout: Layout,
         max_tokens_per_batch: int,
-        text_loss: Callable[[Batch], Tensor] | None = None,
+        text_loss: TextLoss | None = None,
         expert: Control | None = None,
         lengths: Sequence[ArrayLike] | None = None,
         **options: Any,
