@@ -56,7 +56,7 @@ class Control(Protocol):
 
 
 def make_control(settings: Settings, training: Encoded) -> Expert | Odin:
-    """The control that the settings ask for, as it begins; see `check_columns` for what it raises."""
+    """The control that the settings ask for, as it begins. Raises as `check_columns` does."""
     check_columns(settings.control, training)
     if settings.control_method == "odin":
         return Odin(settings.control, settings.control_strength, settings.control_anneal)

@@ -196,7 +196,7 @@ def some(rows: Any, count: int) -> Iterator[dict[str, Any]]:
 
 
 def check_columns(names: Sequence[str], training: Encoded) -> None:
-    """Raise `PlauditError` where a column of the data is the same, or is not there, in all of them."""
+    """Raise `PlauditError` where a column is the same, or is not there, in all rankings."""
     layout = training.layout
     for name, column in zip(names, training.levels.T, strict=True):
         if name.startswith(COLUMN) and not (column[layout.better] - column[layout.worse]).any():
