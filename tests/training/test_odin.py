@@ -113,6 +113,6 @@ def test_what_goes_with_a_method():
         chosen = Settings.build(data="d", control="length", control_method=method)
         assert chosen.checkpoint_metric == "controlled_log_loss"
         with pytest.raises(PlauditError, match=f"control_method: {method} needs a control"):
-            Settings.build(data="d", control_method=method)
+            Settings.build(data="d", control="none", control_method=method)
         with pytest.raises(PlauditError, match=r"control_weight: only goes with .* expert"):
             Settings.build(data="d", control="length", control_method=method, control_weight=1.0)
