@@ -149,11 +149,11 @@ def train_on(
     _say_what_is_lost(rankings, counts, model.encoding)
 
     checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
-    new_head, head = model.new_head, Head(model.model)
     untrained, fitted = None, False
     if checkpoint is None and head_first.wanted(model, chosen):
         untrained = _untrained_rewards(model, parts.test)
         fitted = head_first.fit_head(model, train_set, chosen, start)
+    new_head, head = model.new_head and not fitted, Head(model.model)
     trainer = build_trainer(
         model, train_set, validation_set, chosen, folder, validation=parts.validation, start=start
     )
