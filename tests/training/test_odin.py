@@ -42,7 +42,7 @@ def test_the_terms_are_their_definition():
     assert odin.penalty(*given, ranks, torch.tensor(head)).item() == pytest.approx(expected)
     gone = Odin(["length"], strength=1.0, anneal=1.0)
     assert not gone.offset(given[2], ranks, 1.0, given[1]).any()
-    assert gone.penalty(*given, ranks, torch.tensor(head)) == 0
+    assert gone.penalty(*given, ranks, torch.tensor(head), 1.0) == 0
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -19,7 +19,7 @@ from plaudit.model.freezing import FrozenLayout
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
-from plaudit.training.expert import some
+from plaudit.training.control import some
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.processes import say_once
 from plaudit.training.setup import build_trainer, run_frozen_layers, sharded

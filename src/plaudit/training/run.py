@@ -41,8 +41,8 @@ from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import DataOfRun, RunMetrics, Training
 from plaudit.settings import Settings
 from plaudit.training import head_first
+from plaudit.training.control import read_nuisances
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
-from plaudit.training.expert import read_nuisances
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.parts import (

@@ -120,8 +120,7 @@ class RankingTrainer(RewardTrainer):
         }
         self._beside = dict(self.learnt)  # all that is learnt and is no part of the model
         if expert is not None:
-            if isinstance(expert, torch.nn.Module):
-                expert.to(self.args.device)
+            expert.to(self.args.device)
             self._beside |= expert.learnt()
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -244,7 +243,7 @@ class RankingTrainer(RewardTrainer):
             rows = head_of(model).weight.float()
             mixed = self.row_weights(len(rows)) @ rows
             head = torch.cat([mixed.unsqueeze(0), rows[-self.expert.rows :]])
-            penalty = self.expert.penalty(rewards, others, inputs["nuisances"], ranks, head)
+            penalty = self.expert.penalty(rewards, others, inputs["nuisances"], ranks, head, done)
             losses = losses + penalty * inputs["weight"]
         if self.text_loss is not None and model.training:
             losses = losses + self.text_loss(inputs) * inputs["weight"]
