@@ -124,5 +124,5 @@ def _language_head(base: str, device: torch.device) -> tuple[Tensor, Tensor | No
             f"sft_coefficient: {base} has no language head, as what was made into a reward model "
             "has none; set it to 0"
         )
-    bias = head.bias if getattr(head, "bias", None) is not None else None
+    bias = getattr(head, "bias", None)
     return head.weight.detach().to(device), None if bias is None else bias.detach().to(device)
