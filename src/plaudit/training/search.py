@@ -211,12 +211,14 @@ class _Trials:
         pruning = _Pruning(trial, self.metric)
         trainer.add_callback(pruning)
         frozen = run_frozen_layers(trainer, settings)
-        first_stage(trainer, settings, start)
-        with quiet():
-            trainer.train()
-            figure = self._measure(trainer, validation_set)
-        if frozen is not None:
-            frozen.close()
+        try:
+            first_stage(trainer, settings, start)
+            with quiet():
+                trainer.train()
+                figure = self._measure(trainer, validation_set)
+        finally:  # the next trial is run, whatever became of this one
+            if frozen is not None:
+                frozen.close()
         return figure, pruning.pruned
 
     def _encoded(

@@ -83,11 +83,12 @@ def _first_rewards(
         first = build_trainer(
             model, trainer.train_dataset, None, alone, Path(folder), checkpoints=False, start=start
         )
-        first.train()
-        model = trained_model(first, model, alone)
-        rewards = model.rewards(rows)
-        if isinstance(first.layout, FrozenLayout):
-            first.layout.close()
+        try:
+            first.train()
+            rewards = trained_model(first, model, alone).rewards(rows)
+        finally:
+            if isinstance(first.layout, FrozenLayout):
+                first.layout.close()
     return rewards
 
 
