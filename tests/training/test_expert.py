@@ -149,7 +149,7 @@ def test_pure_length_leaves_no_gradient():
         {"nuisances": [[0.3 * n], [0.3 * n + 0.5]], "ranks": [1, 0], "weight": 1.0}
         for n in range(10)
     ] * 50
-    expert = fitted(rows)
+    expert = fitted(rows, control_strength=1.0)
     ranks = torch.tensor([row["ranks"] for row in rows])
     levels = torch.tensor([row["nuisances"] for row in rows])
     norms = []
