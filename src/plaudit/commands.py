@@ -705,6 +705,8 @@ def policy_test(
         raise PlauditError("give either --prompts FILE to sample from a policy, or --samples FILE")
     if resume and (output is None or samples is not None):
         raise PlauditError("--resume goes on with the sampling of --prompts into -o DIR")
+    if n == 1:
+        raise PlauditError("n: takes 2 samples of a prompt or more")
     several = [model] if isinstance(model, str | Path) or not isinstance(model, Sequence) else model
     if also and len(several) > 1:
         raise PlauditError("--also makes an ensemble of one MODEL; name one, or leave it out")

@@ -147,6 +147,14 @@ def test_without_the_file_the_model_is_what_it_was(folder, tmp_path):
         pair.posterior(PROMPT, TEXTS)
 
 
+def test_texts_come_by_the_same_door_as_those_to_score(folder):
+    model = load(folder)
+    one = model.posterior(PROMPT, TEXTS[0])
+    assert one.rewards.tolist() == pytest.approx([model.score(PROMPT, TEXTS[0])], abs=1e-5)
+    with pytest.raises(PlauditError, match="score: "):
+        model.posterior(PROMPT, [3])
+
+
 def test_a_model_that_is_trained_further_has_none(folder):
     assert (
         load_base(Settings.build(data="d", base=str(folder), dtype="float32")).uncertainty is None

@@ -18,7 +18,8 @@ from plaudit.data.rankings import PADDING, Ranking
 from plaudit.errors import PlauditError
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
-from plaudit.training.expert import Expert, make_expert, read_nuisances, sample
+from plaudit.training.control import check_columns, read_nuisances, sample
+from plaudit.training.expert import Expert, make_expert
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.objectives.bradley_terry import bradley_terry
 from plaudit.training.parts import encoded
@@ -148,7 +149,7 @@ def test_pure_length_leaves_no_gradient():
         {"nuisances": [[0.3 * n], [0.3 * n + 0.5]], "ranks": [1, 0], "weight": 1.0}
         for n in range(10)
     ] * 50
-    expert = fitted(rows)
+    expert = fitted(rows, control_strength=1.0)
     ranks = torch.tensor([row["ranks"] for row in rows])
     levels = torch.tensor([row["nuisances"] for row in rows])
     norms = []
@@ -162,7 +163,7 @@ def test_pure_length_leaves_no_gradient():
 def test_a_column_in_which_nothing_differs_is_an_error():
     rows = [{"nuisances": [[0.0], [0.0]], "ranks": [0, 1], "weight": 1.0}]
     with pytest.raises(PlauditError, match=r"column:harm: no two completions .* differ"):
-        fitted(rows, "column:harm")
+        check_columns(["column:harm"], read_nuisances(rows))
     assert values(fitted(rows), 0.0, 3.0) == [0.0, 0.0]
 
 

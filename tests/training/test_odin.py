@@ -42,7 +42,7 @@ def test_the_terms_are_their_definition():
     assert odin.penalty(*given, ranks, torch.tensor(head)).item() == pytest.approx(expected)
     gone = Odin(["length"], strength=1.0, anneal=1.0)
     assert not gone.offset(given[2], ranks, 1.0, given[1]).any()
-    assert gone.penalty(*given, ranks, torch.tensor(head)) == 0
+    assert gone.penalty(*given, ranks, torch.tensor(head), 1.0) == 0
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -113,6 +113,6 @@ def test_what_goes_with_a_method():
         chosen = Settings.build(data="d", control="length", control_method=method)
         assert chosen.checkpoint_metric == "controlled_log_loss"
         with pytest.raises(PlauditError, match=f"control_method: {method} needs a control"):
-            Settings.build(data="d", control_method=method)
+            Settings.build(data="d", control="none", control_method=method)
         with pytest.raises(PlauditError, match=r"control_weight: only goes with .* expert"):
             Settings.build(data="d", control="length", control_method=method, control_weight=1.0)

@@ -154,7 +154,7 @@ def test_a_space_reads_back_as_it_was_described():
         ({"learning_rate": {"low": 1e-2, "high": 1e-3}}, r"learning_rate: .*low.*high"),
         ({"learning_rate": {"low": 0, "high": 1, "log": True}}, r"learning_rate: "),
         ({"learning_rate": [-1.0]}, r"learning_rate: -1.0 is not a number, above 0"),
-        ({"loss": ["wrong"]}, r"loss: 'wrong' is not bradley-terry.* or "),
+        ({"loss": ["wrong"]}, r"loss: 'wrong' is not attributes, bradley-terry.* or "),
         ({"num_train_epochs": {"low": "a", "high": "b"}}, r"no range of numbers"),
         ({"learning_rate": {"low": 0.1, "high": 0.4, "step": math.inf}}, r"has no end"),
         ({"learning_rate": {"low": 0.1, "high": 0.4, "log": "yes"}}, r"log is 'yes', neither"),

@@ -59,7 +59,7 @@ def test_it_is_the_base_models_own_loss(base, name, layout):
 def trained(base, folder, **options):
     chosen = Settings.build(
         data="d", base=str(base), dtype="float32", max_length=64, max_steps=3, seed=1,
-        learning_rate=1e-2, warmup_steps=0, optim="sgd", **options,
+        learning_rate=1e-2, warmup_steps=0, optim="sgd", control="none", **options,
     )  # fmt: skip
     model = RewardModel.load(base, dtype="float32", device="cpu", max_length=64, seed=1)
     rows = encoded(DATA * 4, model.encoding, "encoding")

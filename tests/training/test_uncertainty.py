@@ -181,6 +181,10 @@ def test_what_can_have_no_uncertainty_is_refused(settings, streaming, validation
     chosen = Settings.build(data="d", uncertainty="laplace", **settings)
     with pytest.raises(PlauditError, match=f"uncertainty: laplace: .*{message}"):
         check_uncertainty(chosen, streaming, RANKINGS if validation else [])
+    if not validation:
+        tied = [Ranking("p", ["a", "b"], [0, 0])]
+        with pytest.raises(PlauditError, match=message):
+            check_uncertainty(chosen, streaming, tied)
     without = Settings.build(data="d", **settings)
     check_uncertainty(without, streaming, [])
 

@@ -57,23 +57,24 @@ def surest(certainty: Floats, share: float = KEPT) -> Floats:
     [1.0, 0.5, 0.5, 0.0]
     """
     room = share * len(certainty)
-    values, place, counts = np.unique(-certainty, return_inverse=True, return_counts=True)
+    _, place, counts = np.unique(-certainty, return_inverse=True, return_counts=True)
     before = np.cumsum(counts) - counts
     kept: Floats = np.clip((room - before) / counts, 0.0, 1.0)[place]
-    return kept if len(values) else np.zeros(0)
+    return kept
 
 
-def accuracy_of_surest(layout: Layout, reward: Floats, certainty: Floats) -> Statistic:
+def accuracy_of_surest(layout: Layout, reward: Floats, variance: Floats | None = None) -> Statistic:
     """Pairwise accuracy where the model does not abstain."""
-    kept = surest(certainty)
+    kept = surest(np.abs(log_odds(layout, reward, variance)))
     right, ranking, _ = pairwise_accuracy(layout, reward)
     sums, counts = layout.per_prompt(ranking, kept * right), layout.per_prompt(ranking, kept)
     return ratios(sums[:, None], counts[:, None], shares=True)
 
 
 def accuracy_by_share(
-    layout: Layout, reward: Floats, certainty: Floats, shares: Sequence[float]
+    layout: Layout, reward: Floats, variance: Floats | None, shares: Sequence[float]
 ) -> Floats:
     """Pairwise accuracy of the surest pairs, for each share of them that is kept."""
+    certainty = np.abs(log_odds(layout, reward, variance))
     right = pairwise_accuracy(layout, reward).values
     return np.array([np.average(right, weights=surest(certainty, share)) for share in shares])

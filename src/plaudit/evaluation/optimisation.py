@@ -291,17 +291,18 @@ def verdict(record: UnderPolicyRecord) -> list[str]:
     return [
         _gained(last, gold),
         _lost(peak, last["n"]),
-        f"{length}; by the gold it {against} the longest, with a difference of {_signed(more)}.",
+        f"{length}; by the gold it {against} the longest, with a difference of {_figure(more)}.",
         f"{learnt}.",
     ]
 
 
 def _gained(last: PickRecord, gold: FigureRecord) -> str:
     attained = last["attained"]
+    own = f"{last['reward']['value']:+.2f}".replace("-", "−")
     share = "" if attained is None else f", {_percent(attained)} of what the gold's own picks gain"
     return (
-        f"The best of {last['n']} by this reward gains {_signed(gold)} standard deviations of the "
-        f"gold{share}; of its own reward it gains {_written(last['reward']['value'], '+.2f')}."
+        f"The best of {last['n']} by this reward gains {_figure(gold)} standard deviations of the "
+        f"gold{share}; of its own reward it gains {own}."
     )
 
 
@@ -319,20 +320,12 @@ def _lost(peak: PeakRecord, most: int) -> str:
 
 
 def _percent(figure: FigureRecord) -> str:
-    low, high = figure["low"], figure["high"]
-    ends = "" if low is None or high is None else f" ({100 * low:.0f} to {100 * high:.0f})"
-    return f"{100 * figure['value']:.0f} %{ends}".replace("-", "−")
+    return _figure(figure, ".0f", 100, " %")
 
 
-def _signed(figure: FigureRecord) -> str:
-    return _figure(figure, "+.2f")
-
-
-def _figure(figure: FigureRecord, form: str) -> str:
-    low, high = figure["low"], figure["high"]
-    ends = "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
-    return f"{figure['value']:{form}}{ends}".replace("-", "−")
-
-
-def _written(value: float, form: str) -> str:
-    return f"{value:{form}}".replace("-", "−")
+def _figure(figure: FigureRecord, form: str = "+.2f", times: float = 1, unit: str = "") -> str:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    ends = ""
+    if low is not None and high is not None:
+        ends = f" ({times * low:{form}} to {times * high:{form}})"
+    return f"{times * value:{form}}{unit}{ends}".replace("-", "−")

@@ -28,20 +28,9 @@ def rewards_of(
     >>> rewards_of(RewardModel.load("runs/first"), [Ranking("2+2?", ["4", "5"], [0, 1])])
     [[..., ...]]
     """
-    distinct = [{text_key(text): text for text in ranking.completions} for ranking in rankings]
-    scored = _as_log_odds(
-        model,
-        (
-            (ranking.prompt, list(texts.values()))
-            for ranking, texts in zip(rankings, distinct, strict=True)
-        ),
-    )
-    rewards = []
-    for ranking, texts, found in zip(
-        rankings, distinct, progress(scored, what, total=len(rankings)), strict=True
-    ):
-        reward = dict(zip(texts, found, strict=True))
-        rewards.append([reward[text_key(text)] for text in ranking.completions])
+    asked, places = _distinct(rankings)
+    scored = progress(_as_log_odds(model, asked), what, total=len(rankings))
+    rewards = [[found[k] for k in of] for of, found in zip(places, scored, strict=True)]
     model.report_truncation()
     return rewards
 
@@ -54,22 +43,27 @@ def posteriors_of(
     Raises:
         PlauditError: where the model has no uncertainty.
     """
-    from plaudit.model.scorer import check_finite
-
-    distinct = [{text_key(text): text for text in ranking.completions} for ranking in rankings]
-    asked = zip(rankings, distinct, strict=True)
-    scored = model.posterior_all((ranking.prompt, list(texts.values())) for ranking, texts in asked)
+    asked, places = _distinct(rankings)
+    scored = progress(model.posterior_all(asked), what, total=len(rankings))
     rewards, covariances = [], []
-    for ranking, texts, found in zip(
-        rankings, distinct, progress(scored, what, total=len(rankings)), strict=True
-    ):
-        check_finite(found.rewards.tolist(), ranking.prompt)
-        place = {key: number for number, key in enumerate(texts)}
-        of = [place[text_key(text)] for text in ranking.completions]
+    for of, found in zip(places, scored, strict=True):
         rewards.append((model.scale * found.rewards[of]).tolist())
         covariances.append(model.scale**2 * found.covariance[np.ix_(of, of)])
     model.report_truncation()
     return rewards, covariances
+
+
+def _distinct(
+    rankings: Sequence[Ranking],
+) -> tuple[list[tuple[Text, list[Text]]], list[list[int]]]:
+    """Each prompt with its different completions, and which of these each completion is."""
+    asked, places = [], []
+    for ranking in rankings:
+        texts = {text_key(text): text for text in ranking.completions}
+        place = {key: k for k, key in enumerate(texts)}
+        asked.append((ranking.prompt, [*texts.values()]))
+        places.append([place[text_key(text)] for text in ranking.completions])
+    return asked, places
 
 
 def rewards_of_rewritten(

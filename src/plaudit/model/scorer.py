@@ -128,25 +128,24 @@ class Scorer(ABC):
         """
         if isinstance(completions, str):
             return self.score(prompt, [completions])[0]
-        try:
-            given = Given(prompt=prompt, completions=tuple(completions), empty_prompt=True)
-            ranking = make_ranking(given, order=False)
-        except BadRowError as error:
-            raise PlauditError(f"score: {error}") from error
-        return next(self.score_all([(ranking.prompt, ranking.completions)]))
+        return next(self.score_all([_checked(prompt, completions)]))
 
     def posterior(self, prompt: Text, completions: Sequence[Text]) -> Posterior:
         """The rewards of completions, their standard deviations, and how likely one beats another.
 
         Raises `PlauditError` where the model has no uncertainty.
         """
-        return next(self.posterior_all([(prompt, completions)]))
+        completions = [completions] if isinstance(completions, str) else completions
+        return next(self.posterior_all([_checked(prompt, completions)]))
 
     def posterior_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[Posterior]:
         """`posterior` for a stream of (prompt, completions), in order, with flat memory."""
         self.check_uncertain()
         for window in _windows(prompts):
-            yield from self.posteriors(self.encode(window))
+            found = self.posteriors(self.encode(window))
+            for (prompt, _), each in zip(window, found, strict=True):
+                check_finite(each.rewards.tolist(), prompt)
+            yield from found
 
     def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
         """Rewards for a stream of (prompt, completions), in order, with flat memory.
@@ -182,6 +181,16 @@ class Scorer(ABC):
         if line := describe_truncation(self.truncation, self.max_length):
             say(line)
         self.truncation.clear()
+
+
+def _checked(prompt: Text, completions: Sequence[Text]) -> tuple[Text, Sequence[Text]]:
+    """The texts as data have them; what data would be rejected for is an error."""
+    try:
+        given = Given(prompt=prompt, completions=tuple(completions), empty_prompt=True)
+        ranking = make_ranking(given, order=False)
+    except BadRowError as error:
+        raise PlauditError(f"score: {error}") from error
+    return ranking.prompt, ranking.completions
 
 
 def _windows(

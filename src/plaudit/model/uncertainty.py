@@ -22,6 +22,7 @@ from plaudit.errors import PlauditError
 # Safetensors under another ending: some programs take all `*.safetensors` of a folder for weights.
 FILE = "uncertainty.plaudit"
 VERSION = "1"
+TENSORS = ("scale", "directions", "centre")
 
 
 @dataclass(frozen=True)
@@ -72,25 +73,20 @@ class HeadUncertainty:
         """Of all that decides what it gives."""
         about = f"{VERSION} {self.kind} {self.isotropic!r}".encode()
         digest = hashlib.blake2b(about, digest_size=16)
-        for tensor in (self.scale, self.directions, self.centre):
-            digest.update(tensor.contiguous().numpy().tobytes())
+        for name in TENSORS:
+            digest.update(getattr(self, name).contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write it into an existing model folder."""
-        tensors = {
-            "scale": self.scale,
-            "directions": self.directions,
-            "centre": self.centre,
-        }
         about = {
             "version": VERSION,
             "kind": self.kind,
             "isotropic": repr(self.isotropic),
             "prior_precision": repr(self.prior_precision),
         }
-        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, folder / FILE, metadata=about)
+        tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
+        save_file(tensors, folder / FILE, metadata=about)
         (folder / FILE).chmod((folder / "config.json").stat().st_mode)
 
 
@@ -108,23 +104,21 @@ def read_uncertainty(file: Path, width: int) -> HeadUncertainty:
                     f"{file}: has version {about.get('version')} of the format and this plaudit "
                     f"reads {VERSION}: update plaudit, or delete the file"
                 )
-            names = ("scale", "directions", "centre")
-            scale, directions, centre = (stored.get_tensor(name) for name in names)
+            tensors = {name: stored.get_tensor(name) for name in TENSORS}
         uncertainty = HeadUncertainty(
             kind=about["kind"],
             prior_precision=float(about["prior_precision"]),
             isotropic=float(about["isotropic"]),
-            scale=scale,
-            directions=directions,
-            centre=centre,
+            **tensors,
         )
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise PlauditError(
             f"{file}: is damaged ({error}); delete it, and the model is as one without"
         ) from error
-    if directions.shape != (len(scale), width) or centre.shape != (width,):
+    shapes = [tuple(tensors[name].shape) for name in TENSORS[1:]]
+    if shapes != [(len(tensors["scale"]), width), (width,)]:
         raise PlauditError(
-            f"{file}: belongs to another model, whose head has {centre.numel():,} weights and not "
-            f"{width:,}; delete it"
+            f"{file}: belongs to another model, whose head has {tensors['centre'].numel():,} "
+            f"weights and not {width:,}; delete it"
         )
     return uncertainty

@@ -10,7 +10,7 @@ from plaudit.evaluation.optimisation import UnderPolicyRecord
 from plaudit.evaluation.statistics import FigureRecord
 from plaudit.reporting.page import Highlight, Report, Row, Section, Table, signed
 from plaudit.reporting.plots import drawings
-from plaudit.reporting.tables import INTERVAL, NBSP, UNDEFINED, interval, percent
+from plaudit.reporting.tables import INTERVAL, NBSP, UNDEFINED, interval, percent, plain
 from plaudit.results import PolicyTestSummary
 
 WHY = (
@@ -69,7 +69,7 @@ def _highlights(summary: PolicyTestSummary) -> tuple[Highlight, ...]:
     last = record["picks"]["reward"][-1]
     shown = (
         ("Variance within prompts", record["within"], percent),
-        (f"Gold gained by best of {last['n']}", last["gold"], _gain),
+        (f"Gold gained by best of {last['n']}", last["gold"], signed),
         ("Of what the gold's picks gain", last["attained"], percent),
     )
     numbers = [
@@ -85,8 +85,8 @@ def _highlights(summary: PolicyTestSummary) -> tuple[Highlight, ...]:
 
 def _variance(caption: str, record: UnderPolicyRecord) -> Table:
     shown = (
-        ("Mean reward", record["mean"], _plain),
-        ("Variance within prompts", record["variance"], _plain),
+        ("Mean reward", record["mean"], plain),
+        ("Variance within prompts", record["variance"], plain),
         ("Its share of all variance", record["within"], percent),
         ("Flat prompts", record["flat"], percent),
         ("Agreement with the gold on pairs", record["agreement"], percent),
@@ -107,12 +107,12 @@ def _picks(caption: str, record: UnderPolicyRecord) -> Table:
         columns += ["gold's gain", "of attainable", "gold by length", "gold by the gold"]
     rows = []
     for place, pick in enumerate(record["picks"]["reward"]):
-        cells = [f"{pick['kl']:.2f}", _cell(pick["reward"], _gain)]
+        cells = [f"{pick['kl']:.2f}", _cell(pick["reward"], signed)]
         if with_gold:
             by = [record["picks"][name][place]["gold"] for name in ("length", "gold")]
-            cells += [_cell(pick["gold"], _gain), _cell(pick["attained"], percent)]
-            cells += [UNDEFINED if figure is None else _gain(figure["value"]) for figure in by]
-        cells.append(_whole(pick["length"]["value"]))
+            cells += [_cell(pick["gold"], signed), _cell(pick["attained"], percent)]
+            cells += [UNDEFINED if figure is None else signed(figure["value"]) for figure in by]
+        cells.append(f"{pick['length']['value']:,.0f}")
         rows.append(Row(f"{pick['n']}", tuple(cells)))
     return Table(caption, (*columns, "characters"), tuple(rows), wide=True)
 
@@ -126,15 +126,3 @@ def _cell(figure: FigureRecord | None, form: Callable[[float], str]) -> str:
 
 def _unbroken(sentence: str) -> str:
     return sentence.replace(" %", f"{NBSP}%")
-
-
-def _gain(value: float) -> str:
-    return signed(value)
-
-
-def _plain(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
-
-
-def _whole(value: float) -> str:
-    return f"{value:,.0f}"

@@ -32,7 +32,7 @@ def highlights(summary: Summary) -> tuple[Highlight, ...]:
             numbers.append(Highlight(measure.title, value, interval(record, form)))
     stress = summary.get("stress")
     if stress and (score := stress["score"]):
-        numbers.append(Highlight("Stress score", _plain(score["value"]), interval(score, _plain)))
+        numbers.append(Highlight("Stress score", plain(score["value"]), interval(score, plain)))
     measured_on = Highlight(
         "Measured on",
         counted(counts["prompts"], "prompt"),
@@ -154,7 +154,7 @@ def _stress(record: StressRecord) -> Section:
                 *(
                     UNDEFINED if figure is None else form(figure["value"])
                     for figure, form in (
-                        (entry["moved"], _plain),
+                        (entry["moved"], plain),
                         (entry["flipped"], percent),
                         (entry["preferred"], percent),
                     )
@@ -240,7 +240,7 @@ def words(name: str) -> str:
 
 def form_of(metric: str) -> Any:
     """How a value of the metric is written: a function from a number to text."""
-    forms = {"share": percent, "points": points, "signed": _signed, "number": _plain}
+    forms = {"share": percent, "points": points, "signed": _signed, "number": plain}
     return forms[measure_named(metric).form]
 
 
@@ -262,7 +262,8 @@ def points(value: float) -> str:
     return signed(100 * value, ".1f")
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
+    """A number to three places, as print has it."""
     return f"{value:.3f}".replace("-", "−")
 
 

@@ -90,8 +90,6 @@ def policy_test(
         seed: of the bootstrap.
     """
     chosen, most = with_enough(samples, n)
-    if most < 2:
-        raise PlauditError("n: takes 2 samples of a prompt or more")
     judges = [*models.values(), *([gold[1]] if gold else [])]
     chosen = taken(chosen, [each for judge in judges for each in judge.encodings], None)
     if not chosen:

@@ -7,7 +7,6 @@ the same.
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from plaudit.data.parse import reject
@@ -70,7 +69,9 @@ def score_windows(
             encoded = scorer.encode(list(together.values()))
         return window, list(together), encoded
 
-    def rewarded(task: Task, rewards: list[float], spread: list[float] | None) -> dict[str, Any]:
+    def rewarded(
+        task: Task, rewards: list[float], spread: list[float] | None = None
+    ) -> dict[str, Any]:
         check_finite(rewards, task.prompt, place(task.row.file, task.row.line))
         return task.with_rewards(rewards, spread)
 
@@ -79,19 +80,14 @@ def score_windows(
         while ready := ahead.result():
             ahead = thread.submit(prepare)
             window, keys, encoded = ready
-            found: list[Iterator[Any]]
             if deviations:
-                every = scorer.posteriors(encoded)
-                both = ([e.rewards.tolist() for e in every], [e.deviations.tolist() for e in every])
-                found = [iter(apart(_to_score(window), keys, each)) for each in both]
+                known = scorer.posteriors(encoded)
+                made = [[e.rewards.tolist() for e in known], [e.deviations.tolist() for e in known]]
             else:
-                found = [
-                    iter(apart(_to_score(window), keys, scorer.rewards(encoded))),
-                    repeat(None),
-                ]
+                made = [scorer.rewards(encoded)]
+            found = zip(*(apart(_to_score(window), keys, each) for each in made), strict=True)
             yield [
-                rewarded(task, *map(next, found)) if isinstance(task, Task) else task
-                for task in window
+                rewarded(task, *next(found)) if isinstance(task, Task) else task for task in window
             ]
 
 

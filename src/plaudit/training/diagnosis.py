@@ -30,9 +30,9 @@ class Course:
 
     `log` has the rows of `log.jsonl`; `head_moved` is the change of the head's weights as a share
     of their norm, None where that is not known; `head_trains` says whether they require gradients,
-    `new_head` whether they were drawn anew; `at_first` is the accuracy on the test prompts before
-    training, with the upper end of its interval, where it was measured; `validation` counts the
-    validation rankings; `truncated` is what `parts.encoded` counts.
+    `new_head` whether they were drawn anew and not fitted first; `at_first` is the accuracy on the
+    test prompts before training, with the upper end of its interval, where it was measured;
+    `validation` counts the validation rankings; `truncated` is what `parts.encoded` counts.
     """
 
     log: Sequence[Mapping[str, Any]]

@@ -11,9 +11,8 @@ answer need not grow evenly with the logarithm of its length.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +21,12 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from plaudit.data.rankings import PADDING
-from plaudit.errors import PlauditError
 from plaudit.evaluation import items
-from plaudit.evaluation.layout import Floats, Layout, lay_out
+from plaudit.evaluation.layout import Floats
 from plaudit.results import Control as ControlRecord
 from plaudit.settings import Settings
-from plaudit.training.controls import COLUMN
+from plaudit.training.control import Control, Encoded, listed
 
-SAMPLE = 5000  # rankings that an expert is fitted to
 PIECES = 4  # of a curve: the first knot is the least level, the others quantiles of those above it
 # Standard deviation of the prior of a coefficient, in units of reward for a standard deviation of
 # its column among pairs: so wide that it matters only where there are few pairs, or one rule for
@@ -37,27 +34,13 @@ PIECES = 4  # of a curve: the first knot is the least level, the others quantile
 PRIOR = 2.5
 
 
-class Encoded(NamedTuple):
-    """The nuisances of encoded rankings, all their completions in one row."""
-
-    levels: Floats  # [C, F]
-    layout: Layout
-    weights: Floats  # [R]
-
-
-class Expert(nn.Module):
+class Expert(Control):
     """A curve for each of F nuisances, `[R, K, F]` levels → `[R, K]` in units of reward.
 
-    It is a `Control` of the trainer's.
-
     Attributes:
-        names: of the nuisances.
         knots: `[F, B]`, ascending; infinite where a curve has fewer.
         changes: `[F, B]`: of the first knot the slope, of the others by how much it changes there.
-        strength: what `offset` multiplies by at the first step.
-        anneal: the share of the strength that is gone by the last step.
         learned: whether `changes` are learned along with the model.
-        method: the setting `control_method` that made it.
         middle: what is subtracted from the curves, so that losses which look at rewards themselves
             are not shifted; the mean over the completions that it was fitted to.
         training_accuracy: `accuracy` on the rankings that it was fitted to, before training.
@@ -76,11 +59,10 @@ class Expert(nn.Module):
         weight: str | float = "fitted",
         strength: float = 1.0,
         anneal: float = 0.0,
+        method: str = "expert",
     ) -> None:
-        super().__init__()
-        self.names, self.weight, self.strength, self.anneal = names, weight, strength, anneal
-        self.learned = weight == "learned"
-        self.method = "expert"
+        super().__init__(names, strength, anneal)
+        self.method, self.weight, self.learned = method, weight, weight == "learned"
         self.training_accuracy = math.nan
         self.middle = 0.0
         width = max(map(len, knots))
@@ -97,8 +79,6 @@ class Expert(nn.Module):
         pieces = torch.cat([beyond[..., :1], beyond[..., 1:].relu()], dim=-1)
         return (pieces * self.changes).sum((-2, -1)) - self.middle
 
-    rows = 0  # of the head
-
     def learnt(self) -> dict[str, nn.Parameter]:
         """See `Control`."""
         return {"control": self.changes} if self.learned else {}
@@ -107,16 +87,9 @@ class Expert(nn.Module):
         self, levels: Tensor, ranks: Tensor, done: float = 0.0, others: Tensor | None = None
     ) -> Tensor:
         """See `Control`; 0 for a padded completion."""
-        strength = self.strength * (1 - self.anneal * done)
-        return strength * torch.where(ranks != PADDING, self(levels), 0.0)
+        return self.now(done) * torch.where(ranks != PADDING, self(levels), 0.0)
 
-    def penalty(
-        self, rewards: Tensor, others: Tensor, levels: Tensor, ranks: Tensor, head: Tensor
-    ) -> Tensor | float:
-        """See `Control`: none."""
-        return 0.0
-
-    def follow(self, changes: Sequence[Sequence[float]], training: "Encoded") -> None:
+    def follow(self, changes: Sequence[Sequence[float]], training: Encoded) -> None:
         """Take these curves, on the knots there are, and measure them on training rankings."""
         for row, new in zip(self.changes.data, changes, strict=True):
             row[: len(new)] = torch.tensor(new)
@@ -130,13 +103,13 @@ class Expert(nn.Module):
             scores: Floats = self(given).double().cpu().numpy()
             return scores
 
-    def accuracy(self, rows: "Encoded") -> float:
+    def accuracy(self, rows: Encoded) -> float:
         """The share of pairs that it orders rightly, alone; equal values count half."""
         scores = self.scores(rows.levels)
         return float(items.pairwise_accuracy(rows.layout, scores).values.mean())
 
     def describe(self) -> str:
-        """What it explains, for the log."""
+        """See `Control`."""
         weight = f", weight {self.weight:g}" if isinstance(self.weight, float) else ""
         weight = ", learned along" if self.learned else weight
         return (
@@ -145,73 +118,28 @@ class Expert(nn.Module):
             f"taken out of training (strength {self.strength:g}{weight})"
         )
 
-    def record(self, validation: "Encoded | None") -> ControlRecord:
-        """What `metrics.json` says of it."""
+    def record(self, validation: Encoded | None) -> ControlRecord:
+        """See `Control`."""
+        record = super().record(validation)
         slopes = self.changes.detach().cpu().cumsum(1)
-        return {
-            "method": self.method,
-            "strength": self.strength,
-            "anneal": self.anneal,
-            "weight": self.weight,
-            "curves": [
-                {"nuisance": name, "knots": row[there].tolist(), "slopes": slope[there].tolist()}
-                for name, row, slope in zip(self.names, self.knots.cpu(), slopes, strict=True)
-                for there in [torch.isfinite(row)]
-            ],
-            "training_accuracy": self.training_accuracy,
-            "validation_accuracy": None if validation is None else self.accuracy(validation),
-        }
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names for a sentence.
-
-    >>> listed(["length", "lists", "bold"])
-    'length, lists and bold'
-    """
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def read_nuisances(rows: Iterable[dict[str, Any]]) -> Encoded:
-    """The nuisances of encoded rankings that have an ordered pair."""
-    kept = [row for row in rows if len(set(row["ranks"])) > 1]
-    return Encoded(
-        np.array([level for row in kept for level in row["nuisances"]], dtype=np.float64),
-        lay_out([row["ranks"] for row in kept], None),
-        np.array([row["weight"] for row in kept], dtype=np.float64),
-    )
-
-
-def sample(rows: Any) -> Encoded:
-    """The nuisances of the rankings that an expert is fitted to."""
-    return read_nuisances(some(rows.select_columns(["ranks", "weight", "nuisances"]), SAMPLE))
-
-
-def some(rows: Any, count: int) -> Iterator[dict[str, Any]]:
-    """So many of the training rankings at most: evenly spaced, of a stream the first."""
-    if hasattr(rows, "__len__"):
-        rows = rows.select(range(0, len(rows), -(-len(rows) // count)))
-    return islice(rows, count)
+        record["weight"] = self.weight
+        record["curves"] = [
+            {"nuisance": name, "knots": row[there].tolist(), "slopes": slope[there].tolist()}
+            for name, row, slope in zip(self.names, self.knots.cpu(), slopes, strict=True)
+            for there in [torch.isfinite(row)]
+        ]
+        record["training_accuracy"] = self.training_accuracy
+        record["validation_accuracy"] = None if validation is None else self.accuracy(validation)
+        return record
 
 
 def make_expert(settings: Settings, training: Encoded) -> Expert:
-    """The expert that the settings ask for, fitted to training rankings where it has a curve.
-
-    Raises:
-        PlauditError: when a column is the same, or is not there, in all of them.
-    """
-    layout, levels = training.layout, training.levels
-    for name, column in zip(settings.control, levels.T, strict=True):
-        if name.startswith(COLUMN) and not (column[layout.better] - column[layout.worse]).any():
-            raise PlauditError(
-                f"control: {name}: no two completions of a training ranking differ in it; name an "
-                "attribute that the layout of the data reads, or leave it out"
-            )
+    """The expert that the settings ask for, fitted to training rankings where it has a curve."""
     if isinstance(settings.control_weight, float):
         knots = [[0.0] for _ in settings.control]
         changes = [[settings.control_weight] for _ in settings.control]
     else:
-        knots = [_knots(column) for column in levels.T]
+        knots = [_knots(column) for column in training.levels.T]
         changes = _fit(training, knots)
     expert = Expert(
         settings.control,
@@ -220,6 +148,7 @@ def make_expert(settings: Settings, training: Encoded) -> Expert:
         weight=settings.control_weight,
         strength=settings.control_strength,
         anneal=settings.control_anneal,
+        method=settings.control_method,
     )
     expert.follow(changes, training)
     return expert

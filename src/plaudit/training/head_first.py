@@ -7,7 +7,6 @@ runs once over a bounded number of rankings, and what it gives is kept; the pass
 cheap. Assumes a new head: one that was trained already is left as it is.
 """
 
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +19,7 @@ from plaudit.model.freezing import FrozenLayout
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
+from plaudit.training.control import some
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.processes import say_once
 from plaudit.training.setup import build_trainer, run_frozen_layers, sharded
@@ -52,11 +52,11 @@ def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared)
         say_once("the head is not fitted first: that does not go with FSDP")
         return False
     alone = _alone(settings, model.pooling)
-    some = _some(rows)
+    few = datasets.Dataset.from_list(list(some(rows, AT_MOST)))
     with TemporaryDirectory() as folder:
         try:
             trainer = build_trainer(
-                model, some, None, alone, Path(folder), checkpoints=False, start=start, log=False
+                model, few, None, alone, Path(folder), checkpoints=False, start=start, log=False
             )
         except PlauditError as error:
             if not str(error).startswith("freeze_layers"):
@@ -65,7 +65,7 @@ def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared)
             return False
         frozen = run_frozen_layers(trainer, alone)
         say_once(
-            f"fitting the head first, {settings.head_epochs:g} times over {len(some):,} rankings"
+            f"fitting the head first, {settings.head_epochs:g} times over {len(few):,} rankings"
         )
         with quiet():
             trainer.train()
@@ -93,11 +93,3 @@ def _alone(settings: Settings, pooling: str) -> Settings:
             "report_to": [],
         }
     )
-
-
-def _some(rows: Any) -> datasets.Dataset:
-    """At most so many rankings: evenly spaced, of a stream the first."""
-    if hasattr(rows, "__len__"):
-        every = -(-len(rows) // AT_MOST)
-        return rows.select(range(0, len(rows), every))
-    return datasets.Dataset.from_list(list(islice(rows, AT_MOST)))

@@ -17,36 +17,37 @@ where the nuisance is the number of tokens. The cosine stands for its normalised
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from plaudit.data.rankings import PADDING
-from plaudit.results import Control as ControlRecord
-from plaudit.training.expert import Encoded, listed
+from plaudit.training.control import Control, listed
 
 
-class Odin:
+class Odin(Control):
     """A `Control` with a row of the head for each nuisance."""
 
-    def __init__(self, names: Sequence[str], strength: float = 1.0, anneal: float = 0.0) -> None:
-        self.names, self.strength, self.anneal = names, strength, anneal
-        self.rows = len(names)
-        self._now = strength
+    method = "odin"
 
-    def learnt(self) -> dict[str, nn.Parameter]:
-        """See `Control`: nothing, since the rows are the model's."""
-        return {}
+    def __init__(self, names: Sequence[str], strength: float = 1.0, anneal: float = 0.0) -> None:
+        super().__init__(names, strength, anneal)
+        self.rows = len(names)
 
     def offset(
         self, levels: Tensor, ranks: Tensor, done: float = 0.0, others: Tensor | None = None
     ) -> Tensor:
         """See `Control`."""
         assert others is not None
-        self._now = self.strength * (1 - self.anneal * done)
-        return self._now * others.sum(-1)
+        return self.now(done) * others.sum(-1)
 
     def penalty(
-        self, rewards: Tensor, others: Tensor, levels: Tensor, ranks: Tensor, head: Tensor
+        self,
+        rewards: Tensor,
+        others: Tensor,
+        levels: Tensor,
+        ranks: Tensor,
+        head: Tensor,
+        done: float = 0.0,
     ) -> Tensor:
         """See `Control`."""
         total = rewards.new_zeros(())
@@ -55,7 +56,7 @@ class Odin:
             total = total + correlation(rewards, level, ranks).abs()
             total = total - correlation(own, level, ranks)
             total = total + cosine_similarity(head[0], head[1 + of], dim=0).abs()
-        return self._now * total
+        return self.now(done) * total
 
     def describe(self) -> str:
         """See `Control`."""
@@ -64,18 +65,6 @@ class Odin:
             f"control: {rows} {listed(self.names)} in training, decorrelated from the reward "
             f"(odin, strength {self.strength:g})"
         )
-
-    def record(self, validation: Encoded | None) -> ControlRecord:
-        """See `Control`."""
-        return {
-            "method": "odin",
-            "strength": self.strength,
-            "anneal": self.anneal,
-            "weight": "fitted",
-            "curves": [],
-            "training_accuracy": None,
-            "validation_accuracy": None,
-        }
 
 
 def correlation(values: Tensor, levels: Tensor, ranks: Tensor) -> Tensor:

@@ -146,6 +146,27 @@ def held_out_that_model_takes(parts: Parts, encoding: Encoding, data: Rankings) 
     )
 
 
+def encoded_parts(
+    parts: Parts,
+    encoding: Encoding,
+    settings: Settings,
+    attributes: Sequence[str] = (),
+    counts: dict[str, int] | None = None,
+    data: Rankings | None = None,
+) -> tuple[Any, datasets.Dataset | None]:
+    """`encoded` training rankings, a stream's as they are read, and those of validation; None
+    where there are none."""
+    more: Any = {"control": settings.control, "attributes": attributes}
+    train: Any
+    if isinstance(parts.train, Rankings):
+        train = _encoded_stream(parts.train, parts.held_out, encoding, settings, attributes, counts)
+    else:
+        train = encoded(parts.train, encoding, "encoding", counts, data, **more)
+    if not parts.validation:
+        return train, None
+    return train, encoded(parts.validation, encoding, "encoding the validation prompts", **more)
+
+
 def encoded(
     rankings: Sequence[Ranking],
     encoding: Encoding,
@@ -200,24 +221,25 @@ def _encoded(
         yield _row(ranking, row, control, attributes)
 
 
-def encoded_stream(
-    parts: Parts,
+def _encoded_stream(
+    data: Rankings,
+    held_out: frozenset[str],
     encoding: Encoding,
     settings: Settings,
-    counts: dict[str, int],
-    data: Rankings,
-    attributes: Sequence[str] = (),
+    attributes: Sequence[str],
+    counts: dict[str, int] | None,
 ) -> datasets.IterableDataset:
     """Tokens of the training rankings, encoded as they are read, shuffled within a buffer."""
+    total = {} if counts is None else counts
 
     def rows() -> Iterator[dict[str, Any]]:
-        kept = (ranking for ranking in parts.train if ranking.key not in parts.held_out)
+        kept = (ranking for ranking in data if ranking.key not in held_out)
         of_this_pass: dict[str, int] = {}
         for row in _encoded(kept, encoding, of_this_pass, data, settings.control, attributes):
             yield row
             # Of the longest pass: a later one lacks what the first has left out.
-            if of_this_pass["completions"] >= counts.get("completions", 0):
-                counts.update(of_this_pass)
+            if of_this_pass["completions"] >= total.get("completions", 0):
+                total.update(of_this_pass)
 
     stream = datasets.IterableDataset.from_generator(rows)
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)

@@ -38,17 +38,16 @@ from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.evaluation import Evaluation, evaluate
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import Log, write_plots
-from plaudit.results import RunMetrics
+from plaudit.results import DataOfRun, RunMetrics, Training
 from plaudit.settings import Settings
 from plaudit.training import head_first
+from plaudit.training.control import read_nuisances
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
-from plaudit.training.expert import read_nuisances
 from plaudit.training.folder import begin, locked, open_run
-from plaudit.training.objectives import OBJECTIVES
+from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.parts import (
     Parts,
-    encoded,
-    encoded_stream,
+    encoded_parts,
     held_out_that_model_takes,
     name_data,
     reading,
@@ -65,10 +64,7 @@ from plaudit.training.setup import (
     sharded,
     trained_model,
 )
-from plaudit.training.trainer import (
-    last_checkpoint,
-    read_log,
-)
+from plaudit.training.trainer import RankingTrainer, last_checkpoint, read_log
 from plaudit.training.two_stage import first_stage
 from plaudit.training.uncertainty import check_uncertainty, fit_uncertainty
 
@@ -147,45 +143,19 @@ def train_on(
     say_once(_describe_model(model, chosen))
     parts = held_out_that_model_takes(parts, model.encoding, rankings)
     counts: dict[str, int] = {}
-    train_set: Any = (
-        encoded_stream(parts, model.encoding, chosen, counts, rankings, start.attributes)
-        if isinstance(parts.train, Rankings)
-        else encoded(
-            parts.train,
-            model.encoding,
-            "encoding",
-            counts,
-            rankings,
-            control=chosen.control,
-            attributes=start.attributes,
-        )
+    train_set, validation_set = encoded_parts(
+        parts, model.encoding, chosen, start.attributes, counts, rankings
     )
     _say_what_is_lost(rankings, counts, model.encoding)
 
-    validation_set = None
-    if parts.validation:
-        what = "encoding the validation prompts"
-        validation_set = encoded(
-            parts.validation,
-            model.encoding,
-            what,
-            control=chosen.control,
-            attributes=start.attributes,
-        )
     checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
-    new_head, head = model.new_head, Head(model.model)
     untrained, fitted = None, False
     if checkpoint is None and head_first.wanted(model, chosen):
         untrained = _untrained_rewards(model, parts.test)
         fitted = head_first.fit_head(model, train_set, chosen, start)
+    new_head, head = model.new_head and not fitted, Head(model.model)
     trainer = build_trainer(
-        model,
-        train_set,
-        validation_set,
-        chosen,
-        folder,
-        validation=parts.validation,
-        start=start,
+        model, train_set, validation_set, chosen, folder, validation=parts.validation, start=start
     )
     if rankings.streaming:
         counts.clear()  # of what was fitted to first rankings, which are read again
@@ -203,15 +173,7 @@ def train_on(
             untrained = _untrained_rewards(model, parts.test)
         if chosen.lora_r:  # which trains a copy
             head = Head(trainer.model)
-        try:
-            with quiet():
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except torch.OutOfMemoryError as error:  # of the optimiser: passes look after themselves
-            raise PlauditError(
-                f"out of memory on {trainer.args.device}: weights, gradients and the optimiser's "
-                "state do not fit; set lora_r, freeze_layers, or another optim such as "
-                f"adafactor ({' '.join(str(error).split())[:200]})"
-            ) from error
+        _train(trainer, checkpoint)
         moved = None if sharded() else head.moved(trainer.model)
         model = trained_model(trainer, model, chosen)
         if rankings.streaming and processes().is_main_process:
@@ -219,44 +181,20 @@ def train_on(
             say_once("writing what the stream rejected")
             rankings.write_rejected(folder / "rejected.jsonl")
 
-        metrics: RunMetrics = {
-            "schema_version": SCHEMA_VERSION,
-            "data": {
-                "files": rankings.files,
-                "format": rankings.format,
-                "rankings": {
-                    "train": None if rankings.streaming else len(list(parts.train)),
-                    "validation": len(parts.validation),
-                    "test": len(parts.test),
-                },
-                "rejected": dict(rankings.rejected_by_reason),
-                "truncated": counts,
-            },
-            "model": {"base": chosen.base, "pooling": model.pooling, "kind": model.encoding.kind},
-            "training": {
-                "steps": trainer.state.global_step,
-                "best_step": trainer.state.best_global_step,
-                "device": str(model.device),
-                "dtype": str(model.dtype).removeprefix("torch."),
-                "rewards": OBJECTIVES.get(chosen.loss).meaning({**start.fixed, **trainer.learnt}),
-            },
-        }
-        if trainer.mix is not None:
-            weights = trainer.mix(trainer.learnt).tolist()
-            mixed = dict(zip(start.attributes, weights, strict=True))
-            metrics["training"]["attributes"] = mixed
-            listed = ", ".join(f"{weight:.2g} {name}" for name, weight in mixed.items())
-            say_once(f"the reward mixes the predicted attributes as {listed}")
-        if trainer.expert is not None:
-            held_out = read_nuisances(validation_set) if validation_set is not None else None
-            metrics["training"]["control"] = trainer.expert.record(held_out)
+        training = _record(trainer, model, chosen, start, validation_set)
         if frozen:
             report: Any = frozen.report(trainer.accelerator.gather)
-            metrics["training"]["frozen"] = report
+            training["frozen"] = report
+        metrics: RunMetrics = {
+            "schema_version": SCHEMA_VERSION,
+            "data": _record_of_data(parts, rankings, counts),
+            "model": {"base": chosen.base, "pooling": model.pooling, "kind": model.encoding.kind},
+            "training": training,
+        }
         test = validation = None
         if processes().is_main_process:
             if chosen.uncertainty != "none":
-                model.uncertainty, metrics["training"]["uncertainty"] = fit_uncertainty(
+                model.uncertainty, training["uncertainty"] = fit_uncertainty(
                     chosen.uncertainty,
                     model,
                     train_set,
@@ -270,13 +208,9 @@ def train_on(
                 validation = evaluate(model, parts.validation, stress=0, what=what)
                 metrics["validation"] = validation.summary
             if parts.test:
-                test = evaluate(
-                    model,
-                    parts.test,
-                    baselines=untrained,
-                    stress=0 if figures_only else chosen.stress,
-                    what="scoring the test prompts",
-                )
+                stress = 0 if figures_only else chosen.stress
+                what = "scoring the test prompts"
+                test = evaluate(model, parts.test, baselines=untrained, stress=stress, what=what)
                 metrics["test"] = test.summary
         if frozen:
             frozen.close()
@@ -291,11 +225,11 @@ def train_on(
                 validation=len(parts.validation),
                 truncated=counts,
             )
-            metrics["training"]["diagnosis"] = diagnose(course)
+            training["diagnosis"] = diagnose(course)
             if not figures_only:
-                for finding in metrics["training"]["diagnosis"]:
+                for finding in training["diagnosis"]:
                     say_once(in_words(finding))
-            metrics["training"]["seconds"] = round(time.monotonic() - started, 1)
+            training["seconds"] = round(time.monotonic() - started, 1)
             _save(model, chosen, folder, metrics, test, validation, figures_only)
             say_once(f"saved to {folder}")
     return Run(model, metrics, folder, test)
@@ -309,25 +243,66 @@ def try_out(parts: Parts, chosen: Settings) -> None:
     """
     with console.hushed(), tempfile.TemporaryDirectory() as folder:
         start = prepared(chosen, parts.train)
-        parts = replace(parts, train=_usable(parts.train, chosen))
         model = load_base(chosen)
-        train_set, validation_set = (
-            encoded(
-                _first_taken(rankings, model.encoding),
-                model.encoding,
-                "encoding",
-                control=chosen.control,
-                attributes=start.attributes,
-            )
-            if rankings
-            else None
-            for rankings in (parts.train, parts.validation)
+        few = Parts(
+            _first_taken(_usable(parts.train, chosen), model.encoding),
+            _first_taken(parts.validation, model.encoding) if parts.validation else [],
+            [],
+            frozenset(),
         )
-        trainer = build_trainer(
-            model, train_set, validation_set, chosen, Path(folder), checkpoints=False, start=start
-        )
+        rows = encoded_parts(few, model.encoding, chosen, start.attributes)
+        trainer = build_trainer(model, *rows, chosen, Path(folder), checkpoints=False, start=start)
         if isinstance(trainer.layout, FrozenLayout):
             trainer.layout.close()
+
+
+def _train(trainer: RankingTrainer, checkpoint: Path | None) -> None:
+    """Take all steps, from a checkpoint on where there is one."""
+    try:
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError as error:  # of the optimiser: passes look after themselves
+        raise PlauditError(
+            f"out of memory on {trainer.args.device}: weights, gradients and the optimiser's "
+            "state do not fit; set lora_r, freeze_layers, or another optim such as "
+            f"adafactor ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
+def _record_of_data(parts: Parts, rankings: Rankings, counts: dict[str, int]) -> DataOfRun:
+    return {
+        "files": rankings.files,
+        "format": rankings.format,
+        "rankings": {
+            "train": None if rankings.streaming else len(list(parts.train)),
+            "validation": len(parts.validation),
+            "test": len(parts.test),
+        },
+        "rejected": dict(rankings.rejected_by_reason),
+        "truncated": counts,
+    }
+
+
+def _record(
+    trainer: RankingTrainer, model: RewardModel, chosen: Settings, start: Prepared, validation: Any
+) -> Training:
+    """What training was, and what was learnt beside the model; `validation` is encoded, or None."""
+    record: Training = {
+        "steps": trainer.state.global_step,
+        "best_step": trainer.state.best_global_step,
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "rewards": OBJECTIVES.get(chosen.loss).meaning({**start.fixed, **trainer.learnt}),
+    }
+    if trainer.mix is not None:
+        weights = trainer.mix(trainer.learnt).tolist()
+        record["attributes"] = mixed = dict(zip(start.attributes, weights, strict=True))
+        listed = ", ".join(f"{weight:.2g} {name}" for name, weight in mixed.items())
+        say_once(f"the reward mixes the predicted attributes as {listed}")
+    if trainer.expert is not None:
+        held_out = None if validation is None else read_nuisances(validation)
+        record["control"] = trainer.expert.record(held_out)
+    return record
 
 
 def _at_first(metrics: RunMetrics) -> tuple[float, float] | None:

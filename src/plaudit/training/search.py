@@ -44,7 +44,7 @@ from plaudit.settings import Settings, ValidationMetric
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import (
     Parts,
-    encoded,
+    encoded_parts,
     held_out_that_model_takes,
     load_for,
     name_data,
@@ -203,9 +203,7 @@ class _Trials:
         settings = Settings.build(**{**settings.model_dump(), **own})
         settings.save(folder / "config.yaml")
         model, start = load_base(settings), prepared(settings, parts.train)
-        train_set, validation_set = self._encoded(
-            model.encoding, settings.control, start.attributes
-        )
+        train_set, validation_set = self._encoded(model.encoding, settings, start.attributes)
         trainer = build_trainer(
             model, train_set, validation_set, settings, folder, checkpoints=False,
             validation=self.parts.validation, start=start,
@@ -213,16 +211,18 @@ class _Trials:
         pruning = _Pruning(trial, self.metric)
         trainer.add_callback(pruning)
         frozen = run_frozen_layers(trainer, settings)
-        first_stage(trainer, settings, start)
-        with quiet():
-            trainer.train()
-            figure = self._measure(trainer, validation_set)
-        if frozen is not None:
-            frozen.close()
+        try:
+            first_stage(trainer, settings, start)
+            with quiet():
+                trainer.train()
+                figure = self._measure(trainer, validation_set)
+        finally:  # the next trial is run, whatever became of this one
+            if frozen is not None:
+                frozen.close()
         return figure, pruning.pruned
 
     def _encoded(
-        self, encoding: Encoding, control: list[str], attributes: Sequence[str]
+        self, encoding: Encoding, settings: Settings, attributes: Sequence[str]
     ) -> tuple[datasets.Dataset, datasets.Dataset]:
         key = (
             type(encoding.tokenizer).__name__,
@@ -231,27 +231,15 @@ class _Trials:
             encoding.max_length,
             encoding.separator,
             encoding.pooling,
-            tuple(control),
+            tuple(settings.control),
             tuple(attributes),
         )
         if key not in self._sets:
-            self._sets[key] = (
-                encoded(
-                    list(self.parts.train),
-                    encoding,
-                    "encoding",
-                    data=self.data,
-                    control=control,
-                    attributes=attributes,
-                ),
-                encoded(
-                    self.parts.validation,
-                    encoding,
-                    "encoding the validation prompts",
-                    control=control,
-                    attributes=attributes,
-                ),
+            train, validation = encoded_parts(
+                self.parts, encoding, settings, attributes, data=self.data
             )
+            assert validation is not None
+            self._sets[key] = train, validation
         return self._sets[key]
 
     def _measure(self, trainer: RankingTrainer, validation_set: datasets.Dataset) -> Figure:

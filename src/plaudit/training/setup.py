@@ -35,9 +35,10 @@ from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.head import narrow, widen
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
-from plaudit.training.control import make_control
-from plaudit.training.expert import sample
+from plaudit.training.control import Control, check_columns, sample
+from plaudit.training.expert import make_expert
 from plaudit.training.objectives import DATA, OBJECTIVES, Prepared
+from plaudit.training.odin import Odin
 from plaudit.training.parts import SHUFFLE_BUFFER, attribute_table
 from plaudit.training.processes import processes, say_once
 from plaudit.training.text_loss import TextLoss
@@ -133,7 +134,7 @@ def build_trainer(
     keep_freed_memory()
     start = start or Prepared()
     objective = OBJECTIVES.get(settings.loss)
-    expert = make_control(settings, sample(train_set)) if settings.control else None
+    expert = make_control(settings, train_set) if settings.control else None
     learns = f"loss: {settings.loss}" if start.learnt else ""
     if expert is not None and expert.learnt():
         learns = "control_weight: learned"
@@ -198,6 +199,15 @@ def build_trainer(
     if settings.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
     return trainer
+
+
+def make_control(settings: Settings, train_set: Any) -> Control:
+    """The control that the settings ask for, as it begins. Raises as `check_columns` does."""
+    training = sample(train_set)
+    check_columns(settings.control, training)
+    if settings.control_method == "odin":
+        return Odin(settings.control, settings.control_strength, settings.control_anneal)
+    return make_expert(settings, training)
 
 
 def lengths_of(rankings: Sequence[Ranking]) -> list[list[int]]:
@@ -351,6 +361,8 @@ def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Setting
         inner = inner.merge_and_unload()
     if not trainer.is_fsdp_enabled:
         narrow(inner, trainer.row_weights(head_of(inner).out_features))
+    if trainer.text_loss is not None:
+        trainer.text_loss.close()
     if processes().is_main_process:
         model.model = inner.eval().to(trainer.args.device)
         model.device = trainer.args.device

@@ -60,7 +60,12 @@ class TextLoss:
         encoding = model.encoding
         self.ending = encoding.tokenizer.eos_token_id if encoding.template == "plain" else None
         self.hidden: Tensor | None = None
-        model.model.base_model.register_forward_hook(self._keep)
+        self._hook = model.model.base_model.register_forward_hook(self._keep)
+
+    def close(self) -> None:
+        """Let go of the model, which is scored from next, and of its states."""
+        self._hook.remove()
+        self.hidden = None
 
     def _keep(self, _: nn.Module, __: Any, output: Any) -> None:
         self.hidden = output.last_hidden_state
@@ -119,5 +124,5 @@ def _language_head(base: str, device: torch.device) -> tuple[Tensor, Tensor | No
             f"sft_coefficient: {base} has no language head, as what was made into a reward model "
             "has none; set it to 0"
         )
-    bias = head.bias if getattr(head, "bias", None) is not None else None
+    bias = getattr(head, "bias", None)
     return head.weight.detach().to(device), None if bias is None else bias.detach().to(device)

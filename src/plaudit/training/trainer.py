@@ -51,6 +51,7 @@ from plaudit.model.classifier import head_of
 from plaudit.model.devices import free_memory
 from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
+from plaudit.training.text_loss import TextLoss
 
 SECONDS_BETWEEN_LINES = 2.0
 LEARNT = "objective.safetensors"  # of a checkpoint: what was learnt beside the model
@@ -89,7 +90,7 @@ class RankingTrainer(RewardTrainer):
         mix: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
         layout: Layout,
         max_tokens_per_batch: int,
-        text_loss: Callable[[Batch], Tensor] | None = None,
+        text_loss: TextLoss | None = None,
         expert: Control | None = None,
         lengths: Sequence[ArrayLike] | None = None,
         **options: Any,
@@ -119,8 +120,7 @@ class RankingTrainer(RewardTrainer):
         }
         self._beside = dict(self.learnt)  # all that is learnt and is no part of the model
         if expert is not None:
-            if isinstance(expert, torch.nn.Module):
-                expert.to(self.args.device)
+            expert.to(self.args.device)
             self._beside |= expert.learnt()
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -243,7 +243,7 @@ class RankingTrainer(RewardTrainer):
             rows = head_of(model).weight.float()
             mixed = self.row_weights(len(rows)) @ rows
             head = torch.cat([mixed.unsqueeze(0), rows[-self.expert.rows :]])
-            penalty = self.expert.penalty(rewards, others, inputs["nuisances"], ranks, head)
+            penalty = self.expert.penalty(rewards, others, inputs["nuisances"], ranks, head, done)
             losses = losses + penalty * inputs["weight"]
         if self.text_loss is not None and model.training:
             losses = losses + self.text_loss(inputs) * inputs["weight"]

@@ -26,7 +26,8 @@ from plaudit.files import read_json, write_json
 from plaudit.model.base_models import quiet
 from plaudit.model.freezing import FrozenLayout
 from plaudit.settings import Settings
-from plaudit.training.expert import Expert, by_curve, pieces, sample, some
+from plaudit.training.control import sample, some
+from plaudit.training.expert import Expert, by_curve, pieces
 from plaudit.training.objectives import Prepared
 from plaudit.training.processes import processes, say_once
 from plaudit.training.setup import build_trainer, load_base, sharded, trained_model
@@ -82,11 +83,12 @@ def _first_rewards(
         first = build_trainer(
             model, trainer.train_dataset, None, alone, Path(folder), checkpoints=False, start=start
         )
-        first.train()
-        model = trained_model(first, model, alone)
-        rewards = model.rewards(rows)
-        if isinstance(first.layout, FrozenLayout):
-            first.layout.close()
+        try:
+            first.train()
+            rewards = trained_model(first, model, alone).rewards(rows)
+        finally:
+            if isinstance(first.layout, FrozenLayout):
+                first.layout.close()
     return rewards
 
 

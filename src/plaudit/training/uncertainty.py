@@ -5,8 +5,8 @@ completion and how the objective curves there; everything below that layer is ta
 precision of the prior is what makes the validation pairs likeliest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from plaudit.training.posteriors import POSTERIORS, Curvature
 MOST_RANKINGS = 20_000  # of the training data, evenly spaced; each then counts for several
 MOST_PAIRS = 2_000  # of the validation rankings, evenly spaced
 AT_ONCE = 64  # rankings
-# Precisions of the prior that are tried, as shares of the largest second derivative.
+# Precisions of the prior that are tried, as shares of a bound on the largest eigenvalue.
 SHARES = 10.0 ** np.arange(-6.0, 2.1, 0.5)
 
 Losses = Callable[[Tensor, Batch], Tensor]  # rewards [R, K] and a batch, to [R]
@@ -50,8 +50,8 @@ def check_uncertainty(settings: Settings, streaming: bool, validation: Sequence[
         why = "the heads that odin takes length with are gone after training; choose another method"
     elif streaming:
         why = "streamed rankings are not read again after training; set streaming false"
-    elif not validation:
-        why = "needs validation prompts to choose the prior by; hold some out"
+    elif not any(len(set(ranking.ranks)) > 1 for ranking in validation):
+        why = "needs validation prompts to choose the prior by, of which completions differ in rank"
     if why:
         raise PlauditError(f"uncertainty: {settings.uncertainty}: {why}, or uncertainty none")
 
@@ -108,7 +108,6 @@ def _curvature(model: RewardModel, rows: Any, losses: Losses) -> tuple[Curvature
     The reward is linear in the weights. So their second derivatives are Φᵀ L'' Φ, with L'' those of
     a ranking's loss by its rewards `[K, K]`, and no approximation.
     """
-    width = 0
     information = scatter = total = slope = torch.zeros(())
     completions = rankings = 0
     starts = range(0, len(rows), AT_ONCE)
@@ -149,24 +148,19 @@ def _derivatives(losses: Losses, rewards: Tensor, batch: Batch) -> tuple[Tensor,
 
 def _pairs(model: RewardModel, rows: Any) -> tuple[Floats, Tensor]:
     """The margins `[N]` of ordered pairs and the differences `[N, D]` of their features."""
-    every = [(row, i, j) for row, ranks in enumerate(rows["ranks"]) for i, j in _ordered(ranks)]
+    every = [
+        (row, i, j)
+        for row, ranks in enumerate(rows["ranks"])
+        for i, j in permutations(range(len(ranks)), 2)
+        if ranks[i] < ranks[j]
+    ]
     chosen = every[:: -(-len(every) // MOST_PAIRS)]
     wanted = sorted({row for row, _, _ in chosen})
     shown: dict[int, Tensor] = {}
-    for window in _windows(wanted):
+    for first in range(0, len(wanted), AT_ONCE):
+        window = wanted[first : first + AT_ONCE]
         features = model.with_features([rows[row] for row in window])
         shown |= {row: torch.stack(each) for row, each in zip(window, features, strict=True)}
     found = torch.stack([shown[row][i] - shown[row][j] for row, i, j in chosen])
     margins: Floats = found[:, 0].double().numpy()
     return margins, found[:, 1:]
-
-
-def _ordered(ranks: Sequence[int]) -> Iterator[tuple[int, int]]:
-    for i, better in enumerate(ranks):
-        yield from ((i, j) for j, worse in enumerate(ranks) if better < worse)
-
-
-def _windows(rows: Sequence[int]) -> Iterator[list[int]]:
-    left = iter(rows)
-    while window := list(islice(left, AT_ONCE)):
-        yield window

@@ -124,8 +124,8 @@ def test_the_first_logged_loss_is_the_loss_of_the_data(base, tmp_path):
     data = rated(6)
     data[0] = replace(data[0], weight=3.0)
     chosen = Settings.build(
-        data="d", base=str(base("bert")), loss="attributes", dtype="float32", max_length=64,
-        max_steps=1, per_device_train_batch_size=6, max_tokens_per_batch=40, seed=5,
+        data="d", control="none", base=str(base("bert")), loss="attributes", dtype="float32",
+        max_length=64, max_steps=1, per_device_train_batch_size=6, max_tokens_per_batch=40, seed=5,
     )  # fmt: skip
     start = prepared(chosen, data)
     model = RewardModel.load(base("bert"), dtype="float32", device="cpu", max_length=64)
@@ -149,8 +149,8 @@ def test_the_first_logged_loss_is_the_loss_of_the_data(base, tmp_path):
 def test_the_preferences_do_not_change_what_a_row_predicts(base, tmp_path):
     """Only the errors do: with no attribute known, a step leaves the rows where they were."""
     chosen = Settings.build(
-        data="d", base=str(base("bert")), loss="attributes", dtype="float32", max_length=64,
-        max_steps=2, optim="sgd", learning_rate=1.0, weight_decay=0.0,
+        data="d", control="none", base=str(base("bert")), loss="attributes", dtype="float32",
+        max_length=64, max_steps=2, optim="sgd", learning_rate=1.0, weight_decay=0.0,
     )  # fmt: skip
     start = prepared(chosen, rated(4))
     model = RewardModel.load(base("bert"), dtype="float32", device="cpu", max_length=64)

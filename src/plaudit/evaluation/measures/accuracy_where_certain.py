@@ -5,9 +5,7 @@ it. Only where it is more than that does the uncertainty know of mistakes what t
 does not.
 """
 
-import numpy as np
-
-from plaudit.evaluation.abstention import accuracy_of_surest, log_odds
+from plaudit.evaluation.abstention import accuracy_of_surest
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
 from plaudit.evaluation.statistics import Statistic
@@ -15,7 +13,7 @@ from plaudit.evaluation.statistics import Statistic
 
 def accuracy_where_certain(layout: Layout, reward: Floats, variance: Floats) -> Statistic:
     """1 where the better completion of a pair scores higher, for the surest pairs."""
-    return accuracy_of_surest(layout, reward, np.abs(log_odds(layout, reward, variance)))
+    return accuracy_of_surest(layout, reward, variance)
 
 
 MEASURE = Measure(
@@ -26,5 +24,4 @@ MEASURE = Measure(
     row=44,
     hint="a difference counts for less where the head is uncertain of it",
     short="right of the surest 80 %",
-    shown=("report", "printed"),
 )

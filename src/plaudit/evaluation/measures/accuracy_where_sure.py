@@ -8,9 +8,7 @@ is decided once, on all prompts; of equal differences at the edge each pair is t
 1.0
 """
 
-import numpy as np
-
-from plaudit.evaluation.abstention import accuracy_of_surest, log_odds
+from plaudit.evaluation.abstention import accuracy_of_surest
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
 from plaudit.evaluation.statistics import Statistic
@@ -18,7 +16,7 @@ from plaudit.evaluation.statistics import Statistic
 
 def accuracy_where_sure(layout: Layout, reward: Floats) -> Statistic:
     """1 where the better completion of a pair scores higher, for the surest pairs."""
-    return accuracy_of_surest(layout, reward, np.abs(log_odds(layout, reward)))
+    return accuracy_of_surest(layout, reward)
 
 
 MEASURE = Measure(

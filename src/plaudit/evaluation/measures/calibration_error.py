@@ -18,8 +18,8 @@ and may lie below what was measured.
 import numpy as np
 from scipy.optimize import bisect
 
+from plaudit.evaluation.abstention import log_odds, surest
 from plaudit.evaluation.calibration import BINS, confidence
-from plaudit.evaluation.items import margin
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
 from plaudit.evaluation.statistics import Statistic, divide, effective
@@ -27,16 +27,16 @@ from plaudit.evaluation.statistics import Statistic, divide, effective
 
 def calibration_error(layout: Layout, reward: Floats) -> Statistic:
     """The sum of the gaps of all bins, with an interval of its own."""
-    return calibration_error_of(layout, reward, margin(layout, reward).values)
+    return calibration_error_of(layout, reward)
 
 
 def calibration_error_of(
-    layout: Layout, reward: Floats, odds: Floats, weight: Floats | None = None
+    layout: Layout, reward: Floats, variance: Floats | None = None, share: float = 1.0
 ) -> Statistic:
-    """The same where each pair `[N]` counts as much as its weight, and the probability that its
-    better completion is the better one has these log odds."""
-    pairs_of = confidence(layout, reward, odds)
-    weight = np.ones(len(odds)) if weight is None else weight
+    """The same of this share of the pairs, the surest, by probabilities that take the `variance`
+    `[N]` of the differences into account."""
+    odds = log_odds(layout, reward, variance)
+    pairs_of, weight = confidence(layout, reward, odds), surest(np.abs(odds), share)
     size = len(layout.asked)
     cell = layout.slot[layout.pair_ranking] * BINS + pairs_of.bin
     gap = weight * (pairs_of.right - pairs_of.sure)
@@ -47,11 +47,11 @@ def calibration_error_of(
     def of(weights: Floats) -> Floats:
         return divide(weights @ excess, (weights @ pairs)[:, None])
 
-    share = np.bincount(pairs_of.bin, weight, minlength=BINS) / weight.sum()
+    shares = np.bincount(pairs_of.bin, weight, minlength=BINS) / weight.sum()
 
     def interval(resampled: Floats, level: Floats) -> tuple[Floats, Floats]:
         seen = ~np.isnan(resampled).any(axis=1)  # some resamples may have none of these pairs
-        low, high = _interval(gaps, share, resampled[seen] - gaps, float(level[0]))
+        low, high = _interval(gaps, shares, resampled[seen] - gaps, float(level[0]))
         return np.array([low]), np.array([high])
 
     return Statistic(

@@ -3,9 +3,7 @@
 `calibration_error_with_uncertainty` where the model does not abstain.
 """
 
-import numpy as np
-
-from plaudit.evaluation.abstention import log_odds, surest
+from plaudit.evaluation.abstention import KEPT
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
 from plaudit.evaluation.measures.calibration_error import calibration_error_of
@@ -14,8 +12,7 @@ from plaudit.evaluation.statistics import Statistic
 
 def calibration_error_where_certain(layout: Layout, reward: Floats, variance: Floats) -> Statistic:
     """The sum of the gaps of all bins, of the surest pairs."""
-    odds = log_odds(layout, reward, variance)
-    return calibration_error_of(layout, reward, odds, surest(np.abs(odds)))
+    return calibration_error_of(layout, reward, variance, KEPT)
 
 
 MEASURE = Measure(

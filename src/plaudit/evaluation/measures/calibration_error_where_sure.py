@@ -7,9 +7,7 @@ there too.
 0.0
 """
 
-import numpy as np
-
-from plaudit.evaluation.abstention import log_odds, surest
+from plaudit.evaluation.abstention import KEPT
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
 from plaudit.evaluation.measures.calibration_error import calibration_error_of
@@ -18,8 +16,7 @@ from plaudit.evaluation.statistics import Statistic
 
 def calibration_error_where_sure(layout: Layout, reward: Floats) -> Statistic:
     """The sum of the gaps of all bins, of the surest pairs."""
-    odds = log_odds(layout, reward)
-    return calibration_error_of(layout, reward, odds, surest(np.abs(odds)))
+    return calibration_error_of(layout, reward, None, KEPT)
 
 
 MEASURE = Measure(

@@ -3,7 +3,6 @@
 `calibration_error` of σ((r_a − r_b) / √(1 + π v / 8)), v being the variance of the difference.
 """
 
-from plaudit.evaluation.abstention import log_odds
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
 from plaudit.evaluation.measures.calibration_error import calibration_error_of
@@ -14,7 +13,7 @@ def calibration_error_with_uncertainty(
     layout: Layout, reward: Floats, variance: Floats
 ) -> Statistic:
     """The sum of the gaps of all bins."""
-    return calibration_error_of(layout, reward, log_odds(layout, reward, variance))
+    return calibration_error_of(layout, reward, variance)
 
 
 MEASURE = Measure(
@@ -27,5 +26,4 @@ MEASURE = Measure(
     row=60,
     hint="by probabilities nearer to one half where the head is uncertain",
     short="calibration, uncertain",
-    shown=("report", "printed"),
 )

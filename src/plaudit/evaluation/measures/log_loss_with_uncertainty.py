@@ -25,5 +25,4 @@ MEASURE = Measure(
     row=58,
     hint="by probabilities nearer to one half where the head is uncertain",
     short="log loss, uncertain",
-    shown=("report", "printed"),
 )

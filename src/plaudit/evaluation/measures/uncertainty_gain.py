@@ -4,9 +4,7 @@
 the uncertainty finds mistakes no better than the difference of rewards does.
 """
 
-import numpy as np
-
-from plaudit.evaluation.abstention import accuracy_of_surest, log_odds
+from plaudit.evaluation.abstention import accuracy_of_surest
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
 from plaudit.evaluation.statistics import Statistic
@@ -14,10 +12,7 @@ from plaudit.evaluation.statistics import Statistic
 
 def uncertainty_gain(layout: Layout, reward: Floats, variance: Floats) -> Statistic:
     """The difference of the two accuracies, in the same resamples."""
-    with_it, without = (
-        accuracy_of_surest(layout, reward, np.abs(log_odds(layout, reward, spread)))
-        for spread in (variance, None)
-    )
+    with_it, without = (accuracy_of_surest(layout, reward, each) for each in (variance, None))
 
     def of(weights: Floats) -> Floats:
         return with_it.of(weights) - without.of(weights)
@@ -32,6 +27,4 @@ MEASURE = Measure(
     position=143,
     row=46,
     hint="in the accuracy of the surest 80 %; none where the interval holds 0",
-    short="gain by the uncertainty",
-    shown=("report", "printed"),
 )

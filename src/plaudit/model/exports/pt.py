@@ -10,21 +10,13 @@ import torch
 from plaudit.model import pt_file
 from plaudit.model.exports import Export
 from plaudit.model.reward_model import RewardModel
-from plaudit.model.saving import save_model
 
 
 def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
     """Write config, weights and the tokenizer's files as plain containers and tensors."""
     with tempfile.TemporaryDirectory() as folder:
-        save_model(
-            model.model,
-            model.encoding,
-            model.pooling,
-            Path(folder),
-            model.normalisation,
-            model.uncertainty,
-        )
-        torch.save(pt_file.packed(Path(folder)), file)
+        model.save(Path(folder) / "model")
+        torch.save(pt_file.packed(Path(folder) / "model"), file)
 
 
 EXPORT = Export(write)

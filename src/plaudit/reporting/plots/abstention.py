@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from plaudit.console import counted
-from plaudit.evaluation.abstention import KEPT, accuracy_by_share, log_odds, variances
-from plaudit.evaluation.layout import Floats, flatten, lay_out
+from plaudit.evaluation.abstention import KEPT, accuracy_by_share, variances
+from plaudit.evaluation.layout import flatten, lay_out
 from plaudit.evaluation.summary import figures
 from plaudit.reporting.drawing import Drawing, Theme, percent_tick
 from plaudit.reporting.plots import Plot
@@ -33,15 +33,11 @@ def abstention(evaluation: "Evaluation") -> Drawing:
     )
     reward = flatten(evaluation.rewards, layout, "reward")
     kept = [1 - share for share in ABSTAINED]
-
-    def curve(variance: Floats | None) -> Floats:
-        certainty = np.abs(log_odds(layout, reward, variance))
-        return accuracy_by_share(layout, reward, certainty, kept)
-
-    by_difference = curve(None)
+    by_difference = accuracy_by_share(layout, reward, None, kept)
     by_uncertainty = None
     if evaluation.covariances is not None:
-        by_uncertainty = curve(variances(layout, evaluation.covariances))
+        variance = variances(layout, evaluation.covariances)
+        by_uncertainty = accuracy_by_share(layout, reward, variance, kept)
     at = int(np.abs(ABSTAINED - (1 - KEPT)).argmin())
     everything, some = 100 * by_difference[0], 100 * by_difference[at]
     heading = (
