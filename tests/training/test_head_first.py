@@ -84,6 +84,12 @@ def test_lora_begins_from_the_fitted_head(ranked, base, tmp_path):
     assert run.metrics["test"]["pairwise_accuracy"]["value"] > 0.7
 
 
+def test_in_bfloat16_the_whole_model_is_trained_after_the_head(ranked, base, tmp_path):
+    run = train(ranked, output=tmp_path / "run", **options(base, dtype="bfloat16", head_epochs=1))
+    assert run.metrics["training"]["dtype"] == "bfloat16"
+    assert run.metrics["training"]["steps"] == 1
+
+
 def test_a_run_of_an_earlier_version_goes_on_without_what_it_did_not_have(ranked, base, tmp_path):
     run = tmp_path / "run"
     chosen = options(base, recipe="plain", head_epochs=0, max_steps=4, save_steps=2)

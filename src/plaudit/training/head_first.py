@@ -65,6 +65,9 @@ def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared)
         with quiet():
             trainer.train()
     assert isinstance(frozen, FrozenLayout)
+    # In bfloat16 accelerate puts a forward of its own on the model, round that of frozen layers.
+    for name in ("forward", "_original_forward"):
+        vars(model.model).pop(name, None)
     frozen.release()
     return True
 
