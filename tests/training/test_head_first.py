@@ -12,6 +12,7 @@ from plaudit.settings import Settings
 from plaudit.training.head_first import fit_head
 from plaudit.training.objectives import Prepared
 from plaudit.training.parts import encoded
+from plaudit.training.trainer import RankingTrainer
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,25 @@ def test_in_bfloat16_the_whole_model_is_trained_after_the_head(ranked, base, tmp
     run = train(ranked, output=tmp_path / "run", **options(base, dtype="bfloat16", head_epochs=1))
     assert run.metrics["training"]["dtype"] == "bfloat16"
     assert run.metrics["training"]["steps"] == 1
+
+
+def test_lora_resumes_with_the_fitted_head(ranked, base, tmp_path, monkeypatch):
+    # BERT's pooler, a part of the head, is none of what a checkpoint of LoRA has.
+    chosen = options(base, head_epochs=2, lora_r=2, max_steps=4, save_steps=2)
+    whole = train(ranked, output=tmp_path / "whole", **chosen)
+    step = RankingTrainer.training_step
+
+    def killed(self, *given):
+        if self.state.max_steps == 4 and self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RankingTrainer, "training_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(ranked, output=tmp_path / "run", **chosen)
+    resumed = train(output=tmp_path / "run", resume=True)
+    assert resumed.metrics["test"] == whole.metrics["test"]
 
 
 def test_a_run_of_an_earlier_version_goes_on_without_what_it_did_not_have(ranked, base, tmp_path):

@@ -43,7 +43,7 @@ from plaudit.settings import Settings
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
 from plaudit.training.expert import read_nuisances
 from plaudit.training.folder import begin, locked, open_run
-from plaudit.training.head_first import fit_head
+from plaudit.training.head_first import fit_head, keep_head, kept_head
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import (
     Parts,
@@ -172,12 +172,15 @@ def train_on(
             control=chosen.control,
             attributes=start.attributes,
         )
-    checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
+    checkpoints = folder / "checkpoints"
+    checkpoint = last_checkpoint(checkpoints) if resume else None
     new_head, head = model.new_head, Head(model.model)
-    untrained, fitted = None, False
-    if checkpoint is None and chosen.head_epochs:
+    untrained = fitted = None
+    if chosen.head_epochs:
         untrained = _untrained_rewards(model, parts.test)
-        fitted = fit_head(model, train_set, chosen, start)
+        fitted = kept_head(model, checkpoints) if resume else None
+        if fitted is None and checkpoint is None:
+            fitted = fit_head(model, train_set, chosen, start)
     trainer = build_trainer(
         model,
         train_set,
@@ -197,8 +200,10 @@ def train_on(
             say_once(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
             )
+        if fitted and processes().is_main_process:
+            keep_head(fitted, checkpoints)
         frozen = run_frozen_layers(trainer, chosen)
-        first_stage(trainer, chosen, start, folder / "checkpoints" / "control.json")
+        first_stage(trainer, chosen, start, checkpoints / "control.json")
         if untrained is None:
             untrained = _untrained_rewards(model, parts.test)
         if chosen.lora_r:  # which trains a copy
@@ -286,7 +291,8 @@ def train_on(
                 chosen,
                 head_moved=moved,
                 head_trains=head.trains,
-                new_head=new_head,
+                # LoRA's head is held against the fitted one, which may hardly have to move.
+                new_head=new_head and not (fitted and chosen.lora_r),
                 at_first=None if fitted else _at_first(metrics),
                 validation=len(parts.validation),
                 truncated=counts,
