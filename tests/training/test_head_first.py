@@ -9,6 +9,7 @@ import yaml
 from plaudit import RewardModel, train
 from plaudit.data.readers import load_rankings
 from plaudit.settings import Settings
+from plaudit.training.folder import build_settings
 from plaudit.training.head_first import fit_head
 from plaudit.training.objectives import Prepared
 from plaudit.training.parts import encoded
@@ -121,3 +122,13 @@ def test_a_run_of_an_earlier_version_goes_on_without_what_it_did_not_have(ranked
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     resumed = train(output=run, resume=True)
     assert "control" not in resumed.metrics["training"]
+
+
+def test_another_recipe_than_that_of_a_runs_config_chooses_the_pooling_anew(base, tmp_path):
+    given = {"data": "x", "base": str(base("bert"))}
+    build_settings(None, given | {"recipe": "fast"}).save(tmp_path / "fast.yaml")
+    build_settings(None, given).save(tmp_path / "default.yaml")
+    whole = build_settings(tmp_path / "fast.yaml", {"recipe": "best"})
+    assert (whole.pooling, whole.freeze_layers, whole.learning_rate) == ("auto", 0, 1e-4)
+    fast = build_settings(tmp_path / "default.yaml", {"recipe": "fast"})
+    assert (fast.pooling, fast.freeze_layers, fast.learning_rate) == ("layers", -1, 1e-3)
