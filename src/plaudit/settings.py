@@ -448,10 +448,12 @@ class Settings(BaseModel):
         another recipe, what stands there because of this one does not count as given."""
         if (recipe := in_file.get("recipe")) not in RECIPES:
             return in_file
+        alone = {"data": "unused", "recipe": recipe}
         kept = {name: in_file[name] for name in ("freeze_layers", "pooling") if name in in_file}
         try:
-            meant = cls(data="unused", recipe=recipe, **kept).model_dump()
-            meant |= cls(data="unused", recipe=recipe).model_dump(include=set(kept))
+            meant = cls.model_validate(alone | kept).model_dump()
+            its_own = cls.model_validate(alone).model_dump()
+            meant |= {name: its_own[name] for name in kept}
         except ValidationError:  # which is said of the file as it is
             return in_file
         del meant["data"]
