@@ -214,6 +214,11 @@ def test_a_recipe_gives_way_to_what_is_given_and_goes_before_a_file(tmp_path):
     Settings.build(data="x.csv", seed=7).save(tmp_path / "all.yaml")
     again = Settings.build(tmp_path / "all.yaml", recipe="fast")
     assert (again.recipe, again.freeze_layers, again.seed) == ("fast", -1, 7)
+    assert (again.learning_rate, again.num_train_epochs, again.save_steps) == (0.01, 10, 200)
+    again.save(tmp_path / "fast.yaml")
+    assert Settings.build(tmp_path / "fast.yaml", recipe="default") == Settings.build(
+        data="x.csv", seed=7
+    )
     # And one that stands in the file is what was saved with it.
     best.save(tmp_path / "best.yaml")
     assert Settings.build(tmp_path / "best.yaml") == best

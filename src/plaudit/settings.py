@@ -437,6 +437,8 @@ class Settings(BaseModel):
         in_file = renamed(read_yaml(config), f"{config}: ") if config is not None else {}
         given = renamed(settings)
         recipe = RECIPES.get(str(given.get("recipe")), {})  # asked for now: before the file
+        if given.get("recipe", in_file.get("recipe")) != in_file.get("recipe"):
+            in_file = cls._without_recipe(in_file)
         values = {**in_file, **recipe, **given}
         try:
             return cls(**values)
@@ -444,6 +446,23 @@ class Settings(BaseModel):
             faulty = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
             where = f"{config}: " if faulty & in_file.keys() - settings.keys() else ""
             raise PlauditError(where + explain(error, values)) from error
+
+    @classmethod
+    def _without_recipe(cls, in_file: dict[str, Any]) -> dict[str, Any]:
+        """What a file that names a recipe, as a run's `config.yaml` does, says besides: with
+        another recipe, what stands there because of this one does not count as given."""
+        if (recipe := in_file.get("recipe")) not in RECIPES:
+            return in_file
+        alone = {"data": "unused", "recipe": recipe}
+        kept = {name: in_file[name] for name in ("freeze_layers", "pooling") if name in in_file}
+        try:
+            meant = cls.model_validate(alone | kept).model_dump()
+            its_own = cls.model_validate(alone).model_dump()
+            meant |= {name: its_own[name] for name in kept}
+        except ValidationError:  # which is said of the file as it is
+            return in_file
+        del meant["data"]
+        return {k: v for k, v in in_file.items() if k not in meant or v != meant[k]}
 
     def yaml(self) -> str:
         """The resolved settings as YAML that `build` reads back."""

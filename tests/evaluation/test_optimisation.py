@@ -139,6 +139,14 @@ def test_a_reward_that_never_differs_teaches_nothing():
         assert value(record["picks"]["reward"], "attained") == pytest.approx(0, abs=1e-9)
 
 
+def test_one_prompt_whose_rewards_differ_is_not_said_to_teach_nothing():
+    rewards = np.array([[1.0, 2.0]])
+    record = under_policy(rewards, np.ones((1, 2)), None, most=2, resamples=0)
+    assert verdict(record) == [
+        "One prompt does not show what a policy can learn from the reward: take more."
+    ]
+
+
 def test_pairs_that_the_gold_ties_have_no_say_and_ties_of_the_reward_count_half():
     record = under_policy([[1.0, 1.0, 0.0]], [[1, 1, 1]], [[0.0, 1.0, 1.0]], most=2)
     # By gold 1 > 0 and 2 > 0: the reward ties one pair and reverses the other.

@@ -8,6 +8,7 @@ import torch
 
 from plaudit import RewardModel, train
 from plaudit.data.rankings import Ranking, dense_ranks
+from plaudit.model.head import widen
 from plaudit.settings import Settings
 from plaudit.training.diagnosis import Course, Head, diagnose
 from plaudit.training.parts import encoded
@@ -180,3 +181,10 @@ def test_what_is_learnt_by_heart_is_named_with_the_step_to_stop_at():
     (finding,) = diagnose(Course(rows, watched.settings, head_moved=0.3, validation=400))
     assert finding["name"] == "learnt-by-heart"
     assert "rose from 0.600 at step 5 to 1.100" in finding["seen"]
+
+
+def test_rows_that_only_training_has_are_no_movement_of_the_head(base):
+    model = RewardModel.load(base("bert"), dtype="float32", device="cpu").model
+    head = Head(model)
+    widen(model, 3, seed=0)
+    assert head.moved(model) == 0

@@ -9,9 +9,11 @@ import yaml
 from plaudit import RewardModel, train
 from plaudit.data.readers import load_rankings
 from plaudit.settings import Settings
+from plaudit.training.folder import build_settings
 from plaudit.training.head_first import fit_head
 from plaudit.training.objectives import Prepared
 from plaudit.training.parts import encoded
+from plaudit.training.trainer import RankingTrainer
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,31 @@ def test_lora_begins_from_the_fitted_head(ranked, base, tmp_path):
     assert run.metrics["test"]["pairwise_accuracy"]["value"] > 0.7
 
 
+def test_in_bfloat16_the_whole_model_is_trained_after_the_head(ranked, base, tmp_path):
+    run = train(ranked, output=tmp_path / "run", **options(base, dtype="bfloat16", head_epochs=1))
+    assert run.metrics["training"]["dtype"] == "bfloat16"
+    assert run.metrics["training"]["steps"] == 1
+
+
+def test_lora_resumes_with_the_fitted_head(ranked, base, tmp_path, monkeypatch):
+    # BERT's pooler, a part of the head, is none of what a checkpoint of LoRA has.
+    chosen = options(base, head_epochs=2, lora_r=2, max_steps=4, save_steps=2)
+    whole = train(ranked, output=tmp_path / "whole", **chosen)
+    step = RankingTrainer.training_step
+
+    def killed(self, *given):
+        if self.state.max_steps == 4 and self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RankingTrainer, "training_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(ranked, output=tmp_path / "run", **chosen)
+    resumed = train(output=tmp_path / "run", resume=True)
+    assert resumed.metrics["test"] == whole.metrics["test"]
+
+
 def test_a_run_of_an_earlier_version_goes_on_without_what_it_did_not_have(ranked, base, tmp_path):
     run = tmp_path / "run"
     chosen = options(base, recipe="plain", head_epochs=0, max_steps=4, save_steps=2)
@@ -95,3 +122,13 @@ def test_a_run_of_an_earlier_version_goes_on_without_what_it_did_not_have(ranked
     (run / "config.yaml").write_text(yaml.safe_dump(settings))
     resumed = train(output=run, resume=True)
     assert "control" not in resumed.metrics["training"]
+
+
+def test_another_recipe_than_that_of_a_runs_config_chooses_the_pooling_anew(base, tmp_path):
+    given = {"data": "x", "base": str(base("bert"))}
+    build_settings(None, given | {"recipe": "fast"}).save(tmp_path / "fast.yaml")
+    build_settings(None, given).save(tmp_path / "default.yaml")
+    whole = build_settings(tmp_path / "fast.yaml", {"recipe": "best"})
+    assert (whole.pooling, whole.freeze_layers, whole.learning_rate) == ("auto", 0, 1e-4)
+    fast = build_settings(tmp_path / "default.yaml", {"recipe": "fast"})
+    assert (fast.pooling, fast.freeze_layers, fast.learning_rate) == ("layers", -1, 1e-3)

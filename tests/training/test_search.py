@@ -20,6 +20,7 @@ from plaudit.results import SearchMetrics
 from plaudit.settings import Settings
 from plaudit.training.search import tune
 from plaudit.training.space import default_space, describe_space, read_space
+from plaudit.training.trainer import read_log
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 SPACE = {
@@ -85,6 +86,20 @@ def test_a_trial_can_be_made_again_from_its_config(finished, ranked, tmp_path):
     log = [json.loads(line) for line in (run.folder / "log.jsonl").open()]
     last = [row["eval_pairwise_accuracy"] for row in log if "eval_pairwise_accuracy" in row][-1]
     assert last == pytest.approx(best["value"])
+
+
+def test_a_trial_fits_the_head_first_as_a_run_does(ranked, base, tmp_path):
+    whole = {"recipe": "default", "freeze_layers": 0, "head_epochs": 5, "max_steps": 2}
+    given = tiny.head_alone(base, tmp_path, report=False, stress=0, **whole)
+    space = {"learning_rate": [1e-12]}
+    found = tune(ranked, trials=1, space=space, output=tmp_path / "tune", **given)
+    config = found.folder / "trials" / "0000" / "config.yaml"
+    again = train(config=config, output=tmp_path / "again", metric_for_best_model="last")
+    there, here = (
+        [row["eval_log_loss"] for row in read_log(folder / "log.jsonl") if "eval_log_loss" in row]
+        for folder in (config.parent, again.folder)
+    )
+    assert here == pytest.approx(there)
 
 
 def test_a_killed_search_goes_on_and_processes_share_it(ranked, base, tmp_path):

@@ -259,6 +259,8 @@ def verdict(record: UnderPolicyRecord) -> list[str]:
     then come length, and how much of the reward a policy can learn from.
     """
     within, flat = record["within"], record["flat"]
+    if (within is None or flat is None) and record["variance"]["value"] > 0:
+        return ["One prompt does not show what a policy can learn from the reward: take more."]
     if within is None or flat is None:
         return ["All samples of a prompt get the same reward: there is nothing to learn from."]
     learnt = (

@@ -301,7 +301,10 @@ class Head:
         size = math.hypot(*(float(weight.norm()) for weight in self.weights.values()))
         if not size or after.keys() != self.weights.keys():
             return None
-        changes = (after[name].detach().cpu() - weight for name, weight in self.weights.items())
+        changes = (
+            after[name].detach().cpu()[: len(weight)] - weight  # without rows for training alone
+            for name, weight in self.weights.items()
+        )
         return math.hypot(*(float(change.norm()) for change in changes)) / size
 
 

@@ -39,7 +39,16 @@ OF_A_RUN = {*RUN_FILES, *RUN_FOLDERS}
 def build_settings(config: str | Path | None, settings: dict[str, Any]) -> Settings:
     """`Settings.build`, with the pooling that suits base model and training, unless given."""
     chosen = Settings.build(config, **settings)
-    if "pooling" in chosen.model_fields_set or chosen.freeze_layers > 0:
+    of_file = read_yaml(config) if config is not None else {}
+    suited = (
+        "pooling" not in RECIPES[chosen.recipe].keys() | settings.keys()
+        and of_file.get("recipe", chosen.recipe) != chosen.recipe
+        and of_file.get("pooling")
+        == suited_pooling(
+            of_file.get("base", chosen.base), head_alone=of_file.get("freeze_layers") == -1
+        )
+    )  # to what the file's recipe asked for
+    if chosen.freeze_layers > 0 or ("pooling" in chosen.model_fields_set and not suited):
         return chosen
     pooling = suited_pooling(chosen.base, head_alone=chosen.freeze_layers == -1)
     return Settings.build(config, **settings, pooling=pooling)

@@ -12,8 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from plaudit.errors import PlauditError
+from plaudit.files import writing_folder
 from plaudit.model.base_models import quiet
 from plaudit.model.freezing import FrozenLayout
 from plaudit.model.poolings import POOLINGS
@@ -24,6 +27,7 @@ from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.processes import say_once
 from plaudit.training.setup import build_trainer, run_frozen_layers, sharded
 
+KEPT = "head"  # the folder in a run's checkpoints
 AT_MOST = 2000  # rankings: a head has few weights, and more of them change it little
 
 
@@ -32,7 +36,9 @@ def wanted(model: RewardModel, settings: Settings) -> bool:
     return bool(settings.head_epochs) and model.new_head and settings.freeze_layers != -1
 
 
-def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared) -> bool:
+def fit_head(
+    model: RewardModel, rows: Any, settings: Settings, start: Prepared
+) -> dict[str, Tensor] | None:
     """Fit the head of a base model, in place, where the settings ask for it and it is new.
 
     Args:
@@ -41,16 +47,16 @@ def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared)
         settings: of the run; its loss and control, with the learning rate of a head alone.
         start: what the loss took from the training data.
 
-    Returns whether it was done.
+    Returns the weights that were fitted, by name; None where nothing was done.
     """
     if not wanted(model, settings):
-        return False
+        return None
     if OBJECTIVES.get(settings.loss).mix is not None:
         say_once(f"the head is not fitted first: {settings.loss} trains several in its place")
-        return False
+        return None
     if sharded():
         say_once("the head is not fitted first: that does not go with FSDP")
-        return False
+        return None
     alone = _alone(settings, model.pooling)
     few = datasets.Dataset.from_list(list(some(rows, AT_MOST)))
     with TemporaryDirectory() as folder:
@@ -62,7 +68,7 @@ def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared)
             if not str(error).startswith("freeze_layers"):
                 raise
             say_once(f"the head is not fitted first: {error}")
-            return False
+            return None
         frozen = run_frozen_layers(trainer, alone)
         say_once(
             f"fitting the head first, {settings.head_epochs:g} times over {len(few):,} rankings"
@@ -70,8 +76,37 @@ def fit_head(model: RewardModel, rows: Any, settings: Settings, start: Prepared)
         with quiet():
             trainer.train()
     assert isinstance(frozen, FrozenLayout)
+    trained = model.model.named_parameters()
+    fitted = {name: p.detach().cpu().clone() for name, p in trained if p.requires_grad}
+    # In bfloat16 accelerate puts a forward of its own on the model, round that of frozen layers.
+    for name in ("forward", "_original_forward"):
+        vars(model.model).pop(name, None)
     frozen.release()
-    return True
+    return fitted
+
+
+def keep_head(fitted: dict[str, Tensor], folder: Path) -> None:
+    """Keep a fitted head beside a run's checkpoints: LoRA's have no part of it that lies within the
+    base model, as BERT's pooler does."""
+    with writing_folder(folder / KEPT) as kept:
+        save_file(fitted, kept / "head.safetensors")
+
+
+def kept_head(model: RewardModel, folder: Path) -> dict[str, Tensor] | None:
+    """Put a head that `keep_head` kept back into the model, and return it; None where none is."""
+    file = folder / KEPT / "head.safetensors"
+    if not file.is_file():
+        return None
+    fitted = load_file(file)
+    with_head(model, fitted)
+    return fitted
+
+
+def with_head(model: RewardModel, fitted: dict[str, Tensor]) -> RewardModel:
+    """A base model, with a head that was fitted to it."""
+    model.model.load_state_dict(fitted, strict=False)
+    model.new_head = False
+    return model
 
 
 def _alone(settings: Settings, pooling: str) -> Settings:

@@ -148,12 +148,15 @@ def train_on(
     )
     _say_what_is_lost(rankings, counts, model.encoding)
 
-    checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
-    untrained, fitted = None, False
-    if checkpoint is None and head_first.wanted(model, chosen):
+    checkpoints = folder / "checkpoints"
+    checkpoint = last_checkpoint(checkpoints) if resume else None
+    untrained = fitted = None
+    if head_first.wanted(model, chosen):
         untrained = _untrained_rewards(model, parts.test)
-        fitted = head_first.fit_head(model, train_set, chosen, start)
-    new_head, head = model.new_head and not fitted, Head(model.model)
+        fitted = head_first.kept_head(model, checkpoints) if resume else None
+        if fitted is None and checkpoint is None:
+            fitted = head_first.fit_head(model, train_set, chosen, start)
+    new_head, head = model.new_head and fitted is None, Head(model.model)
     trainer = build_trainer(
         model, train_set, validation_set, chosen, folder, validation=parts.validation, start=start
     )
@@ -167,21 +170,33 @@ def train_on(
             say_once(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
             )
+        if fitted and processes().is_main_process:
+            head_first.keep_head(fitted, checkpoints)
         frozen = run_frozen_layers(trainer, chosen)
-        first_stage(trainer, chosen, start, folder / "checkpoints" / "control.json")
+        first_stage(trainer, chosen, start, checkpoints / "control.json")
         if untrained is None:
             untrained = _untrained_rewards(model, parts.test)
         if chosen.lora_r:  # which trains a copy
             head = Head(trainer.model)
+        alone = _validated(trainer, chosen) if fitted else None
         _train(trainer, checkpoint)
         moved = None if sharded() else head.moved(trainer.model)
+        best = trainer.state.best_metric
         model = trained_model(trainer, model, chosen)
+        if fitted and alone is not None and not _improved(trainer, alone):
+            model = head_first.with_head(load_base(chosen), fitted)
+            say_once(
+                f"training all of it did not help the validation prompts ({best:.3f} at best, "
+                f"{alone:.3f} with the head alone): the head as it was fitted first is kept"
+            )
         if rankings.streaming and processes().is_main_process:
             _say_what_is_lost(rankings, counts, model.encoding)
             say_once("writing what the stream rejected")
             rankings.write_rejected(folder / "rejected.jsonl")
 
         training = _record(trainer, model, chosen, start, validation_set)
+        if fitted and alone is not None and not _improved(trainer, alone):
+            training["best_step"] = 0
         if frozen:
             report: Any = frozen.report(trainer.accelerator.gather)
             training["frozen"] = report
@@ -267,6 +282,22 @@ def _train(trainer: RankingTrainer, checkpoint: Path | None) -> None:
             "state do not fit; set lora_r, freeze_layers, or another optim such as "
             f"adafactor ({' '.join(str(error).split())[:200]})"
         ) from error
+
+
+def _validated(trainer: RankingTrainer, chosen: Settings) -> float | None:
+    """What checkpoints are chosen by, before the first step; None where the last one is kept."""
+    if chosen.checkpoint_metric is None or trainer.eval_dataset is None:
+        return None
+    with quiet():
+        return float(trainer.evaluate()[f"eval_{chosen.checkpoint_metric}"])
+
+
+def _improved(trainer: RankingTrainer, before: float) -> bool:
+    """Whether the best checkpoint is better than what training began from."""
+    best = trainer.state.best_metric
+    if best is None:
+        return True
+    return best > before if trainer.args.greater_is_better else best < before
 
 
 def _record_of_data(parts: Parts, rankings: Rankings, counts: dict[str, int]) -> DataOfRun:

@@ -42,6 +42,7 @@ from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics, SearchMetrics, Trial
 from plaudit.settings import Settings, ValidationMetric
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
+from plaudit.training.head_first import fit_head
 from plaudit.training.parts import (
     Parts,
     encoded_parts,
@@ -204,6 +205,7 @@ class _Trials:
         settings.save(folder / "config.yaml")
         model, start = load_base(settings), prepared(settings, parts.train)
         train_set, validation_set = self._encoded(model.encoding, settings, start.attributes)
+        fit_head(model, train_set, settings, start)
         trainer = build_trainer(
             model, train_set, validation_set, settings, folder, checkpoints=False,
             validation=self.parts.validation, start=start,
