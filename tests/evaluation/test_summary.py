@@ -334,3 +334,14 @@ def test_a_model_that_only_looks_at_length_is_shown_for_what_it_is():
         "[0.500,",
         "0.500]",
     ]
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.2, False), (0.6, True)])
+def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_against(share, said):
+    summary = summarise([[1.0, 0.0]] * 40, [[0, 1]] * 40, prompts=range(40), lengths=[[5, 9]] * 40)
+    figure = {"value": share, "low": 0.1, "high": 0.9}
+    entry = {"moved": None, "flipped": None, "preferred": figure, "completions": 80}
+    summary["stress"] = {"score": None, "rankings": 40, "rewrites": {"empty": entry}}
+    text = format_summary(summary)
+    assert ("Do not train a policy against it yet" in text) is said
+    assert ("in 60 % of the cases" in text) is said

@@ -202,11 +202,11 @@ def test_abstention_with_an_uncertainty_says_whether_it_is_better():
     rewards = [[2.0, 0.0]] * 40 + [[0.0, 2.0]] * 10
     small, large = np.eye(2) * 0.1, np.eye(2) * 9.0
     plot = abstaining(rewards, [small] * 40 + [large] * 10)
-    assert plot.heading.endswith("; its uncertainty chooses them better, by 20.0 points")
+    assert plot.detail.startswith("Its uncertainty chooses them better, by 20.0 points. 50 pairs")
     assert "with the uncertainty" in drawn(plot)
     plot = abstaining(rewards, [large] * 40 + [small] * 10)
-    assert "; its uncertainty chooses them worse, by " in plot.heading
+    assert plot.detail.startswith("Its uncertainty chooses them worse, by ")
     plot = abstaining(rewards, [small] * 50)
-    end = "; its uncertainty chooses them no better than the difference of rewards"
-    assert plot.heading.endswith(end)
+    begins = "Its uncertainty chooses them no better than the difference of rewards. "
+    assert plot.detail.startswith(begins)
     drawn(abstaining([[1.0, 1.0]], [small]))

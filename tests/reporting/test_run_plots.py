@@ -45,6 +45,10 @@ def test_training_curves():
         ([{"step": 5, "loss": 0.7, "accuracy": 0.5}], "Training loss went from 0.700 to 0.700"),
         ([{"step": 5, "loss": 0.7}, {"step": 6, "loss": 0.5}], "went from 0.700 to 0.500"),
         ([{"step": 5, "eval_log_loss": 0.6}], "Validation loss is lowest, 0.600, at step 5"),
+        (  # what chooses the checkpoint, and what the training loss is to be held against
+            [{"step": 5, "eval_log_loss": 0.6, "eval_controlled_log_loss": 0.5}],
+            "Validation loss is lowest, 0.500, at step 5",
+        ),
         ([{"step": 5, "loss": float("nan")}], "Nothing was logged yet"),
         ([{"step": i, "loss": 0.5, "accuracy": 1.0} for i in range(80)], "from 0.500 to 0.500"),
     ],

@@ -27,6 +27,7 @@ from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
 
 LENGTH_RULE = "preferring the longer completion"
 COIN_TOSS = "a coin toss"
+TOO_OFTEN = 0.25  # of answers to which a version that is worse for certain is preferred
 FEW_PROMPTS = 30
 MOST_CATEGORIES = 20  # in the table
 LABEL = 26  # characters of the first column
@@ -329,7 +330,7 @@ def format_summary(summary: Summary) -> str:
         _leaning_lines(summary),
         _stress_lines(summary),
         _category_lines(summary["by_category"]),
-        [verdict(summary), where_it_matters(summary)],
+        [*sentences(summary)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
@@ -471,6 +472,30 @@ def verdict(summary: Summary) -> str:
     if prompts < FEW_PROMPTS:
         return f"{says}, but {counted(prompts, 'prompt')} are too few to rely on the interval."
     return says + "."
+
+
+def sentences(summary: Summary) -> list[str]:
+    """What a summary says: of accuracy, of length, of worse answers that it prefers."""
+    return list(filter(None, (verdict(summary), where_it_matters(summary), prefers_worse(summary))))
+
+
+def prefers_worse(summary: Summary) -> str:
+    """One sentence where a version that is worse for certain, such as no answer, is preferred too
+    often to train a policy; else nothing."""
+    record = summary.get("stress")
+    found = {
+        rewrites.label(name): entry["preferred"]
+        for name, entry in (record["rewrites"] if record else {}).items()
+        if entry["preferred"] and entry["preferred"]["value"] > TOO_OFTEN
+    }
+    if not found:
+        return ""
+    worst = max(found, key=lambda name: found[name]["value"])
+    return (
+        f"Do not train a policy against it yet: it prefers a worse version ({worst}) to the answer "
+        f"in {100 * found[worst]['value']:.0f} % of the cases; take out less of length "
+        "(control_strength), or see what else drives it."
+    )
 
 
 def where_it_matters(summary: Summary) -> str:

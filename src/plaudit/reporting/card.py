@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from plaudit.evaluation.measures import Measure, shown_in
 from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.summary import verdict, where_it_matters
+from plaudit.evaluation.summary import sentences
 from plaudit.settings import Settings
 
 _TEMPLATE = """\
@@ -35,7 +35,7 @@ On {{ part.counts.prompts }} {{ name }} prompts, {{ "{:,}".format(part.counts.pa
 {% for _, measure, figure in shown(part) -%}
 | {{ measure.label }} | {{ "%.3f" | format(figure.value) }} | {{ figure.interval() }} |
 {% endfor %}
-{{ verdict(part) }} {{ where_it_matters(part) }}
+{{ sentences(part) | join(" ") }}
 
 {% endfor -%}
 {% if not parts -%}
@@ -122,8 +122,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         ending=encoding.tokenizer.eos_token_id not in (None, encoding.tokenizer.pad_token_id),
         yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
         shown=_shown,
-        verdict=verdict,
-        where_it_matters=where_it_matters,
+        sentences=sentences,
     )
     return f"{card}\n"
 

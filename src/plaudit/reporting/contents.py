@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from plaudit.console import counted
 from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord, comparison_verdict
 from plaudit.evaluation.measures import label
-from plaudit.evaluation.summary import Summary, verdict, where_it_matters
+from plaudit.evaluation.summary import Summary, sentences, verdict
 from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.page import Report, Row, Section, Table, worst_mistakes
 from plaudit.reporting.plots import Log, Subject, drawings
@@ -262,7 +262,7 @@ def _report(
     placed += [Section(heading, plots=tuple(plots)) for heading, plots in under.items()]
     mistakes, wrong = worst_mistakes(evaluation.rankings, evaluation.rewards)
     when = {"date": date.today().isoformat(), "plaudit": version("plaudit")}
-    lead = (*lead, where_it_matters(evaluation.summary))
+    lead = (*lead, *sentences(evaluation.summary)[1:])
     lead = tuple(sentence.replace(" %", f"{NBSP}%") for sentence in lead)
     numbers = highlights(evaluation.summary)
     return Report(title, lead, {**facts, **when}, numbers, tuple(placed), mistakes, wrong, kind)

@@ -69,10 +69,13 @@ def fit_head(
                 raise
             say_once(f"the head is not fitted first: {error}")
             return None
-        frozen = run_frozen_layers(trainer, alone)
         say_once(
-            f"fitting the head first, {settings.head_epochs:g} times over {len(few):,} rankings"
+            f"first the head alone: {settings.head_epochs:g} times over {len(few):,} rankings, on "
+            "what the base model gives as it is"
         )
+        if trainer.expert is not None:
+            say_once(trainer.expert.describe())
+        frozen = run_frozen_layers(trainer, alone)
         with quiet():
             trainer.train()
     assert isinstance(frozen, FrozenLayout)
@@ -82,6 +85,7 @@ def fit_head(
     for name in ("forward", "_original_forward"):
         vars(model.model).pop(name, None)
     frozen.release()
+    say_once("now all of the model, from there")
     return fitted
 
 

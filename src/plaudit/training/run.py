@@ -162,7 +162,7 @@ def train_on(
     )
     if rankings.streaming:
         counts.clear()  # of what was fitted to first rankings, which are read again
-    if trainer.expert is not None and chosen.control_method != "two-stage":
+    if trainer.expert is not None and chosen.control_method != "two-stage" and not fitted:
         say_once(trainer.expert.describe())
     with locked(folder):
         begin(folder, chosen, rankings, resume)
@@ -435,11 +435,16 @@ def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
     sizes = ", ".join(
         f"{count:,} {part}" for part, count in metrics["data"]["rankings"].items() if count
     )
-    control = {"control": ", ".join(settings.control)} if settings.control else {}
+    how = f"{', '.join(settings.control)} at {settings.control_strength:g}"
+    if settings.control_method != "expert":
+        how += f" ({settings.control_method})"
+    control = {"control": how} if settings.control else {}
+    recipe = {} if settings.recipe == "default" else {"recipe": settings.recipe}
     return {
         "data": ", ".join(metrics["data"]["files"]),
         "rankings": sizes,
-        "base model": settings.base,
+        "base model": f"{settings.base}, pooling {metrics['model']['pooling']}",
+        **recipe,
         "loss": settings.loss,
         **control,
         "training": f"{training['steps']:,} steps in {training['seconds']:,.0f} s",

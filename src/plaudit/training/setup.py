@@ -190,7 +190,8 @@ def build_trainer(
     model.device = arguments.device
     model.dtype = torch.bfloat16 if arguments.bf16 else torch.float32
     if frozen is not None:
-        say_once(frozen.describe())
+        if log:
+            say_once(frozen.describe())
         frozen.keep(settings.features_cache, settings.features_cache_gb)
     quiet_callbacks(trainer)
     trainer.add_callback(LogEnds())

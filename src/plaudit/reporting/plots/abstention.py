@@ -44,16 +44,16 @@ def abstention(evaluation: "Evaluation") -> Drawing:
         f"Without the {100 * (1 - KEPT):.0f} % it is least sure of, {some:.1f} % are right and not "
         f"{everything:.1f} %"
     )
-    gain = figures(evaluation.summary).get("uncertainty_gain")
+    detail, gain = "", figures(evaluation.summary).get("uncertainty_gain")
     if by_uncertainty is not None and gain is not None:
         low, high = gain["low"], gain["high"]
         if low is None or high is None or low <= 0 <= high:
-            heading += "; its uncertainty chooses them no better than the difference of rewards"
+            detail = "Its uncertainty chooses them no better than the difference of rewards. "
         else:
             better = "better" if gain["value"] > 0 else "worse"
             by = 100 * abs(gain["value"])
-            heading += f"; its uncertainty chooses them {better}, by {by:.1f} points"
-    detail = f"{counted(len(layout.better), 'pair')} of {counted(len(layout.asked), 'prompt')}"
+            detail = f"Its uncertainty chooses them {better}, by {by:.1f} points. "
+    detail += f"{counted(len(layout.better), 'pair')} of {counted(len(layout.asked), 'prompt')}"
 
     def draw(columns: Sequence[Axes], theme: Theme) -> None:
         axes = columns[0]

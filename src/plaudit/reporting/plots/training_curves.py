@@ -17,18 +17,22 @@ def training_curves(log: Sequence[Mapping[str, Any]], best_step: int | None = No
     """Loss and pairwise accuracy over training steps, for training and for validation.
 
     `log` holds the rows of `log.jsonl`: {"step", "loss", "accuracy"} for training and {"step",
-    "eval_log_loss", "eval_pairwise_accuracy"} for validation; other keys are ignored. Training is
-    drawn light, with a moving average over it when there are many points. `best_step` marks the
-    checkpoint that was kept.
+    "eval_log_loss" or "eval_controlled_log_loss", "eval_pairwise_accuracy"} for validation; other
+    keys are ignored. Training is drawn light, with a moving average over it when there are many
+    points. `best_step` marks the checkpoint that was kept.
 
     >>> training_curves([{"step": 10, "eval_log_loss": 0.69}]).heading
     'Validation loss is lowest, 0.690, at step 10'
     """
-    heading, detail = _training_heading(log, best_step)
+    # With a control, what is trained on is the loss of the reward and what the control adds.
+    controlled = any("eval_controlled_log_loss" in row for row in log)
+    validated = "eval_controlled_log_loss" if controlled else "eval_log_loss"
+    measured = "loss, with what the control adds" if controlled else "log loss (nats)"
+    heading, detail = _training_heading(log, best_step, validated)
 
     def draw(columns: Sequence[Axes], theme: Theme) -> None:
         for axes, measure, train, valid in (
-            (columns[0], "log loss (nats)", "loss", "eval_log_loss"),
+            (columns[0], measured, "loss", validated),
             (columns[1], "pairwise accuracy", "accuracy", "eval_pairwise_accuracy"),
         ):
             steps, values = _series(log, train)
@@ -63,8 +67,10 @@ def training_curves(log: Sequence[Mapping[str, Any]], best_step: int | None = No
     return Drawing(heading, detail, draw, 3.6, columns=2)
 
 
-def _training_heading(log: Sequence[Mapping[str, Any]], best: int | None) -> tuple[str, str]:
-    steps, losses = _series(log, "eval_log_loss")
+def _training_heading(
+    log: Sequence[Mapping[str, Any]], best: int | None, validated: str
+) -> tuple[str, str]:
+    steps, losses = _series(log, validated)
     accuracy = dict(zip(*_series(log, "eval_pairwise_accuracy"), strict=True))
     if len(losses):
         lowest = int(np.argmin(losses))
@@ -78,7 +84,7 @@ def _training_heading(log: Sequence[Mapping[str, Any]], best: int | None) -> tup
         else:
             heading = "Nothing was logged yet"
     detail = f"{counted(len(_series(log, 'loss')[0]), 'training row')}, " + counted(
-        len(_series(log, "eval_log_loss")[0]), "evaluation"
+        len(_series(log, validated)[0]), "evaluation"
     )
     if best is not None:
         detail += f"; the checkpoint of step {best:,} was kept"
