@@ -1,6 +1,7 @@
 """A new head is fitted first, to the base model as it is; and what older runs had stays theirs."""
 
 import csv
+import json
 
 import pytest
 import torch
@@ -132,3 +133,21 @@ def test_another_recipe_than_that_of_a_runs_config_chooses_the_pooling_anew(base
     assert (whole.pooling, whole.freeze_layers, whole.learning_rate) == ("auto", 0, 1e-4)
     fast = build_settings(tmp_path / "default.yaml", {"recipe": "fast"})
     assert (fast.pooling, fast.freeze_layers, fast.learning_rate) == ("layers", -1, 1e-3)
+
+
+def test_the_fitted_head_is_kept_where_training_all_of_it_does_not_help(
+    ranked, base, tmp_path, capsys
+):
+    chosen = options(base, pooling="layers", max_steps=4, save_steps=2)
+    run = train(ranked, output=tmp_path / "still", **chosen)  # by steps of 1e-12
+    assert run.metrics["training"]["best_step"] == 0
+    assert "the head as it was fitted first is kept" in capsys.readouterr().err
+    rows = [json.loads(line) for line in (tmp_path / "still" / "log.jsonl").open()]
+    measured = [row["step"] for row in rows if "eval_log_loss" in row]
+    assert measured == [0, 2, 4]
+    texts = [("What is 1 plus 1?", ["fox fox", "dog dog"])]
+    [kept] = run.model.score_all(texts)
+    [saved] = RewardModel.load(tmp_path / "still").score_all(texts)
+    assert saved == pytest.approx(kept, abs=1e-5)
+    better = train(ranked, output=tmp_path / "better", **chosen | {"learning_rate": 0.1})
+    assert better.metrics["training"]["best_step"] == 4

@@ -679,6 +679,8 @@ class RunLog(TrainerCallback):
 
     def _line(self, state: TrainerState, logs: dict[str, Any]) -> str:
         where = f"step {state.global_step:,} of {state.max_steps:,}"
+        if not state.max_steps:
+            where = "before the first step"
         if "eval_log_loss" in logs:
             controlled = logs.get("eval_controlled_log_loss")
             return (
