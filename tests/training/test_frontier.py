@@ -54,6 +54,7 @@ def test_each_strength_is_a_run_on_the_same_prompts(ranked, base, tmp_path):
     assert points[1]["test"]["pairwise_accuracy"] == controlled["test"]["pairwise_accuracy"]
     assert (tmp_path / "f" / "plots" / "frontier.png").stat().st_size > 1000
     assert "where shorter" in str(found)
+    assert "the last on validation" in str(found)  # which the mark is set by
     with pytest.raises(PlauditError, match="is finished"):
         frontier(output=tmp_path / "f", resume=True)
     with pytest.raises(PlauditError, match="is a frontier; its models are"):

@@ -159,11 +159,12 @@ def choose(points: Sequence[FrontierPoint]) -> float:
 def format_frontier(summary: FrontierMetrics) -> str:
     """The result of `frontier` as text for a person."""
     names = ", ".join(summary["control"])
-    head = "".join(f"{label(name):>36}" for name in SHOWN)
+    head = "".join(f"{name:>36}" for name in [*map(label, SHOWN), "the last on validation"])
     lines = [f"on the test prompts, with {names} taken out in training", "", f"strength{head}"]
     for point in summary["points"]:
         mark = "*" if point["strength"] == summary["chosen"] else " "
         cells = [point["test"].get(name) for name in SHOWN]
+        cells.append(point["validation"].get(SHOWN[-1]))  # by which one is marked
         written = [str(Figure(**cell)) if cell else "no such pair" for cell in cells]
         lines.append(f"{point['strength']:>7g}{mark}" + "".join(f"{cell:>36}" for cell in written))
     run = next(p["run"] for p in summary["points"] if p["strength"] == summary["chosen"])
