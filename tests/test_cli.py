@@ -469,7 +469,8 @@ def test_a_printed_config_trains_the_same_run(run, here, base):
     assert Settings.build("flags/config.yaml") == Settings.build("file/config.yaml")
     # What was printed has each setting, those among them that depend on others.
     code, out, _ = run("train", "a", "--freeze-layers", "-1", "--print-config")
-    assert "learning_rate: 0.01\n" in out
+    assert "pooling: layers\n" in out
+    assert "learning_rate: 0.001\n" in out
     assert run("train", "--print-config")[0] == 1
 
 

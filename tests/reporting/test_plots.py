@@ -50,6 +50,7 @@ def test_a_plot_that_is_added_is_in_the_report_and_in_the_folder(added, tmp_path
     evaluation.write(tmp_path)
     names = {path.name for path in (tmp_path / "plots").iterdir()}
     ours = {"rewards.png", "margins.png", "reward_against_length.png", "accuracy_by_category.png"}
+    ours |= {"abstention.png"}
     assert names == {*ours, "line.png"}
     assert 'alt="Plot. A line. 2 points."' in (tmp_path / "report.html").read_text()
 

@@ -36,15 +36,13 @@ def check_encoding(name: str) -> str:
     ('iso8859-1', 'cp1252')
     """
     try:
-        found = codecs.lookup(name)
-    except LookupError:
-        found = None
-    if found is None or not found._is_text_encoding:
+        "".encode(name)  # which refuses codecs that are not of text
+        return codecs.lookup(name).name
+    except (LookupError, ValueError) as error:
         raise PlauditError(
             f"encoding: there is no {name}; there are utf-8, utf-16, cp1252 (Windows), latin-1, "
             "mac-roman, shift-jis and all others that Python knows"
-        )
-    return found.name
+        ) from error
 
 
 def as_utf8(file: BinaryIO, encoding: str | None) -> BinaryIO:

@@ -47,7 +47,7 @@ class Posterior:
 
     >>> both = Posterior(np.array([1.0, 0.0]), np.array([[0.5, 0.1], [0.1, 0.5]]))
     >>> both.deviations.round(3).tolist(), round(both.probability(0, 1), 3)
-    ([0.707, 0.707], 0.709)
+    ([0.707, 0.707], 0.705)
     """
 
     rewards: NDArray[np.float64]

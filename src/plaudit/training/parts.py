@@ -206,16 +206,20 @@ def _encoded(
     data: Rankings | None,
     control: Sequence[str],
     attributes: Sequence[str],
+    left: dict[str, int] | None = None,
 ) -> Iterator[dict[str, Any]]:
+    """Encoded rankings; `left` gets what is counted of those that are left out, else `counts`."""
     for ranking, row in each_encoded(rankings, encoding):
         if isinstance(row, RefusedError):
             if data is None:
                 raise row
             data.leave_out(ranking, row)
             continue
+        equal = why_all_equal(row, encoding.unknown) if data is not None else None
         if counts is not None:
-            count_truncation([row], counts, encoding.unknown)
-        if data is not None and (equal := why_all_equal(row, encoding.unknown)):
+            into = left if equal and left is not None else counts
+            count_truncation([row], into, encoding.unknown)
+        if data is not None and equal:
             data.leave_out(ranking, equal)
             continue
         yield _row(ranking, row, control, attributes)
@@ -232,14 +236,17 @@ def _encoded_stream(
     """Tokens of the training rankings, encoded as they are read, shuffled within a buffer."""
     total = {} if counts is None else counts
 
+    left: dict[str, int] = {}  # of what one pass leaves out the next one has nothing
+    longest: dict[str, int] = {}
+
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in data if ranking.key not in held_out)
-        of_this_pass: dict[str, int] = {}
-        for row in _encoded(kept, encoding, of_this_pass, data, settings.control, attributes):
+        passed: dict[str, int] = {}
+        for row in _encoded(kept, encoding, passed, data, settings.control, attributes, left):
             yield row
-            # Of the longest pass: a later one lacks what the first has left out.
-            if of_this_pass["completions"] >= total.get("completions", 0):
-                total.update(of_this_pass)
+            if passed["completions"] >= longest.get("completions", 0):
+                longest.update(passed)
+            total.update({n: left.get(n, 0) + longest.get(n, 0) for n in left | longest})
 
     stream = datasets.IterableDataset.from_generator(rows)
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)

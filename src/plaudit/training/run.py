@@ -160,8 +160,6 @@ def train_on(
     trainer = build_trainer(
         model, train_set, validation_set, chosen, folder, validation=parts.validation, start=start
     )
-    if rankings.streaming:
-        counts.clear()  # of what was fitted to first rankings, which are read again
     if trainer.expert is not None and chosen.control_method != "two-stage" and not fitted:
         say_once(trainer.expert.describe())
     with locked(folder):

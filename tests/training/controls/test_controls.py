@@ -51,11 +51,12 @@ def test_what_a_checkpoint_is_chosen_by():
     def metric(**settings):
         return Settings.build(data="d", **settings).checkpoint_metric
 
-    assert metric() == "log_loss"
+    assert metric() == "controlled_log_loss"  # since length is controlled by default
+    assert metric(control="none") == "log_loss"
     assert metric(control="length") == "controlled_log_loss"
     assert metric(control="length", metric_for_best_model="log_loss") == "log_loss"
     assert metric(metric_for_best_model="last") is None
     with pytest.raises(PlauditError, match="controlled_log_loss needs a control"):
-        metric(metric_for_best_model="controlled_log_loss")
+        metric(control="none", metric_for_best_model="controlled_log_loss")
     with pytest.raises(PlauditError, match="last leaves no metric to watch"):
         metric(metric_for_best_model="last", early_stopping_patience=2)

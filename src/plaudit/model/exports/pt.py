@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import torch
 
+from plaudit.errors import PlauditError
 from plaudit.model import pt_file
 from plaudit.model.exports import Export
 from plaudit.model.reward_model import RewardModel
@@ -15,7 +16,10 @@ from plaudit.model.reward_model import RewardModel
 def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
     """Write config, weights and the tokenizer's files as plain containers and tensors."""
     with tempfile.TemporaryDirectory() as folder:
-        model.save(Path(folder) / "model")
+        try:
+            model.save(Path(folder) / "model")
+        except PlauditError as error:  # of a folder that the user has not named
+            raise PlauditError(f"{path}: cannot be written: {error}") from error
         torch.save(pt_file.packed(Path(folder) / "model"), file)
 
 
