@@ -1,12 +1,12 @@
 """A new head is fitted first, to the base model as it is; and what older runs had stays theirs."""
 
-import csv
 import json
 
 import pytest
 import torch
 import yaml
 
+import tiny
 from plaudit import RewardModel, train
 from plaudit.data.readers import load_rankings
 from plaudit.settings import Settings
@@ -20,15 +20,7 @@ from plaudit.training.trainer import RankingTrainer
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory):
     """The better answer says `fox` more often; all of a prompt are of one length."""
-    path = tmp_path_factory.mktemp("data") / "ranked.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["prompt", "answer", "rank"])
-        for number in range(40):
-            for rank in range(3):
-                text = "fox " * (3 - rank) + "dog " * (rank + number % 3)
-                writer.writerow([f"What is {number} plus {number}?", text, rank + 1])
-    return path
+    return tiny.write_rankings(tmp_path_factory.mktemp("data") / "ranked.jsonl", 40)
 
 
 def options(base, name="bert", **more):

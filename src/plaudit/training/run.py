@@ -181,7 +181,8 @@ def train_on(
         moved = None if sharded() else head.moved(trainer.model)
         best = trainer.state.best_metric
         model = trained_model(trainer, model, chosen)
-        if fitted and alone is not None and not _improved(trainer, alone):
+        helped = alone is None or _improved(trainer, alone)
+        if fitted and not helped:
             model = head_first.with_head(load_base(chosen), fitted)
             say_once(
                 f"training all of it did not help the validation prompts ({best:.3f} at best, "
@@ -193,7 +194,7 @@ def train_on(
             rankings.write_rejected(folder / "rejected.jsonl")
 
         training = _record(trainer, model, chosen, start, validation_set)
-        if fitted and alone is not None and not _improved(trainer, alone):
+        if not helped:
             training["best_step"] = 0
         if frozen:
             report: Any = frozen.report(trainer.accelerator.gather)
