@@ -12,6 +12,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import csv
 import json
 import shutil
+from unittest import mock
 
 import pytest
 import transformers
@@ -86,6 +87,13 @@ def trained(tmp_path_factory, base):
     (folder / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in answers))
     shutil.copytree(base("bert"), folder / "base")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """Puts the environment's variables back after each test, an example that sets one included."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
