@@ -8,7 +8,8 @@ but for the epochs, and starts from the same weights, head and tokens. A result 
 `--output` when it is there, and is not computed again: a run that was stopped goes on.
 
     python benchmarks/quality_against_trl.py RANKED.csv [OTHER.jsonl …] [--seeds 5]
-        [--recipe "uncontrolled: --control none"] [--trl-epochs 1 3] [--output quality.jsonl]
+        [--recipe "uncontrolled: --control none"] [--trl-epochs 1 3] [--contender plaudit]
+        [--output quality.jsonl]
 
 Data sets after the first are tests alone: the models that were trained on the first score them.
 """
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--recipe", action="append", default=[], metavar="NAME: FLAGS")
     parser.add_argument("--trl-epochs", type=int, nargs="*", default=[1, 3])
+    parser.add_argument("--contender", action="append", help="only this one; may be repeated")
     parser.add_argument("--rankings", type=int, help="train on at most so many")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--output", type=Path, default=Path("quality.jsonl"))
@@ -125,6 +127,13 @@ def main() -> None:
     recipes = {"plaudit": "", "plaudit, fast": "--fast", "plaudit, best": "--best"} | {
         name.strip(): flags for name, _, flags in (each.partition(":") for each in options.recipe)
     }
+    trl = {f"TRL, {n} epoch" + "s" * (n > 1): n for n in options.trl_epochs}
+    if options.contender:
+        known = [*recipes, *trl]
+        if unknown := set(options.contender) - set(known):
+            parser.error(f"no contender is called {', '.join(unknown)}; {', '.join(known)}")
+        recipes = {name: recipes[name] for name in recipes if name in options.contender}
+        trl = {name: trl[name] for name in trl if name in options.contender}
     rows = []
     if options.output.exists():
         rows = [json.loads(line) for line in options.output.open()]
@@ -178,8 +187,7 @@ def main() -> None:
                         seconds,
                         {t: measured(model, of) for t, of in tests.items()},
                     )
-            for epochs in options.trl_epochs:
-                contender = f"TRL, {epochs} epoch" + "s" * (epochs > 1)
+            for contender, epochs in trl.items():
                 if (contender, seed) not in done:
                     place = folder / contender
                     remote = Remote(options.threads, Theirs, str(folder / "start"), epochs, seed)
