@@ -123,7 +123,7 @@ def test_every_setting_has_a_flag_with_its_default(run):
         assert name == "data" or f"--{name.replace('_', '-')} " in words.replace(",", " ")
         assert name == "data" or " ".join(field.description.split()[:2]) in words
     assert "weight decay (0.01)" in words
-    assert "--pooling {auto,cls,last,layers,mean}" in words
+    assert "--pooling {auto,cls,last,layers,mean,own-mean}" in words
     assert "(PydanticUndefined)" not in out
 
 
@@ -207,7 +207,7 @@ def test_an_option_of_one_name_has_one_default():
         ("export m --format gguf -o a", "--format: 'gguf' is not onnx or pt"),
         (
             "train a --pooling lst",
-            "'lst' is not auto, cls, last, layers or mean; the nearest is last",
+            "'lst' is not auto, cls, last, layers, mean or own-mean; the nearest is last",
         ),
         ("train a --loss bradley-tery", "; the nearest is bradley-terry"),
         ("generate p --model m -o o --keep top", "; the nearest is top-k"),
@@ -238,7 +238,7 @@ def test_no_command_is_wrong_usage_too(run):
         ("plaudit s", {"sample", "score", "serve"}),
         ("plaudit train a --learning", {"--learning-rate "}),
         ("plaudit train a --loss b", {"bradley-terry "}),
-        ("plaudit train a --pooling ", {"auto", "last", "cls", "layers", "mean"}),
+        ("plaudit train a --pooling ", {"auto", "last", "cls", "layers", "mean", "own-mean"}),
         ("plaudit generate p --keep t", {"top-k "}),
     ],
 )

@@ -52,7 +52,7 @@ def test_null_is_a_value_where_nothing_is_one(settings_file):
         ("learning_rate: .inf", "learning_rate: inf is not a number, above 0"),
         ("lora_dropout: .nan", "lora_dropout: nan is not a number, 0 or more, below 1"),
         ("strict: perhaps", "strict: 'perhaps' is not true or false"),
-        ("pooling: max", "pooling: 'max' is not auto, cls, last, layers or mean"),
+        ("pooling: max", "pooling: 'max' is not auto, cls, last, layers, mean or own-mean"),
         ("report_to: wandb", "report_to: 'wandb' is not a list of texts"),
         ("columns: {prompt: 3}", "columns: {'prompt': 3} is not pairs of texts"),
         ("data: []", "data: [] is not text, or a list of texts, 1 or more"),

@@ -36,6 +36,9 @@ PRIVATE = {
     ("trl:RewardTrainer", "_prepare_dataset"): (
         "training/trainer.py: overridden, since rankings are encoded already"
     ),
+    ("transformers:PreTrainedModel", "_init_weights"): (
+        "model/checkpoint.py: called, to draw a head in the place of another one"
+    ),
     ("transformers:PreTrainedModel", "_can_set_attn_implementation"): (
         "model/classifier.py: says whether a model uses the attention interface"
     ),

@@ -192,6 +192,10 @@ class Settings(BaseModel):
         "embedded:minilm",
         description="base model: hub name, folder, embedded:minilm or embedded:smollm2",
     )
+    new_head: bool = Field(
+        False,
+        description="draw a new head where the base model brings one, or weights that are not used",
+    )
     pooling: Annotated[str, _check("pooling", "auto"), _names("pooling", "auto")] = Field(
         "auto",
         description="auto: last for decoders; for encoders cls, but layers where they were "

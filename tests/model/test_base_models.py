@@ -182,7 +182,7 @@ def test_positions_without_a_limit_are_unlimited():
 def test_weights_come_in_float32_whatever_the_file_holds(base, tmp_path):
     model = AutoModel.from_pretrained(base("gpt2"), dtype=torch.bfloat16)
     model.save_pretrained(tmp_path)
-    loaded, _ = load_weights(Source(str(tmp_path)), AutoModel)
+    loaded = load_weights(Source(str(tmp_path)), AutoModel).model
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     assert torch.equal(loaded.wte.weight, model.wte.weight.float())
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from plaudit.errors import PlauditError
 
@@ -117,10 +117,18 @@ def load_tokenizer(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.name, **source.options, **NO_CODE)
 
 
+class Weights(NamedTuple):
+    """A model that was loaded; which of its weights the files lack, and which they have besides."""
+
+    model: Any
+    missing: set[str]
+    unexpected: set[str]
+
+
 def load_weights(
     source: Source, auto_class: Any, *, trained: bool = False, **options: Any
-) -> tuple[Any, set[str]]:
-    """A model in float32, whatever the file holds, and the names of weights the file lacks.
+) -> Weights:
+    """A model in float32, whatever the file holds.
 
     Quantised GGUF files are unpacked.
     A base model has no head yet, which is then drawn at random; a `trained` model must have all its
@@ -153,7 +161,7 @@ def load_weights(
                 delattr(model, attribute)
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
-    return model, set(loaded["missing_keys"])
+    return Weights(model, set(loaded["missing_keys"]), set(loaded["unexpected_keys"]))
 
 
 def kind_of(config: Any, name: str) -> Kind:

@@ -61,7 +61,10 @@ class _Pools:
 
 
 class _OwnHead:
-    """Mixed into a classifier whose own head pools the first token of each row."""
+    """Mixed into a classifier whose own head pools each row.
+
+    Of a flat batch it is given rows of one vector each, and is to know of no mask.
+    """
 
     pooling: Pooling
 
@@ -69,13 +72,21 @@ class _OwnHead:
         self, input_ids: Tensor, segments: Segments | None = None, **kwargs: Any
     ) -> SequenceClassifierOutput:
         if segments is not None:
-            kwargs |= {"segments": segments, "attention_mask": _no_mask(input_ids)}
+            kwargs |= {"segments": segments, "attention_mask": None}
         return super().forward(input_ids, **kwargs)  # type: ignore[misc]
 
 
 def _no_mask(input_ids: Tensor) -> Tensor:
     """What transformers makes no mask of its own for: one of four dimensions."""
     return torch.zeros(1, 1, 1, 1, device=input_ids.device)
+
+
+def _without_mask(_: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Forward pre-hook of a base model: what goes with the tokens of a flat batch."""
+    if kwargs.get("segments") is not None:
+        input_ids = args[0] if args else kwargs["input_ids"]
+        kwargs = kwargs | {"attention_mask": _no_mask(input_ids)}
+    return args, kwargs
 
 
 def _rows_for_head(
@@ -154,6 +165,7 @@ def exact(model: Any, pooling: Pooling, name: str) -> Any:
         model.base_model.register_forward_pre_hook(_ask_for_all_layers, with_kwargs=True)
         model.base_model.register_forward_hook(_all_layers)
     if pooling.own_head:
+        model.base_model.register_forward_pre_hook(_without_mask, with_kwargs=True)
         hook = functools.partial(_rows_for_head, pooling)
         backbone(model).register_forward_hook(hook, with_kwargs=True)
     return model
@@ -190,10 +202,12 @@ def try_flat(
     encoded = _to_try(model, kind, max_length)
     compare = functools.partial(_flat_against_padded, model, encoded, first_position)
     device = next(model.parameters()).device
+    bound = 1e-4
     try:
-        difference, bound = compare(torch.float32, by_parts=True), 1e-4
+        difference = compare(torch.float32, by_parts=True)
         if difference < bound and device.type == "cuda":
-            difference, bound = compare(dtype), 1e-4 if dtype == torch.float32 else 0.1
+            bound = bound if dtype == torch.float32 else 0.1
+            difference = compare(dtype)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # what an architecture of its own ways may raise is anything

@@ -5,6 +5,7 @@ model was trained with is in its config.json, under `CONFIG_KEY`; settings that 
 with it. A base model without a head gets one, drawn at random.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,21 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 from typing_extensions import TypedDict
 
+from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models, pt_file
+from plaudit.model.adapter import read_adapter
 from plaudit.model.batches import Flat, Layout, Padded
+from plaudit.model.checkpoint import (
+    as_one_reward,
+    check_architecture,
+    check_weights,
+    draw_head,
+    is_classifier,
+    own_pooling,
+    set_pooling,
+)
 from plaudit.model.classifier import exact, head_of, try_flat
 from plaudit.model.devices import Dtype, best_device, compute_dtype
 from plaudit.model.encoding import Encoding
@@ -30,8 +42,6 @@ from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
 Template = Literal["auto", "chat", "plain"]
 LayoutName = Literal["auto", "flat", "padded"]
 
-# What `classifier_pooling` calls the first token, where a model's configuration has it.
-FIRST_TOKEN = {"modernbert": "cls", "eurobert": "bos"}
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
 # Tokens of a row under a new head, unless asked for: what a laptop's pass takes, and about what the
@@ -52,6 +62,7 @@ class Loading(TypedDict, total=False):
     seed: int
     normalised: bool
     length_penalty: float
+    new_head: bool
 
 
 @dataclass(frozen=True)
@@ -96,29 +107,53 @@ def _load(
     seed: int = 0,
     normalised: bool = True,
     length_penalty: float = 0.0,
+    new_head: bool = False,
 ) -> Loaded:
     """The parts of a model of a folder or the hub."""
     if not (length_penalty >= 0 and math.isfinite(length_penalty)):
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
-    source = source_of(name)
+    adapter = read_adapter(name)
+    source = adapter.base if adapter else source_of(name)
     config = base_models.load_config(source)
     stored = getattr(config, CONFIG_KEY, None) or {}
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
     kept = stored.pop("normalisation", None)
     normalisation = Normalisation.read(kept, str(name)) if normalised else None
     kind = base_models.kind_of(config, str(name))
-    tokenizer = base_models.load_tokenizer(source)
-    pooling = _resolve_pooling(pooling, kind, source, str(name), stored)
+    brings_head = not new_head and (adapter is not None or is_classifier(config))
+    if not (stored or new_head):
+        check_architecture(config, str(name))
+    tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
+    pooling = _resolve_pooling(
+        pooling, kind, source, str(name), stored, config if brings_head else None
+    )
     how = POOLINGS.get(pooling)
-    _set_pad_token(tokenizer)
-    config.num_labels = 1
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    _set_pad_token(tokenizer, config.pad_token_id, as_is=brings_head and kind == "decoder")
+    if not brings_head:
+        config.num_labels = 1
+    elif adapter:
+        config.num_labels = adapter.labels
     # A pad token that is new has no embedding before the model is loaded and resized.
     known = tokenizer.pad_token_id < config.get_text_config().vocab_size
     config.pad_token_id = tokenizer.pad_token_id if known else None
-    if config.model_type in FIRST_TOKEN:  # whose heads can pool in several ways
-        config.classifier_pooling = FIRST_TOKEN[config.model_type]
-    model, new_head = _load_model(source, config, how, trained=bool(stored), seed=seed)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    set_pooling(config, pooling)
+    model, drawn = _load_model(
+        source, config, how, str(name), trained=bool(stored), new_head=new_head or bool(adapter),
+        seed=seed,
+    )  # fmt: skip
+    if adapter:
+        model, drawn = adapter.merged(model, drawn), set()
+    if brings_head and (line := as_one_reward(model, str(name))):
+        say(line)
+    embedded = model.get_input_embeddings().num_embeddings
+    if highest >= embedded:
+        raise PlauditError(
+            f"base: {name}: its tokenizer has tokens up to number {highest} and the model's "
+            f"vocabulary {embedded} rows: they are not of one model, or tokens were added to the "
+            "tokenizer alone; copy the tokenizer that the model was saved with"
+        )
+    if len(tokenizer) > embedded:
         with base_models.quiet():
             model.resize_token_embeddings(len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -127,7 +162,7 @@ def _load(
         tokenizer=tokenizer,
         kind=kind,
         template=_resolve_template(template, kind, tokenizer, stored.get("template")),
-        max_length=_resolve_max_length(max_length, model, tokenizer, stored, new_head),
+        max_length=_resolve_max_length(max_length, model, tokenizer, stored, bool(drawn)),
         separator=separator if separator is not None else stored.get("separator", "\n\n"),
         pooling=pooling,
     )
@@ -143,7 +178,7 @@ def _load(
         device=place,
         dtype=precision,
         layout=choose_layout(layout, model, encoding, precision),
-        new_head=new_head,
+        new_head=bool(drawn),
         normalisation=normalisation,
         length_penalty=length_penalty,
         uncertainty=_uncertainty(source, model) if stored else None,
@@ -177,7 +212,7 @@ def suited_pooling(name: str, *, head_alone: bool) -> str:
     """
     source = source_of(name)
     config = base_models.load_config(source)
-    trained = (getattr(config, CONFIG_KEY, None) or {}).get("pooling")
+    trained = (getattr(config, CONFIG_KEY, None) or {}).get("pooling") or is_classifier(config)
     if trained or base_models.kind_of(config, name) != "encoder":
         return "auto"
     by_mean = base_models.noted_pooling(source).get(POOLINGS.get("mean").noted_as)
@@ -185,9 +220,17 @@ def suited_pooling(name: str, *, head_alone: bool) -> str:
 
 
 def _resolve_pooling(
-    asked: str, kind: base_models.Kind, source: base_models.Source, name: str, stored: Any
+    asked: str,
+    kind: base_models.Kind,
+    source: base_models.Source,
+    name: str,
+    stored: Any,
+    of_own_head: Any,
 ) -> str:
-    """What a trained model was trained with; of a base model what is asked for, or suits it."""
+    """What a trained model was trained with; of a base model what is asked for, or suits it.
+
+    `of_own_head` is the configuration of a checkpoint that brings a head, else None.
+    """
     if trained := stored.get("pooling"):
         if trained not in POOLINGS:
             raise PlauditError(
@@ -197,6 +240,14 @@ def _resolve_pooling(
         if asked not in ("auto", trained):
             raise PlauditError(f"pooling: this model was trained with {trained}, not {asked}")
         return str(trained)
+    if of_own_head is not None:
+        own = own_pooling(of_own_head, kind, name)
+        if asked not in ("auto", own):
+            raise PlauditError(
+                f"pooling: the head that {name} brings is given {own}, not {asked}; leave it out, "
+                "or train a head in its place with --new-head"
+            )
+        return own
     if asked == "auto":
         noted = base_models.noted_pooling(source) if kind == "encoder" else {}
         known = [name for name in POOLINGS if noted.get(POOLINGS.get(name).noted_as)]
@@ -255,9 +306,20 @@ def choose_layout(asked: LayoutName, model: Any, encoding: Encoding, dtype: torc
     return Flat(first_position)
 
 
-def _set_pad_token(tokenizer: Any) -> None:
-    """The tokenizer's own pad token, else EOS, else a new one."""
+def _set_pad_token(tokenizer: Any, configured: int | None, *, as_is: bool) -> None:
+    """The tokenizer's own pad token, else EOS, else a new one.
+
+    A decoder's own classifier, which is to be read `as_is`, finds a row's last token by the pad
+    token of its configuration: that then is the one. Where it has none, it reads the very last
+    token, so that the pad token must be none that ends a row.
+    """
     tokenizer.padding_side = "right"
+    if as_is and configured is not None and 0 <= configured < len(tokenizer):
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(configured)
+    elif as_is and tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        others = [tokenizer.unk_token, tokenizer.bos_token]
+        kept = [token for token in others if token not in (None, tokenizer.eos_token)]
+        tokenizer.pad_token = kept[0] if kept else tokenizer.pad_token
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
@@ -265,29 +327,50 @@ def _set_pad_token(tokenizer: Any) -> None:
 
 
 def _load_model(
-    source: base_models.Source, config: Any, pooling: Pooling, *, trained: bool, seed: int
-) -> tuple[Any, bool]:
-    """The classifier, and whether its head is new; then it is drawn from `seed`."""
+    source: base_models.Source,
+    config: Any,
+    pooling: Pooling,
+    name: str,
+    *,
+    trained: bool,
+    new_head: bool,
+    seed: int,
+) -> tuple[Any, set[str]]:
+    """The classifier, and those of its weights that are new: a head's, drawn from `seed`."""
+    given = copy.deepcopy(config)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are the caller's
         torch.manual_seed(seed)
         if pooling.network is not None and not trained:
-            backbone, _ = base_models.load_weights(source, AutoModel, **without_pooler(config))
+            backbone, missing, unexpected = base_models.load_weights(
+                source, AutoModel, **without_pooler(config)
+            )
+            check_weights(
+                backbone, given, name, missing=missing, unexpected=unexpected, new_head=new_head
+            )
             # The embedding may have been resized since the configuration was read.
             with base_models.quiet():
                 model = pooling.network(config)
             model.model = backbone
             model.config = backbone.config
             model.config.num_labels = 1
-            return model, True
+            return model, {"score.weight"}
         # A GGUF file's configuration is read anew, together with how its weights are packed.
         options = {"num_labels": 1} if "gguf_file" in source.options else {"config": config}
-        model, missing = base_models.load_weights(
+        if new_head:  # in the place of one that may have another number of labels
+            options["ignore_mismatched_sizes"] = True
+        model, missing, unexpected = base_models.load_weights(
             source,
             pooling.network or AutoModelForSequenceClassification,
             trained=trained,
             **options,
         )
-        return model, bool(missing)
+        if not trained:
+            check_weights(
+                model, given, name, missing=missing, unexpected=unexpected, new_head=new_head
+            )
+        if new_head:
+            missing |= draw_head(model)
+        return model, missing
 
 
 def _runs_beside(path: Path) -> str:

@@ -85,6 +85,11 @@ class RewardModel(Scorer):
     def load(cls, name: Any, **options: Any) -> Any:
         """Load a trained reward model, or a base model under a new head drawn from `seed`.
 
+        Anybody's: a checkpoint that is one of transformers' sequence classifiers is read as its own
+        configuration says, with its own head, pooling and pad token, so that the rewards are those
+        of transformers; of two labels the reward is the difference of logits. So is a folder with a
+        LoRA adapter, which is merged.
+
         Args:
             name: a run folder, a model folder, a `.pt` file that plaudit exported, a hub name, or
                 `embedded:minilm` / `embedded:smollm2`. Several names give an `Ensemble`, which
@@ -108,9 +113,11 @@ class RewardModel(Scorer):
                 the completion: 0 or more. Counted are the tokens that the model reads of it, after
                 truncation, without the special tokens that end a row; in a chat template all that
                 follows the prompt and the beginning of the turn, so its ending too.
+            new_head: whether to draw a head in the place of the one that a model brings.
 
         Raises:
-            PlauditError: when there is no such model, or a setting does not fit it.
+            PlauditError: when there is no such model, a setting does not fit it, or the files have
+                weights that the model does not use, or lack some.
         """
         if isinstance(name, str | Path):
             return cls(**vars(loading.load(name, **options)))

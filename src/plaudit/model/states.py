@@ -33,6 +33,12 @@ class States:
             return self.hidden[torch.arange(len(self.hidden), device=self.hidden.device), last]
         return self.hidden.index_select(0, to_device(self.places.last, self.hidden.device))
 
+    def mean(self, values: Tensor | None = None) -> Tensor:
+        """`[N, …]` in float32, the mean over each completion's tokens; `values` as in `rows`."""
+        each, present = self.rows(values)
+        weight = present.unsqueeze(-1).float()
+        return (each.float() * weight).sum(1) / weight.sum(1)
+
     def rows(self, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A row of tokens for each completion, and which of them are there: `[N, L, …]`, `[N, L]`.
 

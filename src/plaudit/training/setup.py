@@ -60,6 +60,7 @@ def load_base(settings: Settings) -> RewardModel:
         layout=settings.layout,
         device="cpu" if sharded() else str(processes().device),
         seed=settings.seed,
+        new_head=settings.new_head,
         normalised=False,  # what is trained further gives other rewards
     )
     model.uncertainty = None  # likewise

@@ -21,17 +21,11 @@ class Mean(Pooling):
 
     def vectors(self, states: States) -> Tensor:
         """See `Pooling`; in float32."""
-        return _mean(*states.rows())
+        return states.mean()
 
     def rewards(self, head: nn.Module, states: States) -> Tensor:
         """See `Pooling`."""
-        return _mean(*states.rows(head(states.hidden)))
-
-
-def _mean(values: Tensor, present: Tensor) -> Tensor:
-    """`[N, …]` of `[N, L, …]`, in float32."""
-    weight = present.unsqueeze(-1).float()
-    return (values.float() * weight).sum(1) / weight.sum(1)
+        return states.mean(head(states.hidden))
 
 
 POOLING = Mean()

@@ -1,0 +1,103 @@
+"""A folder with a LoRA adapter: its base model found, the adapter merged, its head demanded.
+
+peft saves an adapter with the head that was trained beside it, unless whoever trained it forgot to
+say so; then the head is lost, and what is loaded would give random rewards.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from plaudit.errors import PlauditError
+from plaudit.files import read_json
+from plaudit.model import base_models
+from plaudit.model.base_models import TOKENIZER_FILES, Source
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."  # of names in an adapter's file
+# What transformers' classifiers call the linear layer that gives their logits.
+HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter's folder, the base model it belongs to, and how many labels its head has."""
+
+    folder: Path
+    base: Source
+    labels: int
+    names: frozenset[str]  # of the weights that it has, as the base model's classifier names them
+
+    @property
+    def tokenizer(self) -> Source:
+        """Where the tokenizer lies: beside the adapter, or with the base model."""
+        beside = {path.name for path in self.folder.iterdir()} & TOKENIZER_FILES
+        return Source(str(self.folder)) if beside else self.base
+
+    def merged(self, model: Any, drawn: Collection[str]) -> Any:
+        """The base model's classifier with the adapter in its weights, and the adapter's head.
+
+        `drawn` are the weights that the base model lacks, and the adapter must have.
+        """
+        from peft import PeftModel
+
+        if lost := sorted(set(drawn) - self.names):
+            raise PlauditError(
+                f"base: {self.folder} is a LoRA adapter of {self.base.name}, and neither has the "
+                f"weights {', '.join(lost[:3])}: they were drawn at random when it was trained and "
+                "not saved. Whoever trained it can save them with `modules_to_save` in the "
+                "LoraConfig"
+            )
+        try:
+            with base_models.quiet():
+                return PeftModel.from_pretrained(model, str(self.folder)).merge_and_unload()
+        except Exception as error:  # weights of another base model fail in many ways
+            reason = " ".join(str(error).split())[:200]
+            raise PlauditError(
+                f"base: {self.folder} is a LoRA adapter that does not fit its base model "
+                f"{self.base.name} ({reason})"
+            ) from error
+
+
+def read_adapter(name: str | Path) -> Adapter | None:
+    """The adapter in a folder; None where there is none, or a whole model beside it.
+
+    Raises:
+        PlauditError: when its base model cannot be told, or it has no head.
+    """
+    folder = Path(name)
+    if not (folder / CONFIG).is_file() or (folder / "config.json").is_file():
+        return None
+    given = read_json(folder / CONFIG).get("base_model_name_or_path")
+    if not given:
+        raise PlauditError(
+            f"base: {folder} is a LoRA adapter whose {CONFIG} names no base model; set its "
+            "base_model_name_or_path"
+        )
+    base = base_models.locate(str(given))
+    try:
+        base_models.load_config(base)
+    except PlauditError as error:
+        raise PlauditError(
+            f"base: {folder} is a LoRA adapter of {given}, which is not to be had here; set "
+            f"base_model_name_or_path in its {CONFIG} to a folder that has it ({error})"
+        ) from error
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            names = frozenset(key.removeprefix(PREFIX) for key in file.keys())  # noqa: SIM118
+            found = [key for key in file.keys() if key.endswith(HEADS)]  # noqa: SIM118
+            labels = [file.get_slice(key).get_shape()[0] for key in found]
+    except (OSError, SafetensorError) as error:
+        raise PlauditError(
+            f"base: {folder} is a LoRA adapter without readable weights in {WEIGHTS} ({error})"
+        ) from error
+    if not labels:
+        raise PlauditError(
+            f"base: {folder} is a LoRA adapter of {given} without a head: none of its weights ends "
+            f"in {' or '.join(HEADS)}, and a new head's rewards are random. Whoever trained it can "
+            "save it with `modules_to_save` in the LoraConfig"
+        )
+    return Adapter(folder, base, labels[0], names)

@@ -1,0 +1,209 @@
+"""What somebody's checkpoint says of itself, and whether what was loaded is what it says.
+
+A checkpoint whose configuration names a `…ForSequenceClassification` brings a head of its own: its
+rewards must be what transformers gives, so its pooling, its pad token and all of its weights are
+taken as they are. Any other checkpoint is a base model, which gets a new head. Either way a weight
+that is left over, or one that is missing, is an error that names it: a reward that is wrong without
+a word is worse than none.
+"""
+
+import copy
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from plaudit.errors import PlauditError
+from plaudit.model import base_models
+from plaudit.model.base_models import Kind
+
+CLASSIFIER = "ForSequenceClassification"
+# What such a head may be given: the first token, or the mean of all. A name that a model's own
+# `classifier_pooling` may have → the pooling of that.
+POOLED_BY = {"cls": "cls", "bos": "cls", "mean": "own-mean"}
+# What `classifier_pooling` calls the first token, where that is not `cls`.
+FIRST_TOKEN = {"eurobert": "bos"}
+# Of what pretraining needed beside the model, which files keep and the class that they name lacks.
+PRETRAINING = re.compile(
+    r"(^|\.)(cls|pooler|lm_head|lm_predictions|mask_predictions|predictions|seq_relationship|"
+    r"generator_predictions|discriminator_predictions|mtp|position_ids|masked_bias|inv_freq)(\.|$)"
+)
+# What other tools call the layer that gives their rewards, and whose it is.
+HEADS_ELSEWHERE = {
+    "v_head": "a value head of TRL's PPO",
+    "value_head": "a value head, as OpenRLHF names it",
+    "gating": "gating layers, as ArmoRM has them",
+    "regression_layer": "a regression layer of code of its own",
+    "summary": "a value head",
+}
+MOST_NAMED = 3
+
+
+def is_classifier(config: Any) -> bool:
+    """Whether a checkpoint says that it brings a head which gives a number for a text."""
+    return any(str(name).endswith(CLASSIFIER) for name in config.architectures or ())
+
+
+def own_pooling(config: Any, kind: Kind, name: str) -> str:
+    """How the head that a checkpoint brings is given a text's tokens.
+
+    Raises:
+        PlauditError: where it pools in a way that there is none of here.
+    """
+    if kind == "decoder":
+        return "last"
+    pooled = getattr(config, "classifier_pooling", None) or "cls"
+    if pooled not in POOLED_BY:
+        raise PlauditError(
+            f"base: {name} pools its tokens by `classifier_pooling: {pooled}`; of a model's own "
+            f"heads those are read that pool by {', '.join(POOLED_BY)}. --new-head trains a head "
+            "in its place"
+        )
+    return POOLED_BY[pooled]
+
+
+def set_pooling(config: Any, pooling: str) -> None:
+    """Have the head of a classifier pool so, where its configuration can say how.
+
+    Raises:
+        PlauditError: where its head pools the first token whatever is said.
+    """
+    if hasattr(config, "classifier_pooling"):
+        first = FIRST_TOKEN.get(config.model_type, "cls")
+        config.classifier_pooling = "mean" if pooling == "own-mean" else first
+    elif pooling == "own-mean":
+        raise PlauditError(
+            f"pooling: the classifier of a {config.model_type} model is given the first token; "
+            "choose cls, or mean for a mean of the tokens' scores"
+        )
+
+
+def draw_head(model: Any) -> set[str]:
+    """Draw the weights of a classifier's head anew, as transformers draws those of a new one.
+
+    Returns their names.
+    """
+    drawn = set[str]()
+    for name, part in model.named_children():
+        if name == model.base_model_prefix:
+            continue
+        drawn |= {f"{name}.{weight}" for weight, _ in part.named_parameters()}
+        for module in part.modules():
+            for weight, values in list(module.named_parameters(recurse=False)):
+                # What was loaded bears a mark by which it would be left alone.
+                setattr(module, weight, nn.Parameter(torch.empty_like(values)))
+            model._init_weights(module)
+    return drawn
+
+
+def check_architecture(config: Any, name: str) -> None:
+    """Refuse what is trained to give something else than a number for a text.
+
+    Raises:
+        PlauditError: where the checkpoint's own class gives a number for each token, or is not one
+            of transformers'.
+    """
+    for given in config.architectures or ():
+        if str(given).endswith("ForTokenClassification"):
+            raise PlauditError(
+                f"base: {name} is a {given}: it gives a number for each token, as process reward "
+                "models do, and not one for a completion. --new-head trains a head in its place"
+            )
+        if not hasattr(transformers, str(given)):
+            raise PlauditError(
+                f"base: {name} is a {given}, a class of its own code, which plaudit does not run; "
+                "without it the rewards would be others. Where its code converts it to a "
+                f"…{CLASSIFIER} of transformers, load that; --new-head trains a head on its base "
+                "model"
+            )
+
+
+def check_weights(
+    model: Any,
+    config: Any,
+    name: str,
+    *,
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    new_head: bool,
+) -> None:
+    """Hold what was loaded against what the checkpoint has.
+
+    `missing` and `unexpected` are names of weights: those that the loaded `model` has and the
+    files lack, and the reverse. `config` is the checkpoint's own. With `new_head` what a head of
+    the checkpoint's has is left aside.
+
+    Raises:
+        PlauditError: it names the weights, and the way out.
+    """
+    prefix = model.base_model_prefix + "."
+    whole = not hasattr(model, model.base_model_prefix)  # a base model alone has no prefix
+    lost = [key for key in missing if (whole or key.startswith(prefix)) and "pooler." not in key]
+    if lost:
+        raise PlauditError(
+            f"base: {name} is incomplete: it lacks the weights {_named(lost)}; copy all its files"
+        )
+    if is_classifier(config) and not new_head and not whole and (lost := list(missing)):
+        raise PlauditError(
+            f"base: {name} says that it is a {config.architectures[0]}, but lacks the weights "
+            f"{_named(lost)} of its head, without which its rewards are random; copy all of "
+            "its files, or train a head in its place with --new-head"
+        )
+    if new_head:
+        return
+    left = {key for key in unexpected if not PRETRAINING.search(key)}
+    if left := left and left - _named_weights(config):
+        kinds = (what for head, what in HEADS_ELSEWHERE.items() if any(head in key for key in left))
+        what = next(kinds, "")
+        raise PlauditError(
+            f"base: {name} has weights that {type(model).__name__} does not use: {_named(left)}"
+            f"{f' ({what})' if what else ''}; without them its rewards would be others. Load it "
+            f"with the code that it was made for and save it as a …{CLASSIFIER} of transformers, "
+            "or train a head on its base model with --new-head"
+        )
+
+
+def _named(keys: Collection[str]) -> str:
+    """The first of some names of weights, and how many more there are."""
+    more = len(keys) - MOST_NAMED
+    return ", ".join(sorted(keys)[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _named_weights(config: Any) -> set[str]:
+    """The weights of the class that a configuration names, which may be more than ours."""
+    names = {str(name) for name in config.architectures or ()}
+    known: set[str] = set()
+    for named in names:
+        with torch.device("meta"), base_models.quiet():
+            known |= set(getattr(transformers, named)(copy.deepcopy(config)).state_dict())
+    return known
+
+
+def as_one_reward(model: Any, name: str) -> str:
+    """Leave of a head with several labels the one row that gives a reward; returns what was done.
+
+    Of two labels that is the second one's logit less the first one's: the log-odds of the second.
+
+    Raises:
+        PlauditError: for more than two labels, which nobody but its maker can weigh.
+    """
+    labels = model.config.num_labels
+    if labels == 1:
+        return ""
+    named = [str(model.config.id2label.get(n, n)) for n in range(labels)]
+    if labels > 2:
+        raise PlauditError(
+            f"base: {name} gives {labels} numbers for a text ({', '.join(named[:8])}), and a "
+            "reward is one; --new-head trains a head in their place"
+        )
+    head = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == labels][-1]
+    head.weight = nn.Parameter(head.weight.detach().diff(dim=0))
+    if head.bias is not None:
+        head.bias = nn.Parameter(head.bias.detach().diff(dim=0))
+    head.out_features = model.num_labels = model.config.num_labels = 1
+    return (
+        f"{name} has two labels: the reward is the logit of {named[1]!r} less that of {named[0]!r}"
+    )

@@ -1,0 +1,106 @@
+"""A LoRA adapter's folder: the rewards of what was trained, or what is missing of it."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from plaudit import PlauditError, RewardModel
+
+PROMPT, COMPLETIONS = "What is a bond?", ["A loan.", "It depends on a good many things.", "x"]
+
+
+@pytest.fixture(scope="module", params=["llama", "bert"])
+def adapter(request, base, tmp_path_factory):
+    """(the adapter's folder, the model that peft saved it from): as peft's users make them."""
+    folder = tmp_path_factory.mktemp("adapter")
+    torch.manual_seed(5)
+    start = AutoModelForSequenceClassification.from_pretrained(base(request.param), num_labels=1)
+    start.base_model.save_pretrained(folder / "base")  # with BERT's pooler
+    AutoTokenizer.from_pretrained(base(request.param)).save_pretrained(folder / "base")
+    start = AutoModelForSequenceClassification.from_pretrained(folder / "base", num_labels=1)
+    model = get_peft_model(start, LoraConfig(task_type=TaskType.SEQ_CLS, r=4))
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:  # `lora_B` begins as 0, so that nothing would be told apart
+                weight.add_(torch.randn_like(weight) * 0.3)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base(request.param)).save_pretrained(folder)
+    return folder, model.eval()
+
+
+def test_an_adapter_gives_the_rewards_that_peft_gives(adapter):
+    folder, model = adapter
+    ours = RewardModel.load(folder, dtype="float32", device="cpu")
+    encoded = ours.encode([(PROMPT, COMPLETIONS)])[0]
+    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+    expected = []
+    with torch.no_grad():
+        for row in zip(*(encoded[name] for name in names), strict=True):
+            given = {name: torch.tensor([ids]) for name, ids in zip(names, row, strict=True)}
+            expected.append(model(**given).logits.item())
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+    assert not ours.new_head
+
+
+def test_what_is_saved_of_it_is_whole(adapter, tmp_path):
+    ours = RewardModel.load(adapter[0], dtype="float32", device="cpu")
+    ours.save(tmp_path / "whole")
+    again = RewardModel.load(tmp_path / "whole", dtype="float32", device="cpu")
+    expected = ours.score(PROMPT, COMPLETIONS)
+    assert again.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_adapter_without_its_tokenizer_takes_that_of_its_base(adapter, tmp_path):
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(adapter[0] / name, tmp_path)
+    expected = RewardModel.load(adapter[0], dtype="float32").score(PROMPT, COMPLETIONS)
+    assert RewardModel.load(tmp_path, dtype="float32").score(PROMPT, COMPLETIONS) == expected
+
+
+def test_an_adapter_whose_head_is_lost_is_refused(adapter, tmp_path):
+    shutil.copytree(adapter[0], tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "adapter_model.safetensors"
+    kept = {key: w for key, w in load_file(file).items() if "lora" in key}
+    save_file(kept, file)
+    with pytest.raises(PlauditError, match=r"without a head: .*a new head's rewards are random"):
+        RewardModel.load(tmp_path)
+
+
+def test_an_adapter_whose_base_is_gone_names_it(adapter, tmp_path):
+    shutil.copytree(adapter[0], tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(
+        json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "gone/7b"})
+    )
+    with pytest.raises(PlauditError, match="LoRA adapter of gone/7b, which is not to be had here"):
+        RewardModel.load(tmp_path)
+
+
+def test_an_adapter_of_another_base_does_not_fit(adapter, tmp_path):
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter[0], folder)
+    name = json.loads((folder / "base" / "config.json").read_text())["model_type"]
+    larger = AutoConfig.from_pretrained(folder / "base", hidden_size=64)
+    AutoModelForSequenceClassification.from_config(larger).base_model.save_pretrained(
+        tmp_path / name
+    )
+    file = folder / "adapter_config.json"
+    other = {"base_model_name_or_path": str(tmp_path / name)}
+    file.write_text(json.dumps(json.loads(file.read_text()) | other))
+    with pytest.raises(PlauditError, match="LoRA adapter that does not fit its base model"):
+        RewardModel.load(folder)
+
+
+def test_what_neither_adapter_nor_base_has_is_named(base, tmp_path):
+    """BERT's pooler, where the base model was saved without one."""
+    torch.manual_seed(5)
+    start = AutoModelForSequenceClassification.from_pretrained(base("bert"), num_labels=1)
+    model = get_peft_model(start, LoraConfig(task_type=TaskType.SEQ_CLS, r=4))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(PlauditError, match=r"neither has the weights bert\.pooler\.dense\.bias"):
+        RewardModel.load(tmp_path)

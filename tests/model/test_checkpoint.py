@@ -1,0 +1,272 @@
+"""Somebody else's reward model: the rewards that transformers gives, or a refusal and its cause."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+import tiny
+from plaudit import PlauditError, RewardModel, train
+from plaudit.data.rankings import Ranking
+
+PROMPT = "What is a bond?"
+COMPLETIONS = ["A loan.", "It depends on a good many things, some of them small.", "x", ""][:3]
+OTHERS = {
+    "qwen3": ("qwen2", {"head_dim": 8}),
+    "gemma2": ("llama", {"head_dim": 8, "sliding_window": 16}),
+    "xlm-roberta": ("roberta", {}),
+    "distilbert": ("bert", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}),
+    "electra": ("bert", {"embedding_size": 32}),
+}
+
+
+def foreign(name, folder, base, labels=1, **config):
+    """A folder as transformers saves a reward model of that class, its weights random and wide."""
+    like, more = OTHERS.get(name, (name, {}))
+    settings = AutoConfig.from_pretrained(base(like)).to_dict()
+    for key in ("model_type", "architectures", "transformers_version", "layer_types", "dtype"):
+        settings.pop(key, None)
+    settings |= more | {"num_labels": labels} | config
+    torch.manual_seed(3)
+    of_class = AutoConfig.for_model(name, **settings)
+    model = AutoModelForSequenceClassification.from_config(of_class).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() == 1:  # biases and norms, which begin as 0 and 1
+                weight.add_(torch.randn_like(weight) * 0.3)
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(base(like)).save_pretrained(folder)
+    return model
+
+
+def theirs(model, ours):
+    """The logits `[N, labels]` that transformers gives for the rows that ours reads."""
+    encoded = ours.encode([(PROMPT, COMPLETIONS)])[0]
+    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+    rows = zip(*(encoded[name] for name in names), strict=True)
+    with torch.no_grad():
+        each = [{n: torch.tensor([ids]) for n, ids in zip(names, row, strict=True)} for row in rows]
+        return torch.cat([model(**given).logits for given in each])
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        *[(name, {}) for name in (*tiny.DECODERS, *tiny.ENCODERS, *OTHERS) if name != "modernbert"],
+        ("modernbert", {"classifier_pooling": "cls"}),
+        ("modernbert", {"classifier_pooling": "mean"}),
+        ("modernbert", {"classifier_pooling": "mean", "classifier_activation": "relu"}),
+    ],
+)
+def test_a_classifier_gives_the_rewards_that_transformers_gives(name, config, base, tmp_path):
+    model = foreign(name, tmp_path, base, **config)
+    ours = RewardModel.load(tmp_path, dtype="float32", device="cpu")
+    expected = theirs(model, ours)[:, 0]
+    assert expected.std() > 1e-2
+    rewards = ours.score(PROMPT, COMPLETIONS)
+    assert rewards == pytest.approx(expected.tolist(), abs=1e-5)
+    assert not ours.new_head
+    alone = [ours.score(PROMPT, one) for one in COMPLETIONS]
+    assert rewards == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("pooled", ["cls", "mean"])
+def test_what_is_saved_again_gives_them_too(pooled, base, tmp_path):
+    foreign("modernbert", tmp_path / "theirs", base, classifier_pooling=pooled)
+    ours = RewardModel.load(tmp_path / "theirs", dtype="float32", device="cpu")
+    ours.save(tmp_path / "ours")
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "ours").eval()
+    expected = theirs(again, ours)[:, 0].tolist()
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+    loaded = RewardModel.load(tmp_path / "ours", dtype="float32", device="cpu")
+    assert loaded.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_pad_token_of_the_configuration_s_own_says_what_is_pooled(base, tmp_path):
+    """Rows that end in the configuration's pad token are pooled before it, as transformers does."""
+    model = foreign("qwen2", tmp_path, base)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ending = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>\n", "<|im_end|>")
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    model.config.pad_token_id = config["pad_token_id"] = ending
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ours = RewardModel.load(tmp_path, dtype="float32", device="cpu", template="chat")
+    whole = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": completion}],
+            tokenize=True,
+            return_dict=True,
+        )["input_ids"]
+        for completion in COMPLETIONS
+    ]
+    assert all(row[-1] == ending for row in whole)
+    with torch.no_grad():
+        expected = [model(input_ids=torch.tensor([row])).logits.item() for row in whole]
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_configuration_without_a_pad_token_is_pooled_at_the_very_end(base, tmp_path):
+    model = foreign("llama", tmp_path, base)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.pad_token = None
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}{{ eos_token }}{% endfor %}"
+    )
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    model.config.pad_token_id = config["pad_token_id"] = None
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ours = RewardModel.load(tmp_path, dtype="float32", device="cpu", template="chat")
+    rows = ours.encode([(PROMPT, COMPLETIONS)])[0]["input_ids"]
+    assert all(row[-1] == tokenizer.eos_token_id for row in rows)
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(
+        theirs(model, ours)[:, 0].tolist(), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["llama", "bert", "deberta-v2"])
+def test_of_two_labels_the_reward_is_the_difference(name, base, tmp_path, capsys):
+    model = foreign(name, tmp_path, base, labels=2)
+    ours = RewardModel.load(tmp_path, dtype="float32", device="cpu")
+    logits = theirs(model, ours)
+    expected = (logits[:, 1] - logits[:, 0]).tolist()
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+    assert "the logit of 'LABEL_1' less that of 'LABEL_0'" in capsys.readouterr().err
+
+
+def test_of_more_labels_none_is_taken_without_being_asked_for(base, tmp_path):
+    foreign("llama", tmp_path, base, labels=3, id2label={0: "help", 1: "truth", 2: "brevity"})
+    with pytest.raises(PlauditError, match=r"3 numbers for a text .help, truth, brevity."):
+        RewardModel.load(tmp_path)
+    model = RewardModel.load(tmp_path, new_head=True)
+    assert model.new_head
+    assert len(model.score(PROMPT, COMPLETIONS)) == 3
+
+
+CHANGES = {
+    "a head's bias": (lambda w: w.update({"score.bias": torch.ones(1)}), "score.bias"),
+    "a value head": (
+        lambda w: w.update({"v_head.summary.weight": torch.ones(1, 32)}),
+        "v_head.summary.weight .a value head of TRL's PPO",
+    ),
+    "gating": (lambda w: w.update({"gating.layers.0.weight": torch.ones(8, 32)}), "ArmoRM"),
+    "no head": (lambda w: w.pop("score.weight"), "lacks the weights score.weight of its head"),
+    "a layer lost": (
+        lambda w: w.pop("model.layers.1.mlp.up_proj.weight"),
+        "incomplete: it lacks the weights model.layers.1.mlp.up_proj.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_are_left_over_or_missing_are_named(change, base, tmp_path):
+    foreign("llama", tmp_path, base)
+    _changed(tmp_path, CHANGES[change][0])
+    with pytest.raises(PlauditError, match=CHANGES[change][1]):
+        RewardModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_a_base_model_with_other_heads_is_no_base_model(name, base, tmp_path):
+    """What pretraining left in the file is not in the way; what gave somebody's rewards is."""
+    tiny.make(name, tmp_path)
+    assert RewardModel.load(tmp_path).new_head
+    _changed(tmp_path, lambda weights: weights.update({"v_head.summary.bias": torch.ones(1)}))
+    with pytest.raises(PlauditError, match=r"v_head\.summary\.bias"):
+        RewardModel.load(tmp_path)
+    assert RewardModel.load(tmp_path, new_head=True).new_head
+
+
+def test_pretrainings_own_weights_are_left_aside(base, tmp_path):
+    """As in the files of bert-base: the next sentence's head, which BertForMaskedLM lacks."""
+    tiny.make("bert", tmp_path)
+    extra = {
+        "cls.seq_relationship.weight": torch.ones(2, 32),
+        "bert.pooler.dense.bias": torch.ones(32),
+    }
+    _changed(tmp_path, lambda weights: weights.update(extra))
+    assert RewardModel.load(tmp_path).new_head
+    assert RewardModel.load(tmp_path, pooling="mean").new_head
+
+
+@pytest.mark.parametrize("pooling", ["auto", "mean"])
+def test_a_base_model_that_lacks_weights_is_refused(pooling, tmp_path):
+    tiny.make("bert", tmp_path)
+    _changed(tmp_path, lambda weights: weights.pop("bert.encoder.layer.1.output.dense.weight"))
+    with pytest.raises(PlauditError, match=r"incomplete: it lacks .*encoder.layer.1.output.dense"):
+        RewardModel.load(tmp_path, pooling=pooling)
+
+
+def test_another_pooling_than_the_head_s_own_needs_a_new_head(base, tmp_path):
+    foreign("bert", tmp_path, base)
+    with pytest.raises(PlauditError, match=r"is given cls, not mean.*--new-head"):
+        RewardModel.load(tmp_path, pooling="mean")
+    assert RewardModel.load(tmp_path, pooling="mean", new_head=True).new_head
+    with pytest.raises(PlauditError, match="a bert model is given the first token"):
+        RewardModel.load(base("bert"), pooling="own-mean")
+
+
+@pytest.mark.parametrize("name", ["llama", "bert", "modernbert"])
+def test_a_new_head_is_drawn_from_the_seed_and_the_rest_stays(name, base, tmp_path):
+    model = foreign(name, tmp_path, base)
+    of = [RewardModel.load(tmp_path, new_head=True, seed=seed).model for seed in (0, 0, 1)]
+    first, same, other = (dict(each.named_parameters()) for each in of)
+    for key, weight in model.named_parameters():
+        backbone = key.startswith(model.base_model_prefix + ".")
+        assert torch.equal(first[key], same[key])
+        assert torch.equal(first[key], weight) == backbone or weight.dim() == 1
+        if weight.dim() > 1:
+            assert torch.equal(first[key], other[key]) == backbone
+
+
+def test_a_model_of_numbers_for_each_token_is_named(base, tmp_path):
+    foreign("qwen2", tmp_path, base)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architectures"] = ["Qwen2ForTokenClassification"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PlauditError, match="a number for each token, as process reward"):
+        RewardModel.load(tmp_path)
+
+
+def test_a_class_of_its_own_code_is_named(base, tmp_path):
+    foreign("llama", tmp_path, base)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architectures"] = ["LlamaForRewardModelWithGating"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        PlauditError, match="LlamaForRewardModelWithGating, a class of its own code"
+    ):
+        RewardModel.load(tmp_path)
+
+
+def test_a_tokenizer_of_another_model_is_named(base, tmp_path):
+    foreign("llama", tmp_path, base)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_tokens([f"<more {n}>" for n in range(20)])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(PlauditError, match=r"tokens up to number 319 and .* 300 rows"):
+        RewardModel.load(tmp_path)
+
+
+def test_a_head_is_trained_in_the_place_of_three(base, tmp_path):
+    foreign("bert", tmp_path / "theirs", base, labels=3)
+    data = [
+        Ranking(f"What is {n}?", [f"{n} is a number", f"{n} a dog"], [0, 1], origin=f"row {n}")
+        for n in range(12)
+    ]
+    run = train(
+        data, output=tmp_path / "run", base=str(tmp_path / "theirs"), new_head=True, max_steps=2,
+        recipe="plain", dtype="float32", report=False,
+    )  # fmt: skip
+    assert len(run.model.score("What is 1?", ["a", "b"])) == 2
+
+
+def _changed(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
