@@ -151,8 +151,8 @@ def test_of_more_labels_none_is_taken_without_being_asked_for(base, tmp_path):
 CHANGES = {
     "a head's bias": (lambda w: w.update({"score.bias": torch.ones(1)}), "score.bias"),
     "a value head": (
-        lambda w: w.update({"v_head.summary.weight": torch.ones(1, 32)}),
-        "v_head.summary.weight .a value head of TRL's PPO",
+        lambda w: w.update({"value_head.weight": torch.ones(1, 32)}),
+        "value_head.weight .a value head, as OpenRLHF",
     ),
     "gating": (lambda w: w.update({"gating.layers.0.weight": torch.ones(8, 32)}), "ArmoRM"),
     "no head": (lambda w: w.pop("score.weight"), "lacks the weights score.weight of its head"),
@@ -176,8 +176,8 @@ def test_a_base_model_with_other_heads_is_no_base_model(name, base, tmp_path):
     """What pretraining left in the file is not in the way; what gave somebody's rewards is."""
     tiny.make(name, tmp_path)
     assert RewardModel.load(tmp_path).new_head
-    _changed(tmp_path, lambda weights: weights.update({"v_head.summary.bias": torch.ones(1)}))
-    with pytest.raises(PlauditError, match=r"v_head\.summary\.bias"):
+    _changed(tmp_path, lambda weights: weights.update({"value_head.weight": torch.ones(1)}))
+    with pytest.raises(PlauditError, match=r"value_head\.weight"):
         RewardModel.load(tmp_path)
     assert RewardModel.load(tmp_path, new_head=True).new_head
 

@@ -24,7 +24,8 @@ HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter's folder, the base model it belongs to, and how many labels its head has."""
+    """An adapter's folder, the base model it belongs to, and how many labels its head has: 0 where
+    it has none."""
 
     folder: Path
     base: Source
@@ -37,12 +38,20 @@ class Adapter:
         beside = {path.name for path in self.folder.iterdir()} & TOKENIZER_FILES
         return Source(str(self.folder)) if beside else self.base
 
+    def without_head(self) -> PlauditError:
+        """What to say where nothing has a head for it."""
+        return PlauditError(
+            f"base: {self.folder} is a LoRA adapter of {self.base.name} without a head: none of "
+            f"its weights ends in {' or '.join(HEADS)}, and a new head's rewards are random. "
+            "Whoever trained it can save it with `modules_to_save` in the LoraConfig"
+        )
+
     def merged(self, model: Any, drawn: Collection[str]) -> Any:
         """The base model's classifier with the adapter in its weights, and the adapter's head.
 
         `drawn` are the weights that the base model lacks, and the adapter must have.
         """
-        from peft import PeftModel
+        from peft import PeftConfig, PeftModel, TaskType
 
         if lost := sorted(set(drawn) - self.names):
             raise PlauditError(
@@ -53,7 +62,11 @@ class Adapter:
             )
         try:
             with base_models.quiet():
-                return PeftModel.from_pretrained(model, str(self.folder)).merge_and_unload()
+                config = PeftConfig.from_pretrained(str(self.folder))
+                if config.task_type != TaskType.SEQ_CLS:  # for which peft wants a model that writes
+                    config.task_type = None
+                adapted = PeftModel.from_pretrained(model, str(self.folder), config=config)
+                return adapted.merge_and_unload()
         except Exception as error:  # weights of another base model fail in many ways
             reason = " ".join(str(error).split())[:200]
             raise PlauditError(
@@ -66,7 +79,7 @@ def read_adapter(name: str | Path) -> Adapter | None:
     """The adapter in a folder; None where there is none, or a whole model beside it.
 
     Raises:
-        PlauditError: when its base model cannot be told, or it has no head.
+        PlauditError: when its base model cannot be told, or its weights cannot be read.
     """
     folder = Path(name)
     if not (folder / CONFIG).is_file() or (folder / "config.json").is_file():
@@ -94,10 +107,4 @@ def read_adapter(name: str | Path) -> Adapter | None:
         raise PlauditError(
             f"base: {folder} is a LoRA adapter without readable weights in {WEIGHTS} ({error})"
         ) from error
-    if not labels:
-        raise PlauditError(
-            f"base: {folder} is a LoRA adapter of {given} without a head: none of its weights ends "
-            f"in {' or '.join(HEADS)}, and a new head's rewards are random. Whoever trained it can "
-            "save it with `modules_to_save` in the LoraConfig"
-        )
-    return Adapter(folder, base, labels[0], names)
+    return Adapter(folder, base, labels[0] if labels else 0, names)

@@ -174,11 +174,11 @@ def _named(keys: Collection[str]) -> str:
 
 def _named_weights(config: Any) -> set[str]:
     """The weights of the class that a configuration names, which may be more than ours."""
-    names = {str(name) for name in config.architectures or ()}
     known: set[str] = set()
-    for named in names:
-        with torch.device("meta"), base_models.quiet():
-            known |= set(getattr(transformers, named)(copy.deepcopy(config)).state_dict())
+    for named in config.architectures or ():
+        if own := getattr(transformers, str(named), None):
+            with torch.device("meta"), base_models.quiet():
+                known |= set(own(copy.deepcopy(config)).state_dict())
     return known
 
 

@@ -7,6 +7,7 @@ with it. A base model without a head gets one, drawn at random.
 
 import copy
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -38,6 +39,7 @@ from plaudit.model.normalisation import Normalisation
 from plaudit.model.poolings import DEFAULTS, POOLINGS, Pooling, poolings_for
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
 from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
+from plaudit.model.value_head import read_value_head
 
 Template = Literal["auto", "chat", "plain"]
 LayoutName = Literal["auto", "flat", "padded"]
@@ -120,9 +122,16 @@ def _load(
     kept = stored.pop("normalisation", None)
     normalisation = Normalisation.read(kept, str(name)) if normalised else None
     kind = base_models.kind_of(config, str(name))
-    brings_head = not new_head and (adapter is not None or is_classifier(config))
-    if not (stored or new_head):
+    head = None
+    if kind == "decoder" and not (stored or new_head or (is_classifier(config) and not adapter)):
+        head = read_value_head(source, adapter.folder if adapter else None, config)
+    if adapter and not (head or adapter.labels):
+        raise adapter.without_head()
+    if not (stored or new_head or head):
         check_architecture(config, str(name))
+    if head and normalised:
+        normalisation = head.normalisation
+    brings_head = not new_head and bool(adapter or head or is_classifier(config))
     tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
     pooling = _resolve_pooling(
         pooling, kind, source, str(name), stored, config if brings_head else None
@@ -132,16 +141,19 @@ def _load(
     _set_pad_token(tokenizer, config.pad_token_id, as_is=brings_head and kind == "decoder")
     if not brings_head:
         config.num_labels = 1
-    elif adapter:
-        config.num_labels = adapter.labels
+    elif adapter or head:
+        config.num_labels = 1 if adapter is None else adapter.labels or 1
     # A pad token that is new has no embedding before the model is loaded and resized.
     known = tokenizer.pad_token_id < config.get_text_config().vocab_size
     config.pad_token_id = tokenizer.pad_token_id if known else None
     set_pooling(config, pooling)
     model, drawn = _load_model(
         source, config, how, str(name), trained=bool(stored), new_head=new_head or bool(adapter),
-        seed=seed,
+        seed=seed, known=head.names if head else set(),
     )  # fmt: skip
+    if head:
+        head.put_into(model)
+        drawn = set()
     if adapter:
         model, drawn = adapter.merged(model, drawn), set()
     if brings_head and (line := as_one_reward(model, str(name))):
@@ -335,8 +347,12 @@ def _load_model(
     trained: bool,
     new_head: bool,
     seed: int,
+    known: Collection[str],
 ) -> tuple[Any, set[str]]:
-    """The classifier, and those of its weights that are new: a head's, drawn from `seed`."""
+    """The classifier, and those of its weights that are new: a head's, drawn from `seed`.
+
+    `known` are names of weights that are read otherwise.
+    """
     given = copy.deepcopy(config)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are the caller's
         torch.manual_seed(seed)
@@ -366,7 +382,12 @@ def _load_model(
         )
         if not trained:
             check_weights(
-                model, given, name, missing=missing, unexpected=unexpected, new_head=new_head
+                model,
+                given,
+                name,
+                missing=missing,
+                unexpected=unexpected - set(known),
+                new_head=new_head,
             )
         if new_head:
             missing |= draw_head(model)

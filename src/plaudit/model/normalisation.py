@@ -17,7 +17,8 @@ from plaudit.errors import PlauditError
 class Normalisation:
     """How rewards are normalised: (reward − `mean`) / `std`.
 
-    `completions` is how many the two were measured on, `data` the names of the files they are from.
+    `completions` is how many the two were measured on, `data` the names of the files they are from:
+    of 0 completions that of the model's own, which somebody else's trainer wrote.
     """
 
     mean: float
@@ -47,7 +48,7 @@ class Normalisation:
         return (reward - self.mean) / self.std
 
     def __str__(self) -> str:
-        return (
-            f"(reward {-self.mean:+.6g}) / {self.std:.6g}, measured on {self.completions:,} "
-            f"completions of {', '.join(self.data)}"
-        )
+        how = f"(reward {-self.mean:+.6g}) / {self.std:.6g}"
+        if not self.completions:
+            return f"{how}, as in {', '.join(self.data)}"
+        return f"{how}, measured on {self.completions:,} completions of {', '.join(self.data)}"

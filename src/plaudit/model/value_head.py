@@ -1,0 +1,132 @@
+"""The head of a decoder that another trainer saved under a name of its own.
+
+TRL's PPO models and LLaMA-Factory's have `v_head.summary`, with a bias, in the model's files or in
+`value_head.safetensors` beside them; OpenRLHF's have a layer that their configuration names, and
+may say what rewards are normalised by. All read the last token of a row, as `last` does. The bias
+is no part of transformers' classifiers: it becomes part of the normalisation.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from plaudit.errors import PlauditError
+from plaudit.files import read_json
+from plaudit.model import base_models
+from plaudit.model.base_models import Source
+from plaudit.model.normalisation import Normalisation
+
+TRL = "v_head.summary"
+# How OpenRLHF calls a reward model's class, and its head where the configuration names none.
+OPENRLHF, ITS_HEAD = "RewardModel", "score"
+BESIDE = ("value_head.safetensors", "value_head.bin")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class ValueHead:
+    """A linear layer to one number: `weight[1, H]`, and how the checkpoint calls it."""
+
+    name: str
+    weight: Tensor
+    bias: float
+    mean: float
+    std: float
+    file: str
+
+    @property
+    def names(self) -> set[str]:
+        """What the checkpoint calls its weights."""
+        return {f"{self.name}.weight", f"{self.name}.bias"}
+
+    def put_into(self, model: Any) -> None:
+        """Give a classifier this head.
+
+        Raises:
+            PlauditError: where it is for states of another width.
+        """
+        if self.weight.shape != model.score.weight.shape:
+            ours, its = (tuple(weight.shape) for weight in (model.score.weight, self.weight))
+            raise PlauditError(
+                f"base: the value head in {self.file} is {its} and this model needs {ours}: they "
+                "are not of one model"
+            )
+        model.score.weight = nn.Parameter(self.weight.float())
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """The bias, and what the configuration normalises by; None where there is neither."""
+        mean = self.mean - self.bias
+        return Normalisation(mean, self.std, 0, [self.file]) if (mean, self.std) != (0, 1) else None
+
+
+def read_value_head(source: Source, folder: Path | None, config: Any) -> ValueHead | None:
+    """The head of another trainer's that a checkpoint has; None where there is none.
+
+    `folder` is that of the adapter which lies on the checkpoint, where there is one.
+
+    Raises:
+        PlauditError: when a file that has it cannot be read.
+    """
+    place = Source(str(folder)) if folder else source
+    if place.options:  # a GGUF file has no such head
+        return None
+    named = getattr(config, "value_head_prefix", None) or (ITS_HEAD if is_openrlhf(config) else "")
+    for head in filter(None, (TRL, named)):
+        for file in _files(place, f"{head}.weight"):
+            found = _read(file, head)
+            if f"{head}.weight" not in found:
+                continue
+            bias = found.get(f"{head}.bias")
+            normalised = bool(getattr(config, "normalize_reward", False))
+            return ValueHead(
+                head,
+                found[f"{head}.weight"],
+                bias=float(bias.item()) if bias is not None else 0.0,
+                mean=float(getattr(config, "mean", 0.0)) if normalised else 0.0,
+                std=float(getattr(config, "std", 1.0)) if normalised else 1.0,
+                file=file.name,
+            )
+    return None
+
+
+def is_openrlhf(config: Any) -> bool:
+    """Whether a configuration is that of OpenRLHF's reward model."""
+    return OPENRLHF in (config.architectures or ())
+
+
+def _files(place: Source, weight: str) -> Iterator[Path]:
+    """The files of a checkpoint that may have a weight: of one in shards, that which says so."""
+    for name in BESIDE:
+        if file := base_models.file_beside(place, name):
+            yield file
+    for name in WEIGHTS:
+        shard: str | None = name
+        if index := base_models.file_beside(place, f"{name}.index.json"):
+            shard = read_json(index)["weight_map"].get(weight)
+        file = base_models.file_beside(place, shard) if shard else None
+        if file:
+            yield file
+        if file or index:  # transformers reads no others beside these
+            return
+
+
+def _read(file: Path, head: str) -> dict[str, Tensor]:
+    """Those weights of a file that are a head's, by their names; no code of a file's is run."""
+    try:
+        if file.suffix == ".bin":
+            every = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
+            return {name: every[name] for name in every if name.startswith(f"{head}.")}
+        with safe_open(file, framework="pt") as weights:
+            names = [name for name in weights.keys() if name.startswith(f"{head}.")]  # noqa: SIM118
+            return {name: weights.get_tensor(name) for name in names}
+    except (OSError, SafetensorError, RuntimeError, UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise PlauditError(f"base: {file} cannot be read: is it whole? ({reason})") from error
