@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM
 
 import tiny
-from plaudit import PlauditError, RewardModel
+from plaudit import PlauditError, RewardModel, normalise
 
 PROMPT, COMPLETIONS = "What is a bond?", ["A loan.", "It depends on a good many things.", "x"]
 WEIGHT, BIAS = torch.linspace(-1, 1, 32)[None], torch.tensor([0.75])
@@ -138,5 +138,16 @@ def test_a_head_of_another_width_is_named(base, tmp_path):
 def test_a_damaged_file_is_named(base, tmp_path):
     shutil.copytree(base("llama"), tmp_path, dirs_exist_ok=True)
     (tmp_path / "value_head.safetensors").write_bytes(b"nothing")
-    with pytest.raises(PlauditError, match=r"value_head.safetensors cannot be read: is it whole"):
+    with pytest.raises(PlauditError, match=r"cannot be loaded: is it a model folder"):
         load(tmp_path)
+
+
+def test_it_can_be_normalised_where_it_lies(tmp_path):
+    folder = tiny.make("llama", tmp_path / "theirs")
+    add(folder, {"v_head.summary.weight": WEIGHT, "v_head.summary.bias": BIAS})
+    before = load(folder).score(PROMPT, COMPLETIONS)
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", prompts=4)
+    fitted = normalise(folder, data, dtype="float32")
+    after = load(folder).score(PROMPT, COMPLETIONS)
+    raw = [reward - 0.75 for reward in before]
+    assert after == pytest.approx([fitted.apply(reward) for reward in raw], abs=1e-4)

@@ -80,7 +80,7 @@ def load_config(source: Source) -> Any:
     """The base model's configuration."""
     from transformers import AutoConfig
 
-    with _loading(source):
+    with loading(source):
         return AutoConfig.from_pretrained(source.name, **source.options, **NO_CODE)
 
 
@@ -91,7 +91,7 @@ def file_beside(source: Source, name: str) -> Path | None:
         return folder / name if (folder / name).is_file() else None
     from transformers.utils import cached_file
 
-    with _loading(source):
+    with loading(source):
         found = cached_file(
             source.name,
             name,
@@ -113,7 +113,7 @@ def load_tokenizer(source: Source) -> Any:
         if not names & TOKENIZER_FILES:
             raise PlauditError(f"base: {folder} has no tokenizer; copy its tokenizer.json there")
 
-    with _loading(source):
+    with loading(source):
         return AutoTokenizer.from_pretrained(source.name, **source.options, **NO_CODE)
 
 
@@ -142,7 +142,7 @@ def load_weights(
         from transformers import GgufConfig
 
         options["quantization_config"] = GgufConfig(dequantize=True)
-    with _loading(source):
+    with loading(source):
         model, loaded = auto_class.from_pretrained(
             source.name,
             dtype=torch.float32,
@@ -184,7 +184,7 @@ def noted_pooling(source: Source) -> dict[str, Any]:
     """What sentence-transformers notes of how a model was pretrained to be pooled; else nothing."""
     from transformers.utils import cached_file
 
-    with _loading(source):
+    with loading(source):
         path = cached_file(
             source.name,
             "1_Pooling/config.json",
@@ -241,7 +241,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _loading(source: Source) -> Iterator[None]:
+def loading(source: Source) -> Iterator[None]:
     """Turn the many ways in which loading fails into one line that says what to do."""
     try:
         with quiet():

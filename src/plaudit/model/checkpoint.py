@@ -10,16 +10,26 @@ a word is worse than none.
 import copy
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
+from transformers import AutoModel, AutoModelForSequenceClassification
 
+from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
-from plaudit.model.base_models import Kind
+from plaudit.model.adapter import Adapter
+from plaudit.model.base_models import Kind, Source
+from plaudit.model.modeling_mean import without_pooler
+from plaudit.model.normalisation import Normalisation
+from plaudit.model.poolings import Pooling
+from plaudit.model.value_head import ValueHead, read_value_head
 
+# Where config.json keeps what plaudit needs beyond transformers' own fields.
+CONFIG_KEY = "plaudit"
 CLASSIFIER = "ForSequenceClassification"
 # What such a head may be given: the first token, or the mean of all. A name that a model's own
 # `classifier_pooling` may have → the pooling of that.
@@ -40,6 +50,128 @@ HEADS_ELSEWHERE = {
     "summary": "a value head",
 }
 MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What lies under a name: where, its configuration, and what gives its rewards.
+
+    `config` may be changed before the weights are loaded. `stored` is what plaudit noted of a model
+    that it trained, else empty; `adapter` and `head` are there where they are; `new_head` says that
+    a head is to be drawn, whatever the checkpoint brings.
+    """
+
+    name: str
+    source: Source
+    config: Any
+    kind: Kind
+    stored: dict[str, Any]
+    normalisation: Normalisation | None
+    adapter: Adapter | None
+    head: ValueHead | None
+    new_head: bool
+
+    @property
+    def brings_head(self) -> bool:
+        """Whether its rewards are those of a head that somebody trained."""
+        return not self.new_head and bool(self.adapter or self.head or is_classifier(self.config))
+
+
+def read_checkpoint(
+    name: str, source: Source, adapter: Adapter | None, *, new_head: bool, normalised: bool
+) -> Checkpoint:
+    """What lies under a name, but for its weights; `normalised` asks for what normalises rewards.
+
+    Raises:
+        PlauditError: where it cannot give a reward for a completion.
+    """
+    config = base_models.load_config(source)
+    stored = getattr(config, CONFIG_KEY, None) or {}
+    # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
+    kept = stored.pop("normalisation", None)
+    normalisation = Normalisation.read(kept, name) if normalised else None
+    kind = base_models.kind_of(config, name)
+    head = None
+    if not new_head and kind == "decoder" and (adapter or not is_classifier(config)):
+        head = read_value_head(source, adapter.folder if adapter else None, config)
+    if not (new_head or stored or head):
+        check_architecture(config, name)
+    if normalised and head:
+        normalisation = normalisation or head.normalisation
+    if adapter and not (new_head or head or adapter.labels):
+        raise adapter.without_head()
+    if adapter and adapter.labels:
+        config.num_labels = adapter.labels
+    elif adapter or head or new_head or not is_classifier(config):
+        config.num_labels = 1
+    return Checkpoint(name, source, config, kind, stored, normalisation, adapter, head, new_head)
+
+
+def load_model(found: Checkpoint, pooling: Pooling, seed: int) -> tuple[Any, bool]:
+    """The classifier with one label, and whether its head is new: then it is drawn from `seed`.
+
+    Raises:
+        PlauditError: where weights are left over or missing, or do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are the caller's
+        torch.manual_seed(seed)
+        if pooling.network is not None and not found.stored:
+            return _under_network(found, pooling.network), True
+        model, drawn = _classifier(found, pooling)
+        if found.head:
+            found.head.put_into(model)
+            drawn = set()
+        if found.adapter:
+            model = found.adapter.merged(model, () if found.new_head else drawn)
+            drawn = set()
+        if found.new_head:
+            draw_head(model)
+    if found.brings_head and (line := as_one_reward(model, found.name)):
+        say(line)
+    return model, found.new_head or bool(drawn)
+
+
+def _under_network(found: Checkpoint, network: Any) -> Any:
+    """A base model under a head of a class of plaudit's own."""
+    given = copy.deepcopy(found.config)
+    backbone, missing, unexpected = base_models.load_weights(
+        found.source, AutoModel, **without_pooler(found.config)
+    )
+    check_weights(
+        backbone, given, found.name,
+        missing=missing, unexpected=unexpected, new_head=found.new_head,
+    )  # fmt: skip
+    # The embedding may have been resized since the configuration was read.
+    with base_models.quiet():
+        model = network(found.config)
+    model.model = backbone
+    model.config = backbone.config
+    model.config.num_labels = 1
+    return model
+
+
+def _classifier(found: Checkpoint, pooling: Pooling) -> tuple[Any, set[str]]:
+    """The classifier of a checkpoint, and the names of its weights that no file has."""
+    given = copy.deepcopy(found.config)
+    # A GGUF file's configuration is read anew, together with how its weights are packed.
+    gguf = "gguf_file" in found.source.options
+    options: dict[str, Any] = {"num_labels": 1} if gguf else {"config": found.config}
+    in_place = found.new_head or found.adapter is not None  # of a head that may have other labels
+    if in_place:
+        options["ignore_mismatched_sizes"] = True
+    model, missing, unexpected = base_models.load_weights(
+        found.source,
+        pooling.network or AutoModelForSequenceClassification,
+        trained=bool(found.stored) and not (found.head or found.adapter),
+        **options,
+    )
+    if not found.stored:
+        known = found.head.names if found.head else set()
+        check_weights(
+            model, given, found.name,
+            missing=missing, unexpected=unexpected - known, new_head=in_place,
+        )  # fmt: skip
+    return model, missing
 
 
 def is_classifier(config: Any) -> bool:
@@ -81,22 +213,16 @@ def set_pooling(config: Any, pooling: str) -> None:
         )
 
 
-def draw_head(model: Any) -> set[str]:
-    """Draw the weights of a classifier's head anew, as transformers draws those of a new one.
-
-    Returns their names.
-    """
-    drawn = set[str]()
+def draw_head(model: Any) -> None:
+    """Draw the weights of a classifier's head anew, as transformers draws those of a new one."""
     for name, part in model.named_children():
         if name == model.base_model_prefix:
             continue
-        drawn |= {f"{name}.{weight}" for weight, _ in part.named_parameters()}
         for module in part.modules():
             for weight, values in list(module.named_parameters(recurse=False)):
                 # What was loaded bears a mark by which it would be left alone.
                 setattr(module, weight, nn.Parameter(torch.empty_like(values)))
             model._init_weights(module)
-    return drawn
 
 
 def check_architecture(config: Any, name: str) -> None:

@@ -5,47 +5,39 @@ model was trained with is in its config.json, under `CONFIG_KEY`; settings that 
 with it. A base model without a head gets one, drawn at random.
 """
 
-import copy
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification
 from typing_extensions import TypedDict
 
-from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models, pt_file
 from plaudit.model.adapter import read_adapter
 from plaudit.model.batches import Flat, Layout, Padded
 from plaudit.model.checkpoint import (
-    as_one_reward,
-    check_architecture,
-    check_weights,
-    draw_head,
+    CONFIG_KEY,
+    Checkpoint,
     is_classifier,
+    load_model,
     own_pooling,
+    read_checkpoint,
     set_pooling,
 )
 from plaudit.model.classifier import exact, head_of, try_flat
 from plaudit.model.devices import Dtype, best_device, compute_dtype
 from plaudit.model.encoding import Encoding
-from plaudit.model.modeling_mean import without_pooler
 from plaudit.model.normalisation import Normalisation
-from plaudit.model.poolings import DEFAULTS, POOLINGS, Pooling, poolings_for
+from plaudit.model.poolings import DEFAULTS, POOLINGS, poolings_for
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
 from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
-from plaudit.model.value_head import read_value_head
 
 Template = Literal["auto", "chat", "plain"]
 LayoutName = Literal["auto", "flat", "padded"]
 
-# Where config.json keeps what plaudit needs beyond transformers' own fields.
-CONFIG_KEY = "plaudit"
 # Tokens of a row under a new head, unless asked for: what a laptop's pass takes, and about what the
 # field trains reward models with. A model that reads more could take memory that nobody meant.
 LONGEST_NEW = 4096
@@ -116,48 +108,19 @@ def _load(
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
     adapter = read_adapter(name)
     source = adapter.base if adapter else source_of(name)
-    config = base_models.load_config(source)
-    stored = getattr(config, CONFIG_KEY, None) or {}
-    # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
-    kept = stored.pop("normalisation", None)
-    normalisation = Normalisation.read(kept, str(name)) if normalised else None
-    kind = base_models.kind_of(config, str(name))
-    head = None
-    if kind == "decoder" and not (stored or new_head or (is_classifier(config) and not adapter)):
-        head = read_value_head(source, adapter.folder if adapter else None, config)
-    if adapter and not (head or adapter.labels):
-        raise adapter.without_head()
-    if not (stored or new_head or head):
-        check_architecture(config, str(name))
-    if head and normalised:
-        normalisation = head.normalisation
-    brings_head = not new_head and bool(adapter or head or is_classifier(config))
+    found = read_checkpoint(str(name), source, adapter, new_head=new_head, normalised=normalised)
+    config, stored, kind = found.config, found.stored, found.kind
     tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
-    pooling = _resolve_pooling(
-        pooling, kind, source, str(name), stored, config if brings_head else None
-    )
+    pooling = _resolve_pooling(pooling, found)
     how = POOLINGS.get(pooling)
     highest = max(tokenizer.get_vocab().values(), default=-1)
-    _set_pad_token(tokenizer, config.pad_token_id, as_is=brings_head and kind == "decoder")
-    if not brings_head:
-        config.num_labels = 1
-    elif adapter or head:
-        config.num_labels = 1 if adapter is None else adapter.labels or 1
+    as_is = found.brings_head and kind == "decoder"
+    _set_pad_token(tokenizer, config.pad_token_id, as_is=as_is)
     # A pad token that is new has no embedding before the model is loaded and resized.
     known = tokenizer.pad_token_id < config.get_text_config().vocab_size
     config.pad_token_id = tokenizer.pad_token_id if known else None
     set_pooling(config, pooling)
-    model, drawn = _load_model(
-        source, config, how, str(name), trained=bool(stored), new_head=new_head or bool(adapter),
-        seed=seed, known=head.names if head else set(),
-    )  # fmt: skip
-    if head:
-        head.put_into(model)
-        drawn = set()
-    if adapter:
-        model, drawn = adapter.merged(model, drawn), set()
-    if brings_head and (line := as_one_reward(model, str(name))):
-        say(line)
+    model, drawn = load_model(found, how, seed)
     embedded = model.get_input_embeddings().num_embeddings
     if highest >= embedded:
         raise PlauditError(
@@ -174,7 +137,7 @@ def _load(
         tokenizer=tokenizer,
         kind=kind,
         template=_resolve_template(template, kind, tokenizer, stored.get("template")),
-        max_length=_resolve_max_length(max_length, model, tokenizer, stored, bool(drawn)),
+        max_length=_resolve_max_length(max_length, model, tokenizer, stored, drawn),
         separator=separator if separator is not None else stored.get("separator", "\n\n"),
         pooling=pooling,
     )
@@ -190,8 +153,8 @@ def _load(
         device=place,
         dtype=precision,
         layout=choose_layout(layout, model, encoding, precision),
-        new_head=bool(drawn),
-        normalisation=normalisation,
+        new_head=drawn,
+        normalisation=found.normalisation,
         length_penalty=length_penalty,
         uncertainty=_uncertainty(source, model) if stored else None,
     )
@@ -231,42 +194,33 @@ def suited_pooling(name: str, *, head_alone: bool) -> str:
     return "layers" if head_alone or by_mean else "auto"
 
 
-def _resolve_pooling(
-    asked: str,
-    kind: base_models.Kind,
-    source: base_models.Source,
-    name: str,
-    stored: Any,
-    of_own_head: Any,
-) -> str:
-    """What a trained model was trained with; of a base model what is asked for, or suits it.
-
-    `of_own_head` is the configuration of a checkpoint that brings a head, else None.
-    """
-    if trained := stored.get("pooling"):
+def _resolve_pooling(asked: str, found: Checkpoint) -> str:
+    """What a trained model was trained with; that of a head that is brought; of a base model what
+    is asked for, or suits it."""
+    if trained := found.stored.get("pooling"):
         if trained not in POOLINGS:
             raise PlauditError(
-                f"{name}: was trained with pooling {trained}, which no installed package has; "
-                f"there are {', '.join(POOLINGS)}"
+                f"{found.name}: was trained with pooling {trained}, which no installed package "
+                f"has; there are {', '.join(POOLINGS)}"
             )
         if asked not in ("auto", trained):
             raise PlauditError(f"pooling: this model was trained with {trained}, not {asked}")
         return str(trained)
-    if of_own_head is not None:
-        own = own_pooling(of_own_head, kind, name)
+    if found.brings_head:
+        own = own_pooling(found.config, found.kind, found.name)
         if asked not in ("auto", own):
             raise PlauditError(
-                f"pooling: the head that {name} brings is given {own}, not {asked}; leave it out, "
-                "or train a head in its place with --new-head"
+                f"pooling: the head that {found.name} brings is given {own}, not {asked}; leave it "
+                "out, or train a head in its place with --new-head"
             )
         return own
     if asked == "auto":
-        noted = base_models.noted_pooling(source) if kind == "encoder" else {}
+        noted = base_models.noted_pooling(found.source) if found.kind == "encoder" else {}
         known = [name for name in POOLINGS if noted.get(POOLINGS.get(name).noted_as)]
-        return known[0] if known else DEFAULTS[kind]
-    if kind not in POOLINGS.get(asked).kinds:
-        fits = " or ".join(poolings_for(kind))
-        raise PlauditError(f"pooling: {asked} does not suit this {kind}; choose {fits}")
+        return known[0] if known else DEFAULTS[found.kind]
+    if found.kind not in POOLINGS.get(asked).kinds:
+        fits = " or ".join(poolings_for(found.kind))
+        raise PlauditError(f"pooling: {asked} does not suit this {found.kind}; choose {fits}")
     return asked
 
 
@@ -336,62 +290,6 @@ def _set_pad_token(tokenizer: Any, configured: int | None, *, as_is: bool) -> No
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
         tokenizer.add_special_tokens({"pad_token": "[PAD]"})
-
-
-def _load_model(
-    source: base_models.Source,
-    config: Any,
-    pooling: Pooling,
-    name: str,
-    *,
-    trained: bool,
-    new_head: bool,
-    seed: int,
-    known: Collection[str],
-) -> tuple[Any, set[str]]:
-    """The classifier, and those of its weights that are new: a head's, drawn from `seed`.
-
-    `known` are names of weights that are read otherwise.
-    """
-    given = copy.deepcopy(config)
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are the caller's
-        torch.manual_seed(seed)
-        if pooling.network is not None and not trained:
-            backbone, missing, unexpected = base_models.load_weights(
-                source, AutoModel, **without_pooler(config)
-            )
-            check_weights(
-                backbone, given, name, missing=missing, unexpected=unexpected, new_head=new_head
-            )
-            # The embedding may have been resized since the configuration was read.
-            with base_models.quiet():
-                model = pooling.network(config)
-            model.model = backbone
-            model.config = backbone.config
-            model.config.num_labels = 1
-            return model, {"score.weight"}
-        # A GGUF file's configuration is read anew, together with how its weights are packed.
-        options = {"num_labels": 1} if "gguf_file" in source.options else {"config": config}
-        if new_head:  # in the place of one that may have another number of labels
-            options["ignore_mismatched_sizes"] = True
-        model, missing, unexpected = base_models.load_weights(
-            source,
-            pooling.network or AutoModelForSequenceClassification,
-            trained=trained,
-            **options,
-        )
-        if not trained:
-            check_weights(
-                model,
-                given,
-                name,
-                missing=missing,
-                unexpected=unexpected - set(known),
-                new_head=new_head,
-            )
-        if new_head:
-            missing |= draw_head(model)
-        return model, missing
 
 
 def _runs_beside(path: Path) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from plaudit.model import base_models
+from plaudit.model.checkpoint import CONFIG_KEY
 from plaudit.model.encoding import Encoding
-from plaudit.model.loading import CONFIG_KEY
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.uncertainty import HeadUncertainty

@@ -9,12 +9,11 @@ is no part of transformers' classifiers: it becomes part of the normalisation.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from plaudit.errors import PlauditError
@@ -120,13 +119,10 @@ def _files(place: Source, weight: str) -> Iterator[Path]:
 
 def _read(file: Path, head: str) -> dict[str, Tensor]:
     """Those weights of a file that are a head's, by their names; no code of a file's is run."""
-    try:
+    with base_models.loading(Source(str(file.parent))):
         if file.suffix == ".bin":
             every = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zipfile(file))
             return {name: every[name] for name in every if name.startswith(f"{head}.")}
         with safe_open(file, framework="pt") as weights:
             names = [name for name in weights.keys() if name.startswith(f"{head}.")]  # noqa: SIM118
             return {name: weights.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, RuntimeError, UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise PlauditError(f"base: {file} cannot be read: is it whole? ({reason})") from error

@@ -13,8 +13,8 @@ from plaudit.data.rows import find_sources, place
 from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, write_json, writing
+from plaudit.model.checkpoint import CONFIG_KEY
 from plaudit.model.devices import Dtype
-from plaudit.model.loading import CONFIG_KEY
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import stored_settings
