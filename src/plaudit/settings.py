@@ -280,9 +280,9 @@ class Settings(BaseModel):
 
     # -- optimisation --
     learning_rate: Annotated[float, Field(gt=0)] = Field(
-        1e-4,
-        description="peak learning rate; where only the head is trained, unless given, 0.01, or "
-        "0.001 if its pooling is layers",
+        2e-5,
+        description="peak learning rate; unless given, 1e-4 for LoRA and under a head that is not "
+        "fitted first; where only the head is trained 0.01, or 0.001 if its pooling is layers",
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         "linear", description="shape of the learning rate"
@@ -297,8 +297,9 @@ class Settings(BaseModel):
     )
     optim: str = Field("adamw_torch_fused", description="optimizer, by transformers' name for it")
     num_train_epochs: Annotated[float, Field(gt=0)] = Field(
-        2,
-        description="passes over the training rankings; 10 unless given with the head alone",
+        1,
+        description="passes over the training rankings; unless given, 2 for LoRA and under a head "
+        "that is not fitted first, 10 with the head alone",
     )
     max_steps: Annotated[int, Field(ge=-1)] = Field(
         -1, description="stop after this many steps; -1 goes by epochs"
@@ -369,6 +370,9 @@ class Settings(BaseModel):
         if isinstance(values, dict) and values.get("freeze_layers") == -1:
             rate = 1e-3 if values.get("pooling") == "layers" else 0.01
             return {"learning_rate": rate, "num_train_epochs": 10, "save_steps": 200} | values
+        # What begins at random has further to go than a model under a head that fits it.
+        if isinstance(values, dict) and (values.get("head_epochs") == 0 or values.get("lora_r")):
+            return {"learning_rate": 1e-4, "num_train_epochs": 2} | values
         return values
 
     @field_validator("*", mode="before")

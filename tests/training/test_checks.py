@@ -6,6 +6,7 @@ import tiny
 from plaudit import train
 from plaudit.cli import main
 from plaudit.data.rankings import Ranking
+from plaudit.errors import PlauditError
 from plaudit.settings import Settings
 from plaudit.training import checks
 from plaudit.training.checks import Trial
@@ -141,15 +142,19 @@ def test_truncation_that_makes_pairs_equal_is_named(sound):
 
 def test_a_tokenizer_of_another_model_is_named(sound, tmp_path):
     assert of_model(checks._tokenizer, sound, pairs())["passed"]
-    tiny.make("bert", tmp_path, tiny.wordpiece(), vocab_size=len(tiny.wordpiece()))
-    for file in tmp_path.glob("tokenizer*"):
-        file.unlink()
     other = tiny.TOKENIZERS["roberta"]()
-    other.save_pretrained(tmp_path)
-    check = of_model(checks._tokenizer, tmp_path, pairs())
+    larger, smaller = 20 * len(other), len(tiny.wordpiece())
+    for size in (larger, smaller):
+        folder = tmp_path / str(size)
+        tiny.make("bert", folder, tiny.wordpiece(), vocab_size=size)
+        for file in folder.glob("tokenizer*"):
+            file.unlink()
+        other.save_pretrained(folder)
+    check = of_model(checks._tokenizer, tmp_path / str(larger), pairs())
     assert not check["passed"]
-    expected = f"it has {len(other)} tokens, the base model {len(tiny.wordpiece())} embeddings"
-    assert expected in check["seen"]
+    assert f"it has {len(other)} tokens, the base model {larger:,} embeddings" in check["seen"]
+    with pytest.raises(PlauditError, match=rf"vocabulary {smaller} rows: they are not of one"):
+        of_model(checks._tokenizer, tmp_path / str(smaller), pairs())
 
 
 def test_a_tokenizer_that_does_not_know_the_data_is_named(sound):

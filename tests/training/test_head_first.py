@@ -122,7 +122,7 @@ def test_another_recipe_than_that_of_a_runs_config_chooses_the_pooling_anew(base
     build_settings(None, given | {"recipe": "fast"}).save(tmp_path / "fast.yaml")
     build_settings(None, given).save(tmp_path / "default.yaml")
     whole = build_settings(tmp_path / "fast.yaml", {"recipe": "best"})
-    assert (whole.pooling, whole.freeze_layers, whole.learning_rate) == ("auto", 0, 1e-4)
+    assert (whole.pooling, whole.freeze_layers, whole.learning_rate) == ("auto", 0, 2e-5)
     fast = build_settings(tmp_path / "default.yaml", {"recipe": "fast"})
     assert (fast.pooling, fast.freeze_layers, fast.learning_rate) == ("layers", -1, 1e-3)
 
