@@ -13,6 +13,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plaudit import sources
 from plaudit.data import rows
 from plaudit.data.rows import Row, find_sources
 from plaudit.errors import PlauditError
@@ -191,7 +192,7 @@ def test_file_that_is_not_what_it_says(tmp_path, name, data, message):
 @given(data=st.data())
 def test_garbage_never_raises_anything_else(tmp_path_factory, data):
     """Whole files of mutated bytes give rows or `PlauditError`, in every kind and packing."""
-    kind = data.draw(st.sampled_from(rows.KINDS))
+    kind = data.draw(st.sampled_from(sources.KINDS))
     good = {
         "csv": HEADER + b'p,"a ""b""\n",1\np,c,2\n',
         "tsv": b"prompt\tanswer\trank\np\ta\t1\n",
