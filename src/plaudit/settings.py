@@ -438,6 +438,10 @@ class Settings(BaseModel):
             raise ValueError(
                 "early_stopping_patience: metric_for_best_model last leaves no metric to watch"
             )
+        if self.mixture != "once" and not isinstance(self.data, dict):
+            raise ValueError(
+                f"mixture: {self.mixture} is for data with weights, as in a.csv:0.7 b.jsonl:0.3"
+            )
         if self.validation_set != "mean" and self.validation_set not in self.validation_sets:
             sets = ", ".join(self.validation_sets) or "none; name them: validation_data NAME=FILE"
             raise ValueError(

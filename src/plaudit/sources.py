@@ -80,9 +80,9 @@ def named(text: str) -> Named:
     found = None if _exists(rest) else on_hub(rest)
     if fields and not (found or os.path.isdir(os.path.expanduser(rest))):
         if _exists(rest) or kind_of(rest) != (None, None):
-            wrong = ":".join(fields)
+            wrong = repr(":".join(fields)) if any(fields) else "what stands after the colon"
             raise SourceError(
-                f"{text}: {wrong!r} is no weight; a weight is a number above 0, as in {rest}:0.7"
+                f"{text}: {wrong} is no weight; a weight is a number above 0, as in {rest}:0.7"
             )
         rest, fields = ":".join([rest, *fields]), []  # a path that has colons
     given: dict[str, str] = {}
@@ -120,6 +120,9 @@ def _apart(text: str) -> tuple[str, list[str]]:
     rest, fields = text, list[str]()
     while not _exists(rest):
         head, colon, last = rest.rpartition(":")
+        while head and "]" in last and "[" not in last:  # of a slice: split=train[:1000]
+            head, colon, before = head.rpartition(":")
+            last = f"{before}:{last}"
         drive = len(head) == 1 and head.isalpha() and last[:1] in ("\\", "/")
         if not colon or not head or drive or last.startswith("//"):
             break

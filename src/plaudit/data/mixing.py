@@ -68,7 +68,7 @@ class Mixture(Rankings):
                 if (number := rankings._numbers.pop(id(before), None)) is not None:
                     rankings._numbers[id(now)] = number
             rankings._held = of_source
-            self._count_rows(tally)
+            self._add_up(tally, [source.rankings._tally for source in self.sources])
             yield from rankings.rejected
             yield from rankings._held
 
@@ -76,18 +76,22 @@ class Mixture(Rankings):
         """One of the source that is furthest behind its share, again and again."""
         streams = [source.rankings._events() for source in self.sources]
         taken, through = [0] * len(streams), set[int]()
+        tallies = [Tally() for _ in streams]  # of the first time through each
         while True:
             total = sum(taken) + 1
             behind = [s.share * total - n for s, n in zip(self.sources, taken, strict=True)]
             turn = behind.index(max(behind))
             source = self.sources[turn]
             for item in streams[turn]:
-                self._count_rows(tally)
+                if turn not in through:
+                    tallies[turn] = source.rankings._tally
+                    self._add_up(tally, tallies)
                 if isinstance(item, Ranking):
                     taken[turn] += 1
                     yield replace(item, source=source.name)
                     break
-                yield item
+                if turn not in through:
+                    yield item
             else:
                 through.add(turn)
                 if self.way == "once" or len(through) == len(streams):
@@ -99,10 +103,10 @@ class Mixture(Rankings):
         for source in self.sources:
             self._numbers |= source.rankings._numbers
 
-    def _count_rows(self, tally: Tally) -> None:
-        tally.rows = sum(source.rankings.rows_read for source in self.sources)
-        tally.notes = sum((source.rankings.notes for source in self.sources), Counter())
-        tally.not_adjacent = sum(source.rankings.prompts_not_adjacent for source in self.sources)
+    def _add_up(self, tally: Tally, each: Sequence[Tally]) -> None:
+        tally.rows = sum(of_source.rows for of_source in each)
+        tally.notes = sum((of_source.notes for of_source in each), Counter())
+        tally.not_adjacent = sum(of_source.not_adjacent for of_source in each)
 
     def _rows_of(self, ranking: Ranking) -> int:
         of = self._of.get(ranking.source)
@@ -139,6 +143,10 @@ class Mixture(Rankings):
         shares = {source.name: source.share for source in self.sources}
         wanted = sizes({name: len(rankings) for name, rankings in of.items()}, shares, self.way)
         return list(chain(*(_drawn(of[name], wanted[name], seed) for name in of)))
+
+    def describe(self) -> str:
+        """Its sources with their shares, on one line."""
+        return ", ".join(f"{source.name} {source.share:.1%}" for source in self.sources)
 
     def describe_draw(self, train: Sequence[Ranking], drawn: Sequence[Ranking]) -> list[str]:
         """A line for each source: how many of its rankings are trained on, and what share it is."""
@@ -222,6 +230,12 @@ def load_mixture(
             )
         each = [as_rankings(source, **reading | {"streaming": True}) for source, _ in pairs]
         say("one source is streamed, so all of them are")
+    files = Counter(
+        path for rankings in each for path in {os.path.realpath(file) for file in rankings.files}
+    )
+    for path, count in files.items():
+        if count > 1 and os.path.exists(path):
+            raise PlauditError(f"{path}: is in two sources of the mixture; name it in one")
     found = [
         MixedSource(name, weight / sum(weights), rankings)
         for name, weight, rankings in zip(names, weights, each, strict=True)

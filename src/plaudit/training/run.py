@@ -142,6 +142,8 @@ def train_on(
     bound_loss(chosen)
     check_uncertainty(chosen, rankings.streaming, parts.validation)
     check_sets(chosen, parts.validation)
+    if chosen.validation_sets:
+        say_once(_describe_sets(parts.validation, chosen))
 
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
@@ -503,13 +505,28 @@ def _usable(
 def _describe_data(rankings: Rankings, parts: Parts) -> str:
     held = f"{len(parts.validation):,} validation, {len(parts.test):,} test"
     if isinstance(parts.train, Rankings):
-        return f"streaming {rankings.format} data; held out: {held} rankings"
+        of = f", a mixture of {rankings.describe()}" if isinstance(rankings, Mixture) else ""
+        return f"streaming {rankings.format} data{of}; held out: {held} rankings"
     for note, count in rankings.notes.items():
         say_once(f"{count:,} × {note}")
     return (
         f"{rankings.format} data, {len(rankings):,} rankings: {len(parts.train):,} train, {held} "
         "(no prompt on two sides)"
     )
+
+
+def _describe_sets(validation: Sequence[Ranking], settings: Settings) -> str:
+    """The sets to validate on, and which of them chooses the checkpoint."""
+    metric = settings.checkpoint_metric
+    count = Counter(ranking.source for ranking in validation)
+    sets = ", ".join(f"{name} ({count[name]:,} rankings)" for name in settings.validation_sets)
+    if metric is None:
+        chooses = "the last checkpoint is kept"
+    elif settings.validation_set == "mean":
+        chooses = f"the mean of their {metric} chooses the checkpoint"
+    else:
+        chooses = f"the {metric} of {settings.validation_set} chooses the checkpoint"
+    return f"validation sets: {sets}; {chooses}"
 
 
 def _describe_model(model: RewardModel, settings: Settings) -> str:
