@@ -276,3 +276,21 @@ def test_what_can_be_gone_through_again_is_streamed(base, tmp_path):
 
 def test_names_of_files_may_come_from_an_iterator(files, base, tmp_path):
     assert inspect(files.glob("chat*")).summary["prompts"] == 85
+
+
+def test_a_check_looks_at_every_source(files, base, monkeypatch):
+    from plaudit.training import checks
+
+    monkeypatch.setattr(checks, "SAMPLE", 10)
+    looked = []
+    labels = checks._labels
+
+    def kept(model, parts, sample):
+        looked.extend(sample)
+        return labels(model, parts, sample)
+
+    monkeypatch.setattr(checks, "_labels", kept)
+    train(mixture_of(files), check=True, base=str(base("bert")), max_length=48, dtype="float32")
+    counts = Counter(ranking.source.rpartition("/")[2] for ranking in looked)
+    assert counts.keys() == {"expert.csv", "chat.jsonl"}
+    assert max(counts.values()) - min(counts.values()) <= 1

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from plaudit import console
+from plaudit.data.mixing import Mixture
 from plaudit.data.rankings import Ranking
+from plaudit.data.readers import Rankings
 from plaudit.files import SCHEMA_VERSION
 from plaudit.model import base_models
 from plaudit.model.encoding import plain_text
@@ -27,7 +29,7 @@ from plaudit.settings import Settings
 from plaudit.training.diagnosis import EQUAL, Head
 from plaudit.training.folder import build_settings
 from plaudit.training.objectives import OBJECTIVES, Prepared
-from plaudit.training.parts import Given, Parts, encoded, load, name_data, split
+from plaudit.training.parts import Given, Parts, drawn, encoded, load, name_data, split
 from plaudit.training.processes import one_process
 from plaudit.training.setup import build_trainer, load_base, prepared, trained_model
 from plaudit.training.trainer import DivergedError
@@ -109,7 +111,10 @@ def check_set_up(
     chosen = build_settings(config, settings | name_data(data))
     rankings = load(data, chosen)
     parts = split(rankings, chosen)
-    sample = list(islice((r for r in parts.train if r.key not in parts.held_out), SAMPLE))
+    train = drawn(parts.train, rankings, chosen)
+    if isinstance(rankings, Mixture) and not isinstance(train, Rankings):
+        train = train[:: -(-len(train) // SAMPLE)]  # of every source, and not the first alone
+    sample = list(islice((r for r in train if r.key not in parts.held_out), SAMPLE))
     with console.hushed(), tempfile.TemporaryDirectory() as folder:
         model = load_base(chosen)
         counts: dict[str, int] = {}
