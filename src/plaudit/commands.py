@@ -59,8 +59,10 @@ Files = Annotated[
     Help("files, folders, globs or a hub name", "DATA", many=True),
 ]
 RunData = Annotated[
-    "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any | None",
-    Help("files, folders, globs or a hub name", "DATA", many=True),
+    "str | Path | Sequence[Any] | Mapping[str, float] | Rankings | Iterable[Ranking] | Any | None",
+    Help(
+        "files, folders, globs or hub names; a.csv:0.7 b.jsonl:0.3 is a mixture", "DATA", many=True
+    ),
 ]
 _MODEL = "run, model folder, .pt file or hub name"
 Model = Annotated["Scorer | str | Path | Sequence[str | Path]", Help(_MODEL, "MODEL")]
@@ -339,6 +341,7 @@ def train(
     """Train a reward model and measure it on held-out prompts.
 
     `data` may be left to `config`, or to the run that is resumed; `settings` go before `config`.
+    Sources with weights, `{"a.csv": 0.7, "b.jsonl": 0.3}` or pairs of both, are a mixture.
     With `check` nothing is trained in earnest: see `SetUp`.
 
     Raises `PlauditError` for anything the user can mend.

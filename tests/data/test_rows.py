@@ -333,7 +333,10 @@ def test_the_split_may_be_said_apart(repository):
     ("text", "said"),
     [
         ("copy:maths", "there is no subset maths; it has chat, code"),
-        ("copy:chat:split=nope", "there is no such split; it has train, test, as in copy:split=tr"),
+        (
+            "copy:chat:split=nope",
+            "there is no such split; it has train, test, as in copy:chat",
+        ),
         ("copy:split=train", "has several subsets: chat, code; name one, as in copy:chat"),
         ("copy:chat:code", "names two subsets"),
         ("./copy@v2:chat", "no such file or folder"),

@@ -805,34 +805,20 @@ def _loaded(wanted: Named, streaming: bool | None) -> Source:
     split = wanted.split or "train"
     shown = wanted.name + (f"@{wanted.revision}" if wanted.revision else "")
     shown += (f":{wanted.subset}" if wanted.subset else "") + f":split={split}"
-    with _quiet_datasets():
-        try:
-            data = load_dataset(
-                wanted.name,
-                wanted.subset,
-                split=split,
-                revision=wanted.revision,
-                streaming=bool(streaming),
-            )
-        except Exception as error:  # network, name, permission, split: a dozen unrelated exceptions
-            raise PlauditError(f"{shown}: {_why_not_loaded(wanted, error)}") from error
+    try:
+        data = load_dataset(
+            wanted.name,
+            wanted.subset,
+            split=split,
+            revision=wanted.revision,
+            streaming=bool(streaming),
+        )
+    except Exception as error:  # network, name, permission, split: a dozen unrelated exceptions
+        raise PlauditError(f"{shown}: {_why_not_loaded(wanted, error)}") from error
     # Under its plain name, where nothing but that was asked for.
     plain = wanted.subset is None and wanted.revision is None and split == "train"
     size = 0 if streaming else data.dataset_size or 0
     return _dataset(wanted.name if plain else shown, size, data)
-
-
-@contextmanager
-def _quiet_datasets() -> Iterator[None]:
-    """`datasets` without its warnings: what fails is said in our own words."""
-    from datasets.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def _why_not_loaded(wanted: Named, error: Exception) -> str:
@@ -845,8 +831,8 @@ def _why_not_loaded(wanted: Named, error: Exception) -> str:
     if "BuilderConfig" in text and choices:
         return f"there is no subset {wanted.subset}; it has {choices}"
     if "Unknown split" in text and choices:
-        first = choices.split(",")[0]
-        return f"there is no such split; it has {choices}, as in {name}:split={first}"
+        of = name + (f":{wanted.subset}" if wanted.subset else "")
+        return f"there is no such split; it has {choices}, as in {of}:split={choices.split(',')[0]}"
     if os.path.isdir(name):
         return f"cannot be read as a data set ({_line(error)})"
     if "OfflineMode" in text or "offline mode" in text.lower():

@@ -148,6 +148,8 @@ def train_on(
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
     parts = held_out_that_model_takes(parts, model.encoding, rankings)
+    if chosen.validation_sets:
+        check_sets(chosen, parts.validation)  # again: the model may have refused all of a set
     counts: dict[str, int] = {}
     train_set, validation_set = encoded_parts(
         parts, model.encoding, chosen, start.attributes, counts, rankings
