@@ -137,7 +137,7 @@ def test_flags_reach_the_function_with_their_types(monkeypatch):
     assert given == {
         "data": ["a", "b"], "learning_rate": 5e-5, "disable_dropout": False,
         "columns": {"prompt": "q=1", "rank": "r"}, "report_to": ["x"], "max_length": None,
-        "validation_data": "v",
+        "validation_data": ["v"],
     }  # fmt: skip
 
 

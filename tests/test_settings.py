@@ -55,7 +55,7 @@ def test_null_is_a_value_where_nothing_is_one(settings_file):
         ("pooling: max", "pooling: 'max' is not auto, cls, last, layers, mean or own-mean"),
         ("report_to: wandb", "report_to: 'wandb' is not a list of texts"),
         ("columns: {prompt: 3}", "columns: {'prompt': 3} is not pairs of texts"),
-        ("data: []", "data: [] is not text, or a list of texts, 1 or more"),
+        ("data: []", "data: [] is not text, or a list of texts, 1 or more, or names with numbers"),
         ("max_length: 0", "max_length: 0 is not a whole number, 1 or more, or null"),
         ("base: 2024-01-01", "base: datetime.date(2024, 1, 1) is not text"),
     ],
@@ -151,7 +151,10 @@ def values_of(schema):
         case "array":
             return st.lists(text, min_size=schema.get("minItems", 0), max_size=3)
         case "object":
-            return st.dictionaries(text, text, max_size=3)
+            values = values_of(schema.get("additionalProperties", {"type": "string"}))
+            return st.dictionaries(
+                text, values, min_size=schema.get("minProperties", 0), max_size=3
+            )
         case "integer":
             return st.integers(low, below - 1 if below else 10**6)
         case "number":
@@ -172,7 +175,9 @@ def test_every_setting_comes_back_from_the_file_it_is_saved_to(tmp_path_factory,
     except PlauditError as error:  # of values that are fine one by one
         expected = (
             "only goes with|"
-            "nothing to train on|trains nothing|no nuisance|needs a control|no metric|LoRA nothing"
+            "nothing to train on|trains nothing|no nuisance|needs a control|no metric|LoRA nothing|"
+            "there is no set|name of a set|has no name|a set is a file|two sets|after a colon|"
+            "weight"
         )
         assert re.search(expected, str(error))  # noqa: PT017
         return

@@ -113,9 +113,11 @@ def run(options: argparse.Namespace) -> int:
     function = COMMANDS[command]
     for option in options_of(function):
         value = given.get(option.name)
+        if more := given.pop(f"more_{option.name}", None):  # DATA and --data
+            value = given[option.name] = [*(value or []), *more]
         if option.help.many and value is not None:  # one name, several, or none of them
             given[option.name] = (value[0] if len(value) == 1 else value) or None
-        elif option.is_of("object") and value is not None:
+        elif option.is_of("object") and not option.is_of("array") and value is not None:
             given[option.name] = dict(value)
         elif option.name not in given and option.help.flag and not option.required:
             given[option.name] = option.default
@@ -208,15 +210,21 @@ def _add(parser: "argparse._ActionsContainer", option: Option) -> argparse.Actio
         how["metavar"] = option.help.metavar
         if option.help.many:
             how["nargs"] = "+" if option.required else "*"
+        if option.help.many and not option.required:  # those that runs may have from a file
+            more = {"dest": f"more_{option.name}", "action": "append", "metavar": "X"}
+            parser.add_argument(
+                f"--{option.name}",
+                **how | more | {"nargs": None, "help": f"the same as {how['metavar']}"},
+            )
         return parser.add_argument(option.name, **how)
     if option.is_of("boolean"):
         # One that is on by default, or by itself, can be turned off.
         both = option.default is not False or option.name in Settings.model_fields
         how["action"] = argparse.BooleanOptionalAction if both else "store_true"
-    elif option.is_of("object"):
-        how |= {"action": "append", "metavar": "OURS=YOURS", "type": _column}
     elif option.is_of("array"):
         how |= {"action": "append", "metavar": option.help.metavar or "X"}
+    elif option.is_of("object"):
+        how |= {"action": "append", "metavar": "OURS=YOURS", "type": _column}
     else:
         names = option.choices()
         number = "N" if option.is_of("integer") else "X"

@@ -9,7 +9,7 @@ begins. Nothing heavy is imported before a function is called.
 
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, overload
@@ -59,8 +59,10 @@ Files = Annotated[
     Help("files, folders, globs or a hub name", "DATA", many=True),
 ]
 RunData = Annotated[
-    "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any | None",
-    Help("files, folders, globs or a hub name", "DATA", many=True),
+    "str | Path | Sequence[Any] | Mapping[str, float] | Rankings | Iterable[Ranking] | Any | None",
+    Help(
+        "files, folders, globs or hub names; a.csv:0.7 b.jsonl:0.3 is a mixture", "DATA", many=True
+    ),
 ]
 _MODEL = "run, model folder, .pt file or hub name"
 Model = Annotated["Scorer | str | Path | Sequence[str | Path]", Help(_MODEL, "MODEL")]
@@ -339,6 +341,7 @@ def train(
     """Train a reward model and measure it on held-out prompts.
 
     `data` may be left to `config`, or to the run that is resumed; `settings` go before `config`.
+    Sources with weights, `{"a.csv": 0.7, "b.jsonl": 0.3}` or pairs of both, are a mixture.
     With `check` nothing is trained in earnest: see `SetUp`.
 
     Raises `PlauditError` for anything the user can mend.
@@ -352,11 +355,11 @@ def train(
 
         if resume:
             raise PlauditError("--check begins nothing, so there is nothing to --resume")
-        return check_set_up(_for_run(data, settings), config, settings)
+        return check_set_up(_for_run(data, settings, config), config, settings)
     from plaudit.training.run import train
 
     return train(
-        _for_run(data, settings), output=output, config=config, resume=resume,
+        _for_run(data, settings, config), output=output, config=config, resume=resume,
         overwrite=overwrite, **settings,
     )  # fmt: skip
 
@@ -391,7 +394,7 @@ def cross_validate(
     from plaudit.training.crossval import cross_validate
 
     return cross_validate(
-        _for_run(data, settings), k=k, repeats=repeats, learning_curve=learning_curve,
+        _for_run(data, settings, config), k=k, repeats=repeats, learning_curve=learning_curve,
         against=against, output=output, config=config, resume=resume, overwrite=overwrite,
         **settings,
     )  # fmt: skip
@@ -431,8 +434,9 @@ def tune(
     from plaudit.training.search import tune
 
     return tune(
-        _for_run(data, settings), trials=trials, minutes=minutes, space=space, metric=metric,
-        output=output, config=config, resume=resume, overwrite=overwrite, **settings,
+        _for_run(data, settings, config), trials=trials, minutes=minutes, space=space,
+        metric=metric, output=output, config=config, resume=resume, overwrite=overwrite,
+        **settings,
     )  # fmt: skip
 
 
@@ -463,7 +467,7 @@ def frontier(
     from plaudit.training.frontier import frontier
 
     return frontier(
-        _for_run(data, settings), strengths=strengths, output=output, config=config,
+        _for_run(data, settings, config), strengths=strengths, output=output, config=config,
         resume=resume, overwrite=overwrite, **settings,
     )  # fmt: skip
 
@@ -1051,13 +1055,38 @@ def list_plugins() -> Plugins:
 # ---- shared ----
 
 
-def _for_run(data: Any, settings: Mapping[str, Any]) -> Any:
+def _for_run(data: Any, settings: Mapping[str, Any], config: str | Path | None) -> Any:
     """Names of files as they are, to be read as the run's settings say; what is in memory, read."""
-    names = data if isinstance(data, list | tuple) else [data]
-    if data is None or all(isinstance(name, str | Path) for name in names):
-        return data
-    asked = ("columns", "strict", "on_bad_row", "max_rejected")
-    return _load(data, **{name: settings[name] for name in asked if name in settings})
+    from plaudit.data.mixing import load_mixture
+    from plaudit.yaml_file import read_yaml
+
+    mixed = _weighed(data)
+    sources = data if isinstance(data, list | tuple) else [data]
+    if mixed is not None:
+        sources = [source for source, _ in mixed]
+    # Texts, some of them with weights, or mappings, which the settings take apart.
+    if data is None or all(isinstance(name, str | Path) for name in sources):
+        return data if mixed is None else {str(name): weight for name, weight in mixed}
+    given = {**(read_yaml(config) if config is not None else {}), **settings}
+    asked = ("columns", "strict", "on_bad_row", "max_rejected", "encoding", "streaming")
+    reading = {name: given[name] for name in asked if name in given}
+    if mixed is not None:
+        return load_mixture(mixed, given.get("mixture", "once"), **reading)
+    return _load(data, **reading)
+
+
+def _weighed(data: Any) -> list[tuple[Any, Any]] | None:
+    """The sources of a mixture with their weights, of a mapping or of pairs; None where there are
+    no weights."""
+    if type(data) is dict and all(isinstance(name, str | Path) for name in data):
+        return list(data.items())
+    pairs = data if isinstance(data, list | tuple) and data else []
+    if pairs and all(
+        isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], int | float)
+        for pair in pairs
+    ):
+        return [(source, weight) for source, weight in pairs]
+    return None
 
 
 def _stops(on_bad_row: Literal["reject", "stop"], strict: bool) -> Literal["reject", "stop"]:
@@ -1067,16 +1096,9 @@ def _stops(on_bad_row: Literal["reject", "stop"], strict: bool) -> Literal["reje
 
 def _load(data: Any, **reading: Any) -> "Rankings":
     """The rankings that are named, or those that were given as they are."""
-    from plaudit.data.rankings import Ranking
-    from plaudit.data.readers import Rankings, load_rankings
+    from plaudit.data.readers import as_rankings
 
-    if isinstance(data, Rankings):
-        return data
-    if isinstance(data, Iterator):
-        data = list(data)
-    if isinstance(data, list | tuple) and data and isinstance(data[0], Ranking):
-        return Rankings.from_list(data)
-    return load_rankings(data, **reading)
+    return as_rankings(data, **reading)
 
 
 def _scorer(

@@ -31,6 +31,22 @@ class RankingsOfRun(TypedDict):
     test: int
 
 
+class SourceOfRun(TypedDict):
+    """A source of a mixture: its share of an epoch as it was asked for, and what was in it.
+
+    `rankings` are those that could be read; `train` is how many of them an epoch has, more than
+    there are where some are gone through several times. Of a stream they are not counted.
+    """
+
+    share: float
+    rows: int
+    rankings: int | None
+    train: int | None
+    validation: int
+    test: int
+    rejected: dict[str, int]
+
+
 class DataOfRun(TypedDict):
     """What a run was trained on."""
 
@@ -39,6 +55,8 @@ class DataOfRun(TypedDict):
     rankings: RankingsOfRun
     rejected: dict[str, int]
     truncated: dict[str, int]
+    mixture: NotRequired[str]  # the setting, where sources have weights
+    sources: NotRequired[dict[str, SourceOfRun]]
 
 
 class ModelOfRun(TypedDict):

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from plaudit.console import say
-from plaudit.data.rows import CHUNK, kind_of
+from plaudit.data.rows import CHUNK
 from plaudit.errors import PlauditError
+from plaudit.sources import kind_of
 
 if TYPE_CHECKING:
     import pyarrow

@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from plaudit import sources
 from plaudit.errors import PlauditError
 from plaudit.files import writing
 from plaudit.recipes import RECIPES
@@ -168,11 +169,30 @@ class Settings(BaseModel):
     )
 
     # -- data --
-    data: str | Annotated[list[str], Field(min_length=1)] = Field(
-        description="ranked or paired preference data: file, folder, glob or hub name"
+    data: (
+        str
+        | Annotated[list[str], Field(min_length=1)]
+        | Annotated[dict[str, float], Field(min_length=1)]
+    ) = Field(
+        description="ranked or paired preference data: file, folder, glob or hub name; several "
+        "with a weight each, as in a.csv:0.7, are a mixture"
     )
-    validation_data: str | None = Field(
-        None, description="validate on this instead of a part of `data`"
+    mixture: Literal["once", "repeat"] = Field(
+        "once",
+        description="of sources with weights, in an epoch. once: no ranking twice, as many as the "
+        "scarcest source allows; repeat: every ranking, those of scarce sources again and again",
+    )
+    validation_data: str | Annotated[list[str], Field(min_length=1)] | dict[str, str] | None = (
+        Field(
+            None,
+            description="validate on this instead of a part of `data`; sets with a name each, as "
+            "expert=a.csv, are measured apart",
+        )
+    )
+    validation_set: str = Field(
+        "mean",
+        description="which of several named sets to validate on chooses the checkpoint; mean: the "
+        "mean of their metrics",
     )
     test_data: str | None = Field(None, description="test on this instead of a part of `data`")
     validation_fraction: Fraction = Field(
@@ -383,6 +403,16 @@ class Settings(BaseModel):
             raise ValueError("a boolean")
         return value
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _sources(cls, value: Any) -> Any:
+        return sources.data_of(value)
+
+    @field_validator("validation_data", mode="before")
+    @classmethod
+    def _sets(cls, value: Any) -> Any:
+        return sources.sets_of(value)
+
     @field_validator("control", mode="before")
     @classmethod
     def _between_commas(cls, value: Any) -> Any:
@@ -416,6 +446,16 @@ class Settings(BaseModel):
             raise ValueError(
                 "early_stopping_patience: metric_for_best_model last leaves no metric to watch"
             )
+        if self.mixture != "once" and not isinstance(self.data, dict):
+            raise ValueError(
+                f"mixture: {self.mixture} is for data with weights, as in a.csv:0.7 b.jsonl:0.3"
+            )
+        if self.validation_set != "mean" and self.validation_set not in self.validation_sets:
+            sets = ", ".join(self.validation_sets) or "none; name them: validation_data NAME=FILE"
+            raise ValueError(
+                f"validation_set: there is no set {self.validation_set}"
+                f"{nearest_of(self.validation_set, self.validation_sets)}; there are {sets}"
+            )
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction leave nothing to train on")
         if self.max_steps == 0:
@@ -425,6 +465,11 @@ class Settings(BaseModel):
                 "freeze_layers: -1 leaves LoRA nothing to adapt; set lora_r 0, or freeze fewer"
             )
         return self
+
+    @property
+    def validation_sets(self) -> list[str]:
+        """The names of the sets to validate on; none where there is one without a name."""
+        return [*self.validation_data] if isinstance(self.validation_data, dict) else []
 
     @property
     def checkpoint_metric(self) -> str | None:
@@ -660,6 +705,8 @@ def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
             problems[name] = f"there is no setting {name}{hint}"
         elif problem["type"] == "missing":
             problems[name] = f"{name} is needed: {Settings.model_fields[name].description}"
+        elif isinstance(problem.get("ctx", {}).get("error"), sources.SourceError):
+            problems[name] = f"{name}: {problem['ctx']['error']}"
         elif name:
             problems[name] = f"{name}: {_settings()[name].refusal(values[name])}"
         else:
@@ -671,6 +718,7 @@ def _in_words(kind: dict[str, Any]) -> str:
     if "enum" in kind:
         names: list[str] = kind["enum"]
         return ", ".join(names[:-1]) + " or " + names[-1]
+    values = kind.get("additionalProperties") or {}
     words = [
         {
             "array": "a list of texts",
@@ -678,7 +726,7 @@ def _in_words(kind: dict[str, Any]) -> str:
             "integer": "a whole number",
             "null": "null",
             "number": "a number",
-            "object": "pairs of texts",
+            "object": "names with numbers" if values.get("type") == "number" else "pairs of texts",
             "string": "text",
         }[kind["type"]]
     ]

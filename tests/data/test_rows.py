@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import inspect
 import io
 import json
 import random
@@ -13,6 +14,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plaudit import sources
 from plaudit.data import rows
 from plaudit.data.rows import Row, find_sources
 from plaudit.errors import PlauditError
@@ -191,7 +193,7 @@ def test_file_that_is_not_what_it_says(tmp_path, name, data, message):
 @given(data=st.data())
 def test_garbage_never_raises_anything_else(tmp_path_factory, data):
     """Whole files of mutated bytes give rows or `PlauditError`, in every kind and packing."""
-    kind = data.draw(st.sampled_from(rows.KINDS))
+    kind = data.draw(st.sampled_from(sources.KINDS))
     good = {
         "csv": HEADER + b'p,"a ""b""\n",1\np,c,2\n',
         "tsv": b"prompt\tanswer\trank\np\ta\t1\n",
@@ -282,3 +284,109 @@ def test_name_that_exists_on_disk_is_never_the_hub(tmp_path, monkeypatch):
     (tmp_path / "org" / "name").mkdir(parents=True)
     (tmp_path / "org" / "name" / "a.jsonl").write_text('{"a": 1}\n')
     assert [row.values for row in read("org/name")] == [{"a": 1}]
+
+
+# ---- data sets as the hub has them: subsets, splits, revisions ----
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A copy of a data set of the hub, whose card declares two subsets."""
+    monkeypatch.chdir(tmp_path)
+    files = {"chat": ("train", "test"), "code": ("train", "test_prefs")}
+    card = ["---", "configs:"]
+    for subset, splits in files.items():
+        card += [f"- config_name: {subset}", "  data_files:"]
+        for split in splits:
+            path = tmp_path / "copy" / subset / f"{split}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"prompt": f"{subset} {split}", "chosen": "a"}) + "\n")
+            card += [f"  - split: {split}", f"    path: {subset}/{split}.jsonl"]
+    (tmp_path / "copy" / "README.md").write_text("\n".join([*card, "---", ""]))
+    return "copy"
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ("copy:chat", "chat train"),
+        ("copy:code:split=test_prefs", "code test_prefs"),
+        ("copy:split=test:subset=chat", "chat test"),
+    ],
+)
+@pytest.mark.parametrize("streaming", [None, True])
+def test_a_subset_and_a_split_of_a_copied_data_set(repository, text, prompt, streaming):
+    [source] = find_sources(text, None, streaming)
+    rows = list(source.rows())
+    assert [row.values["prompt"] for row in rows] == [prompt]
+    assert (rows[0].file, rows[0].line) == (source.name, 1)
+
+
+def test_the_split_may_be_said_apart(repository):
+    [source] = find_sources("copy:chat", "test")
+    assert [row.values["prompt"] for row in source.rows()] == ["chat test"]
+    with pytest.raises(PlauditError, match="its split is train, and not test"):
+        find_sources("copy:chat:split=train", "test")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("copy:maths", "there is no subset maths; it has chat, code"),
+        (
+            "copy:chat:split=nope",
+            "there is no such split; it has train, test, as in copy:chat",
+        ),
+        ("copy:split=train", "has several subsets: chat, code; name one, as in copy:chat"),
+        ("copy:chat:code", "names two subsets"),
+        ("./copy@v2:chat", "no such file or folder"),
+        ("hf://name", "a data set on the hub is hf://OWNER/NAME"),
+        ("copy:chat:0.5", "a weight is for the data that train, cv, tune and frontier mix"),
+    ],
+)
+def test_what_a_data_set_does_not_have_is_said_with_what_it_has(repository, text, said):
+    with pytest.raises(PlauditError, match=said) as raised:
+        find_sources(text)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_revision_is_not_of_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    with pytest.raises(PlauditError, match="a revision is of a data set on the hub"):
+        find_sources("owner/name@v2")
+
+
+def test_that_a_folder_is_read_whole_though_its_card_declares_splits_is_said(repository, capsys):
+    assert len(find_sources("copy")) == 4
+    assert "all data files in it are read" in capsys.readouterr().err
+
+
+def test_what_is_asked_of_the_hub_is_what_was_named(monkeypatch):
+    """The hub itself is not there: what is handed to `datasets` is, and its real signature."""
+    import datasets
+
+    asked = {}
+    signature = inspect.signature(datasets.load_dataset)
+
+    def load(*given, **named):
+        asked.update(signature.bind(*given, **named).arguments)
+        return datasets.Dataset.from_list([{"prompt": "p", "chosen": "a", "rejected": "b"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    [source] = find_sources("hf://owner/name@v2:chat:split=test_prefs")
+    assert asked == {
+        "path": "owner/name", "name": "chat", "split": "test_prefs", "revision": "v2",
+        "streaming": False,
+    }  # fmt: skip
+    assert source.name == "owner/name@v2:chat:split=test_prefs"
+    [source] = find_sources("owner/name")
+    assert (asked["name"], asked["split"], asked["revision"]) == (None, "train", None)
+    assert source.name == "owner/name"
+
+
+@pytest.mark.parametrize("text", ["owner/name", "hf://owner/name@v2:chat:split=test"])
+def test_without_the_hub_it_is_said_what_to_do(text, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(PlauditError, match=r"^owner/name.*HF_HUB_OFFLINE.*give its folder$"):
+        find_sources(text)

@@ -5,9 +5,11 @@ and so is the policy in the place of the embedded one, which takes long to unpac
 ```text, for programs that are not ours, are not run.
 """
 
+import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +21,13 @@ from pathlib import Path
 
 import pytest
 
+from plaudit.bundled.sample import write_sample
 from plaudit.cli import main
 from running import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
+# Sections of guides whose commands train, with a base model that takes a moment.
+SECTIONS = (("data", "Several sources"), ("training", "Validation sets"))
 GUIDES = ("bulk", "serving", "labelling", "best-of-n", "over-optimisation", "rlhf")
 SHELL = re.compile(r"[|<>;&$`*]")
 
@@ -53,6 +58,28 @@ def test_a_guide_runs_as_it_stands(guide, trained, tmp_path, monkeypatch, capfd)
                 serve(code if f"--port {port}" in code else f"{code.rstrip()} --port {port}", port)
             else:
                 run(code)
+
+
+@pytest.mark.parametrize(("guide", "section"), SECTIONS)
+def test_a_section_that_trains_runs_as_it_stands(guide, section, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").symlink_to(trained / "base")
+    shutil.copy(trained / "answers_ranked.csv", tmp_path)
+    write_sample(tmp_path, n=24, seed=1)[0].rename(tmp_path / "expert.csv")
+    pairs = [{"prompt": f"{i}?", "chosen": f"Yes, {i}.", "rejected": "No."} for i in range(40)]
+    (tmp_path / "chat.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    text = (DOCS / f"{guide}.md").read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
+    found = re.findall(r"^```(bash|python)\n(.*?)^```", text, re.S | re.M)
+    assert found
+    quick = {"base": "base", "max_length": 64, "max_steps": 1, "recipe": "plain", "stress": 0}
+    flags = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in quick.items())
+    for language, code in found:
+        if language == "python":
+            code = code.replace("output=", f"**{quick}, output=")
+            exec(compile(code, f"{guide}.md", "exec"), {"__name__": "guide"})
+        else:
+            run(code.replace(" -o ", f" {flags} -o "))
+    assert all((path / "metrics.json").is_file() for path in (tmp_path / "runs").iterdir())
 
 
 def run(code):

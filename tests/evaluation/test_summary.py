@@ -345,3 +345,32 @@ def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_agains
     text = format_summary(summary)
     assert ("Do not train a policy against it yet" in text) is said
     assert ("in 60 % of the cases" in text) is said
+
+
+def test_a_source_is_measured_as_if_it_were_alone():
+    rng = np.random.default_rng(0)
+    n = 60
+    rewards, lengths = rng.normal(size=(n, 3)), rng.integers(1, 90, size=(n, 3))
+    ranks = [rng.permutation([0, 1, 1]) for _ in range(n)]
+    sources = rng.choice(["a", "b"], size=n).tolist()
+    whole = summarise(
+        list(rewards), ranks, prompts=range(n), lengths=list(lengths), sources=sources, resamples=10
+    )
+    assert whole["by_source"].keys() == {"a", "b"}
+    for name, entry in whole["by_source"].items():
+        those = [i for i in range(n) if sources[i] == name]
+        alone = summarise(
+            [rewards[i] for i in those],
+            [ranks[i] for i in those],
+            prompts=those,
+            lengths=[lengths[i] for i in those],
+            resamples=10,
+        )
+        assert (entry["prompts"], entry["pairs"]) == (len(those), alone["counts"]["pairs"])
+        for measure in ("pairwise_accuracy", "length_baseline", "log_loss"):
+            assert entry[measure]["value"] == pytest.approx(alone[measure]["value"])
+        controlled = entry["length_controlled_accuracy"]["value"]
+        assert controlled == pytest.approx(alone["length_controlled_accuracy"]["value"])
+    without = summarise(list(rewards), ranks, prompts=range(n), lengths=list(lengths), resamples=10)
+    assert "by_source" not in without
+    assert "source " in format_summary(whole)

@@ -21,9 +21,9 @@ from plaudit.data.cells import messages_from_text
 from plaudit.data.chat import implicit_prompt
 from plaudit.data.rankings import Ranking, Text
 from plaudit.data.readers import Rankings
-from plaudit.data.rows import kind_of
 from plaudit.errors import PlauditError
 from plaudit.files import writing
+from plaudit.sources import kind_of
 
 BATCH = 1024
 OPTIONAL = ("category", "margin", "weight")

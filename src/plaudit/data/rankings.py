@@ -70,7 +70,8 @@ class Ranking:
     better, in reward, a better completion should be; `weight` multiplies the ranking's loss;
     `models` names what wrote each completion;
     `categories` names the kind of each completion (for pairs: of the rejected one), `category` that
-    of the whole ranking; `origin` says where it came from, for messages (`file.csv:12`).
+    of the whole ranking; `origin` says where it came from, for messages (`file.csv:12`); `source`
+    names the source that it is of, or the set to validate on, where there are several.
 
     >>> pair = Ranking("2+2?", ["4", "5"], [0, 1])
     >>> pair.pairs()
@@ -89,6 +90,7 @@ class Ranking:
     ratings: Sequence[float] | None = None
     attributes: Mapping[str, Sequence[float]] | None = None
     strength: float | None = None
+    source: str = ""
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every strictly ordered pair as (better, worse) indices, in the data's order."""

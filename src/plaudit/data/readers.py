@@ -94,7 +94,8 @@ def load_rankings(
         if records.fits[0].name != first.name:
             raise PlauditError(
                 f"{every[0].source.name} holds {first.format} but {records.source.name} holds "
-                f"{records.fits[0].format}; read them one at a time"
+                f"{records.fits[0].format}; read them one at a time, or train on both as a "
+                f"mixture: {every[0].source.name}:1 {records.source.name}:1"
             )
     size = sum(one.size for one in sources)
     if streaming is None:
@@ -126,6 +127,23 @@ def _records(source: Source, mapped: Mapping[str, str]) -> Records:
     if warning := records.content_left_out():
         say(warning)
     return records
+
+
+def as_rankings(source: Any, **reading: Any) -> "Rankings":
+    """What `load_rankings` reads, and also `Ranking` objects; `Rankings` stay what they are.
+
+    >>> len(as_rankings(iter([Ranking("2+2?", ["4", "5"], [0, 1])])))
+    1
+    """
+    if isinstance(source, Rankings):
+        return source
+    if isinstance(source, Iterator):
+        source = list(source)
+    if isinstance(source, Iterable) and not isinstance(source, str | Mapping):
+        first = next(iter(source), None)
+        if isinstance(first, Ranking):
+            return Rankings.from_list(source)
+    return load_rankings(source, **reading)
 
 
 class Rankings:

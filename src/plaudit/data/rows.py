@@ -33,10 +33,9 @@ import zstandard
 from plaudit.console import say
 from plaudit.data.encodings import NAMES, as_utf8, check_encoding, delimiter_of, likely_encoding
 from plaudit.errors import PlauditError
+from plaudit.sources import KINDS, PACKINGS, Named, SourceError, kind_of, named, on_hub
 
-KINDS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet", "arrow", "feather", "xlsx")
 ROWS_BY_NUMBER = ("parquet", "arrow", "feather", "xlsx")  # which have no lines
-PACKINGS = ("gz", "zst")
 # A single field or JSON element may be this long, in characters. A quote that is never closed would
 # otherwise take the rest of a file of any size into memory.
 LONGEST_FIELD = 1 << 25
@@ -93,18 +92,6 @@ def file_and_line(where: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (where, None)
 
 
-@cache
-def kind_of(path: str | Path) -> tuple[str | None, str | None]:
-    """The kind of a data file and how it is packed, by its suffixes; (None, None) for no data file.
-
-    >>> kind_of("pairs.JSONL.zst"), kind_of("pairs.csv"), kind_of("notes.txt")
-    (('jsonl', 'zst'), ('csv', None), (None, None))
-    """
-    parts = os.path.basename(path).lower().split(".")[1:]
-    packing = parts.pop() if parts and parts[-1] in PACKINGS else None
-    return (parts[-1], packing) if parts and parts[-1] in KINDS else (None, None)
-
-
 # ---------------------------------------------------------------- from what the user names to files
 
 
@@ -126,8 +113,10 @@ def find_sources(
     if isinstance(source, (str, Path)):
         if encoding is not None:
             check_encoding(encoding)
-        found = _find(os.path.expanduser(str(source)), split, streaming, encoding)
+        found = _find(_meant(str(source), split), streaming, encoding)
         return list({os.path.realpath(one.name): one for one in found}.values())
+    if isinstance(source, Iterator):
+        source = list(source)  # it can be gone through once, and rows are read more than once
     if (held := _in_memory(source, split)) is not None:
         return [held]
     if not isinstance(source, Sequence):
@@ -160,10 +149,12 @@ def _in_memory(source: Any, split: str | None) -> Source | None:
                 yield dict(zip(names, values, strict=True))
 
         return _rows_held(kind, rows, names)
-    if isinstance(source, Iterator):
-        source = list(source)  # it can be gone through once, and rows are read more than once
     if isinstance(source, Sequence) and source and all(isinstance(o, Mapping) for o in source):
         return _rows_held("rows", lambda: iter(source), [])
+    if isinstance(source, Iterable) and not isinstance(source, Sequence | Mapping):
+        first = next(iter(source), None)
+        if isinstance(first, Mapping):
+            return _rows_held("rows", lambda: iter(source), [])
     return None
 
 
@@ -188,10 +179,36 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _find(
-    name: str, split: str | None, streaming: bool | None, encoding: str | None
-) -> list[Source]:
+def _meant(text: str, split: str | None) -> Named:
+    """What a text names, in the split that is asked for unless it names one itself."""
+    try:
+        found = named(text)
+    except SourceError as error:
+        raise PlauditError(str(error)) from error
+    if found.weight is not None:
+        raise PlauditError(
+            f"{text}: a weight is for the data that train, cv, tune and frontier mix; leave it out"
+        )
+    if split and found.split and split != found.split:
+        raise PlauditError(f"{text}: its split is {found.split}, and not {split}; name one")
+    return found._replace(name=os.path.expanduser(found.name), split=found.split or split)
+
+
+def _find(wanted: Named, streaming: bool | None, encoding: str | None) -> list[Source]:
+    name, split = wanted.name, wanted.split
+    if wanted.revision and os.path.exists(name):
+        raise PlauditError(
+            f"{name}@{wanted.revision}: a revision is of a data set on the hub, and {name} is here"
+        )
     if os.path.isdir(name):
+        declared = _declares_subsets(name)
+        if wanted.subset is not None or (split is not None and declared):
+            return [_loaded(wanted, streaming)]
+        if declared:
+            say(
+                f"{name}: all data files in it are read, whatever subset or split its card says "
+                f"they are of; {name}:SUBSET and {name}:split=NAME take one"
+            )
         return _find_in_folder(name, split, encoding)
     if os.path.exists(name):
         if not os.path.isfile(name):
@@ -206,10 +223,25 @@ def _find(
         return files or [
             one for folder in folders for one in _find_in_folder(folder, split, encoding)
         ]
-    looks_like_path = name.startswith((".", "/")) or kind_of(name) != (None, None)
-    if not looks_like_path and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        return [_hub(name, split, streaming)]
+    if on_hub(name):
+        return [_loaded(wanted, streaming)]
+    if name.startswith("hf://"):
+        raise PlauditError(
+            f"{name}: a data set on the hub is hf://OWNER/NAME, after it @REVISION, :SUBSET and "
+            ":split=NAME as wanted"
+        )
     raise PlauditError(f"{name}: no such file or folder; check the path")
+
+
+def _declares_subsets(folder: str) -> bool:
+    """Whether the folder is that of a data set as the hub has it, whose card says what is in it."""
+    card = Path(folder) / "README.md"
+    if not card.is_file():
+        return False
+    front = re.match(
+        r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL
+    )
+    return front is not None and re.search(r"^configs:", front[1], re.MULTILINE) is not None
 
 
 def _find_in_folder(folder: str, split: str | None, encoding: str | None) -> list[Source]:
@@ -766,19 +798,58 @@ def _split_of(name: str, splits: Any, split: str | None) -> Any:
     return splits[split]
 
 
-def _hub(name: str, split: str | None, streaming: bool | None) -> Source:
+def _loaded(wanted: Named, streaming: bool | None) -> Source:
+    """A data set on the hub, or a copy of one in a folder: a subset and a split of it."""
     from datasets import load_dataset
 
-    split = split or "train"
+    split = wanted.split or "train"
+    shown = wanted.name + (f"@{wanted.revision}" if wanted.revision else "")
+    shown += (f":{wanted.subset}" if wanted.subset else "") + f":split={split}"
     try:
-        data = load_dataset(name, split=split, streaming=bool(streaming))
+        data = load_dataset(
+            wanted.name,
+            wanted.subset,
+            split=split,
+            revision=wanted.revision,
+            streaming=bool(streaming),
+        )
     except Exception as error:  # network, name, permission, split: a dozen unrelated exceptions
-        raise PlauditError(
-            f"{name}: no such file here, and the split '{split}' of a data set of this name could "
-            f"not be loaded from the Hugging Face hub ({_line(error)}). Check the name and the "
-            "connection, or download it and give its folder"
-        ) from error
-    return _dataset(name, 0 if streaming else data.dataset_size or 0, data)
+        raise PlauditError(f"{shown}: {_why_not_loaded(wanted, error)}") from error
+    # Under its plain name, where nothing but that was asked for.
+    plain = wanted.subset is None and wanted.revision is None and split == "train"
+    size = 0 if streaming else data.dataset_size or 0
+    return _dataset(wanted.name if plain else shown, size, data)
+
+
+def _why_not_loaded(wanted: Named, error: Exception) -> str:
+    """What kept a data set from being loaded, and what to do."""
+    name, text = wanted.name, " ".join(str(error).split())
+    listed = re.search(r"(?:available configs|Available|Should be one of):? ?\[(.+?)\]", text)
+    choices = "" if listed is None else listed[1].replace("'", "")
+    if "Config name is missing" in text:
+        return f"has several subsets: {choices}; name one, as in {name}:{choices.split(',')[0]}"
+    if "BuilderConfig" in text and choices:
+        return f"there is no subset {wanted.subset}; it has {choices}"
+    if "Unknown split" in text and choices:
+        of = name + (f":{wanted.subset}" if wanted.subset else "")
+        return f"there is no such split; it has {choices}, as in {of}:split={choices.split(',')[0]}"
+    if os.path.isdir(name):
+        return f"cannot be read as a data set ({_line(error)})"
+    if "OfflineMode" in text or "offline mode" in text.lower():
+        return (
+            "no such file here, and the Hugging Face hub is not asked while HF_HUB_OFFLINE or "
+            "HF_DATASETS_OFFLINE is set: unset it, or download the data set and give its folder"
+        )
+    if isinstance(error, ConnectionError):
+        return (
+            f"no such file here, and the Hugging Face hub cannot be reached ({_line(error)}): "
+            "check the connection, or download the data set elsewhere and give its folder"
+        )
+    return (
+        f"no such file here, and no data set of this name could be loaded from the Hugging Face "
+        f"hub ({_line(error)}). Check the name, and with a private one `hf auth login`; or "
+        "download it and give its folder"
+    )
 
 
 def _dataset(name: str, size: int, data: Any) -> Source:

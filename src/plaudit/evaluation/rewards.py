@@ -159,4 +159,6 @@ def prediction_rows(
                 row["category"] = ranking.categories[k]
             if ranking.models is not None:
                 row["model"] = ranking.models[k]
+            if ranking.source:
+                row["source"] = ranking.source
             yield row | extra

@@ -50,6 +50,13 @@ class PartRecord(TypedDict):
     pairs: int
 
 
+class SourceRecord(PartRecord):
+    """The same of a source of the data, or of a set to validate on, and what may hide there."""
+
+    log_loss: FigureRecord
+    length_controlled_accuracy: FigureRecord | None
+
+
 class BinRecord(TypedDict):
     """The pairs of one bin of confidence: its ends, mean confidence, how often it came true."""
 
@@ -88,6 +95,7 @@ class Summary(TypedDict):
     counts: dict[str, int]  # prompts, rankings, completions, pairs
     truncated: NotRequired[dict[str, int]]  # see `count_truncation` of `model.encoding`
     by_category: dict[str, PartRecord]  # most pairs first
+    by_source: NotRequired[dict[str, SourceRecord]]  # where the data are of several
     by_rank_distance: dict[str, PartRecord]
     by_length_difference: dict[str, PartRecord]
     reliability: list[BinRecord]  # those bins that have pairs
@@ -114,6 +122,7 @@ def summarise(
     prompts: Sequence[Hashable],
     lengths: Sequence[ArrayLike],
     categories: Sequence[Category] | None = None,
+    sources: Sequence[str] | None = None,
     styles: Mapping[str, Sequence[ArrayLike]] | None = None,
     rewritten: Mapping[str, Sequence[Again]] | None = None,
     baselines: Mapping[str, Sequence[ArrayLike]] | None = None,
@@ -130,6 +139,7 @@ def summarise(
         lengths: in characters, one array [K_i] per ranking.
         categories: for each ranking a name, None, or a sequence of K_i names; a pair belongs to the
             category of its worse completion if completions have one, else to that of its ranking.
+        sources: the name of the source of each ranking, where there are several.
         styles: name → amounts that a model may lean on, beside length; one array [K_i] per ranking.
         rewritten: the rewards of a sample after rewriting, by the rewrite's name; see `stress`.
         baselines: name → rewards of another model, to stand beside these.
@@ -196,6 +206,8 @@ def summarise(
             entries[name] = entry
             entry |= {"prompts": len(np.unique(layout.slot[of])), "pairs": len(pairs)}
         summary[part] = entries
+    if sources is not None:
+        summary["by_source"] = _by_source(layout, reward, length, sources, pending)
 
     bins: list[object] = []
     confidence = calibration.confidence(layout, reward)
@@ -243,6 +255,34 @@ def summarise(
     if of_length := style["length"]:
         of_length |= {key: summary[name] for key, name in OF_LENGTH.items()}
     return cast(Summary, summary)
+
+
+def _by_source(
+    layout: Layout, reward: Floats, length: Floats, sources: Sequence[str], pending: Pending
+) -> dict[str, object]:
+    """How right a model is on the pairs of each source, most pairs first."""
+    right, pair_ranking, _ = items.pairwise_accuracy(layout, reward)
+    longer = items.pairwise_accuracy(layout, length).values
+    losses = np.logaddexp(0, -items.margin(layout, reward).values)
+    controlled = items.accuracy_by_amount(layout, reward, length)
+    entries: dict[str, object] = {}
+    for name, pairs in parts.by_category(layout, [source or None for source in sources]).items():
+        of = pair_ranking[pairs]
+        entry: dict[str, object] = {}
+        shares = means(layout, [Items(right[pairs], of), Items(longer[pairs], of)], shares=True)
+        pending.add(entry, ["pairwise_accuracy", "length_baseline"], shares)
+        pending.add(entry, ["log_loss"], means(layout, [Items(losses[pairs], of)]))
+        here = np.isin(controlled.ranking, of)
+        halves = controlled.half
+        those = Items(
+            controlled.values[here],
+            controlled.ranking[here],
+            None if halves is None else halves[here],
+        )
+        pending.add(entry, ["length_controlled_accuracy"], statistic(layout, those, share=True))
+        entry |= {"prompts": len(np.unique(layout.slot[of])), "pairs": len(pairs)}
+        entries[name] = entry
+    return entries
 
 
 def _measure(
@@ -329,7 +369,8 @@ def format_summary(summary: Summary) -> str:
         _figure_lines(summary),
         _leaning_lines(summary),
         _stress_lines(summary),
-        _category_lines(summary["by_category"]),
+        _part_lines("source", summary.get("by_source", {})),
+        _part_lines("category", summary["by_category"]),
         [*sentences(summary)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -418,20 +459,25 @@ def _stress_lines(summary: Summary) -> list[str]:
     return lines
 
 
-def _category_lines(by_category: dict[str, PartRecord]) -> list[str]:
-    if not by_category:
+def _part_lines(what: str, entries: Mapping[str, PartRecord]) -> list[str]:
+    """A row for each category or source; of sources with length controlled, too."""
+    if not entries:
         return []
-    shown = [(excerpt(name), entry) for name, entry in by_category.items()][:MOST_CATEGORIES]
-    width = max(len("category"), *(len(name) for name, _ in shown))
-    lines = [f"{'category':<{width}}   pairs  accuracy   95 % interval    longer"]
+    shown = [(excerpt(name), entry) for name, entry in entries.items()][:MOST_CATEGORIES]
+    width = max(len(what), *(len(name) for name, _ in shown))
+    more = "  length-controlled" if what == "source" else ""
+    lines = [f"{what:<{width}}   pairs  accuracy   95 % interval    longer{more}"]
     for name, entry in shown:
         accuracy = Figure(**entry["pairwise_accuracy"])
-        lines.append(
+        line = (
             f"{name:<{width}}{entry['pairs']:>8,}  {accuracy.value:>8.3f}   "
             f"{accuracy.interval():<14}  {entry['length_baseline']['value']:>7.3f}"
         )
-    if len(by_category) > MOST_CATEGORIES:
-        lines.append(f"and {counted(len(by_category) - MOST_CATEGORIES, 'smaller one')}")
+        if more and (controlled := figures(entry).get("length_controlled_accuracy")):
+            line += f"{controlled['value']:>{len(more)}.3f}"
+        lines.append(line)
+    if len(entries) > MOST_CATEGORIES:
+        lines.append(f"and {counted(len(entries) - MOST_CATEGORIES, 'smaller one')}")
     return lines
 
 

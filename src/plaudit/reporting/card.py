@@ -35,6 +35,14 @@ On {{ part.counts.prompts }} {{ name }} prompts, {{ "{:,}".format(part.counts.pa
 {% for _, measure, figure in shown(part) -%}
 | {{ measure.label }} | {{ "%.3f" | format(figure.value) }} | {{ figure.interval() }} |
 {% endfor %}
+{% if part.by_source -%}
+| source | pairs | pairwise accuracy | 95 % interval | length-controlled |
+| --- | --- | --- | --- | --- |
+{% for source, of in part.by_source.items() -%}
+| {{ source }} | {{ of.pairs }} | {{ of_source(of, "pairwise_accuracy") | join(" | ") }} |
+{{- " " }}{{ of_source(of, "length_controlled_accuracy")[0] }} |
+{% endfor %}
+{% endif -%}
 {{ sentences(part) | join(" ") }}
 
 {% endfor -%}
@@ -47,6 +55,15 @@ Nothing was held out, so nothing is known of its quality.
 {%- set n = metrics.data.rankings %}
 {%- if n.train is not none %}: {{ n.train }} rankings to train on,
 {{ n.validation }} to choose the checkpoint, {{ n.test }} to measure{% endif %}.
+{%- if metrics.data.sources %}
+
+| source | share of an epoch | trained on | held out to measure | rejected |
+| --- | --- | --- | --- | --- |
+{% for name, source in metrics.data.sources.items() -%}
+| {{ name }} | {{ "%.1f" | format(100 * source.share) }} % | {{ counted(source.train) }} |
+{{- " " }}{{ source.test }} | {{ source.rejected.values() | sum }} |
+{% endfor %}
+{%- endif %}
 
 ## Use
 
@@ -86,7 +103,7 @@ tokenizer(prompt + {{ encoding.separator.__repr__() }} + completion
 
 def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> str:
     """The text of the saved model's `README.md`, from the run's settings and `metrics.json`."""
-    sources = settings.data if isinstance(settings.data, list) else [settings.data]
+    sources = [settings.data] if isinstance(settings.data, str) else [*settings.data]
     names = [source.rstrip("/").split("/")[-1] for source in sources]
     parts = {name: metrics[name] for name in ("test", "validation") if name in metrics}
     on_hub = "/" in settings.base and not settings.base.startswith((".", "/", "~"))
@@ -123,8 +140,18 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
         shown=_shown,
         sentences=sentences,
+        of_source=_of_source,
+        counted=lambda count: "of a stream" if count is None else f"{count:,}",
     )
     return f"{card}\n"
+
+
+def _of_source(entry: dict[str, Any], measure: str) -> tuple[str, str]:
+    """A figure of a source and its interval, as the card has them."""
+    if entry.get(measure) is None:
+        return "–", ""
+    figure = Figure(**entry[measure])
+    return f"{figure.value:.3f}", figure.interval()
 
 
 def _shown(part: dict[str, Any]) -> list[tuple[str, Measure, Figure]]:

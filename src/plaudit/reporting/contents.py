@@ -32,6 +32,7 @@ from plaudit.reporting.tables import (
     spread,
     words,
 )
+from plaudit.results import SourceOfRun
 
 if TYPE_CHECKING:
     from plaudit.reporting.evaluation import Evaluation
@@ -46,13 +47,14 @@ def evaluation_report(
     notes: Sequence[str] = (),
     diagnosis: Sequence[str] = (),
     against: ComparisonRecord | None = None,
+    sources: Mapping[str, SourceOfRun] | None = None,
 ) -> Report:
     """The report of a model measured on rankings, and with `log` of how it was trained.
 
     `facts` name the model, the data and what else should stand at the top; `notes` are sentences
     under the figures, as that validation prompts chose the checkpoint; `diagnosis` says what went
     wrong in training, a sentence for each finding; `against` is the summary of
-    its comparison with another model.
+    its comparison with another model; `sources` are those of the mixture it was trained on.
 
     >>> from plaudit import evaluate
     >>> evaluation = evaluate("runs/first", "pairs.jsonl")
@@ -60,6 +62,8 @@ def evaluation_report(
     'First'
     """
     sections = measured(evaluation.summary, notes)
+    if sources:
+        sections = (*sections, _mixture(sources))
     if against is not None:
         sections = (_against(against), *sections)
     if diagnosis:
@@ -72,6 +76,33 @@ def evaluation_report(
         evaluation,
         sections,
         _logged(log),
+    )
+
+
+def _mixture(sources: Mapping[str, SourceOfRun]) -> Section:
+    """What was read of each source of a mixture, and what of it was trained on and held out."""
+    columns = ("train", "validation", "test", "rankings", "rows")
+    rows = [
+        Row(
+            name,
+            (
+                percent(source["share"]),
+                *(
+                    UNDEFINED if count is None else f"{count:,}"
+                    for count in (
+                        *(source["train"], source["validation"], source["test"]),
+                        *(source["rankings"], source["rows"], sum(source["rejected"].values())),
+                    )
+                ),
+            ),
+        )
+        for name, source in sources.items()
+    ]
+    heads = ("source", "share", *columns, "rejected")
+    return Section(
+        "What was it trained on?",
+        ("The share is that of the rankings of an epoch.",),
+        (Table("The mixture", heads, tuple(rows), wide=True),),
     )
 
 

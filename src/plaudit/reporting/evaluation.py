@@ -208,6 +208,7 @@ def measure(
         prompts=[ranking.key for ranking in rankings],
         lengths=[[*map(characters, ranking.completions)] for ranking in rankings],
         categories=[ranking.categories or ranking.category for ranking in rankings],
+        sources=sources if any(sources := [ranking.source for ranking in rankings]) else None,
         styles={
             "lists": [[*map(count_list_items, ranking.completions)] for ranking in rankings],
             "markdown": [[*map(count_markdown_marks, ranking.completions)] for ranking in rankings],

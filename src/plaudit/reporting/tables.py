@@ -46,7 +46,9 @@ def measured(summary: Summary, notes: Sequence[str] = ()) -> tuple[Section, ...]
 
     `notes` are sentences under the first heading.
     """
+    by_source: Mapping[str, PartRecord] = summary.get("by_source", {})
     parts = [
+        ("By source", "source", by_source),
         ("By category", "category", summary["by_category"]),
         ("By distance in rank", "ranks apart", summary["by_rank_distance"]),
         ("By difference in length", "difference", summary["by_length_difference"]),
@@ -184,19 +186,20 @@ def _stress(record: StressRecord) -> Section:
 
 
 def _parts(title: str, what: str, entries: Mapping[str, PartRecord]) -> Table:
-    rows = [
-        Row(
-            name,
-            (
-                percent(entry["pairwise_accuracy"]["value"]),
-                interval(entry["pairwise_accuracy"], percent),
-                percent(entry["length_baseline"]["value"]),
-                f"{entry['pairs']:,}",
-            ),
+    of_source = {"length_controlled_accuracy": percent, "log_loss": plain}
+    more = of_source if what == "source" else {}
+    rows = []
+    for name, entry in entries.items():
+        others = [(figures(entry).get(key), form) for key, form in more.items()]
+        cells = (
+            percent(entry["pairwise_accuracy"]["value"]),
+            interval(entry["pairwise_accuracy"], percent),
+            percent(entry["length_baseline"]["value"]),
+            *(UNDEFINED if other is None else form(other["value"]) for other, form in others),
+            f"{entry['pairs']:,}",
         )
-        for name, entry in entries.items()
-    ]
-    columns = (what, "accuracy", INTERVAL, "longer", "pairs")
+        rows.append(Row(name, cells))
+    columns = (what, "accuracy", INTERVAL, "longer", *map(words, more), "pairs")
     return Table(title, columns, tuple(rows), wide=len(rows) > MANY_ROWS)
 
 

@@ -17,7 +17,7 @@ from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.readers import OnBadRow
-from plaudit.data.rows import Source, find_sources, kind_of, place
+from plaudit.data.rows import Source, find_sources, place
 from plaudit.data.tasks import DEVIATION, Tasks
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite, rejected_beside, writing
@@ -31,6 +31,7 @@ from plaudit.scoring.windows import (
     read_windows,
     score_windows,
 )
+from plaudit.sources import kind_of
 
 if TYPE_CHECKING:
     import pyarrow

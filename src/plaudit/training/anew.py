@@ -62,7 +62,7 @@ def _write(folder: Path, metrics: Any) -> None:
 
         shown = _evaluation(folder, metrics["out_of_fold"], repeat=1)
         data = Settings.build(folder / "config.yaml").data
-        files = [data] if isinstance(data, str) else data
+        files = [data] if isinstance(data, str) else list(data)
         crossval.write_cv_report(crossval.CrossValidation(metrics, shown, folder), files)
     elif command == "tune":
         from plaudit.training import search

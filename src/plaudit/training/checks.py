@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from plaudit import console
+from plaudit.data.mixing import Mixture
 from plaudit.data.rankings import Ranking
-from plaudit.data.readers import Rankings, load_rankings
+from plaudit.data.readers import Rankings
 from plaudit.files import SCHEMA_VERSION
 from plaudit.model import base_models
 from plaudit.model.encoding import plain_text
@@ -28,7 +29,7 @@ from plaudit.settings import Settings
 from plaudit.training.diagnosis import EQUAL, Head
 from plaudit.training.folder import build_settings
 from plaudit.training.objectives import OBJECTIVES, Prepared
-from plaudit.training.parts import Parts, encoded, name_data, reading, split
+from plaudit.training.parts import Given, Parts, drawn, encoded, load, name_data, split
 from plaudit.training.processes import one_process
 from plaudit.training.setup import build_trainer, load_base, prepared, trained_model
 from plaudit.training.trainer import DivergedError
@@ -97,7 +98,7 @@ class Trial(NamedTuple):
 
 
 def check_set_up(
-    data: str | Path | Sequence[str] | Rankings | None,
+    data: Given,
     config: str | Path | None,
     settings: dict[str, Any],
 ) -> SetUp:
@@ -108,9 +109,12 @@ def check_set_up(
     """
     one_process("train --check")
     chosen = build_settings(config, settings | name_data(data))
-    rankings = data if isinstance(data, Rankings) else load_rankings(chosen.data, **reading(chosen))
+    rankings = load(data, chosen)
     parts = split(rankings, chosen)
-    sample = list(islice((r for r in parts.train if r.key not in parts.held_out), SAMPLE))
+    train = drawn(parts.train, rankings, chosen)
+    if isinstance(rankings, Mixture) and not isinstance(train, Rankings):
+        train = train[:: -(-len(train) // SAMPLE)]  # of every source, and not the first alone
+    sample = list(islice((r for r in train if r.key not in parts.held_out), SAMPLE))
     with console.hushed(), tempfile.TemporaryDirectory() as folder:
         model = load_base(chosen)
         counts: dict[str, int] = {}

@@ -46,7 +46,7 @@ from plaudit.reporting.plots import write_plots
 from plaudit.results import CrossValidationMetrics, EvaluationSummary, OverFolds
 from plaudit.settings import Settings
 from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
-from plaudit.training.parts import Parts, given_parts, load_for, name_data, without_given
+from plaudit.training.parts import Given, Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process
 from plaudit.training.run import train_on, try_out
 from plaudit.training.setup import load_base
@@ -88,7 +88,7 @@ class CrossValidation:
 
 
 def cross_validate(
-    data: str | Path | Sequence[str] | Rankings | None = None,
+    data: Given = None,
     *,
     k: int | None = None,
     repeats: int | None = None,

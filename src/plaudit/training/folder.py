@@ -20,6 +20,7 @@ from plaudit.files import read_json, write_json
 from plaudit.model.loading import suited_pooling
 from plaudit.recipes import RECIPES
 from plaudit.settings import Settings, renamed
+from plaudit.sources import named
 from plaudit.training.processes import processes
 from plaudit.yaml_file import read_yaml
 
@@ -114,7 +115,8 @@ def open_run(
 
 def default_folder(settings: Settings, what: str = "train") -> Path:
     """`runs/DATA-BASE`, or `runs/DATA-BASE-WHAT` for what is not a training run."""
-    first = settings.data if isinstance(settings.data, str) else settings.data[0]
+    first = settings.data if isinstance(settings.data, str) else next(iter(settings.data))
+    first = named(first).name
     stem = Path(first.rstrip("/*")).name.split(".")[0] or "data"
     base = settings.base.replace(":", "/").rstrip("/").split("/")[-1]
     return Path("runs") / (f"{stem}-{base}" + (f"-{what}" if what != "train" else ""))

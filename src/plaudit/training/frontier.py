@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from plaudit import console
-from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.measures import label
 from plaudit.evaluation.statistics import Figure
@@ -22,7 +21,7 @@ from plaudit.reporting.plots import write_plots
 from plaudit.results import FrontierMetrics, FrontierPoint
 from plaudit.settings import Settings
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
-from plaudit.training.parts import load_for, name_data, split
+from plaudit.training.parts import Given, load_for, name_data, split
 from plaudit.training.processes import one_process
 from plaudit.training.run import train_on, try_out
 
@@ -50,7 +49,7 @@ class Frontier:
 
 
 def frontier(
-    data: str | Path | Sequence[str] | Rankings | None = None,
+    data: Given = None,
     *,
     strengths: str | Sequence[float] | None = None,
     output: str | Path | None = None,

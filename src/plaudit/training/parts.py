@@ -4,7 +4,7 @@ Read, divided by prompt or taken from files of their own, encoded at once or as 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import datasets
 
 from plaudit import console
+from plaudit.data.mixing import Mixture, load_mixture
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
@@ -36,22 +37,57 @@ class Parts:
     held_out: frozenset[str]  # keys of the prompts that a streamed `train` must leave out
 
 
-def name_data(data: str | Path | Sequence[str] | Rankings | None) -> dict[str, Any]:
-    """The setting `data` for what was given, if it was."""
+# What a run is given as data: names, with weights or without, or what was read already.
+Given = str | Path | Sequence[Any] | Mapping[str, float] | Rankings | None
+
+
+def name_data(data: Given) -> dict[str, Any]:
+    """The setting `data` for what was given, if it was; of a mixture also how it is drawn."""
     if data is None:
         return {}
+    if isinstance(data, Mixture):
+        return {"data": {one.name: one.share for one in data.sources}, "mixture": data.way}
+    if isinstance(data, Mapping):
+        return {"data": {str(name): weight for name, weight in data.items()}}
     if isinstance(data, Rankings):
         return {"data": data.files or "rankings in memory"}
-    return {"data": [str(d) for d in data] if isinstance(data, list | tuple) else str(data)}
+    if isinstance(data, list | tuple):
+        return {"data": [str(d) if isinstance(d, str | Path) else d for d in data]}
+    return {"data": str(data)}
 
 
-def load_for(data: str | Path | Sequence[str] | Rankings | None, chosen: Settings) -> Rankings:
-    """The rankings that the settings name, in memory, or those that were given as they are."""
+def load(data: Given, chosen: Settings, **more: Any) -> Rankings:
+    """The rankings that the settings name, or those that were given as they are; `more` goes before
+    what the settings say of the reading."""
     if isinstance(data, Rankings):
         return data
-    if chosen.streaming:
+    how = reading(chosen) | more
+    if isinstance(chosen.data, dict):
+        return load_mixture(chosen.data, chosen.mixture, **how)
+    return load_rankings(chosen.data, **how)
+
+
+def load_for(data: Given, chosen: Settings) -> Rankings:
+    """The rankings that the settings name, in memory, or those that were given as they are."""
+    if chosen.streaming and not isinstance(data, Rankings):
         raise PlauditError("streaming: only `plaudit train` can; here all data must fit in memory")
-    return load_rankings(chosen.data, **reading(chosen) | {"streaming": False})
+    return load(data, chosen, streaming=False)
+
+
+def drawn(
+    train: Sequence[Ranking] | Rankings, rankings: Rankings, settings: Settings
+) -> Sequence[Ranking] | Rankings:
+    """The training rankings of an epoch: of a mixture, so many of each source as its share allows.
+
+    A stream is drawn from as it is read.
+    """
+    if not isinstance(rankings, Mixture) or isinstance(train, Rankings):
+        return train
+    those = rankings.draw(train, settings.seed)
+    say_once(f"a mixture, drawn by weight: {len(those):,} rankings in an epoch")
+    for line in rankings.describe_draw(train, those):
+        say_once(line)
+    return those
 
 
 def reading(settings: Settings) -> dict[str, Any]:
@@ -90,10 +126,16 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
 
 
 def given_parts(settings: Settings) -> dict[str, list[Ranking]]:
-    """`test` and `validation`, as far as they are files of their own."""
+    """`test` and `validation`, as far as they are files of their own; of several sets each ranking
+    has the name of its set."""
     sources = {name: getattr(settings, f"{name}_data") for name in ("test", "validation")}
+    how = reading(settings)
     return {
-        name: list(load_rankings(source, **reading(settings)))
+        name: [
+            replace(ranking, source=of) if of else ranking
+            for of, one in (source.items() if isinstance(source, dict) else [("", source)])
+            for ranking in load_rankings(one, **how)
+        ]
         for name, source in sources.items()
         if source is not None
     }

@@ -9,6 +9,7 @@ and only the first one writes.
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import Any
 import torch
 
 from plaudit import console
+from plaudit.data.mixing import Mixture
 from plaudit.data.rankings import Ranking
-from plaudit.data.readers import Rankings, load_rankings
+from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.rewards import rewards_of
 from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results, writing
@@ -38,7 +40,7 @@ from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.evaluation import Evaluation, evaluate
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import Log, write_plots
-from plaudit.results import DataOfRun, RunMetrics, Training
+from plaudit.results import DataOfRun, RunMetrics, SourceOfRun, Training
 from plaudit.settings import Settings
 from plaudit.training import head_first
 from plaudit.training.control import read_nuisances
@@ -46,18 +48,20 @@ from plaudit.training.diagnosis import Course, Head, diagnose, in_words
 from plaudit.training.folder import begin, locked, open_run
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.parts import (
+    Given,
     Parts,
+    drawn,
     encoded_parts,
     held_out_that_model_takes,
+    load,
     name_data,
-    reading,
     split,
 )
 from plaudit.training.processes import processes, say_once
 from plaudit.training.setup import (
     bound_loss,
     build_trainer,
-    check_metric,
+    check_sets,
     load_base,
     prepared,
     run_frozen_layers,
@@ -89,7 +93,7 @@ class Run:
 
 
 def train(
-    data: str | Path | Sequence[str] | Rankings | None = None,
+    data: Given = None,
     *,
     output: str | Path | None = None,
     config: str | Path | None = None,
@@ -100,7 +104,7 @@ def train(
     """Train on preference data and measure it; see `plaudit.train`."""
     settings |= name_data(data)
     folder, chosen = open_run(output, config, resume, overwrite, settings)
-    rankings = data if isinstance(data, Rankings) else load_rankings(chosen.data, **reading(chosen))
+    rankings = load(data, chosen)
     parts = split(rankings, chosen)
     say_once(_describe_data(rankings, parts))
     return train_on(parts, rankings, chosen, folder, resume=resume)
@@ -134,14 +138,18 @@ def train_on(
         raise PlauditError(f"{folder}: holds the data themselves; choose another output")
     # What does not suit is said before a base model is fetched.
     start = prepared(chosen, parts.train)
-    parts = replace(parts, train=_usable(parts.train, chosen))
+    parts = replace(parts, train=drawn(_usable(parts.train, chosen), rankings, chosen))
     bound_loss(chosen)
     check_uncertainty(chosen, rankings.streaming, parts.validation)
-    check_metric(chosen.checkpoint_metric, "metric_for_best_model", parts.validation)
+    check_sets(chosen, parts.validation)
+    if chosen.validation_sets:
+        say_once(_describe_sets(parts.validation, chosen))
 
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
     parts = held_out_that_model_takes(parts, model.encoding, rankings)
+    if chosen.validation_sets:
+        check_sets(chosen, parts.validation)  # again: the model may have refused all of a set
     counts: dict[str, int] = {}
     train_set, validation_set = encoded_parts(
         parts, model.encoding, chosen, start.attributes, counts, rankings
@@ -300,7 +308,7 @@ def _improved(trainer: RankingTrainer, before: float) -> bool:
 
 
 def _record_of_data(parts: Parts, rankings: Rankings, counts: dict[str, int]) -> DataOfRun:
-    return {
+    record: DataOfRun = {
         "files": rankings.files,
         "format": rankings.format,
         "rankings": {
@@ -310,6 +318,27 @@ def _record_of_data(parts: Parts, rankings: Rankings, counts: dict[str, int]) ->
         },
         "rejected": dict(rankings.rejected_by_reason),
         "truncated": counts,
+    }
+    if isinstance(rankings, Mixture):
+        record["mixture"] = rankings.way
+        record["sources"] = _record_of_sources(parts, rankings)
+    return record
+
+
+def _record_of_sources(parts: Parts, mixture: Mixture) -> dict[str, SourceOfRun]:
+    train = None if mixture.streaming else Counter(r.source for r in parts.train)
+    validation, test = (Counter(r.source for r in p) for p in (parts.validation, parts.test))
+    return {
+        name: {
+            "share": share,
+            "rows": rankings.rows_read,
+            "rankings": None if rankings.streaming else len(rankings),
+            "train": None if train is None else train[name],
+            "validation": validation[name],
+            "test": test[name],
+            "rejected": dict(rankings.rejected_by_reason),
+        }
+        for name, share, rankings in ((s.name, s.share, s.rankings) for s in mixture.sources)
     }
 
 
@@ -421,6 +450,7 @@ def write_run_report(
         shown,
         title=folder.resolve().name,
         facts=_facts(metrics, settings),
+        sources=metrics["data"].get("sources"),
         log=Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"]),
         notes=() if "test" in metrics else (flattering,),
         diagnosis=[in_words(finding) for finding in metrics["training"].get("diagnosis", ())],
@@ -477,13 +507,28 @@ def _usable(
 def _describe_data(rankings: Rankings, parts: Parts) -> str:
     held = f"{len(parts.validation):,} validation, {len(parts.test):,} test"
     if isinstance(parts.train, Rankings):
-        return f"streaming {rankings.format} data; held out: {held} rankings"
+        of = f", a mixture of {rankings.describe()}" if isinstance(rankings, Mixture) else ""
+        return f"streaming {rankings.format} data{of}; held out: {held} rankings"
     for note, count in rankings.notes.items():
         say_once(f"{count:,} × {note}")
     return (
         f"{rankings.format} data, {len(rankings):,} rankings: {len(parts.train):,} train, {held} "
         "(no prompt on two sides)"
     )
+
+
+def _describe_sets(validation: Sequence[Ranking], settings: Settings) -> str:
+    """The sets to validate on, and which of them chooses the checkpoint."""
+    metric = settings.checkpoint_metric
+    count = Counter(ranking.source for ranking in validation)
+    sets = ", ".join(f"{name} ({count[name]:,} rankings)" for name in settings.validation_sets)
+    if metric is None:
+        chooses = "the last checkpoint is kept"
+    elif settings.validation_set == "mean":
+        chooses = f"the mean of their {metric} chooses the checkpoint"
+    else:
+        chooses = f"the {metric} of {settings.validation_set} chooses the checkpoint"
+    return f"validation sets: {sets}; {chooses}"
 
 
 def _describe_model(model: RewardModel, settings: Settings) -> str:

@@ -44,7 +44,9 @@ from plaudit.settings import Settings, ValidationMetric
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.head_first import fit_head
 from plaudit.training.parts import (
+    Given,
     Parts,
+    drawn,
     encoded_parts,
     held_out_that_model_takes,
     load_for,
@@ -98,7 +100,7 @@ class Search:
 
 
 def tune(
-    data: str | Path | Sequence[str] | Rankings | None = None,
+    data: Given = None,
     *,
     trials: int | None = None,
     minutes: float | None = None,
@@ -127,6 +129,11 @@ def tune(
         "space": describe_space(given or default_space(chosen, fixed)),
     }
     plan = resolve_plan(folder, resume, asked, defaults)
+    if chosen.validation_sets:
+        raise PlauditError(
+            "validation_data: a search chooses by one set of validation prompts, so give one "
+            "without a name"
+        )
     searched = {name: distribution(name, entry) for name, entry in plan["space"].items()}
     if not searched:
         raise PlauditError("space: is empty: every setting of the default space is fixed")
@@ -158,7 +165,8 @@ def tune(
             f"{len(list(parts.train)):,} rankings to train on, {len(parts.validation):,} to choose "
             f"by; nobody looks at the {len(parts.test):,} test rankings before the search is over"
         )
-        trial_of = _Trials(parts, rankings, chosen, plan["metric"], folder)
+        of_trials = replace(parts, train=drawn(parts.train, rankings, chosen))
+        trial_of = _Trials(of_trials, rankings, chosen, plan["metric"], folder)
         ends = time.monotonic() + 60 * minutes if minutes is not None else math.inf
         # Resumed without a budget, what there is, is all.
         wanted = trials if trials is not None else math.inf if minutes is not None else 0

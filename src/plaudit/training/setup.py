@@ -168,6 +168,8 @@ def build_trainer(
                 layout=frozen or model.layout,
                 max_tokens_per_batch=pass_tokens(settings),
                 lengths=lengths_of(validation) if validation else None,
+                sets=[r.source for r in validation] if settings.validation_sets else (),
+                chosen_set=settings.validation_set,
                 text_loss=text_loss,
                 expert=expert,
                 model=model.model,
@@ -215,6 +217,19 @@ def make_control(settings: Settings, train_set: Any) -> Control:
 def lengths_of(rankings: Sequence[Ranking]) -> list[list[int]]:
     """The lengths of each ranking's completions, in characters."""
     return [[*map(characters, ranking.completions)] for ranking in rankings]
+
+
+def check_sets(settings: Settings, validation: Sequence[Ranking]) -> None:
+    """Raise `PlauditError` where a set to validate on is empty, or one that chooses the checkpoint
+    cannot show what it is chosen by."""
+    if not settings.validation_sets:
+        check_metric(settings.checkpoint_metric, "metric_for_best_model", validation)
+    for name in settings.validation_sets:
+        those = [ranking for ranking in validation if ranking.source == name]
+        if not those:
+            raise PlauditError(f"validation_data: the set {name} has no ranking that can be used")
+        if settings.validation_set in ("mean", name):
+            check_metric(settings.checkpoint_metric, f"metric_for_best_model of {name}", those)
 
 
 def check_metric(name: str | None, setting: str, validation: Sequence[Ranking]) -> None:

@@ -11,6 +11,7 @@ import functools
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -76,6 +77,8 @@ class RankingTrainer(RewardTrainer):
         expert: takes nuisances out of what the loss sees.
         lengths: of the completions of each validation ranking, in characters; without them nothing
             that depends on lengths is measured in validation.
+        sets: the name of the set that each validation ranking is of, where there are several.
+        chosen_set: whose metrics stand for all of them: the name of a set, or mean.
         **options: `RewardTrainer`'s own.
     """
 
@@ -93,6 +96,8 @@ class RankingTrainer(RewardTrainer):
         text_loss: TextLoss | None = None,
         expert: Control | None = None,
         lengths: Sequence[ArrayLike] | None = None,
+        sets: Sequence[str] = (),
+        chosen_set: str = "mean",
         **options: Any,
     ) -> None:
         self.ranking_loss = loss
@@ -102,6 +107,8 @@ class RankingTrainer(RewardTrainer):
         self.layout = layout
         self.expert = expert
         self.lengths = lengths
+        self.sets = np.array(sets)
+        self.chosen_set = chosen_set
         self._sums: Tensor | None = None  # of `_observe`, since the last log
         self._losses = FiniteLosses()
         self._fits = max_tokens_per_batch  # halved where a pass of so many did not
@@ -400,15 +407,18 @@ class RankingTrainer(RewardTrainer):
 
     def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """`validation_metrics`, with what the control adds to the rewards of the rankings."""
-        if self.expert is None:
-            return validation_metrics(prediction, self.lengths)
-        given: Any = prediction.predictions
-        (rewards, seen), ranks = given, prediction.label_ids
-        offsets = [
-            (with_control - reward)[order != PADDING].astype(np.float64)
-            for reward, with_control, order in zip(rewards, seen, ranks, strict=True)
-        ]
-        return validation_metrics(EvalPrediction(rewards, ranks), self.lengths, offsets)
+        offsets = None
+        if self.expert is not None:
+            given: Any = prediction.predictions
+            (rewards, seen), ranks = given, prediction.label_ids
+            offsets = [
+                (with_control - reward)[order != PADDING].astype(np.float64)
+                for reward, with_control, order in zip(rewards, seen, ranks, strict=True)
+            ]
+            prediction = EvalPrediction(rewards, ranks)
+        if not len(self.sets):
+            return validation_metrics(prediction, self.lengths, offsets)
+        return metrics_of_sets(prediction, self.sets, self.chosen_set, self.lengths, offsets)
 
     # ---- checkpoints ----
 
@@ -567,6 +577,36 @@ def validation_metrics(
     return metrics
 
 
+def metrics_of_sets(
+    prediction: EvalPrediction,
+    sets: NDArray[np.str_],
+    chosen: str,
+    lengths: Sequence[ArrayLike] | None = None,
+    offsets: Sequence[Floats] | None = None,
+) -> dict[str, float]:
+    """`validation_metrics` of each set, its name before theirs, and those that stand for all.
+
+    These, which have no name before them, are those of the `chosen` set or, for "mean", the means
+    over the sets that have them, each set counting alike.
+    """
+    of_sets = {}
+    rewards, ranks = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+    for name in dict.fromkeys(sets.tolist()):
+        where = np.flatnonzero(sets == name).tolist()
+        of_sets[name] = validation_metrics(
+            EvalPrediction(rewards[where], ranks[where]),
+            None if lengths is None else [lengths[i] for i in where],
+            None if offsets is None else [offsets[i] for i in where],
+        )
+    metrics = {f"{name}_{m}": value for name, of in of_sets.items() for m, value in of.items()}
+    if chosen != "mean":
+        return metrics | of_sets[chosen]
+    for measured in dict.fromkeys(m for of in of_sets.values() for m in of):
+        values = [of[measured] for of in of_sets.values() if measured in of]
+        metrics[measured] = sum(values) / len(values)
+    return metrics
+
+
 def _widen(rows: Tensor, width: int) -> Tensor:
     return torch.nn.functional.pad(rows, (0, width - rows.shape[1]), value=PADDING)
 
@@ -683,10 +723,18 @@ class RunLog(TrainerCallback):
             where = "before the first step"
         if "eval_log_loss" in logs:
             controlled = logs.get("eval_controlled_log_loss")
+            names = [key[5:-9] for key in logs if re.fullmatch("eval_.+_log_loss", key)]
+            sets = [name for name in names if f"eval_{name}_pairwise_accuracy" in logs]
+            apart = [
+                f"{name} {logs[f'eval_{name}_log_loss']:.3f} and "
+                f"{logs[f'eval_{name}_pairwise_accuracy']:.3f}"
+                for name in sets
+            ]
             return (
                 f"{where}: validation log loss {logs['eval_log_loss']:.3f}, "
                 + (f"controlled {controlled:.3f}, " if controlled is not None else "")
                 + f"pairwise accuracy {logs['eval_pairwise_accuracy']:.3f}"
+                + (f" ({'; '.join(apart)})" if apart else "")
             )
         if "loss" not in logs:
             return ""

@@ -1,0 +1,252 @@
+"""Several sources of preference data at once, each with a weight: its share of what is trained on.
+
+Each source is read by itself, so that sources may be of different formats, and what is rejected is
+counted for each. A weight is a share of the training rankings: 0.7 and 0.3 mean the same as 7 and
+3. How many rankings that makes is set by the source that is scarcest for its share (`once`), which
+is then used whole, or by the one that is most plentiful for it (`repeat`), the others being gone
+through several times. Held out is a part of each source, as large as without weights. Assumes that
+rankings of one prompt in two sources are different judgements: they are not merged.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Literal
+
+from plaudit.console import counted, say
+from plaudit.data.rankings import BadRowError, Ranking, Rejected
+from plaudit.data.readers import Rankings, Tally, as_rankings
+from plaudit.data.splits import prompt_hash
+from plaudit.errors import PlauditError
+from plaudit.sources import SourceError, checked_weight
+
+Way = Literal["once", "repeat"]
+
+
+@dataclass(frozen=True)
+class MixedSource:
+    """A source of a mixture: its name, its share of the training rankings, and what it holds."""
+
+    name: str
+    share: float
+    rankings: Rankings
+
+
+class Mixture(Rankings):
+    """Rankings of several sources; each has the name of its own in `Ranking.source`.
+
+    Held in memory it has all rankings of all sources, one source after another, and `draw` takes
+    from those to train on as many of each as its share allows. Streamed, an iteration takes from
+    the sources in turn, by their shares, and ends where `way` says.
+    """
+
+    def __init__(self, sources: Sequence[MixedSource], way: Way = "once") -> None:
+        each = [source.rankings for source in sources]
+        super().__init__(
+            files=[file for rankings in each for file in rankings.files],
+            format=" and ".join(dict.fromkeys(rankings.format for rankings in each)),
+            columns={name: column for r in each for name, column in r.columns.items()},
+            streaming=each[0].streaming,
+            unused_columns=list(dict.fromkeys(c for r in each for c in r.unused_columns)),
+            better=" or ".join(dict.fromkeys(rankings.better for rankings in each)),
+            max_rejected=1,  # of each source by itself
+        )
+        self.sources = list(sources)
+        self.way = way
+        self._of = {source.name: source.rankings for source in sources}
+        self._read = self._turns if self.streaming else self._one_after_another
+        if not self.streaming:
+            self._hold()
+
+    def _one_after_another(self, tally: Tally) -> Iterator[Ranking | Rejected]:
+        for source in self.sources:
+            rankings = source.rankings
+            of_source = [replace(ranking, source=source.name) for ranking in rankings]
+            for before, now in zip(rankings._held, of_source, strict=True):
+                if (number := rankings._numbers.pop(id(before), None)) is not None:
+                    rankings._numbers[id(now)] = number
+            rankings._held = of_source
+            self._add_up(tally, [source.rankings._tally for source in self.sources])
+            yield from rankings.rejected
+            yield from rankings._held
+
+    def _turns(self, tally: Tally) -> Iterator[Ranking | Rejected]:
+        """One of the source that is furthest behind its share, again and again."""
+        streams = [source.rankings._events() for source in self.sources]
+        taken, through = [0] * len(streams), set[int]()
+        tallies = [Tally() for _ in streams]  # of the first time through each
+        while True:
+            total = sum(taken) + 1
+            behind = [s.share * total - n for s, n in zip(self.sources, taken, strict=True)]
+            turn = behind.index(max(behind))
+            source = self.sources[turn]
+            for item in streams[turn]:
+                if turn not in through:
+                    tallies[turn] = source.rankings._tally
+                    self._add_up(tally, tallies)
+                if isinstance(item, Ranking):
+                    taken[turn] += 1
+                    yield replace(item, source=source.name)
+                    break
+                if turn not in through:
+                    yield item
+            else:
+                through.add(turn)
+                if self.way == "once" or len(through) == len(streams):
+                    return
+                streams[turn] = source.rankings._events()
+
+    def _hold(self) -> None:
+        super()._hold()
+        for source in self.sources:
+            self._numbers |= source.rankings._numbers
+
+    def _add_up(self, tally: Tally, each: Sequence[Tally]) -> None:
+        tally.rows = sum(of_source.rows for of_source in each)
+        tally.notes = sum((of_source.notes for of_source in each), Counter())
+        tally.not_adjacent = sum(of_source.not_adjacent for of_source in each)
+
+    def _rows_of(self, ranking: Ranking) -> int:
+        of = self._of.get(ranking.source)
+        return super()._rows_of(ranking) if of is None else of._rows_of(ranking)
+
+    def leave_out(self, ranking: Ranking, bad: BadRowError) -> None:
+        """Reject a ranking that was read, of its source as well; see `Rankings.leave_out`."""
+        super().leave_out(ranking, bad)
+        if (of := self._of.get(ranking.source)) is not None:
+            of.leave_out(ranking, bad)
+
+    def stop_if_too_many(self) -> None:
+        """Raise `PlauditError` when more rows of a source than allowed are rejected."""
+        for source in self.sources:
+            source.rankings.stop_if_too_many()
+
+    def draw(self, train: Sequence[Ranking], seed: int) -> list[Ranking]:
+        """The rankings of an epoch, by the shares of the sources, in the data's order.
+
+        Which ones are drawn depends on the seed and their prompts alone. With the way `repeat` a
+        ranking may stand in it several times.
+
+        Raises `PlauditError` where nothing of a source is left to draw from.
+        """
+        of: dict[str, list[Ranking]] = {source.name: [] for source in self.sources}
+        for ranking in train:
+            of[ranking.source].append(ranking)
+        for name, rankings in of.items():
+            if not rankings:
+                raise PlauditError(
+                    f"{name}: none of its rankings is left to train on; leave it out, or hold out "
+                    "less"
+                )
+        shares = {source.name: source.share for source in self.sources}
+        wanted = sizes({name: len(rankings) for name, rankings in of.items()}, shares, self.way)
+        return list(chain(*(_drawn(of[name], wanted[name], seed) for name in of)))
+
+    def describe(self) -> str:
+        """Its sources with their shares, on one line."""
+        return ", ".join(f"{source.name} {source.share:.1%}" for source in self.sources)
+
+    def describe_draw(self, train: Sequence[Ranking], drawn: Sequence[Ranking]) -> list[str]:
+        """A line for each source: how many of its rankings are trained on, and what share it is."""
+        there, used = Counter(r.source for r in train), Counter(r.source for r in drawn)
+        lines = []
+        for source in self.sources:
+            name, n = source.name, used[source.name]
+            of = f"{n:,} of {counted(there[name], 'training ranking')}"
+            if n > there[name]:
+                times = f"{n / there[name]:.3g}"
+                of = f"{counted(there[name], 'training ranking')}, {times} times each: {n:,}"
+            lines.append(f"{name}: {of}, {n / len(drawn):.1%} of an epoch")
+        return lines
+
+
+def sizes(there: Mapping[str, int], shares: Mapping[str, float], way: Way) -> dict[str, int]:
+    """How many rankings to take of each source, at least one.
+
+    >>> sizes({"a": 70, "b": 300}, {"a": 0.5, "b": 0.5}, "once")
+    {'a': 70, 'b': 70}
+    >>> sizes({"a": 70, "b": 300}, {"a": 0.5, "b": 0.5}, "repeat")
+    {'a': 300, 'b': 300}
+    """
+    totals = [there[name] / shares[name] for name in there]
+    total = min(totals) if way == "once" else max(totals)
+    wanted = {name: max(round(total * shares[name]), 1) for name in there}
+    return {n: min(k, there[n]) for n, k in wanted.items()} if way == "once" else wanted
+
+
+def _drawn(rankings: Sequence[Ranking], wanted: int, seed: int) -> list[Ranking]:
+    """So many of the rankings, in their order: all as often as they go in, and the first of the
+    rest by a hash of their prompts."""
+    whole, rest = divmod(wanted, len(rankings))
+
+    def place(index: int) -> tuple[int, str, int]:
+        key = rankings[index].key
+        # Not by the hash that holds out prompts, or it would be those next to the held-out ones.
+        return prompt_hash(f"mixture\0{key}", seed), key, index
+
+    once_more = set(sorted(range(len(rankings)), key=place)[:rest]) if rest else set[int]()
+    return [ranking for i, ranking in enumerate(rankings) for _ in range(whole + (i in once_more))]
+
+
+def load_mixture(
+    sources: Mapping[str, float] | Iterable[tuple[Any, float]], way: Way = "once", **reading: Any
+) -> Mixture:
+    """Read each source of a mixture; `reading` are further arguments of `load_rankings`.
+
+    Args:
+        sources: with their weights; pairs where a source is no path, but in memory.
+        way: how many rankings the shares are of; see the module.
+
+    Raises:
+        PlauditError: as `load_rankings` does, and for a weight that is none.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "answers.csv"
+    >>> _ = file.write_text("question,answer,rank\\n2+2?,4,1\\n2+2?,5,2\\n")
+    >>> pair = {"prompt": "3+3?", "chosen": "6", "rejected": "7"}
+    >>> [ranking.source for ranking in load_mixture([(file, 0.7), ([pair], 0.3)])][1:]
+    ['rows']
+    """
+    pairs = list(sources.items() if isinstance(sources, Mapping) else sources)
+    names: list[str] = []
+    for source, _ in pairs:
+        name = str(source) if isinstance(source, str | os.PathLike) else _name_of(source)
+        number = 1 + sum(other.partition(" #")[0] == name for other in names)
+        names.append(name if number == 1 else f"{name} #{number}")
+    try:
+        weights = [checked_weight(w, name) for name, (_, w) in zip(names, pairs, strict=True)]
+    except SourceError as error:
+        raise PlauditError(str(error)) from error
+    each = [as_rankings(source, **reading) for source, _ in pairs]
+    streamed = [rankings.streaming for rankings in each]
+    if any(streamed) and not all(streamed):
+        # A stream cannot wait until the others are read whole.
+        if fixed := [n for n, r in zip(names, each, strict=True) if not (r.streaming or r.files)]:
+            raise PlauditError(
+                f"{fixed[0]}: lies in memory and cannot be mixed with data that are streamed; set "
+                "streaming false, or write it to a file"
+            )
+        each = [as_rankings(source, **reading | {"streaming": True}) for source, _ in pairs]
+        say("one source is streamed, so all of them are")
+    files = Counter(
+        path for rankings in each for path in {os.path.realpath(file) for file in rankings.files}
+    )
+    for path, count in files.items():
+        if count > 1 and os.path.exists(path):
+            raise PlauditError(f"{path}: is in two sources of the mixture; name it in one")
+    found = [
+        MixedSource(name, weight / sum(weights), rankings)
+        for name, weight, rankings in zip(names, weights, each, strict=True)
+    ]
+    return Mixture(found, way)
+
+
+def _name_of(source: Any) -> str:
+    """What a source in memory is called."""
+    if isinstance(source, Rankings):
+        return source.files[0] if len(source.files) == 1 else "rankings"
+    if isinstance(source, list | tuple | Iterator):
+        return "rows"
+    return type(source).__name__
