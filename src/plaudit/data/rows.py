@@ -493,16 +493,17 @@ def _json_lines(name: str, encoding: str | None) -> Iterator[Row]:
             if not data:
                 continue
             try:
-                value = json.loads(data.decode())
+                text = data.decode()
+                value = json.loads(text)
             except UnicodeDecodeError:
                 problem = _undecodable(data.decode("utf-8", "surrogateescape"), encoding)
                 yield Row(name, line, None, problem, data.decode(errors="replace"))
                 continue
             except (ValueError, RecursionError) as error:
                 # A ValueError that is no JSONDecodeError: a number of thousands of digits.
-                yield Row(name, line, None, f"broken JSON: {_why(error)}", data.decode())
+                yield Row(name, line, None, f"broken JSON: {_why(error)}", text)
                 continue
-            yield _json_row(name, line, value, data.decode())
+            yield _json_row(name, line, value, text)
 
 
 def _json_rows(name: str, encoding: str | None) -> Iterator[Row]:
