@@ -62,6 +62,8 @@ class Source:
     """One file or data set: its name for messages, its size in bytes, and a way to read its rows.
 
     `columns` reads the names of the columns where the file states them, and gives [] where rows do.
+    `count` counts the rows, readable or not, as fast as the kind allows; None where that is a
+    download.
     """
 
     name: str
@@ -69,6 +71,11 @@ class Source:
     rows: Callable[[], Iterator[Row]]
     columns: Callable[[], list[str]] = list
     encoding: str | None = None  # that the user named
+    counted: Callable[[], int | None] | None = None
+
+    def count(self) -> int | None:
+        """How many rows there are."""
+        return sum(1 for _ in self.rows()) if self.counted is None else self.counted()
 
 
 def place(file: str, line: int | None) -> str:
@@ -265,6 +272,7 @@ def _file(name: str, encoding: str | None = None) -> Source:
         lambda: readers[kind](name, encoding),
         columns=lambda: columns[kind](name, encoding) if kind in columns else [],
         encoding=encoding,
+        counted=(lambda: _count_lines(name, encoding)) if kind in ("jsonl", "ndjson") else None,
     )
 
 
@@ -504,6 +512,12 @@ def _json_lines(name: str, encoding: str | None) -> Iterator[Row]:
                 yield Row(name, line, None, f"broken JSON: {_why(error)}", text)
                 continue
             yield _json_row(name, line, value, text)
+
+
+def _count_lines(name: str, encoding: str | None) -> int:
+    """How many lines of a file are not blank."""
+    with _opened(name) as file:
+        return sum(1 for data in as_utf8(file, encoding) if not data.isspace())
 
 
 def _json_rows(name: str, encoding: str | None) -> Iterator[Row]:
@@ -790,7 +804,13 @@ def _dataset(name: str, size: int, data: Any) -> Source:
         except (OSError, ValueError, TypeError) as error:
             raise PlauditError(f"{name}: cannot be read on: {_line(error)}") from error
 
-    return Source(name, size, rows, columns=lambda: list(data.column_names or []))
+    return Source(
+        name,
+        size,
+        rows,
+        columns=lambda: list(data.column_names or []),
+        counted=lambda: len(data) if hasattr(data, "__len__") else None,
+    )
 
 
 def _line(error: Exception) -> str:

@@ -28,7 +28,7 @@ from plaudit.settings import Settings
 from plaudit.training.diagnosis import EQUAL, Head
 from plaudit.training.folder import build_settings
 from plaudit.training.objectives import OBJECTIVES, Prepared
-from plaudit.training.parts import Parts, encoded, name_data, reading, split
+from plaudit.training.parts import Parts, encoded, name_data, reading, split, with_steps
 from plaudit.training.processes import one_process
 from plaudit.training.setup import build_trainer, load_base, prepared, trained_model
 from plaudit.training.trainer import DivergedError
@@ -110,6 +110,7 @@ def check_set_up(
     chosen = build_settings(config, settings | name_data(data))
     rankings = data if isinstance(data, Rankings) else load_rankings(chosen.data, **reading(chosen))
     parts = split(rankings, chosen)
+    chosen = with_steps(chosen, rankings, parts)
     sample = list(islice((r for r in parts.train if r.key not in parts.held_out), SAMPLE))
     with console.hushed(), tempfile.TemporaryDirectory() as folder:
         model = load_base(chosen)

@@ -21,7 +21,7 @@ from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why
 from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, taken
 from plaudit.settings import Settings
 from plaudit.training.controls import levels
-from plaudit.training.processes import say_once
+from plaudit.training.processes import processes, say_once
 
 SHUFFLE_BUFFER = 1000  # rankings of a stream that are read ahead to be shuffled
 
@@ -74,11 +74,6 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
     ]
     train: Sequence[Ranking] | Rankings
     if rankings.streaming:
-        if settings.max_steps < 1:
-            raise PlauditError(
-                "max_steps: is needed when data are streamed, since their length is not known: "
-                "for example --max-steps 1000 (or --no-streaming to read everything first)"
-            )
         test, validation = _head_of_stream(rankings, fractions, settings, given)
         train = rankings
     else:
@@ -87,6 +82,29 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
     test, validation = given.get("test", test), given.get("validation", validation)
     held_out = frozenset(ranking.key for part in (test, validation) for ranking in part)
     return Parts(train, validation, test, held_out)
+
+
+def with_steps(settings: Settings, rankings: Rankings, parts: Parts) -> Settings:
+    """The settings, with the number of steps where data are streamed and epochs say how long.
+
+    Raises:
+        PlauditError: where the length of a stream cannot be known.
+    """
+    if not isinstance(parts.train, Rankings) or not rankings.streaming or settings.max_steps > 0:
+        return settings
+    about = rankings.about()
+    if about is None:
+        raise PlauditError(
+            "max_steps: is needed when data are streamed whose length is not known: for example "
+            "--max-steps 1000 (or --no-streaming to read everything first)"
+        )
+    train = max(about - len(parts.validation) - len(parts.test), 1)
+    step = settings.per_device_train_batch_size * processes().num_processes
+    passes = settings.num_train_epochs
+    each = math.ceil(math.ceil(train / step) / settings.gradient_accumulation_steps)
+    steps = math.ceil(passes * each)
+    say_once(f"about {train:,} rankings to train on: {steps:,} steps for {passes:g} passes")
+    return settings.model_copy(update={"max_steps": steps})
 
 
 def given_parts(settings: Settings) -> dict[str, list[Ranking]]:
