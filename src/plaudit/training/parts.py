@@ -18,7 +18,7 @@ from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why_all_equal
-from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, taken
+from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, each_encoded_ahead, taken
 from plaudit.settings import Settings
 from plaudit.training.controls import levels
 from plaudit.training.processes import processes, say_once
@@ -207,7 +207,8 @@ def encoded(
     windows = console.progress(range(0, len(rankings), ENCODE_AT_ONCE), what)
     for start in windows:
         window = rankings[start : start + ENCODE_AT_ONCE]
-        rows = list(_encoded(window, encoding, counts, data, control, attributes))
+        each = each_encoded(window, encoding)
+        rows = list(_encoded(each, encoding, counts, data, control, attributes))
         if rows:
             tables.append(datasets.Dataset.from_list(rows))
     if data is not None:
@@ -218,7 +219,7 @@ def encoded(
 
 
 def _encoded(
-    rankings: Iterable[Ranking],
+    each: Iterable[tuple[Ranking, dict[str, Any] | RefusedError]],
     encoding: Encoding,
     counts: dict[str, int] | None,
     data: Rankings | None,
@@ -227,7 +228,7 @@ def _encoded(
     left: dict[str, int] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Encoded rankings; `left` gets what is counted of those that are left out, else `counts`."""
-    for ranking, row in each_encoded(rankings, encoding):
+    for ranking, row in each:
         if isinstance(row, RefusedError):
             if data is None:
                 raise row
@@ -259,8 +260,9 @@ def _encoded_stream(
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in data if ranking.key not in held_out)
+        each = each_encoded_ahead(kept, encoding)
         passed: dict[str, int] = {}
-        for row in _encoded(kept, encoding, passed, data, settings.control, attributes, left):
+        for row in _encoded(each, encoding, passed, data, settings.control, attributes, left):
             yield row
             if passed["completions"] >= longest.get("completions", 0):
                 longest.update(passed)
