@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plaudit.errors import PlauditError
 from plaudit.inspection import duplicates, looks, on_disk
 from plaudit.inspection.duplicates import THRESHOLD, Texts, similarity
 from plaudit.inspection.looks import BATCH, SHINGLE
@@ -153,3 +154,17 @@ def test_other_processes_see_the_same(monkeypatch):
         assert shared.excerpt(number) == alone.excerpt(number)
         assert shared.excerpt_of_end(number) == alone.excerpt_of_end(number)
     assert shared.excerpt_of_end(0).endswith("0, and the")
+
+
+def test_a_process_that_is_killed_is_told(monkeypatch):
+    monkeypatch.setattr(looks, "ALONE", 0)
+    monkeypatch.setattr(looks, "_cores", lambda: 2)
+    monkeypatch.setattr(looks, "PROCESSES", 1)
+    with looks.Looking() as looking:
+        looking.at(["What is a bond?"], False, lambda seen: None)
+        looking.finish()
+        looking._processes[0].kill()
+        looking._processes[0].wait()
+        looking.at(["Why is the sky blue?"], False, lambda seen: None)
+        with pytest.raises(PlauditError, match="ended with status -9"):
+            looking.finish()

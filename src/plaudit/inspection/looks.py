@@ -9,17 +9,20 @@ but this module, and not copied from this process or its script, and end when it
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from plaudit.data.cells import EXCERPT
+from plaudit.errors import PlauditError
 from plaudit.inspection.flaws import Ending, Refusal, ending, refusal
 
 SHINGLE = 8  # bytes
@@ -182,8 +185,9 @@ class Looking:
             _send(process.stdin, (texts, flaws))
             seen: Look = pickle.load(process.stdout)
         except (EOFError, BrokenPipeError) as error:
-            raise RuntimeError(
-                f"a process that looks at texts ended with status {process.wait()}"
+            raise PlauditError(
+                f"a process that looks at texts ended with status {process.wait()}: was there too "
+                "little memory?"
             ) from error
         self._idle.append(process)
         return seen
@@ -191,12 +195,11 @@ class Looking:
 
 def answer() -> None:
     """Be such a process: look at what comes on stdin until it ends."""
-    while True:
-        try:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it is told, and closes stdin
+    with suppress(EOFError, BrokenPipeError):
+        while True:
             texts, flaws = pickle.load(sys.stdin.buffer)
-        except (EOFError, KeyboardInterrupt):
-            return
-        _send(sys.stdout.buffer, look(texts, flaws))
+            _send(sys.stdout.buffer, look(texts, flaws))
 
 
 def _send(pipe: BinaryIO | Any, value: Any) -> None:
