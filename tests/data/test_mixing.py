@@ -151,3 +151,11 @@ def test_a_file_in_two_sources_is_refused(files):
         load_mixture({"few.csv": 1, "./few.csv": 2})
     with pytest.raises(PlauditError, match="its weight is -1"):
         load_mixture({"few.csv": -1})
+
+
+@pytest.mark.parametrize("way", ["once", "repeat"])
+def test_about_how_many_a_stream_gives_is_known_before_it_is_read(files, way):
+    mixture = load_mixture({"few.csv": 0.7, "many.jsonl": 0.3}, way, streaming=True)
+    about = mixture.about()
+    given = len(list(mixture))
+    assert about == pytest.approx(given, rel=0.05)

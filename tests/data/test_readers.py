@@ -170,8 +170,8 @@ def test_hub_that_cannot_be_reached(tmp_path):
         check=True,
         env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": ""},
     )
-    assert "no-such-org/no-such-data: no such file here" in done.stdout
-    assert "Check the name and the connection" in done.stdout
+    assert "no-such-org/no-such-data:split=train: no such file here" in done.stdout
+    assert "unset it, or download the data set and give its folder" in done.stdout
     assert done.stdout.count("\n") == 1
 
 

@@ -5,13 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plaudit.inspection.duplicates import (
-    BATCH,
-    SHINGLE,
-    THRESHOLD,
-    Texts,
-    similarity,
-)
+from plaudit.errors import PlauditError
+from plaudit.inspection import duplicates, looks, on_disk
+from plaudit.inspection.duplicates import THRESHOLD, Texts, similarity
+from plaudit.inspection.looks import BATCH, SHINGLE
 
 WORDS = [f"{a}{b}" for a in "bcdfghjkl" for b in ("anana", "order", "ill", "ean", "ottom")]
 
@@ -133,3 +130,41 @@ def test_texts_larger_than_a_batch():
     assert texts.add(long) == 0
     assert texts.add(long + "more") == 1
     assert texts.groups().tolist() == [0, 0]
+
+
+def test_other_processes_see_the_same(monkeypatch):
+    """Two processes, a temporary file and this process alone give the same of each text."""
+    chance = np.random.default_rng(4)
+    written = [f"{passage(chance, 20)} {number % 7}, and the" for number in range(300)] + [" ", ""]
+    alone = Texts(flaws=True)
+    for text in written:
+        alone.add(text)
+    monkeypatch.setattr(looks, "ALONE", 0)
+    monkeypatch.setattr(looks, "_cores", lambda: 2)
+    monkeypatch.setattr(duplicates, "AT_ONCE", 1000)
+    monkeypatch.setattr(on_disk, "BUFFER", 1000)
+    with looks.Looking() as looking:
+        shared = Texts(looking, flaws=True)
+        assert [shared.add(text) for text in written] == list(range(302))
+        shared.close()
+    np.testing.assert_array_equal(shared.signatures(), alone.signatures())
+    np.testing.assert_array_equal(shared.signs(), alone.signs())
+    np.testing.assert_array_equal(shared.groups(), alone.groups())
+    for number in (0, 150, 301):
+        assert shared.excerpt(number) == alone.excerpt(number)
+        assert shared.excerpt_of_end(number) == alone.excerpt_of_end(number)
+    assert shared.excerpt_of_end(0).endswith("0, and the")
+
+
+def test_a_process_that_is_killed_is_told(monkeypatch):
+    monkeypatch.setattr(looks, "ALONE", 0)
+    monkeypatch.setattr(looks, "_cores", lambda: 2)
+    monkeypatch.setattr(looks, "PROCESSES", 1)
+    with looks.Looking() as looking:
+        looking.at(["What is a bond?"], False, lambda seen: None)
+        looking.finish()
+        looking._processes[0].kill()
+        looking._processes[0].wait()
+        looking.at(["Why is the sky blue?"], False, lambda seen: None)
+        with pytest.raises(PlauditError, match="ended with status -9"):
+            looking.finish()

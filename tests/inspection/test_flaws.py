@@ -1,7 +1,10 @@
 """Signs of refusals and of cut-off answers: cases that show them, cases that only resemble."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from plaudit.inspection import flaws
 from plaudit.inspection.flaws import ending, refusal
 
 PARAGRAPH = (
@@ -96,3 +99,16 @@ def test_cut_off(text, sign):
 )
 def test_not_cut_off(text):
     assert not ending(text).may_be_cut_off
+
+
+@given(st.text(st.sampled_from("iİıI kKſs'’canotANOTsorry,hl pSORRY"), max_size=40))
+def test_a_look_for_words_misses_no_refusal(text):
+    """Whatever the case of letters, Unicode's odd ones included."""
+    start = text.replace("’", "'")
+    found = (flaws._CANNOT_HELP.search(start), flaws._IS_A_MODEL.search(start))
+    assert refusal(text) == tuple(map(bool, found))
+
+
+@pytest.mark.parametrize("text", ["İ cannot help", "ı can not aſſist", "I'm an AI", "As an Aİ, no"])
+def test_odd_letters_refuse_too(text):
+    assert any(refusal(text))

@@ -1,12 +1,16 @@
 """One bad dialogue ends nothing: it is a rejected row wherever rankings meet a model."""
 
 import json
+import threading
+from itertools import count
 
 import pytest
 
 import tiny
 from plaudit import RewardModel, evaluate, load_rankings, score, train
+from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
+from plaudit.model.seen import each_encoded, each_encoded_ahead
 
 STRICT = (
     "{% for m in messages %}{% if loop.index0 > 0 and m.role == messages[loop.index0 - 1].role %}"
@@ -217,3 +221,21 @@ def test_inspect_shows_what_the_model_sees(strict, long_pairs, data):
         "the chat template refuses the dialogue": 1,
         LEFT_OUT: 1,
     }
+
+
+@pytest.mark.parametrize("number", [0, 1, 255, 256, 257, 600])
+def test_what_is_encoded_ahead_is_the_same(base, number):
+    encoding = RewardModel.load(base("bert"), dtype="float32", max_length=48).encoding
+    rankings = [Ranking(f"What is {i}?", ["fox", "dog " * (i % 5)], [0, 1]) for i in range(number)]
+    ahead = list(each_encoded_ahead(iter(rankings), encoding))
+    assert ahead == list(each_encoded(rankings, encoding))
+
+
+def test_what_is_encoded_ahead_can_be_left_early(base):
+    encoding = RewardModel.load(base("bert"), dtype="float32", max_length=48).encoding
+    endless = (Ranking(f"What is {i}?", ["fox", "dog"], [0, 1]) for i in count())
+    before = threading.active_count()
+    rows = each_encoded_ahead(endless, encoding)
+    assert next(rows)[0].prompt == "What is 0?"
+    rows.close()
+    assert threading.active_count() == before

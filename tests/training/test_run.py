@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import datasets
 import pytest
 import torch
 import yaml
@@ -344,8 +345,22 @@ def test_a_stream_trains_and_holds_prompts_out(ranked, base, tmp_path):
     # As many were encoded as are left, however often: none of the prompts held out.
     held_out = sum(run.metrics["data"]["rankings"][name] for name in ("validation", "test"))
     assert run.metrics["data"]["truncated"]["completions"] % (3 * (40 - held_out)) == 0
+
+
+def test_a_stream_goes_by_epochs(ranked, base, tmp_path):
+    """Of 40 rankings some are held out; the rest makes steps of 4, twice."""
+    epochs = {"num_train_epochs": 2, "max_steps": -1, "max_rejected": 1}
+    run = train(ranked, output=tmp_path / "run", streaming=True, **options(base, **epochs))
+    held_out = sum(run.metrics["data"]["rankings"][name] for name in ("validation", "test"))
+    assert run.metrics["training"]["steps"] == 2 * -(-(40 - held_out) // 4)
+
+
+def test_a_stream_without_a_length_needs_the_steps(ranked, base, tmp_path):
+    rows = [{"prompt": f"What is {n}?", "chosen": "fox", "rejected": "dog"} for n in range(40)]
+    stream = datasets.IterableDataset.from_generator(lambda: iter(rows))
+    rankings = load_rankings(stream, streaming=True)
     with pytest.raises(PlauditError, match="max_steps: is needed when data are streamed"):
-        train(ranked, output=tmp_path / "b", streaming=True, **options(base, max_steps=-1))
+        train(rankings, output=tmp_path / "run", **options(base, max_steps=-1))
 
 
 def test_a_prompt_is_the_same_as_text_and_as_a_message():

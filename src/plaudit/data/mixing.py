@@ -72,6 +72,15 @@ class Mixture(Rankings):
             yield from rankings.rejected
             yield from rankings._held
 
+    def about(self) -> int | None:
+        """About how many rankings an iteration over a stream gives; see `Rankings.about`."""
+        if not self.streaming:
+            return len(self)
+        there = {source.name: source.rankings.about() for source in self.sources}
+        known = {name: count for name, count in there.items() if count is not None}
+        shares = {source.name: source.share for source in self.sources}
+        return sum(sizes(known, shares, self.way).values()) if len(known) == len(there) else None
+
     def _turns(self, tally: Tally) -> Iterator[Ranking | Rejected]:
         """One of the source that is furthest behind its share, again and again."""
         streams = [source.rankings._events() for source in self.sources]

@@ -11,7 +11,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ from plaudit.files import write_jsonl
 STREAMED_FROM = 256 * 2**20  # bytes, as stored
 ROWS_BEFORE_STOPPING = 1_000
 REJECTED_KEPT = 100  # of a stream, in memory
+READ_TO_COUNT = 2_000  # rankings of a stream, to know how many rows make one
 
 OnBadRow = Literal["reject", "stop"]
 
@@ -116,6 +117,7 @@ def load_rankings(
         row=first.layout.row,
     )
     rankings._read = lambda tally: _read(every, tally, streaming)
+    rankings._count_rows = lambda: [one.count() for one in sources]
     if not streaming:
         rankings._hold()
     return rankings
@@ -184,6 +186,7 @@ class Rankings:
         self._tally = Tally()
         self._held: list[Ranking] = []
         self._read: Callable[[Tally], Iterator[Ranking | Rejected]] = lambda tally: iter(())
+        self._count_rows: Callable[[], list[int | None]] = list
         self._said_not_adjacent = False
 
     @classmethod
@@ -243,6 +246,25 @@ class Rankings:
     def prompts_not_adjacent(self) -> int:
         """In a stream of single rows: how often a prompt came back after others (about)."""
         return self._tally.not_adjacent
+
+    def about(self) -> int | None:
+        """About how many rankings a stream has: all its rows are counted, which is fast, and the
+        first of them are read. None where nobody knows, as of a stream from the hub.
+
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "answers.csv"
+        >>> _ = file.write_text("question,answer,rank\\n2+2?,4,1\\n2+2?,5,2\\n")
+        >>> load_rankings(file, streaming=True).about()
+        1
+        """
+        if not self.streaming:
+            return len(self)
+        counts = self._count_rows()
+        rows = sum(count for count in counts if count is not None)
+        if None in counts:
+            return None
+        read = sum(1 for _ in islice(self, READ_TO_COUNT))
+        return round(rows * read / self.rows_read)
 
     def write_rejected(self, path: str | Path) -> int:
         """Write every rejected row as JSON lines (file, line, reason, row); return how many.

@@ -61,6 +61,8 @@ class Source:
     """One file or data set: its name for messages, its size in bytes, and a way to read its rows.
 
     `columns` reads the names of the columns where the file states them, and gives [] where rows do.
+    `count` counts the rows, readable or not, as fast as the kind allows; None where that is a
+    download.
     """
 
     name: str
@@ -68,6 +70,11 @@ class Source:
     rows: Callable[[], Iterator[Row]]
     columns: Callable[[], list[str]] = list
     encoding: str | None = None  # that the user named
+    counted: Callable[[], int | None] | None = None
+
+    def count(self) -> int | None:
+        """How many rows there are."""
+        return sum(1 for _ in self.rows()) if self.counted is None else self.counted()
 
 
 def place(file: str, line: int | None) -> str:
@@ -154,16 +161,27 @@ def _in_memory(source: Any, split: str | None) -> Source | None:
     if isinstance(source, Iterable) and not isinstance(source, Sequence | Mapping):
         first = next(iter(source), None)
         if isinstance(first, Mapping):
-            return _rows_held("rows", lambda: iter(source), [])
+            # To go through it may take hours, or never end.
+            counted = None if hasattr(source, "__len__") else _nobody_knows
+            return _rows_held("rows", lambda: iter(source), [], counted)
     return None
 
 
-def _rows_held(name: str, rows: Callable[[], Iterator[Any]], columns: list[str]) -> Source:
+def _nobody_knows() -> None:
+    """How many rows there are, where only reading them all would tell."""
+
+
+def _rows_held(
+    name: str,
+    rows: Callable[[], Iterator[Any]],
+    columns: list[str],
+    counted: Callable[[], int | None] | None = None,
+) -> Source:
     def read() -> Iterator[Row]:
         for number, values in enumerate(rows(), start=1):
             yield Row(name, number, {str(key): _plain(item) for key, item in values.items()})
 
-    return Source(name, 0, read, columns=lambda: columns)
+    return Source(name, 0, read, columns=lambda: columns, counted=counted)
 
 
 def _plain(value: Any) -> Any:
@@ -297,6 +315,7 @@ def _file(name: str, encoding: str | None = None) -> Source:
         lambda: readers[kind](name, encoding),
         columns=lambda: columns[kind](name, encoding) if kind in columns else [],
         encoding=encoding,
+        counted=(lambda: _count_lines(name, encoding)) if kind in ("jsonl", "ndjson") else None,
     )
 
 
@@ -525,16 +544,23 @@ def _json_lines(name: str, encoding: str | None) -> Iterator[Row]:
             if not data:
                 continue
             try:
-                value = json.loads(data.decode())
+                text = data.decode()
+                value = json.loads(text)
             except UnicodeDecodeError:
                 problem = _undecodable(data.decode("utf-8", "surrogateescape"), encoding)
                 yield Row(name, line, None, problem, data.decode(errors="replace"))
                 continue
             except (ValueError, RecursionError) as error:
                 # A ValueError that is no JSONDecodeError: a number of thousands of digits.
-                yield Row(name, line, None, f"broken JSON: {_why(error)}", data.decode())
+                yield Row(name, line, None, f"broken JSON: {_why(error)}", text)
                 continue
-            yield _json_row(name, line, value, data.decode())
+            yield _json_row(name, line, value, text)
+
+
+def _count_lines(name: str, encoding: str | None) -> int:
+    """How many lines of a file are not blank."""
+    with _opened(name) as file:
+        return sum(1 for data in as_utf8(file, encoding) if not data.isspace())
 
 
 def _json_rows(name: str, encoding: str | None) -> Iterator[Row]:
@@ -860,7 +886,13 @@ def _dataset(name: str, size: int, data: Any) -> Source:
         except (OSError, ValueError, TypeError) as error:
             raise PlauditError(f"{name}: cannot be read on: {_line(error)}") from error
 
-    return Source(name, size, rows, columns=lambda: list(data.column_names or []))
+    return Source(
+        name,
+        size,
+        rows,
+        columns=lambda: list(data.column_names or []),
+        counted=lambda: len(data) if hasattr(data, "__len__") else None,
+    )
 
 
 def _line(error: Exception) -> str:

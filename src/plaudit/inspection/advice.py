@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from plaudit.data.cells import excerpt
 from plaudit.data.grouping import NOT_COUNTED
-from plaudit.inspection.model_view import format_view
 from plaudit.model.encoding import EQUAL
 
 LISTED = 12  # categories and models, in the text
@@ -303,6 +302,8 @@ def format_inspection(report: dict[str, Any]) -> str:
     if "mislabelled" in report:
         lines += _about_labels(report["mislabelled"])
     if "model_sees" in report:
+        from plaudit.inspection.model_view import format_view  # which needs torch
+
         lines += format_view(report["model_sees"])
     found = advise(report)
     lines += ["", "what to do"]

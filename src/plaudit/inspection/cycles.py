@@ -54,13 +54,12 @@ def find_cycles(
     >>> found.cycles, found.examples
     (1, [Cycle(prompt=0, completions=[1, 2, 3], rows=[10, 11, 12])])
     """
-    nodes, ends = np.unique(
-        np.stack([np.tile(prompts, 2), np.concatenate([better, worse])]),
-        axis=1,
-        return_inverse=True,
-    )
-    count = nodes.shape[1]
+    completions = np.concatenate([better, worse]).astype(np.int64)
+    width = completions.max(initial=0) + 1  # one number for prompt and completion sorts faster
+    nodes, ends = np.unique(np.tile(prompts, 2) * width + completions, return_inverse=True)
+    count = len(nodes)
     a, b = ends.reshape(2, -1)
+    nodes = np.stack([nodes // width, nodes % width])
     forward, backward = a.astype(np.int64) * count + b, b.astype(np.int64) * count + a
     contradicted = np.isin(forward, backward)
     contradicting = np.flatnonzero(contradicted)

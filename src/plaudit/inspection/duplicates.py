@@ -4,39 +4,34 @@ Two texts are nearly the same when they share at least four fifths of their shin
 bytes, without regard to case and white space) and name the same numbers: "7 % of 200" and "7 % of
 300" are different questions however alike they look. Shared shingles are estimated by MinHash
 (Broder 1997) and found by locality-sensitive hashing (Indyk and Motwani 1998; Leskovec, Rajaraman
-and Ullman, Mining of Massive Datasets, ch. 3). Of each distinct text a signature of 240 bytes, its
-hash and its first words are kept, and nothing else.
+and Ullman, Mining of Massive Datasets, ch. 3). Of each distinct text a signature of 240 bytes and
+its first words are kept on disk, and two hundred bytes in memory.
 
 Whatever the language, eight bytes are a shingle, so that numpy reads a text as 64-bit numbers
 without a step in Python for each: ten times as fast as hashing shingles one by one.
 """
 
-import re
+from array import array
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from plaudit.data.cells import excerpt, said
+from plaudit.data.cells import excerpt, excerpt_of_end, said
 from plaudit.data.rankings import Text
+from plaudit.inspection.looks import AT_ONCE, BAND_KEYS, BANDS, ROWS, SIGNS, TAIL, Look, Looking
+from plaudit.inspection.on_disk import OnDisk, Strings
 
 THRESHOLD = 0.8  # of shingles shared (Jaccard), from which texts are nearly the same
-SHINGLE = 8  # bytes
-# 20 bands of 6: texts that share 0.8 of their shingles meet in some band with a probability of
-# 1 − (1 − 0.8⁶)²⁰ = 0.998, texts that share 0.5 with one of 0.27; those are then compared.
-BANDS, ROWS = 20, 6
 NEIGHBOURS = 8  # of a band, each text is compared with the next so many that it meets there
-BATCH = 1 << 16  # bytes signed at once: what a processor's cache holds
-
-_NUMBER = re.compile(r"\d+")
-_random = np.random.default_rng(20_240_229)  # signatures only ever meet those of the same process
-_MULTIPLIERS = _random.integers(0, 1 << 32, BANDS * ROWS, dtype=np.uint32) | np.uint32(1)
-_SUMMANDS = _random.integers(0, 1 << 32, BANDS * ROWS, dtype=np.uint32)
-_BAND_KEYS = _random.integers(0, 1 << 64, ROWS, dtype=np.uint64) | np.uint64(1)
+BANDS_AT_ONCE = 4
+ROWS_AT_ONCE = 1 << 16
 
 
 class Texts:
     """Distinct texts, numbered from 0 in order of appearance.
+
+    They are looked at by `looking`, and with `flaws` for signs that they were cut off or refused.
 
     >>> texts = Texts()
     >>> [texts.add(text) for text in ("Buy low.", "Sell high.", "Buy low.", "buy  low.")]
@@ -45,82 +40,141 @@ class Texts:
     [0, 1, 0]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, looking: Looking | None = None, flaws: bool = False) -> None:
+        self._looking, self._flaws = looking or Looking(), flaws
         self._numbers: dict[int, int] = {}
-        self._excerpts: list[str] = []
-        self._figures: list[int] = []
-        self._signed: list[np.ndarray] = []
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._waiting: list[str] = []
+        self._waiting_characters = 0
+        self._first_words = Strings()
+        self._last_words = Strings()
+        self._last_words_of = array("i")  # each text's number in these, -1 where there are none
+        self._signed = OnDisk()
+        self._figures = array("Q")
+        self._signs = bytearray()
 
     def __len__(self) -> int:
-        return len(self._excerpts)
+        return len(self._first_words)
 
     def add(self, text: Text, key: str | None = None) -> int:
         """The number of a text; `key` is what makes it the same as another, by default its words.
 
         Messages of the system's do not count towards nearness: they are the same everywhere.
         """
-        words = said(text)
+        words = text if isinstance(text, str) else said(text)
         # A 64-bit hash in place of the text. Equal hashes of unequal texts: 3e-8 at a million.
-        number = self._numbers.setdefault(hash(words if key is None else key), len(self._excerpts))
-        if number < len(self._excerpts):
+        new = len(self._first_words)
+        number = self._numbers.setdefault(hash(words if key is None else key), new)
+        if number < new:
             return number
-        plain = " ".join(words.casefold().split())
-        self._excerpts.append(excerpt(words))
-        # What says nothing is near to nothing.
-        self._figures.append(hash(tuple(_NUMBER.findall(plain)) if plain else (None, number)))
-        shingled = plain.encode("utf-8", "surrogatepass").ljust(SHINGLE)
-        self._waiting.append(shingled)
-        self._waiting_bytes += len(shingled)
-        if self._waiting_bytes >= BATCH:
-            self._sign()
+        self._first_words.add(words[:TAIL])
+        self._waiting.append(words)
+        self._waiting_characters += len(words)
+        if self._waiting_characters >= AT_ONCE:
+            self._look()
         return number
+
+    def close(self) -> None:
+        """Take no more texts, and give back the memory that this takes."""
+        self._numbers = {}
+        self._finish()
 
     def excerpt(self, number: int) -> str:
         """The first words of a text, on one line."""
-        return self._excerpts[number]
+        return excerpt(self._first_words[number])
+
+    def excerpt_of_end(self, number: int) -> str:
+        """The last words of a text that may be cut off; of another the first ones."""
+        self._finish()
+        kept = self._last_words_of[number]
+        return self.excerpt(number) if kept < 0 else excerpt_of_end(self._last_words[kept])
+
+    def signs(self) -> np.ndarray:
+        """[N, 7] whether each text shows the signs of `Ending`, then of `Refusal`."""
+        self._finish()
+        return np.frombuffer(bytes(self._signs), bool).reshape(-1, SIGNS)
 
     def signatures(self) -> np.ndarray:
         """[N, 120] numbers of 16 bits; the share in which two rows agree estimates the Jaccard."""
-        if self._waiting:
-            self._sign()
-        if len(self._signed) != 1:
-            self._signed = [np.concatenate([np.empty((0, BANDS * ROWS), np.uint16), *self._signed])]
-        return self._signed[0]
+        self._finish()
+        return self._signed.mapped(np.uint16, BANDS * ROWS)
 
     def groups(self) -> np.ndarray:
         """[N] the group of each text; those of one group are nearly the same, link by link.
 
         A group is closed under nearness: A and C may be in one because both are near to B.
         """
-        signatures = self.signatures()
-        figures = np.array(self._figures, dtype=np.int64).view(np.uint64)
-        count = len(signatures)
-        groups = np.arange(count)
-        for band in range(BANDS):
-            rows = signatures[:, band * ROWS : (band + 1) * ROWS]
-            keys = (rows * _BAND_KEYS).sum(axis=1, dtype=np.uint64) + figures
-            order = np.argsort(keys, kind="stable")
-            keys = keys[order]
-            links = [np.empty((2, 0), int)]
-            for step in range(1, min(NEIGHBOURS, count - 1) + 1):
-                met = np.flatnonzero(keys[step:] == keys[:-step])
-                a, b = order[met], order[met + step]
-                unknown = groups[a] != groups[b]
-                a, b = a[unknown], b[unknown]
-                near = similarity(signatures, a, b) >= THRESHOLD
-                near &= figures[a] == figures[b]
-                links.append(groups[np.stack([a[near], b[near]])])
-            ends = np.concatenate(links, axis=1)
-            if ends.size:
-                graph = coo_array((np.ones(ends.shape[1], bool), tuple(ends)), (count, count))
-                groups = connected_components(graph, directed=False)[1][groups]
+        self._finish()
+        figures = np.array(self._figures, np.uint64)
+        groups = np.arange(len(figures))
+        for first in range(0, BANDS, BANDS_AT_ONCE):
+            for keys in self._band_keys(first, figures):
+                groups = self._joined(groups, keys, figures)
         return groups
 
-    def _sign(self) -> None:
-        self._signed.append(_signatures(self._waiting))
-        self._waiting, self._waiting_bytes = [], 0
+    def _band_keys(self, first: int, figures: np.ndarray) -> np.ndarray:
+        """[4, N] what texts have in common that meet in these bands; only some bands, and of them
+        some rows at a time, for the sake of memory."""
+        keys = np.tile(figures, (BANDS_AT_ONCE, 1))
+        for start in range(0, len(figures), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            # Mapped anew each time, so that what was read before is not held in memory.
+            rows = self.signatures()[part, first * ROWS : (first + BANDS_AT_ONCE) * ROWS]
+            rows = rows.reshape(len(rows), BANDS_AT_ONCE, ROWS)
+            keys[:, part] += (rows * BAND_KEYS).sum(axis=2, dtype=np.uint64).T
+        return keys
+
+    def _joined(self, groups: np.ndarray, keys: np.ndarray, figures: np.ndarray) -> np.ndarray:
+        """The groups, joined where texts that have the same key are near."""
+        ordered = np.sort(keys)
+        several = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        if not len(several):
+            return groups
+        place = np.minimum(np.searchsorted(several, keys), len(several) - 1)
+        there = np.flatnonzero(several[place] == keys)
+        there = there[np.argsort(keys[there], kind="stable")]
+        keys = keys[there]
+        links = [np.empty((2, 0), int)]
+        for step in range(1, min(NEIGHBOURS, len(there) - 1) + 1):
+            met = np.flatnonzero(keys[step:] == keys[:-step])
+            a, b = there[met], there[met + step]
+            unknown = (groups[a] != groups[b]) & (figures[a] == figures[b])
+            a, b = a[unknown], b[unknown]
+            near = similarity(self.signatures(), a, b) >= THRESHOLD
+            links.append(groups[np.stack([a[near], b[near]])])
+        ends = np.concatenate(links, axis=1)
+        if not ends.size:
+            return groups
+        nodes, at = np.unique(ends, return_inverse=True)
+        a, b = at.reshape(2, -1)
+        graph = coo_array((np.ones(len(a), np.bool_), (a, b)), (len(nodes), len(nodes)))
+        component = connected_components(graph, directed=False)[1]
+        _, first = np.unique(component, return_index=True)
+        becomes = np.arange(len(groups))
+        becomes[nodes] = nodes[first[component]]
+        return becomes[groups]
+
+    def _look(self) -> None:
+        if self._waiting:
+            self._looking.at(self._waiting, self._flaws, self._keep)
+        self._waiting, self._waiting_characters = [], 0
+
+    def _finish(self) -> None:
+        self._look()
+        self._looking.finish()
+
+    def _keep(self, seen: Look) -> None:
+        self._signed.add(seen.signatures.tobytes())
+        start = len(self._figures)
+        # What says nothing is near to nothing.
+        number = np.arange(start, start + len(seen.blank), dtype=np.uint64)
+        alone = ~(number * np.uint64(0x9E3779B97F4A7C15))
+        self._figures.frombytes(np.where(seen.blank, alone, seen.figures).tobytes())
+        self._signs += seen.signs.tobytes()
+        if self._flaws:
+            tails = np.full(len(seen.blank), -1, np.int32)
+            for place, words in seen.tails.items():
+                tails[place] = self._last_words.add(words)
+            self._last_words_of.frombytes(tails.tobytes())
 
 
 def similarity(signatures: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -130,29 +184,3 @@ def similarity(signatures: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarr
         part = slice(start, start + 10_000)
         shares[part] = (signatures[a[part]] == signatures[b[part]]).mean(axis=1)
     return shares
-
-
-def _signatures(texts: list[bytes]) -> np.ndarray:
-    """[N, 120] the MinHash of texts of eight bytes or more: the least of each of 120 hashes.
-
-    The hashes are a·x + b modulo 2³² (a odd) of one hash x of the shingle, which is well mixed.
-    Of each minimum the lower 16 bits are kept (Li and König 2010, b-bit minwise hashing).
-    """
-    ends = np.cumsum([len(text) for text in texts])
-    starts = ends - [len(text) for text in texts]
-    # A shingle begins at every byte; those that run into the next text are left out below.
-    data = b"".join(texts) + bytes(SHINGLE)
-    count = len(data) - SHINGLE + 1
-    mixed = np.ndarray((count,), "<u8", data, strides=(1,)).astype(np.uint64)
-    for shift, multiplier in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53), (32, 1)):
-        mixed ^= mixed >> np.uint64(shift)  # the finaliser of MurmurHash3
-        mixed *= np.uint64(multiplier)
-    shingles = mixed.astype(np.uint32)
-    borders = np.stack([starts, ends - SHINGLE + 1], axis=1).ravel()
-    least = np.empty((len(texts), BANDS * ROWS), np.uint16)
-    hashed = np.empty_like(shingles)
-    for i, (a, b) in enumerate(zip(_MULTIPLIERS, _SUMMANDS, strict=True)):
-        np.multiply(shingles, a, out=hashed)
-        np.add(hashed, b, out=hashed)
-        least[:, i] = np.minimum.reduceat(hashed, borders)[::2] & np.uint32(0xFFFF)
-    return least

@@ -25,6 +25,11 @@ _CANNOT_HELP = re.compile(
 )
 _MODEL = r"(?:an? )(?:ai|artificial intelligence|(?:large )?language model)\b"
 _IS_A_MODEL = re.compile(rf"\b(?:as |i(?:'m| am) (?:just |only )?){_MODEL}", re.IGNORECASE)
+# Without one of these in small letters the expressions find nothing: a look for them is faster.
+_IN_CANNOT_HELP = ("not", "n't", "unable", "sorry", "decline", "refuse")
+_IN_IS_A_MODEL = (" ai", "artificial intelligence", "language model")
+# The letters beyond ASCII that count as an i, s or k where case does not matter.
+_LETTERS = str.maketrans({"İ": "i", "ı": "i", "ſ": "s", "\N{KELVIN SIGN}": "k"})
 
 
 class Refusal(NamedTuple):
@@ -43,7 +48,11 @@ def refusal(text: str) -> Refusal:
     False
     """
     start = text[:REFUSAL_WITHIN].replace("’", "'")
-    return Refusal(bool(_CANNOT_HELP.search(start)), bool(_IS_A_MODEL.search(start)))
+    small = (start if start.isascii() else start.translate(_LETTERS)).lower()
+    return Refusal(
+        any(sign in small for sign in _IN_CANNOT_HELP) and bool(_CANNOT_HELP.search(start)),
+        any(sign in small for sign in _IN_IS_A_MODEL) and bool(_IS_A_MODEL.search(start)),
+    )
 
 
 # ---- cut off ----

@@ -1,9 +1,10 @@
 """What is in preference data, before anything is trained on it: counts, lengths, faults, skew.
 
 One pass over the rankings. Of a text nothing is kept but its number, its length, its flaws, the
-signature that near duplicates are found by and its first words (`duplicates.Texts`, about half a
-kilobyte for each distinct text); of an ordered pair three numbers. So memory does not grow with how
-long the texts are, only with how many there are. What is looked for is what later spoils a reward
+signature that near duplicates are found by and its first words (`duplicates.Texts`, about 200 bytes
+in memory and half a kilobyte on disk for each distinct text); of an ordered pair three numbers. So
+memory does not grow with how long the texts are, only with how many there are, and of many texts
+two processes look at a part (`looks`). What is looked for is what later spoils a reward
 model: prompts that training and test share, contradictions, repeats, longer answers winning,
 answers cut off or refused. What it means, in words, is said by `diagnosis`.
 """
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from plaudit.console import progress
-from plaudit.data.cells import characters, excerpt_of_end, said
+from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import Rankings
 from plaudit.data.rows import place
@@ -31,9 +32,9 @@ from plaudit.inspection.flaws import (
     SENTENCES_FROM,
     Ending,
     Refusal,
-    ending,
-    refusal,
 )
+from plaudit.inspection.looks import Looking
+from plaudit.inspection.on_disk import Strings
 
 EXAMPLES = 3  # of each finding
 
@@ -55,23 +56,32 @@ def inspect_rankings(
     """
     if not isinstance(rankings, Rankings):
         rankings = Rankings.from_list(rankings)
-    prompts, completions = Texts(), Texts()
     table = Table()
-    for ranking in progress(rankings, "inspecting"):
-        table.add(ranking, prompts, completions)
+    parts: dict[str, dict[int, str]] = {"the data": {}}
+    with Looking() as looking:
+        prompts, completions = Texts(looking), Texts(looking, flaws=True)
+        for ranking in progress(rankings, "inspecting"):
+            table.add(ranking, prompts, completions)
+        for name, split in (splits or {}).items():
+            parts[name] = {}
+            for ranking in progress(split, f"inspecting {name}"):
+                parts[name].setdefault(prompts.add(ranking.prompt, ranking.key), ranking.origin)
+        prompts.close()
+        completions.close()
     better, worse = table.pairs()
-    parts = {"the data": table.places_of_prompts()}
-    for name, split in (splits or {}).items():
-        parts[name] = {}
-        for ranking in progress(split, f"inspecting {name}"):
-            parts[name].setdefault(prompts.add(ranking.prompt, ranking.key), ranking.origin)
     near_prompts = prompts.groups()
     lengths = np.array(table.lengths)
     texts = np.array(table.texts)
-    in_prompts = np.array(table.prompts)[np.array(table.ranking_of)]
+    of_prompts = np.array(table.prompts)
+    in_prompts = of_prompts[np.array(table.ranking_of)]
     pair_keys = np.stack([in_prompts[better], texts[better], texts[worse]])
-    distinct_pairs = np.unique(pair_keys, axis=1).shape[1]
-    under = np.unique(np.stack([texts, in_prompts]), axis=1)[0]
+    distinct_pairs = len(np.unique(_ids(pair_keys[0], pair_keys[1]) * len(texts) + pair_keys[2]))
+    under = np.unique(texts * len(prompts) + in_prompts) // len(prompts)
+    distinct, first_of_prompts = np.unique(of_prompts, return_index=True)
+    if splits:
+        origins = map(table.origins.__getitem__, first_of_prompts.tolist())
+        parts["the data"] = dict(zip(distinct.tolist(), origins, strict=True))
+    signs = completions.signs()[texts]
     return {
         "files": rankings.files,
         "format": rankings.format,
@@ -80,7 +90,7 @@ def inspect_rankings(
         "unused_columns": rankings.unused_columns,
         "rows": rankings.rows_read,
         "rankings": len(table.prompts),
-        "prompts": len(set(table.prompts)),
+        "prompts": len(distinct),
         "completions": len(texts),
         "pairs": len(better),
         "completions_per_ranking": {str(k): n for k, n in sorted(Counter(table.sizes).items())},
@@ -90,12 +100,14 @@ def inspect_rankings(
         "longer_is_better": _longer(lengths[better] - lengths[worse]),
         "length_skew": _length_skew(table, lengths, better, worse),
         "duplicates": {
-            "prompts_in_several_rankings": sum(n > 1 for n in Counter(table.prompts).values()),
+            "prompts_in_several_rankings": int((np.bincount(of_prompts) > 1).sum()),
             "completions_under_several_prompts": int((np.bincount(under) > 1).sum()),
             "repeated_pairs": len(better) - distinct_pairs,
         },
         "near_duplicates": {
-            "prompts": _groups(prompts, near_prompts, parts["the data"]),
+            "prompts": _groups(
+                prompts, near_prompts, distinct, lambda i: table.origins[first_of_prompts[i]]
+            ),
             **_near_completions(table, completions, better, worse),
         },
         "shared_prompts": _shared(parts, prompts, near_prompts) if splits else [],
@@ -105,8 +117,8 @@ def inspect_rankings(
             if reason.startswith("contradiction")
         ),
         "cycles": _cycles(table, prompts, completions, pair_keys, better),
-        "truncated": _truncated(table, completions, lengths),
-        "refused": _refused(table, completions),
+        "truncated": _truncated(table, completions, signs, lengths),
+        "refused": _refused(table, completions, signs),
         "prompts_not_adjacent": rankings.prompts_not_adjacent,
         "notes": dict(rankings.notes),
         "rejected": _rejected(rankings),
@@ -122,7 +134,7 @@ class Table:
     prompts: "array[int]" = field(default_factory=lambda: array("q"))  # of each ranking, its text
     prompt_lengths: "array[int]" = field(default_factory=lambda: array("q"))
     sizes: "array[int]" = field(default_factory=lambda: array("q"))
-    origins: list[str] = field(default_factory=list)
+    origins: Strings = field(default_factory=Strings)
     ranking_of: "array[int]" = field(default_factory=lambda: array("q"))  # of each completion
     texts: "array[int]" = field(default_factory=lambda: array("q"))
     lengths: "array[int]" = field(default_factory=lambda: array("q"))
@@ -130,9 +142,6 @@ class Table:
     pair_ends: "array[int]" = field(default_factory=lambda: array("q"))  # better, worse, better, …
     pair_categories: "array[int]" = field(default_factory=lambda: array("q"))
     category_names: dict[str | None, int] = field(default_factory=dict)  # … → its number in these
-    endings: "array[int]" = field(default_factory=lambda: array("b"))  # of each distinct completion
-    refusals: "array[int]" = field(default_factory=lambda: array("b"))
-    last_words: dict[int, str] = field(default_factory=dict)  # of those that may be cut off
     tied_rankings: int = 0
     tied_pairs: int = 0
     categories: Counter[str] = field(default_factory=Counter)
@@ -144,21 +153,11 @@ class Table:
         self.prompts.append(prompts.add(ranking.prompt, ranking.key))
         self.prompt_lengths.append(characters(ranking.prompt))
         self.sizes.append(k)
-        self.origins.append(ranking.origin)
+        self.origins.add(ranking.origin)
         last = max(ranking.ranks)
-        new = len(completions)
         for text, rank in zip(ranking.completions, ranking.ranks, strict=True):
-            text_number = completions.add(text, text_key(text))
-            if text_number == new:
-                new += 1
-                words = said(text)
-                end = ending(words)
-                self.endings.extend(end)
-                self.refusals.extend(refusal(words))
-                if end.may_be_cut_off:
-                    self.last_words[text_number] = excerpt_of_end(words)
             self.ranking_of.append(number)
-            self.texts.append(text_number)
+            self.texts.append(completions.add(text, text_key(text)))
             self.lengths.append(characters(text))
             self.standings.append((rank == 0) - (rank == last))
         better = ranking.pairs()
@@ -181,13 +180,6 @@ class Table:
         """[M], [M] the better and the worse completion of each ordered pair."""
         ends = np.array(self.pair_ends).reshape(-1, 2)
         return ends[:, 0], ends[:, 1]
-
-    def places_of_prompts(self) -> dict[int, str]:
-        """Where each distinct prompt stood first."""
-        places: dict[int, str] = {}
-        for prompt, origin in zip(self.prompts, self.origins, strict=True):
-            places.setdefault(prompt, origin)
-        return places
 
     def origin(self, completion: int) -> str:
         """Where the ranking of a completion stood."""
@@ -241,19 +233,35 @@ def _length_skew(
     }
 
 
-def _groups(texts: Texts, groups: np.ndarray, places: Mapping[int, str]) -> dict[str, Any]:
-    """The groups of two or more texts, among those that have a place; the largest are examples."""
-    members: dict[int, list[int]] = {}
-    for number in places:
-        members.setdefault(int(groups[number]), []).append(number)
-    several = sorted((g for g in members.values() if len(g) > 1), key=len, reverse=True)
+def _ids(*columns: np.ndarray) -> np.ndarray:
+    """[M] numbers from 0 that are equal where all columns are."""
+    ids = np.unique(columns[0], return_inverse=True)[1]
+    for column in columns[1:]:
+        ids = np.unique(ids * (column.max(initial=0) + 1) + column, return_inverse=True)[1]
+    return ids
+
+
+def _groups(
+    texts: Texts, groups: np.ndarray, numbers: np.ndarray, at: Callable[[int], str]
+) -> dict[str, Any]:
+    """The groups of two or more among the texts of these numbers; the largest are examples.
+
+    `at` says where the i-th of them stood first.
+    """
+    of_each = groups[numbers]
+    found, first, sizes = np.unique(of_each, return_index=True, return_counts=True)
+    largest = np.lexsort((first, -sizes))
+    largest = largest[sizes[largest] > 1]
     return {
-        "texts": sum(map(len, several)),
-        "groups": len(several),
-        "largest": len(several[0]) if several else 0,
+        "texts": int(sizes[largest].sum()),
+        "groups": len(largest),
+        "largest": int(sizes[largest].max(initial=0)),
         "examples": [
-            [{"text": texts.excerpt(one), "at": places[one]} for one in group[:EXAMPLES]]
-            for group in several[:EXAMPLES]
+            [
+                {"text": texts.excerpt(numbers[i]), "at": at(i)}
+                for i in np.flatnonzero(of_each == group)[:EXAMPLES]
+            ]
+            for group in found[largest[:EXAMPLES]]
         ],
     }
 
@@ -262,16 +270,14 @@ def _near_completions(
     table: Table, completions: Texts, better: np.ndarray, worse: np.ndarray
 ) -> dict[str, Any]:
     groups = completions.groups()
-    places: dict[int, str] = {}
-    for completion, text in enumerate(table.texts):
-        places.setdefault(text, table.origin(completion))
     texts = np.array(table.texts)
+    distinct, first = np.unique(texts, return_index=True)
     a, b = texts[better], texts[worse]
     alike = np.flatnonzero(groups[a] == groups[b])
     # A group is linked from one to the next; the two of a pair must be near to each other.
     alike = alike[similarity(completions.signatures(), a[alike], b[alike]) >= THRESHOLD]
     return {
-        "completions": _groups(completions, groups, places),
+        "completions": _groups(completions, groups, distinct, lambda i: table.origin(first[i])),
         "pairs": len(alike),
         "pair_examples": [
             {
@@ -343,13 +349,13 @@ def _cycles(
     }
 
 
-def _truncated(table: Table, completions: Texts, lengths: np.ndarray) -> dict[str, Any]:
-    texts = np.array(table.texts)
-    flags = np.array(table.endings, dtype=bool).reshape(-1, len(Ending._fields))[texts]
-    end = dict(zip(Ending._fields, flags.T, strict=True))
+def _truncated(
+    table: Table, completions: Texts, flags: np.ndarray, lengths: np.ndarray
+) -> dict[str, Any]:
+    end = dict(zip(Ending._fields, flags[:, : len(Ending._fields)].T, strict=True))
     sentence, marked = end["sentence"], end["marked"]
     marks = float(marked[sentence].mean()) if sentence.any() else None
-    distinct, first = np.unique(texts, return_index=True)
+    distinct, first = np.unique(np.array(table.texts), return_index=True)
     longest = lengths.max()
     at_limit = int((lengths[first] == longest).sum())
     limit = longest >= SENTENCES_FROM and at_limit >= max(AT_LIMIT, AT_LIMIT_SHARE * len(distinct))
@@ -360,14 +366,11 @@ def _truncated(table: Table, completions: Texts, lengths: np.ndarray) -> dict[st
         "a bracket is never closed": end["open_bracket"],
         "exactly as long as the longest": (lengths == longest) & limit,
     }
-    return {"share_marked": marks} | _by_standing(
-        table, signs, lambda text: table.last_words.get(text) or completions.excerpt(text)
-    )
+    return {"share_marked": marks} | _by_standing(table, signs, completions.excerpt_of_end)
 
 
-def _refused(table: Table, completions: Texts) -> dict[str, Any]:
-    flags = np.array(table.refusals, dtype=bool).reshape(-1, len(Refusal._fields))
-    of_each = dict(zip(Refusal._fields, flags[np.array(table.texts)].T, strict=True))
+def _refused(table: Table, completions: Texts, flags: np.ndarray) -> dict[str, Any]:
+    of_each = dict(zip(Refusal._fields, flags[:, len(Ending._fields) :].T, strict=True))
     signs = {
         "says that it cannot help": of_each["cannot_help"],
         "speaks of itself as an AI": of_each["is_a_model"],

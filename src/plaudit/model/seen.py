@@ -6,6 +6,7 @@ be read is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -24,6 +25,25 @@ def each_encoded(
     left = iter(rankings)
     while window := list(islice(left, ENCODE_AT_ONCE)):
         yield from zip(window, encoding.encode_each(window), strict=True)
+
+
+def each_encoded_ahead(
+    rankings: Iterable[Ranking], encoding: Encoding
+) -> Iterator[tuple[Ranking, dict[str, Any] | RefusedError]]:
+    """`each_encoded`, the next window being encoded in a thread while the present one is used.
+
+    Tokenizers and models compute outside of Python, so one need not wait for the other. Rankings
+    are read here and not in the thread, so that what is counted of them is the same every time.
+    """
+    left = iter(rankings)
+    present = list(islice(left, ENCODE_AT_ONCE))
+    with ThreadPoolExecutor(1) as thread:
+        encoded = thread.submit(encoding.encode_each, present)
+        while present:
+            following = list(islice(left, ENCODE_AT_ONCE))
+            encoded_next = thread.submit(encoding.encode_each, following)
+            yield from zip(present, encoded.result(), strict=True)
+            present, encoded = following, encoded_next
 
 
 def taken(

@@ -29,7 +29,7 @@ from plaudit.settings import Settings
 from plaudit.training.diagnosis import EQUAL, Head
 from plaudit.training.folder import build_settings
 from plaudit.training.objectives import OBJECTIVES, Prepared
-from plaudit.training.parts import Given, Parts, drawn, encoded, load, name_data, split
+from plaudit.training.parts import Given, Parts, drawn, encoded, load, name_data, split, with_steps
 from plaudit.training.processes import one_process
 from plaudit.training.setup import build_trainer, load_base, prepared, trained_model
 from plaudit.training.trainer import DivergedError
@@ -111,6 +111,7 @@ def check_set_up(
     chosen = build_settings(config, settings | name_data(data))
     rankings = load(data, chosen)
     parts = split(rankings, chosen)
+    chosen = with_steps(chosen, rankings, parts)
     train = drawn(parts.train, rankings, chosen)
     if isinstance(rankings, Mixture) and not isinstance(train, Rankings):
         train = train[:: -(-len(train) // SAMPLE)]  # of every source, and not the first alone

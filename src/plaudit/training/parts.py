@@ -19,10 +19,10 @@ from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why_all_equal
-from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, taken
+from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, each_encoded_ahead, taken
 from plaudit.settings import Settings
 from plaudit.training.controls import levels
-from plaudit.training.processes import say_once
+from plaudit.training.processes import processes, say_once
 
 SHUFFLE_BUFFER = 1000  # rankings of a stream that are read ahead to be shuffled
 
@@ -110,11 +110,6 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
     ]
     train: Sequence[Ranking] | Rankings
     if rankings.streaming:
-        if settings.max_steps < 1:
-            raise PlauditError(
-                "max_steps: is needed when data are streamed, since their length is not known: "
-                "for example --max-steps 1000 (or --no-streaming to read everything first)"
-            )
         test, validation = _head_of_stream(rankings, fractions, settings, given)
         train = rankings
     else:
@@ -123,6 +118,29 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
     test, validation = given.get("test", test), given.get("validation", validation)
     held_out = frozenset(ranking.key for part in (test, validation) for ranking in part)
     return Parts(train, validation, test, held_out)
+
+
+def with_steps(settings: Settings, rankings: Rankings, parts: Parts) -> Settings:
+    """The settings, with the number of steps where data are streamed and epochs say how long.
+
+    Raises:
+        PlauditError: where the length of a stream cannot be known.
+    """
+    if not isinstance(parts.train, Rankings) or not rankings.streaming or settings.max_steps > 0:
+        return settings
+    about = rankings.about()
+    if about is None:
+        raise PlauditError(
+            "max_steps: is needed when data are streamed whose length is not known: for example "
+            "--max-steps 1000 (or --no-streaming to read everything first)"
+        )
+    train = max(about - len(parts.validation) - len(parts.test), 1)
+    step = settings.per_device_train_batch_size * processes().num_processes
+    passes = settings.num_train_epochs
+    each = math.ceil(math.ceil(train / step) / settings.gradient_accumulation_steps)
+    steps = math.ceil(passes * each)
+    say_once(f"about {train:,} rankings to train on: {steps:,} steps for {passes:g} passes")
+    return settings.model_copy(update={"max_steps": steps})
 
 
 def given_parts(settings: Settings) -> dict[str, list[Ranking]]:
@@ -231,7 +249,8 @@ def encoded(
     windows = console.progress(range(0, len(rankings), ENCODE_AT_ONCE), what)
     for start in windows:
         window = rankings[start : start + ENCODE_AT_ONCE]
-        rows = list(_encoded(window, encoding, counts, data, control, attributes))
+        each = each_encoded(window, encoding)
+        rows = list(_encoded(each, encoding, counts, data, control, attributes))
         if rows:
             tables.append(datasets.Dataset.from_list(rows))
     if data is not None:
@@ -242,7 +261,7 @@ def encoded(
 
 
 def _encoded(
-    rankings: Iterable[Ranking],
+    each: Iterable[tuple[Ranking, dict[str, Any] | RefusedError]],
     encoding: Encoding,
     counts: dict[str, int] | None,
     data: Rankings | None,
@@ -251,7 +270,7 @@ def _encoded(
     left: dict[str, int] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Encoded rankings; `left` gets what is counted of those that are left out, else `counts`."""
-    for ranking, row in each_encoded(rankings, encoding):
+    for ranking, row in each:
         if isinstance(row, RefusedError):
             if data is None:
                 raise row
@@ -283,8 +302,9 @@ def _encoded_stream(
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in data if ranking.key not in held_out)
+        each = each_encoded_ahead(kept, encoding)
         passed: dict[str, int] = {}
-        for row in _encoded(kept, encoding, passed, data, settings.control, attributes, left):
+        for row in _encoded(each, encoding, passed, data, settings.control, attributes, left):
             yield row
             if passed["completions"] >= longest.get("completions", 0):
                 longest.update(passed)

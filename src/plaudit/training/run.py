@@ -56,6 +56,7 @@ from plaudit.training.parts import (
     load,
     name_data,
     split,
+    with_steps,
 )
 from plaudit.training.processes import processes, say_once
 from plaudit.training.setup import (
@@ -107,6 +108,7 @@ def train(
     rankings = load(data, chosen)
     parts = split(rankings, chosen)
     say_once(_describe_data(rankings, parts))
+    chosen = with_steps(chosen, rankings, parts)
     return train_on(parts, rankings, chosen, folder, resume=resume)
 
 
@@ -159,8 +161,12 @@ def train_on(
     checkpoints = folder / "checkpoints"
     checkpoint = last_checkpoint(checkpoints) if resume else None
     untrained = fitted = None
+    # On a CPU there is room for the base model once more, after training; elsewhere there may not
+    # be, and the first step waits for these rewards.
+    later = model.device.type == "cpu" and not sharded()
     if head_first.wanted(model, chosen):
-        untrained = _untrained_rewards(model, parts.test)
+        if not later:
+            untrained = _untrained_rewards(model, parts.test)
         fitted = head_first.kept_head(model, checkpoints) if resume else None
         if fitted is None and checkpoint is None:
             fitted = head_first.fit_head(model, train_set, chosen, start)
@@ -180,7 +186,7 @@ def train_on(
             head_first.keep_head(fitted, checkpoints)
         frozen = run_frozen_layers(trainer, chosen)
         first_stage(trainer, chosen, start, checkpoints / "control.json")
-        if untrained is None:
+        if untrained is None and not later:
             untrained = _untrained_rewards(model, parts.test)
         if chosen.lora_r:  # which trains a copy
             head = Head(trainer.model)
@@ -189,6 +195,9 @@ def train_on(
         moved = None if sharded() else head.moved(trainer.model)
         best = trainer.state.best_metric
         model = trained_model(trainer, model, chosen)
+        if untrained is None and parts.test and processes().is_main_process:
+            with console.hushed():  # all has been said about the base model
+                untrained = _untrained_rewards(load_base(chosen), parts.test)
         helped = alone is None or _improved(trainer, alone)
         if fitted and not helped:
             model = head_first.with_head(load_base(chosen), fitted)
@@ -397,7 +406,7 @@ def _untrained_rewards(model: RewardModel, test: list[Ranking]) -> dict[str, lis
     if not test or sharded() or not processes().is_main_process:
         return {}
     with console.hushed():  # what is cut there is said once, after training
-        rewards = rewards_of(model, test, "scoring the test prompts before training")
+        rewards = rewards_of(model, test, "scoring the test prompts without training")
     return {UNTRAINED: rewards}
 
 
