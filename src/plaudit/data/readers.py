@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
-from plaudit.data.columns import refuse_twins
 from plaudit.data.grouping import (
     NOT_COUNTED,
     Adjacent,
@@ -122,7 +121,6 @@ def load_rankings(
 
 def _records(source: Source, mapped: Mapping[str, str]) -> Records:
     records = Records(source, mapped)
-    refuse_twins(source, records.columns, records.fits[0])
     if warning := records.content_left_out():
         say(warning)
     return records

@@ -32,6 +32,7 @@ import zstandard
 
 from plaudit.console import say
 from plaudit.data.encodings import NAMES, as_utf8, check_encoding, delimiter_of, likely_encoding
+from plaudit.data.json_text import DECODER, RepeatedKeyError, from_json
 from plaudit.errors import PlauditError
 
 KINDS = ("csv", "tsv", "jsonl", "ndjson", "json", "parquet", "arrow", "feather", "xlsx")
@@ -478,6 +479,9 @@ def _csv_rows(name: str, encoding: str | None) -> Iterator[Row]:
 # ------------------------------------------------------------------------------------------- JSON
 
 
+TWICE = "ambiguous JSON"
+
+
 def _json_row(name: str, line: int, value: Any, raw: str) -> Row:
     if isinstance(value, dict):
         return Row(name, line, value)
@@ -493,10 +497,13 @@ def _json_lines(name: str, encoding: str | None) -> Iterator[Row]:
             if not data:
                 continue
             try:
-                value = json.loads(data.decode())
+                value = from_json(data.decode())
             except UnicodeDecodeError:
                 problem = _undecodable(data.decode("utf-8", "surrogateescape"), encoding)
                 yield Row(name, line, None, problem, data.decode(errors="replace"))
+                continue
+            except RepeatedKeyError as error:
+                yield Row(name, line, None, f"{TWICE}: {error}", data.decode())
                 continue
             except (ValueError, RecursionError) as error:
                 # A ValueError that is no JSONDecodeError: a number of thousands of digits.
@@ -514,7 +521,7 @@ def _json_rows(name: str, encoding: str | None) -> Iterator[Row]:
 
 def _json_list(name: str, encoding: str | None) -> Iterator[Row]:
     """The elements of one JSON list, without ever holding more than one and a piece of the file."""
-    decoder = json.JSONDecoder()
+    lenient = json.JSONDecoder()  # to find the end of an object that has a key twice
     with _opened(name) as file:
         text = _text(file, encoding, newline="\n")
         buffer, at, line, ended = text.read(CHUNK), 0, 1, False
@@ -540,8 +547,13 @@ def _json_list(name: str, encoding: str | None) -> Iterator[Row]:
                         raise _broken_list(name, line, "a comma is missing")
                     at, after_element = at + 1, False
                     continue
+                twice = ""
                 try:
-                    value, end = decoder.raw_decode(buffer, at)
+                    try:
+                        value, end = DECODER.raw_decode(buffer, at)
+                    except RepeatedKeyError as error:
+                        value, end = lenient.raw_decode(buffer, at)
+                        twice = f"{TWICE}: {error}"
                 except (ValueError, RecursionError) as error:
                     if (
                         ended
@@ -556,6 +568,8 @@ def _json_list(name: str, encoding: str | None) -> Iterator[Row]:
                         if _broken_unicode(raw):
                             problem = _undecodable(raw, encoding)
                             yield Row(name, line, None, problem, _readable(raw))
+                        elif twice:
+                            yield Row(name, line, None, twice, raw)
                         else:
                             yield _json_row(name, line, value, raw)
                         line += raw.count("\n")
