@@ -81,6 +81,8 @@ def place(file: str, line: int | None) -> str:
     if line is None:
         return file
     kind, _ = kind_of(file)
+    if file.endswith(".txt"):  # of prompts, a line each
+        return f"{file}:{line}"
     return f"{file}:{line}" if kind not in (None, *ROWS_BY_NUMBER) else f"{file}, row {line}"
 
 
@@ -329,6 +331,19 @@ def _text(file: BinaryIO, encoding: str | None, newline: str) -> io.TextIOWrappe
     return io.TextIOWrapper(
         as_utf8(file, encoding), encoding="utf-8-sig", errors="surrogateescape", newline=newline
     )
+
+
+def text_lines(name: str, encoding: str | None = None) -> Iterator[tuple[int, str, str]]:
+    """The lines of a text file with their numbers, and why one cannot be read, where it cannot.
+
+    Raises `PlauditError` where there is no such file.
+    """
+    if encoding is not None:
+        check_encoding(encoding)
+    with _opened(name) as file:
+        for number, line in enumerate(_text(file, encoding, newline="\n"), start=1):
+            bad = _broken_unicode(line)
+            yield number, _readable(line), _undecodable(line, encoding) if bad else ""
 
 
 def _undecodable(text: str, encoding: str | None) -> str:

@@ -6,6 +6,7 @@ with it. A base model without a head gets one, drawn at random.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -18,6 +19,7 @@ from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models, pt_file
 from plaudit.model.batches import Flat, Layout, Padded
+from plaudit.model.chat_templates import set_chat_template
 from plaudit.model.classifier import exact, head_of, try_flat
 from plaudit.model.devices import Dtype, best_device, compute_dtype
 from plaudit.model.encoding import Encoding
@@ -46,6 +48,8 @@ class Loading(TypedDict, total=False):
     template: Template
     max_length: int | None
     separator: str | None
+    chat_template: str | Path | None
+    chat_template_args: Mapping[str, Any] | None
     dtype: Dtype
     layout: LayoutName
     device: str
@@ -90,6 +94,8 @@ def _load(
     template: Template = "auto",
     max_length: int | None = None,
     separator: str | None = None,
+    chat_template: str | Path | None = None,
+    chat_template_args: Mapping[str, Any] | None = None,
     dtype: Dtype = "auto",
     layout: LayoutName = "auto",
     device: str = "auto",
@@ -108,6 +114,9 @@ def _load(
     normalisation = Normalisation.read(kept, str(name)) if normalised else None
     kind = base_models.kind_of(config, str(name))
     tokenizer = base_models.load_tokenizer(source)
+    if chat_template is not None or chat_template_args:
+        _check_own_template(kind, template, stored)
+        set_chat_template(tokenizer, chat_template, chat_template_args)
     pooling = _resolve_pooling(pooling, kind, source, str(name), stored)
     how = POOLINGS.get(pooling)
     _set_pad_token(tokenizer)
@@ -216,6 +225,22 @@ def _resolve_template(asked: Template, kind: str, tokenizer: Any, stored: str | 
             "template: chat needs a decoder whose tokenizer has a chat template; choose plain"
         )
     return asked
+
+
+def _check_own_template(kind: str, template: Template, stored: Mapping[str, Any]) -> None:
+    """Refuse a chat template of the user's where none is used, or one was trained with."""
+    if kind == "encoder":
+        raise PlauditError(
+            "chat_template: this is an encoder, which reads prompt and completion as a pair of "
+            "sentences, without a template"
+        )
+    if template == "plain":
+        raise PlauditError("chat_template: does not go with template plain, which uses none")
+    if stored:
+        raise PlauditError(
+            "chat_template: this model was trained with its own, and another gives other rewards; "
+            "a base model or one that plaudit has not trained takes one"
+        )
 
 
 def token_limit(model: Any, tokenizer: Any) -> int | None:
