@@ -259,7 +259,7 @@ PUBLISHED = {
                 "winner": "model_b",
                 "evaluation_order": 1,
                 "conversation_a": _in_parts(BAD),
-                "conversation_b": _in_parts(GOOD),
+                "conversation_b": [{**turn, "num_tokens": 5} for turn in _in_parts(GOOD)],
                 "full_conversation": [{"user": user(_parts(ASKED))}],
                 "category_tag": {"math_v0.1": {"math": False}},
                 "language": "en",
@@ -437,6 +437,42 @@ PUBLISHED = {
         [{"chosen": _dialogue(GOOD), "rejected": _dialogue(BAD), "source": "x"}],
         prompt=ASKED_IN_MESSAGES,
         completions=AS_MESSAGES,
+    ),
+    "summarize_from_feedback, axis, news": Published(
+        "summarize-axis",
+        [
+            {
+                "info": {"id": "c", "post": None, "title": "Zoo", "article": "It opens at nine."},
+                "summary": {
+                    "text": text,
+                    "policy": "p",
+                    "note": None,
+                    "axes": {"overall": overall},
+                },
+                "split": "validation",
+            }
+            for text, overall in ((BAD, 2), (GOOD, 7))
+        ],
+        prompt="Article:\n\nIt opens at nine.\n\nTL;DR:",
+    ),
+    "distilabel Capybara pairs": Published(
+        "annotated-pairs",
+        [
+            {
+                "source": "s",
+                "conversation": [{"input": ASKED, "output": None}],
+                "original_response": GOOD,
+                "chosen": _dialogue(GOOD),
+                "rejected": _dialogue(BAD),
+                "rating_chosen": 5,
+                "rating_rejected": 2,
+                "chosen_model": "m1",
+                "rejected_model": "m2",
+            }
+        ],
+        prompt=ASKED_IN_MESSAGES,
+        completions=AS_MESSAGES,
+        kept={"ratings": [5, 2], "models": ["m1", "m2"]},
     ),
     "Tulu 3 preference mixes": Published(
         "annotated-pairs",

@@ -86,11 +86,13 @@ def test_messages_are_the_dialogue_they_are(reward_model):
 def test_a_message_that_says_nothing_is_read_as_nothing(reward_model, name):
     function = reward_func(reward_model(name))
     calls = {"role": "assistant", "tool_calls": [{"type": "function"}]}
-    parts = [{"type": "text", "text": "fo"}, {"type": "image"}, {"type": "text", "text": "ur"}]
+    parts = [{"type": "text", "text": "fo"}, {"type": "text", "text": "ur"}]
     turns = [[calls], [calls | {"content": None}], said(parts), [*said("four"), calls]]
     same = [said(""), said(""), said("four"), [*said("four"), *said("")]]
     prompts = [messages("2+2?")] * len(turns)
     assert function(prompts, turns) == pytest.approx(function(prompts, same), abs=1e-5)
+    # Of a picture nothing is read, which must not be taken for an answer without one.
+    assert function(prompts[:1], [said([*parts, {"type": "image"}])]) == [None]
 
 
 def test_the_completions_of_a_prompt_share_its_tokens(reward_model):
@@ -338,3 +340,36 @@ def test_each_process_scores_its_own_part(base, saved, tmp_path):
     for process in processes:
         output, _ = process.communicate(timeout=120)
         assert "scored its own cpu" in output, output
+
+
+# ---- what the model refuses ----
+
+NO_PLACE = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "half \ud83d"}]
+
+
+def test_a_dialogue_that_is_refused_does_not_end_the_run(reward_model, capsys):
+    model = reward_model("qwen2")
+    prompts = [messages(QUESTIONS[0]), NO_PLACE, messages(QUESTIONS[1])]
+    completions = [said("Four."), said("Yes."), said("No.")]
+    logged = {}
+    reward = reward_func(model, name="mine")
+    for _ in range(2):
+        found = reward(prompts, completions, log_metric=logged.__setitem__)
+    assert found[1] is None
+    assert found[::2] == [model.score(prompts[i], [completions[i]])[0] for i in (0, 2)]
+    assert logged["rewards/mine/refused"] == pytest.approx(1 / 3)
+    printed = capsys.readouterr().err
+    assert printed.count("mine: completion 1 of 3: ") == 1
+    assert reward_func(model, refused=-1.0)(prompts, completions)[1] == -1.0
+    with pytest.raises(PlauditError, match=r"completion 1 of 3: .*half a character"):
+        reward_func(model, refused="stop")(prompts, completions)
+    with pytest.raises(PlauditError, match="refused: 'skip' is not"):
+        reward_func(model, refused="skip")
+
+
+def test_what_the_chat_template_refuses_has_no_reward(base):
+    model = RewardModel.load(base("qwen2"), device="cpu", dtype="float32")
+    own = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}"
+    model.encoding.tokenizer.chat_template = own + "{% endif %}{{ m.content }}{% endfor %}"
+    asked = [{"role": "system", "content": "Be kind."}, *messages("Hi")]
+    assert reward_func(model)([asked, messages("Hi")], [said("a"), said("a")])[0] is None

@@ -221,6 +221,8 @@ def _add(parser: "argparse._ActionsContainer", option: Option) -> argparse.Actio
         # One that is on by default, or by itself, can be turned off.
         both = option.default is not False or option.name in Settings.model_fields
         how["action"] = argparse.BooleanOptionalAction if both else "store_true"
+    elif option.is_json:
+        how |= {"metavar": "JSON", "type": _checked(option)}
     elif option.is_of("array"):
         how |= {"action": "append", "metavar": option.help.metavar or "X"}
     elif option.is_of("object"):

@@ -33,7 +33,7 @@ from plaudit.settings import (
 if TYPE_CHECKING:
     from plaudit.bundled.demo import Demo
     from plaudit.data.rankings import Ranking, Text
-    from plaudit.data.readers import Rankings
+    from plaudit.data.readers import BadRows, Rankings
     from plaudit.evaluation.suite_run import SuiteResult
     from plaudit.model.normalisation import Normalisation
     from plaudit.model.reward_model import RewardModel
@@ -201,6 +201,8 @@ def inspect(
         Count | None,
         Help("print the first so many rankings as the model sees them, to the token"),
     ] = None,
+    chat_template: declared.ChatTemplate = None,
+    chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
     overwrite: Overwrite = False,
     strict: bool = False,
@@ -224,8 +226,11 @@ def inspect(
         raise PlauditError("--predictions and --mislabelled exclude each other")
     if base and model:
         raise PlauditError("--base and --model exclude each other")
-    if max_length and not (base or model or show):
-        raise PlauditError("--max-length: goes with --base, --model or --show")
+    asked = (("max-length", max_length), ("chat-template", chat_template),
+             ("chat-template-args", chat_template_args))  # fmt: skip
+    for flag, value in asked:
+        if value and not (base or model or show):
+            raise PlauditError(f"--{flag}: goes with --base, --model or --show")
     outputs = [path for path in (rejected, suspects) if path]
     if len({os.path.realpath(path) for path in outputs}) < len(outputs):
         raise PlauditError("--rejected and --suspects name one file; they need one each")
@@ -246,7 +251,10 @@ def inspect(
         from plaudit.model.reward_model import RewardModel
 
         name = model or base or Settings.model_fields["base"].default
-        reader = RewardModel.load(name, max_length=max_length, device="cpu", dtype="float32")
+        reader = RewardModel.load(
+            name, max_length=max_length, chat_template=chat_template,
+            chat_template_args=chat_template_args, device="cpu", dtype="float32",
+        )  # fmt: skip
         seen = view(rankings, reader, name, show or 0)
     summary = inspect_rankings(rankings, splits)
     if seen:
@@ -512,6 +520,8 @@ def evaluate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    chat_template: declared.ChatTemplate = None,
+    chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     strict: bool = False,
@@ -529,7 +539,12 @@ def evaluate(
 
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
-    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
+    loading: dict[str, Any] = {
+        "dtype": dtype,
+        "max_length": max_length,
+        "length_penalty": length_penalty,
+    }
+    loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     if suite:
         from plaudit.evaluation.suite_run import load_suite, run_suite
 
@@ -610,6 +625,9 @@ def compare(
     batch_size: declared.BatchSize = 4,
     seed: declared.Seed = 0,
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
+    on_bad_row: declared.OnBadRow = "reject",
+    max_rejected: declared.MaxRejected = 0.1,
     output: Annotated[
         str | Path | None, Help("write completions.jsonl, summary.json, comparison.png", "DIR")
     ] = None,
@@ -627,21 +645,22 @@ def compare(
 
     >>> print(compare("runs/finance", "gpt2", ["What is a bond?"], n=4))  # doctest: +SKIP
     """
-    from plaudit.data.prompts import read_prompts
     from plaudit.files import refuse_to_overwrite
 
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
-    if isinstance(prompts, str | Path):
-        prompts = read_prompts(prompts, limit, columns)
+    bad = _bad_rows(prompts, on_bad_row, max_rejected)
+    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
+    scorer = _scorer(model, also, combine, spread, **loading)
+    policy, given = _prompts_for(policy, [scorer], prompts, bad, limit, columns, encoding, dtype)
     from plaudit.sampling.comparing import compare
 
-    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
-    return compare(
-        _scorer(model, also, combine, spread, **loading),
-        policy, prompts[:limit], n=n, max_new_tokens=max_new_tokens, temperature=temperature,
+    result = compare(
+        scorer, policy, given, n=n, max_new_tokens=max_new_tokens, temperature=temperature,
         top_p=top_p, batch_size=batch_size, seed=seed, output=output,
     )  # fmt: skip
+    _report_bad(bad, Path(output) / "completions.jsonl" if output else None)
+    return result
 
 
 def policy_test(
@@ -676,7 +695,9 @@ def policy_test(
     batch_size: declared.BatchSize = 4,
     seed: declared.Seed = 0,
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
+    max_rejected: declared.MaxRejected = 0.1,
     output: Annotated[
         str | Path | None,
         Help("write summary.json, samples.jsonl, rewards.jsonl, report.html, plots/", "DIR"),
@@ -727,9 +748,7 @@ def policy_test(
         refuse_to_overwrite(output, overwrite or resume, folder=True)
         inputs: Any = samples if isinstance(samples, list | tuple) else [samples or ""]
         refuse_to_overwrite(Path(output) / "rewards.jsonl", True, inputs=inputs)
-    from plaudit.data.prompts import read_prompts
     from plaudit.model.reward_model import as_scorer
-    from plaudit.sampling.policy import Policy
     from plaudit.sampling.policy_test import policy_test
     from plaudit.sampling.samples import draw, read_samples
 
@@ -741,29 +760,26 @@ def policy_test(
     judging = None if gold is None else (judge, as_scorer(gold, **loading))
     if samples is not None:
         source = f"{samples}" if isinstance(samples, str | Path) else ", ".join(map(str, samples))
-        found = read_samples(samples, columns, stop=on_bad_row == "stop")[:limit]
+        bad = _bad_rows(source, on_bad_row, max_rejected)
+        found = read_samples(samples, columns, encoding=encoding, bad=bad)[:limit]
     else:
-        from plaudit.console import say
-
-        given: Any = prompts
-        if isinstance(given, str | Path):
-            given = read_prompts(given, limit, columns)
         source = str(policy) if isinstance(policy, str | Path) else "the policy"
-        if isinstance(policy, str | Path):
-            say(f"loading the policy {policy}")
-            policy = Policy.load(policy, dtype=dtype)
+        bad = _bad_rows(prompts, on_bad_row, max_rejected)
+        judges = [*scorers, *([judging[1]] if judging else [])]
+        policy, given = _prompts_for(policy, judges, prompts, bad, limit, columns, encoding, dtype)
         n = n or 16
         found = draw(
-            policy, given[:limit], kept, resume=resume, overwrite=overwrite, n=n,
+            policy, given, kept, resume=resume, overwrite=overwrite, n=n,
             max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
             batch_size=batch_size, seed=seed,
         )  # fmt: skip
     result = policy_test(
         dict(zip(names, scorers, strict=True)), found, policy=source, gold=judging, n=n,
-        resamples=resamples, seed=seed,
+        resamples=resamples, seed=seed, bad=bad,
     )  # fmt: skip
     if output:
         result.write(output)
+    _report_bad(bad, Path(output) / "rewards.jsonl" if output else None)
     return result
 
 
@@ -790,10 +806,13 @@ def score(
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
+    max_rejected: declared.MaxRejected = 1.0,
     also: declared.Also = None,
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    chat_template: declared.ChatTemplate = None,
+    chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     std: Annotated[
@@ -815,8 +834,10 @@ def score(
     names, loading = _named(model, also, combine, spread)
     rows = score_file(
         names, data, output, columns=columns, encoding=encoding,
-        on_bad_row=_stops(on_bad_row, strict), overwrite=overwrite, resume=resume,
+        on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
+        overwrite=overwrite, resume=resume,
         processes=processes, engine=engine, dtype=dtype, max_length=max_length,
+        chat_template=chat_template, chat_template_args=chat_template_args,
         length_penalty=length_penalty, deviations=std, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
@@ -830,6 +851,9 @@ def normalise(
     ],
     *,
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
+    on_bad_row: declared.OnBadRow = "reject",
+    max_rejected: declared.MaxRejected = 0.1,
     overwrite: Overwrite = False,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
@@ -844,8 +868,9 @@ def normalise(
     from plaudit.scoring.normalise import normalise
 
     return normalise(
-        model, data, columns=columns, overwrite=overwrite, dtype=dtype, max_length=max_length
-    )
+        model, data, columns=columns, encoding=encoding, on_bad_row=on_bad_row,
+        max_rejected=max_rejected, overwrite=overwrite, dtype=dtype, max_length=max_length,
+    )  # fmt: skip
 
 
 def generate(
@@ -884,6 +909,9 @@ def generate(
     ] = False,
     messages: Annotated[bool, Help("write plain prompts as messages too")] = False,
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
+    on_bad_row: declared.OnBadRow = "reject",
+    max_rejected: declared.MaxRejected = 1.0,
     resume: Resume = False,
     overwrite: Overwrite = False,
     also: declared.Also = None,
@@ -923,7 +951,8 @@ def generate(
     return generate(
         names, policy, prompts, output, n=n, keep=keep, keep_unfinished=keep_unfinished,
         messages=messages, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
-        batch_size=batch_size, seed=seed, limit=limit, columns=columns, resume=resume,
+        batch_size=batch_size, seed=seed, limit=limit, columns=columns,
+        encoding=encoding, on_bad_row=on_bad_row, max_rejected=max_rejected, resume=resume,
         overwrite=overwrite, dtype=dtype,
         loading={"length_penalty": length_penalty, "max_length": max_length, **combining},
         **options,
@@ -945,10 +974,15 @@ def serve(
         str | Path | None, Help("ranked CSV for what is labelled; goes on where it ends", "FILE")
     ] = None,
     columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
+    on_bad_row: declared.OnBadRow = "reject",
+    max_rejected: declared.MaxRejected = 0.1,
     also: declared.Also = None,
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    chat_template: declared.ChatTemplate = None,
+    chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     **settings: Annotated[Any, ServiceSettings],
@@ -967,13 +1001,21 @@ def serve(
         given, missing = ("label", "labels FILE.csv") if label else ("labels", "label DATA")
         raise PlauditError(f"--{given}: goes with --{missing}")
     limits = ServiceSettings(keys=read_keys(keys), **settings)
-    loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
+    loading: dict[str, Any] = {
+        "dtype": dtype,
+        "max_length": max_length,
+        "length_penalty": length_penalty,
+    }
+    loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     scorer = _scorer(model, also, combine, spread, **loading)
     labelling = None
     if label and labels:
         from plaudit.labelling.labelling import Labelling
 
-        labelling = Labelling(scorer, label, labels, columns=columns)
+        labelling = Labelling(
+            scorer, label, labels, columns=columns, encoding=encoding, on_bad_row=on_bad_row,
+            max_rejected=max_rejected,
+        )  # fmt: skip
     serve(scorer, host=host, port=port, settings=limits, labelling=labelling)
 
 
@@ -1149,6 +1191,55 @@ def _report_rejected(rankings: "Rankings", output: str | Path) -> Path | None:
     count = rankings.write_rejected(beside)
     say(f"{counted(count, 'row')} rejected, with reasons, to {beside}")
     return beside
+
+
+def _bad_rows(data: Any, on_bad_row: Any, max_rejected: float) -> "BadRows":
+    from plaudit.data.readers import BadRows
+
+    return BadRows(
+        str(data) if isinstance(data, str | Path) else "prompts", on_bad_row, max_rejected
+    )
+
+
+def _prompts_for(
+    policy: Any,
+    scorers: Sequence["Scorer"],
+    prompts: Any,
+    bad: "BadRows",
+    limit: int | None,
+    columns: Mapping[str, str] | None,
+    encoding: str | None,
+    dtype: Any,
+) -> "tuple[Policy, list[Text]]":
+    """The policy, loaded, and the prompts that it and all scorers take."""
+    from plaudit.console import say
+    from plaudit.data.prompts import Prompt, all_prompts, usable
+    from plaudit.sampling.policy import Policy, refusal_by
+
+    if isinstance(policy, str | Path):
+        say(f"loading the policy {policy}")
+        policy = Policy.load(policy, dtype=dtype)
+    items = all_prompts(prompts, limit, columns, encoding)
+    found = usable(items, bad, refusal_by(policy, scorers))
+    texts = [item.text for item in found if isinstance(item, Prompt)]
+    if not texts:
+        raise PlauditError(f"{bad.name}: there is no prompt in it. {bad.summary()}")
+    return policy, texts
+
+
+def _report_bad(bad: "BadRows", output: Path | None) -> None:
+    """Say what was rejected, and write it beside the output where there is one."""
+    from plaudit.console import counted, say
+    from plaudit.files import rejected_beside
+
+    if not bad.rejected:
+        return
+    if output is None:
+        say(bad.summary())
+        return
+    beside = rejected_beside(output)
+    count = bad.write_rejected(beside)
+    say(f"{counted(count, 'row')} rejected, with reasons, to {beside}")
 
 
 def _needs(extra: str, *packages: str) -> None:

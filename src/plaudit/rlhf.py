@@ -6,11 +6,13 @@ the folder alone, given as a name, does not do for every model (docs/rlhf.md has
 run of several processes each scores its own part with a copy of its own. No gradient flows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from plaudit.console import say
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 
@@ -19,30 +21,44 @@ if TYPE_CHECKING:
 
 
 def reward_func(
-    model: "Scorer | str | Path | Sequence[str | Path]", *, name: str | None = None, **loading: Any
+    model: "Scorer | str | Path | Sequence[str | Path]",
+    *,
+    name: str | None = None,
+    refused: float | Literal["stop"] | None = None,
+    **loading: Any,
 ) -> "RewardFunc":
     """A reward model as a reward function of TRL's trainers.
 
     Args:
         model: a `RewardModel`, an `Ensemble`, or what `RewardModel.load` takes: a name or several.
         name: what the trainer calls the rewards in its log; by default the name of the run.
+        refused: the reward of a dialogue that cannot be read, or that the reward model's chat
+            template or tokenizer refuses. None is TRL's word for a reward that does not apply: such
+            a completion teaches nothing. A trainer that needs a number gets the one given here;
+            "stop" raises `PlauditError` with the index and the reason.
         **loading: what `RewardModel.load` takes beside the name, where `model` is one.
 
     A model given by name is loaded at the first call, in each process on that process's device, so
-    the function can be pickled. Raises `PlauditError` where there is no such model, where a prompt
-    and its completion cannot be read, or a reward is not a finite number.
+    the function can be pickled. Raises `PlauditError` where there is no such model, or a reward is
+    not a finite number.
 
     >>> reward = reward_func("runs/first")  # GRPOTrainer(policy, reward_funcs=reward, …)
     >>> len(reward(prompts=["2 + 2?", "3 + 3?"], completions=["4", "7"]))
     2
     """
-    return RewardFunc(model, name or _name_of(model), loading)
+    return RewardFunc(model, name or _name_of(model), loading, refused)
 
 
 class RewardFunc:
     """What `reward_func` returns; `prompts, completions -> rewards`, in their order."""
 
-    def __init__(self, model: Any, name: str, loading: dict[str, Any]) -> None:
+    def __init__(
+        self, model: Any, name: str, loading: dict[str, Any], refused: float | str | None = None
+    ) -> None:
+        number = isinstance(refused, int | float) and math.isfinite(refused)
+        if not (refused is None or refused == "stop" or number):
+            raise PlauditError(f"refused: {refused!r} is not a finite number, None or 'stop'")
+        self._refused: Any = refused
         self.__name__ = name  # where TRL looks for it
         self._model = model
         self._loading = loading
@@ -52,7 +68,7 @@ class RewardFunc:
                 f"{', '.join(loading)}: the model is loaded already; give its name instead"
             )
         self._scorer: Scorer | None = None if named else model
-        self._said = False
+        self._said = self._said_refused = False
 
     def __call__(
         self,
@@ -60,7 +76,7 @@ class RewardFunc:
         completions: Sequence[Text],
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
-    ) -> list[float]:
+    ) -> list[float | None]:
         """The reward of each completion of the prompt beside it.
 
         Args:
@@ -70,10 +86,31 @@ class RewardFunc:
             log_metric: TRL's, which is told the share of completions that had to be truncated.
             **columns: `completion_ids`, `trainer_state` and the data's own columns: not needed.
         """
+        from plaudit.model.encoding import RefusedError
+        from plaudit.model.scorer import checked
+
         scorer = self.scorer
-        pairs = ((p, [c]) for p, c in zip(prompts, completions, strict=True))
-        # No reward is NaN, which TRL would take for "does not apply here".
-        rewards = [reward for [reward] in scorer.score_all(pairs)]
+        pairs: dict[int, tuple[Text, Sequence[Text]]] = {}
+        refused: dict[int, str] = {}
+        for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            try:
+                pairs[index] = checked(prompt, [completion])
+            except PlauditError as error:
+                refused[index] = str(error)
+        try:
+            found = list(scorer.score_all(pairs.values()))
+        except RefusedError:  # some pair is: each is asked, and the others go on
+            scorer.truncation.clear()
+            for index, (prompt, some) in pairs.items():
+                if why := scorer.refusal(prompt, some):
+                    refused[index] = str(why)
+            pairs = {index: pair for index, pair in pairs.items() if index not in refused}
+            found = list(scorer.score_all(pairs.values()))
+        self._report_refused(refused, len(prompts), log_metric)
+        # No reward is NaN: that of a diverged model is an error, and not "does not apply here".
+        rewards: list[float | None] = [self._refused] * len(prompts)
+        for index, [reward] in zip(pairs, found, strict=True):
+            rewards[index] = reward
         self._report_truncation(scorer, log_metric)
         return rewards
 
@@ -89,6 +126,18 @@ class RewardFunc:
                 )
             self._scorer.warn_if_untrained()
         return self._scorer
+
+    def _report_refused(self, refused: Mapping[int, str], count: int, log_metric: Any) -> None:
+        if refused:
+            first = min(refused)
+            problem = f"completion {first} of {count}: {refused[first]}"
+            if self._refused == "stop":
+                raise PlauditError(f"{self.__name__}: {problem}")
+            if not self._said_refused:
+                say(f"{self.__name__}: {problem}; its reward is {self._refused}, as of all refused")
+                self._said_refused = True  # once; the log has the share at each step
+        if log_metric is not None and (refused or self._said_refused):
+            log_metric(f"rewards/{self.__name__}/refused", len(refused) / count)
 
     def _report_truncation(self, scorer: "Scorer", log_metric: Any) -> None:
         counts = dict(scorer.truncation)

@@ -9,6 +9,7 @@ transformers has a name for a setting, it is that name.
 
 import difflib
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -114,6 +116,29 @@ OnBadRow = Annotated[
 MaxRejected = Annotated[
     float,
     Field(ge=0, le=1, description="stop when more than this share of the rows is rejected"),
+]
+ChatTemplate = Annotated[
+    str | None,
+    Field(description="Jinja file of a chat template, instead of the tokenizer's own"),
+]
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError("not JSON") from error
+    return value
+
+
+ChatTemplateArgs = Annotated[
+    dict[str, Any],
+    BeforeValidator(_from_json),
+    Field(
+        description="arguments of the chat template, as JSON: '{\"enable_thinking\": false}'; "
+        "saved with it"
+    ),
 ]
 MaxLength = Annotated[
     Count | None,
@@ -228,6 +253,8 @@ class Settings(BaseModel):
     separator: str = Field(
         "\n\n", description="between prompt and completion in a plain decoder's text"
     )
+    chat_template: ChatTemplate = None
+    chat_template_args: ChatTemplateArgs = {}
     max_length: MaxLength = None
     dtype: Dtype = "auto"
     layout: Literal["auto", "flat", "padded"] = Field(
@@ -619,6 +646,11 @@ class Option:
             raise ValueError(self.refusal(text))
         return value
 
+    @property
+    def is_json(self) -> bool:
+        """Whether its value is any JSON object, and no pairs of texts."""
+        return any(_is_any_object(kind) for kind in self.kinds)
+
     def refusal(self, value: Any) -> str:
         """That a value is none of those allowed, and which of them it is most like."""
         shown = "null" if value is None else repr(value)
@@ -714,7 +746,13 @@ def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     return "; ".join(problems.values())
 
 
+def _is_any_object(kind: dict[str, Any]) -> bool:
+    return kind.get("type") == "object" and kind.get("additionalProperties") is True
+
+
 def _in_words(kind: dict[str, Any]) -> str:
+    if _is_any_object(kind):
+        return "a JSON object"
     if "enum" in kind:
         names: list[str] = kind["enum"]
         return ", ".join(names[:-1]) + " or " + names[-1]

@@ -44,6 +44,10 @@ def assistant(content):
         ([{"role": "user"}], "the prompt is not text: a list"),
         ("half \ud83d", "undecodable bytes"),
         ([user("half \ud83d")], "undecodable bytes"),
+        (
+            '[{"role": "user", "content": "a", "content": "b"}]',
+            "the prompt is ambiguous JSON: the key 'content' stands twice in one object",
+        ),
     ],
 )
 def test_what_is_no_text(value, reason):

@@ -45,9 +45,12 @@ def test_a_list_of_prompts_and_a_file_of_lines_are_prompts(tmp_path):
 def test_what_cannot_be_read_is_said(tmp_path, capsys):
     with pytest.raises(PlauditError, match="cannot be read: No such file"):
         list(stream_prompts(tmp_path / "none.txt"))
-    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(PlauditError, match="is not UTF-8"):
-        list(stream_prompts(tmp_path / "bytes.txt"))
+    (tmp_path / "bytes.txt").write_bytes("one\nÜbung\n".encode("cp1252"))
+    one, bad = stream_prompts(tmp_path / "bytes.txt")
+    assert (one.text, bad.line) == ("one", 2)
+    assert bad.reason.startswith("undecodable bytes: not UTF-8; give --encoding cp1252")
+    read = read_prompts(tmp_path / "bytes.txt", encoding="cp1252")
+    assert read == ["one", "Übung"]
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(PlauditError, match="no column for the prompt; found: a, b"):
         list(stream_prompts(tmp_path / "other.csv"))
@@ -60,5 +63,4 @@ def test_what_cannot_be_read_is_said(tmp_path, capsys):
     (tmp_path / "some.jsonl").write_text('{"prompt": "a"}\n{"prompt": ""}\n{"prompt": 5}\n')
     assert read_prompts(tmp_path / "some.jsonl") == ["a"]
     said = capsys.readouterr().err
-    assert "some.jsonl:2: the prompt is blank: left out" in said
-    assert "2 rows without a prompt left out" in said
+    assert "Of 3 rows, 2 rejected: 1 × the prompt is blank (first at " in said

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from plaudit.data import grouping, readers
 from plaudit.data.grouping import PromptsSeen
+from plaudit.data.prompts import read_prompts
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
+from plaudit.data.rows import find_sources
+from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
 
 
@@ -345,6 +348,74 @@ def test_nothing_to_read(tmp_path, name, text, message):
             list(load_rankings(tmp_path / name, streaming=streaming))
         assert "\n" not in str(raised.value)
         assert str(tmp_path / name) in str(raised.value)
+
+
+def ranked_and_scored(scores, prompts=10):
+    return [
+        {"prompt": f"p{i}", "answer": f"a{j}", "rank": j + 1, "score": score}
+        for i in range(prompts)
+        for j, score in enumerate(scores)
+    ]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_rank_and_a_score_that_contradict_each_other_are_rejected(tmp_path, streaming):
+    rows = [*ranked_and_scored([0.9, 0.5, 0.5]), *answers(("q", "a", 1), ("q", "b", 2))]
+    rows[-2] |= {"score": 0.2}
+    rows[-1] |= {"score": 0.3}
+    rankings = load_rankings(jsonl(tmp_path / "a.jsonl", rows), streaming=streaming)
+    kept = list(rankings)
+    assert [content(ranking) for ranking in kept[:1]] == [("p0", ["a0", "a1", "a2"], [0, 1, 2])]
+    assert (len(kept), list(kept[0].ratings)) == (10, [0.9, 0.5, 0.5])
+    kind = "rank and score contradict each other (name the one that is right, --columns rank=rank "
+    reason = f"{kind}or --columns score=score): the better completion is rated 0.2, the worse 0.3"
+    assert reasons(rankings) == [(31, reason), (32, reason)]
+
+
+def test_a_file_whose_ranks_and_scores_are_opposite_waits_for_the_users_word(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", ranked_and_scored([1, 2, 3]))
+    with pytest.raises(PlauditError, match=r"rank=rank or --columns score=score"):
+        load_rankings(path)
+    by_rank = load_rankings(path, columns={"rank": "rank"})
+    by_score = load_rankings(path, columns={"score": "score"})
+    assert (by_rank[0].ranks, by_score[0].ranks) == ([0, 1, 2], [2, 1, 0])
+    assert (by_rank.better, by_score.better) == ("the lowest rank", "the highest score")
+
+
+@pytest.mark.parametrize("scores", [["", 2, 1], ["good", "bad", "bad"], [3, 3, 3]])
+def test_a_score_beside_a_rank_that_says_nothing_of_the_order_rejects_nothing(tmp_path, scores):
+    rankings = load_rankings(jsonl(tmp_path / "a.jsonl", ranked_and_scored(scores)))
+    assert (len(rankings), rankings.rejected) == (10, [])
+
+
+def test_ratings_beside_lists_and_pairs_must_not_contradict_them(tmp_path):
+    both = {"completions": ["a", "b"], "ranks": [1, 2]}
+    lists = [{"prompt": "p", **both, "scores": [2, 1]}, {"prompt": "q", **both, "scores": [1, 2]}]
+    rated = [(2, 1), (1, 1), (1, 2)]
+    pairs = [
+        pair(f"p{n}", "a", "b", chosen_rating=a, rejected_rating=b)
+        for n, (a, b) in enumerate(rated)
+    ]
+    for rows, left, told in ((lists, 1, "ranks"), (pairs, 2, "chosen")):
+        path = jsonl(tmp_path / "a.jsonl", rows)
+        rankings = load_rankings(path, max_rejected=1)
+        assert (len(rankings), [line for line, _ in reasons(rankings)]) == (left, [len(rows)])
+        assert len(load_rankings(path, columns={told: told})) == len(rows)
+
+
+def test_a_column_that_stands_twice_is_refused_by_whoever_reads_it(tmp_path):
+    (tmp_path / "a.csv").write_text("Prompt,prompt,answer,rank\np,q,a,1\n")
+    [source] = find_sources(tmp_path / "a.csv")
+    for read in (load_rankings, read_prompts, lambda _: Tasks(source, {})):
+        with pytest.raises(PlauditError, match=r"two columns are called '[Pp]rompt'"):
+            read(tmp_path / "a.csv")
+    # A row that names its columns late costs itself.
+    rows = [*answers(*(("p", f"a{n}", n) for n in range(101)))]
+    late = {"prompt": "p", "Prompt": "q", "answer": "b", "rank": 200}
+    rankings = load_rankings(jsonl(tmp_path / "a.jsonl", [*rows, late]))
+    assert [item.reason for item in rankings.rejected] == [
+        "ambiguous columns: two columns are called 'prompt' (prompt)"
+    ]
 
 
 def test_rejected_rows_can_be_written(tmp_path):

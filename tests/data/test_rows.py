@@ -390,3 +390,21 @@ def test_without_the_hub_it_is_said_what_to_do(text, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(PlauditError, match=r"^owner/name.*HF_HUB_OFFLINE.*give its folder$"):
         find_sources(text)
+
+
+TWICE = '{"prompt": "p", "chosen": "a", "chosen": "b", "rejected": "c"}'
+NESTED = '{"prompt": "p", "chosen": [{"role": "assistant", "content": "a", "content": "b"}]}'
+
+
+@pytest.mark.parametrize("bad", [TWICE, NESTED])
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+def test_a_key_that_stands_twice_costs_its_row(tmp_path, kind, bad):
+    good = '{"prompt": "says \\"chosen\\": twice, \\"chosen\\":", "chosen": ":a"}'
+    lines = [good, bad, good]
+    text = "[" + ",\n".join(lines) + "]" if kind == "json" else "\n".join(lines)
+    path = written(tmp_path / f"a.{kind}", text.encode())
+    first, second, third = read(path)
+    assert first.values == third.values == json.loads(good)
+    key = "chosen" if bad is TWICE else "content"
+    assert second.problem == f"ambiguous JSON: the key '{key}' stands twice in one object"
+    assert (second.line, second.raw) == (2, bad)

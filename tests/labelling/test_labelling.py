@@ -19,7 +19,7 @@ from plaudit.labelling.labelling import LabelError, Labelling, unsureness
 from plaudit.labelling.to_label import read_items
 
 # What labelling asks of a scorer apart from `score`, which is passed in.
-SCORER = SimpleNamespace(scale=1.0)
+SCORER = SimpleNamespace(scale=1.0, refusal=lambda prompt, completions: None)
 
 HOSTILE = [
     "=cmd|' /C calc'!A0",

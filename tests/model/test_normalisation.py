@@ -63,7 +63,8 @@ def test_rewards_of_the_reference_data_get_mean_0_and_deviation_1(folder, data):
     assert load(folder, normalised=False).scale == 1.0
 
 
-def test_whatever_can_be_scored_is_reference_data(folder, tmp_path, capsys):
+def test_whatever_can_be_scored_is_reference_data(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "mixed.jsonl"
     rows = [
         {"prompt": PROMPT, "completions": TEXTS[:2]},
@@ -72,10 +73,13 @@ def test_whatever_can_be_scored_is_reference_data(folder, tmp_path, capsys):
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     raw = load(folder).score(PROMPT, TEXTS)
-    fitted = normalise(folder, file, dtype="float32")
+    fitted = normalise(folder, file, dtype="float32", max_rejected=0.4)
     assert fitted.mean == pytest.approx(np.mean(raw), abs=1e-5)
     assert fitted.std == pytest.approx(np.std(raw), abs=1e-5)
-    assert "mixed.jsonl:2: " in capsys.readouterr().err
+    [row] = map(json.loads, (tmp_path / "rejected.jsonl").open())
+    assert (row["file"], row["line"]) == (str(file), 2)
+    with pytest.raises(PlauditError, match="33% of the rows cannot be used"):
+        normalise(folder, file, overwrite=True)
 
 
 def test_the_weights_stay_and_transformers_gives_the_rewards_as_trained(folder, data):

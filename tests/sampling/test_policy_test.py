@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from plaudit import PlauditError, policy_test, report
 from plaudit.cli import main
+from plaudit.data.readers import BadRows
 from plaudit.evaluation.optimisation import best_of
 from plaudit.evaluation.rewards import rewards_of
 from plaudit.results import PolicyTestSummary
@@ -57,18 +58,26 @@ def test_samples_are_read_from_rows_of_any_layout(samples, tmp_path):
     assert named[0].ratings == scored[0].ratings
 
 
-def test_a_bad_row_is_named_by_file_and_line(tmp_path, capsys):
+def test_a_bad_row_is_named_by_file_and_line(tmp_path):
     good = {"prompt": "a", "completion": "x", "score": 1}
     bad = [good | {"score": "high"}, {"prompt": "a", "completion": 5, "score": 1}]
     file = write(tmp_path / "samples.jsonl", [good, *bad, good])
-    assert read_samples(file)[0].completions == ["x", "x"]
-    assert f"{file}:2: the score is not a finite number" in (said := capsys.readouterr().err)
-    assert "left out, with 1 more row" in said
+    allowed = BadRows(str(file), max_rejected=0.5)
+    assert read_samples(file, bad=allowed)[0].completions == ["x", "x"]
+    assert [(row.line, row.kind) for row in allowed.rejected] == [
+        (2, "the score is not a finite number"),
+        (3, "the completion is not text"),
+    ]
+    with pytest.raises(PlauditError, match="50% of the rows cannot be used"):
+        read_samples(file)
     with pytest.raises(PlauditError, match=r"samples\.jsonl:2: the score is not a finite number"):
-        read_samples(file, stop=True)
+        read_samples(file, bad=BadRows(str(file), "stop"))
+    opposite = [{"prompt": "a", "completion": f"x{n}", "rank": n, "score": n} for n in (1, 2)]
+    with pytest.raises(PlauditError, match="2 × rank and score contradict each other"):
+        read_samples(write(tmp_path / "opposite.jsonl", opposite))
     other = write(tmp_path / "other.jsonl", [{"prompt": "b", "completion": "x"}])
     with pytest.raises(PlauditError, match=r"other\.jsonl:1: nothing says how good it is"):
-        read_samples([file, other])
+        read_samples([file, other], bad=BadRows("both", max_rejected=1))
     empty = write(tmp_path / "empty.jsonl", [{"prompt": "a", "completion": None}])
     with pytest.raises(PlauditError, match="there is no sample in it"):
         read_samples(empty)

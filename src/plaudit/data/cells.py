@@ -12,6 +12,7 @@ import re
 import sys
 from typing import Any
 
+from plaudit.data.json_text import RepeatedKeyError, from_json
 from plaudit.data.rankings import USER_TURN, BadRowError, Fault, Message, Text
 
 # How messages begin that were written with Python's str() and not as JSON.
@@ -107,7 +108,7 @@ def _tool_call(call: Any, name: str) -> Any:
     if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
         return call
     try:
-        arguments = json.loads(function["arguments"])
+        arguments = from_json(function["arguments"])
     except (ValueError, RecursionError) as error:
         raise BadRowError(
             Fault.NOT_TEXT, f"the {name} calls a tool with arguments that are not JSON"
@@ -141,7 +142,9 @@ def messages_from_text(text: str, name: str = "text") -> list[Message] | None:
         if PYTHON_MESSAGES.match(text):
             value = ast.literal_eval(text)
         else:
-            value = json.loads(text)
+            value = from_json(text)
+    except RepeatedKeyError as error:
+        raise BadRowError(Fault.UNREADABLE, f"the {name} is ambiguous JSON: {error}") from error
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         if not PYTHON_MESSAGES.match(text):
             return None
@@ -237,7 +240,11 @@ def read_list(value: Any, name: str) -> list[Any]:
         raise BadRowError(Fault.MISSING, f"the {name} are missing")
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = from_json(value)
+        except RepeatedKeyError as error:
+            raise BadRowError(
+                Fault.UNREADABLE, f"the {name} are ambiguous JSON: {error}"
+            ) from error
         except (ValueError, RecursionError) as error:
             raise BadRowError(Fault.NOT_A_LIST, f"the {name} are not a JSON list") from error
     if not isinstance(value, list):

@@ -25,11 +25,15 @@ class Columns(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A layout with its columns: plaudit's name of each → the one in the data."""
+    """A layout with its columns: plaudit's name of each → the one in the data.
+
+    `told` is whether the user named what says the order.
+    """
 
     name: str
     layout: Layout
     columns: dict[str, str]
+    told: bool = False
 
     @property
     def format(self) -> str:
@@ -45,7 +49,9 @@ class Fit(NamedTuple):
         if not columns:
             return f"as the layout {self.name} says"
         lowest = any(ours in ("rank", "ranks") for ours in self.layout.order)
-        return f"the {'lowest' if lowest else 'highest'} {columns}"
+        beside = [self.columns[ours] for ours in self.layout.beside if ours in self.columns]
+        agrees = f", where the {beside[0]} does not say otherwise" if beside else ""
+        return f"the {'lowest' if lowest else 'highest'} {columns}{agrees}"
 
 
 def columns_of(source: Source) -> Columns:
@@ -129,8 +135,16 @@ def layouts_that_fit(
         if all(ours in theirs for ours in (*layout.texts, *(layout.order if order else ()))) and (
             known or layout.fits(Cells(columns.example, theirs))
         ):
-            found.append(Fit(name, layout, theirs))
-    return sorted(found, key=lambda fit: (fit.layout.precedence, -len(fit.columns)))
+            found.append(Fit(name, layout, theirs, layout.is_told(mapped)))
+    # What the user names a column to be, the layout knows; a data set's own goes first.
+    return sorted(
+        found,
+        key=lambda fit: (
+            not mapped.keys() <= fit.layout.names.keys(),
+            fit.layout.precedence,
+            -len(fit.columns),
+        ),
+    )
 
 
 def find(layout: Layout, columns: Columns, mapped: Mapping[str, str]) -> dict[str, str]:
@@ -139,7 +153,8 @@ def find(layout: Layout, columns: Columns, mapped: Mapping[str, str]) -> dict[st
     for name in columns.names:
         theirs.setdefault(_plain(name), name)
     found: dict[str, str] = {}
-    for ours, names in layout.names.items():
+    beside = {} if layout.is_told(mapped) else layout.beside
+    for ours, names in {**layout.names, **beside}.items():
         if ours in mapped and _plain(mapped[ours]) in theirs:
             found[ours] = theirs[_plain(mapped[ours])]
             continue
@@ -198,11 +213,13 @@ def _numbers(columns: Columns, found: Mapping[str, str]) -> list[str]:
 def prompt_column(source: Source, columns: Columns, mapped: Mapping[str, str]) -> str:
     """The column that holds the prompts.
 
-    Raises `PlauditError` when there is none.
+    Raises `PlauditError` when there is none, or two.
     """
     theirs = {_plain(name): name for name in reversed(columns.names)}
     for name in [mapped["prompt"]] if "prompt" in mapped else PROMPT:
         if _plain(name) in theirs:
+            if [_plain(other) for other in columns.names].count(_plain(name)) > 1:
+                raise PlauditError(f"{source.name}: two columns are called '{name}' (prompt)")
             return theirs[_plain(name)]
     raise PlauditError(
         f"{source.name}: no column for the prompt; found: {listed(columns.names)}. "
@@ -210,14 +227,13 @@ def prompt_column(source: Source, columns: Columns, mapped: Mapping[str, str]) -
     )
 
 
-def refuse_twins(source: Source, columns: Columns, fit: Fit) -> None:
-    """Refuse a used column that stands there twice, but for case and blanks.
-
-    Raises `PlauditError` that names it.
-    """
+def twin(names: Sequence[str], fit: Fit) -> str:
+    """Which column of a layout stands there twice, but for case and blanks; empty where none."""
+    plain = [_plain(name) for name in names]
     for ours, name in fit.columns.items():
-        if sum(_plain(other) == _plain(name) for other in columns.names) > 1:
-            raise PlauditError(f"{source.name}: two columns are called '{name}' ({ours})")
+        if plain.count(_plain(name)) > 1:
+            return f"two columns are called '{name}' ({ours})"
+    return ""
 
 
 def listed(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from plaudit.data.columns import Fit
 from plaudit.data.parse import Record, reject
 from plaudit.data.rankings import (
     BadRowError,
@@ -20,6 +21,7 @@ from plaudit.data.rankings import (
     Text,
     check,
     dense_ranks,
+    disagreement,
     text_key,
 )
 
@@ -128,12 +130,33 @@ def _merged(records: Sequence[Record], in_list: bool = False) -> Iterator[Outcom
                 yield _reject(records[0], Fault.CONTRADICTION, reason)
             return
     ranking = _ranking(used)
-    problem = check(ranking)
+    each = [(entry.record.ranking.ratings, entry.place) for entry in used]
+    ratings = [None if row is None else row[place] for row, place in each]
+    problem = check(ranking) or disagreement_of(records[0].fit, [e.rank for e in used], ratings)
     if problem is None:
         yield ranking
         return
     for entry in used[:1] if in_list else used:
         yield reject(entry.record.row, problem)
+
+
+def disagreement_of(
+    fit: Fit, ranks: Sequence[float], ratings: Sequence[float | None]
+) -> BadRowError | None:
+    """That the order and the ratings of completions cannot both be right, where the user has not
+    said which of them is."""
+    if fit.told or (found := disagreement(ranks, ratings)) is None:
+        return None
+    order = {ours: fit.columns[ours] for ours in fit.layout.order} or {"chosen": "chosen"}
+    beside = {ours: fit.columns[ours] for ours in fit.layout.beside if ours in fit.columns}
+    names = [next(iter(some.values()), "the ratings") for some in (order, beside)]
+    trust = [f"--columns {ours}={name}" for some in (order, beside) for ours, name in some.items()]
+    better, worse = (ratings[place] for place in found)
+    return BadRowError(
+        Fault.DISAGREE,
+        f"{names[0]} and {names[1]} contradict each other (name the one that is right, "
+        f"{' or '.join(trust)}): the better completion is rated {better:g}, the worse {worse:g}",
+    )
 
 
 def _ranking(used: Sequence[Entry]) -> Ranking:
@@ -245,7 +268,10 @@ def _usable(items: Iterable[Item]) -> Iterator[Item]:
         if isinstance(item, Record):
             if item.ranking.completions[0] == item.ranking.completions[1]:
                 item = _reject(item, Fault.SAME, SAME)
-            elif problem := check(item.ranking):
+            elif problem := check(item.ranking) or (
+                item.ranking.ratings
+                and disagreement_of(item.fit, item.ranking.ranks, item.ranking.ratings)
+            ):
                 item = reject(item.row, problem)
         yield item
 

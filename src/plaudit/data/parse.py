@@ -29,10 +29,12 @@ from plaudit.data.columns import (
     layouts_that_fit,
     listed,
     missing_columns,
+    twin,
 )
 from plaudit.data.layouts import Cells, Given
 from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, Text
 from plaudit.data.rows import Row, Source, place
+from plaudit.errors import PlauditError
 
 # Columns whose content belongs to the question: to leave one out in silence is to misread a row.
 CONTENT = (
@@ -169,7 +171,7 @@ class Records:
     With `order` its rows are of one kind (a completion, a pair, a ranking), to be learnt from;
     without, each is read in the first layout whose texts it has, to be scored. `mapped` is our
     name of a column → the one in the data, where it is not recognised. Raises `PlauditError` where
-    no layout fits the columns.
+    no layout fits the columns, or a column that one uses stands there twice.
     """
 
     source: Source
@@ -184,6 +186,9 @@ class Records:
         self.fits = layouts_that_fit(self.columns, self.mapped, order=self.order)
         if not self.fits:
             raise missing_columns(self.source, self.columns, self.mapped, order=self.order)
+        for possible in self.fits[: 1 if self.order else None]:
+            if problem := twin(self.columns.names, possible):
+                raise PlauditError(f"{self.source.name}: {problem}")
         self._names = frozenset(self.columns.names)
         self._media = [name for name in self.columns.names if name.lower() in MEDIA]
         self._late: dict[tuple[str, ...], list[Fit]] = {}
@@ -239,6 +244,8 @@ class Records:
                 columns = Columns(list(values), values)
                 self._late[key] = layouts_that_fit(columns, own, order=self.order, before=self.fits)
             fits = self._late[key]
+            if problem := next(filter(None, (twin(list(values), fit) for fit in fits)), ""):
+                raise BadRowError(Fault.UNREADABLE, f"ambiguous columns: {problem}")
         if self.order:
             kind = self.fits[0].layout.row
             return next((fit for fit in fits if fit.layout.row == kind), self.fits[0])

@@ -4,7 +4,7 @@ Repeats are told by 64 bits of a hash, so memory grows by some 60 bytes for each
 whatever its length.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from plaudit.console import say
 from plaudit.data.cells import read_text, shown
 from plaudit.data.columns import check_mapped, columns_of, prompt_column
 from plaudit.data.rankings import BadRowError, Rejected, Text, text_key
-from plaudit.data.rows import Source, find_sources, place
+from plaudit.data.readers import BadRows
+from plaudit.data.rows import Source, find_sources, text_lines
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 
@@ -41,6 +42,7 @@ def stream_prompts(
     source: str | Path | Sequence[Text],
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> Iterator[Prompt | Rejected]:
     """Distinct prompts in order, and among them the rows that have none, with the reason.
 
@@ -48,6 +50,7 @@ def stream_prompts(
         source: a `.txt` file with a prompt a line, what `score_file` takes as data, or prompts.
         limit: take only the first so many distinct prompts.
         columns: `{"prompt": name}` where the column is not recognised.
+        encoding: of text files that are not in UTF-8.
 
     Raises:
         PlauditError: when the source cannot be read, or has no column for the prompt.
@@ -56,7 +59,7 @@ def stream_prompts(
     ['What is a bond?', 'Hi']
     """
     seen: set[int] = set()
-    for row in _rows(source, columns or {}):
+    for row in _rows(source, columns or {}, encoding):
         if isinstance(row, Prompt):
             key = prompt_hash(text_key(row.text), 0)
             if key in seen:
@@ -68,7 +71,10 @@ def stream_prompts(
 
 
 def read_prompts(
-    path: str | Path, limit: int | None = None, columns: Mapping[str, str] | None = None
+    path: str | Path,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> list[Text]:
     """The prompts of `stream_prompts` in a list; rows without one are left out, which is said.
 
@@ -80,46 +86,68 @@ def read_prompts(
     >>> read_prompts(file)
     ['What is a bond?', 'What is a share?']
     """
-    prompts: list[Text] = []
-    left_out: list[Rejected] = []
-    for row in stream_prompts(path, limit, columns):
-        if isinstance(row, Prompt):
-            prompts.append(row.text)
-        else:
-            left_out.append(row)
-    if left_out:
-        first = left_out[0]
-        say(f"{place(first.file, first.line)}: {first.reason}: left out")
-    if len(left_out) > 1:
-        say(f"{path}: {len(left_out):,} rows without a prompt left out")
-    if not prompts:
+    bad = BadRows(str(path), max_rejected=1)
+    prompts = usable(stream_prompts(path, limit, columns, encoding), bad)
+    found = [prompt.text for prompt in prompts if isinstance(prompt, Prompt)]
+    if bad.rejected:
+        say(bad.summary())
+    if not found:
         raise PlauditError(f"{path}: there is no prompt in it")
-    return prompts
+    return found
+
+
+def all_prompts(
+    source: str | Path | Sequence[Text],
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+) -> Iterator[Prompt | Rejected]:
+    """`stream_prompts` of a file; of prompts given in Python all of them, repeats included."""
+    if isinstance(source, str | Path):
+        return stream_prompts(source, limit, columns, encoding)
+    return _rows(source[:limit], columns or {}, None)
+
+
+def usable(
+    items: Iterable[Prompt | Rejected],
+    bad: BadRows,
+    refusal: Callable[[Text], BadRowError | None] | None = None,
+) -> Iterator[Prompt | Rejected]:
+    """Prompts and rejected rows as they come, all counted in `bad`.
+
+    `refusal` says why a prompt cannot be used, where one cannot: then it comes out rejected.
+
+    Raises:
+        PlauditError: at the first bad row, or for too many of them, as `bad` says.
+    """
+    for item in items:
+        if isinstance(item, Prompt) and refusal and (why := refusal(item.text)):
+            row = shown({**item.ids, "prompt": item.text})
+            item = Rejected(item.file, item.line, str(why), row, why.fault)
+        bad.count(item)
+        yield item
+    bad.stop_if_too_many()
 
 
 def _rows(
-    source: str | Path | Sequence[Text], columns: Mapping[str, str]
+    source: str | Path | Sequence[Text], columns: Mapping[str, str], encoding: str | None
 ) -> Iterator[Prompt | Rejected]:
     if not isinstance(source, str | Path):
         for number, text in enumerate(source, start=1):
             yield _checked(text, "prompts", number, text)
     elif Path(source).suffix == ".txt":
-        yield from _lines(source)
+        yield from _lines(source, encoding)
     else:
-        for one in find_sources(source, None, True):
+        for one in find_sources(source, None, True, encoding):
             yield from _table(one, columns)
 
 
-def _lines(path: str | Path) -> Iterator[Prompt]:
-    try:
-        with open(path, encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if text := line.strip():
-                    yield Prompt(text, str(path), number)
-    except OSError as error:
-        raise PlauditError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PlauditError(f"{path}: is not UTF-8; save it as UTF-8") from error
+def _lines(path: str | Path, encoding: str | None) -> Iterator[Prompt | Rejected]:
+    for number, line, problem in text_lines(str(path), encoding):
+        if problem:
+            yield Rejected(str(path), number, problem, line)
+        elif text := line.strip():
+            yield Prompt(text, str(path), number)
 
 
 def _table(source: Source, mapped: Mapping[str, str]) -> Iterator[Prompt | Rejected]:

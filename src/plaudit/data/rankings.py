@@ -38,6 +38,7 @@ class Fault(StrEnum):
     SAME = "chosen equals rejected"
     DUPLICATE = "duplicate"
     CONTRADICTION = "contradiction"
+    DISAGREE = "rank and rating disagree"
     ALONE = "only one completion"
     TIED = "all tied"
     UNKNOWN = "unknown value"
@@ -142,6 +143,30 @@ def check(ranking: Ranking) -> BadRowError | None:
         return BadRowError(Fault.ALONE, "only one completion for this prompt")
     if len(set(ranking.ranks)) < 2:
         return BadRowError(Fault.TIED, "all completions of this prompt are tied")
+    return None
+
+
+def disagreement(ranks: Sequence[float], ratings: Sequence[float | None]) -> tuple[int, int] | None:
+    """Two completions, the one of the better rank first, of which the other is rated higher.
+
+    None where there are no such two. Equal ranks or ratings disagree with nothing.
+
+    >>> disagreement([1, 2, 2], [5, 3, 4]), disagreement([1, 2, 2], [5, 3, 7])
+    (None, (0, 2))
+    """
+    lowest: tuple[float, int] | None = None  # the rating of what has a better rank than `this`
+    this: tuple[float, int] | None = None  # the lowest one of the rank that is being looked at
+    rank = -math.inf
+    for place in sorted(range(len(ranks)), key=ranks.__getitem__):
+        rating = ratings[place]
+        if rating is None:
+            continue
+        if ranks[place] > rank:
+            rank, lowest = ranks[place], min(filter(None, (lowest, this)), default=None)
+            this = None
+        if lowest is not None and rating > lowest[0]:
+            return lowest[1], place
+        this = min(this or (rating, place), (rating, place))
     return None
 
 

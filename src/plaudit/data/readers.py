@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
-from plaudit.data.columns import refuse_twins
 from plaudit.data.grouping import (
     NOT_COUNTED,
     Adjacent,
@@ -125,7 +124,6 @@ def load_rankings(
 
 def _records(source: Source, mapped: Mapping[str, str]) -> Records:
     records = Records(source, mapped)
-    refuse_twins(source, records.columns, records.fits[0])
     if warning := records.content_left_out():
         say(warning)
     return records
@@ -331,8 +329,7 @@ class Rankings:
         keep = not self.streaming or len(self._tally.rejected) < REJECTED_KEPT
         self._tally.count(item, keep, rows)
         if self._stop:
-            where = place(item.file, item.line)
-            raise PlauditError(f"{where}: {item.reason}; mend it, or read with --on-bad-row reject")
+            raise _first_bad(item)
 
     def _hold(self) -> None:
         # Millions of small objects are made here and none of them is garbage; looking for some
@@ -374,12 +371,7 @@ class Rankings:
             say(f"{self._name()}: {tally.not_adjacent_advice()}")
 
     def _stop_if_too_many(self, tally: "Tally") -> None:
-        if tally.rows and tally.lost / tally.rows > self._max_rejected:
-            raise PlauditError(
-                f"{self._name()}: {min(tally.lost / tally.rows, 1):.0%} of the rows cannot be used,"
-                f" more than the {self._max_rejected:.0%} allowed. {tally.summary()}."
-                " Mend them, or allow it with --max-rejected 1"
-            )
+        tally.stop_if_too_many(self._name(), self._max_rejected)
 
     def _name(self) -> str:
         if len(self.files) > 1:
@@ -410,6 +402,15 @@ class Tally:
         if keep:
             self.rejected.append(item)
 
+    def stop_if_too_many(self, name: str, max_rejected: float) -> None:
+        """Raise `PlauditError` when more than this share of the rows of the data is rejected."""
+        if self.rows and self.lost / self.rows > max_rejected:
+            raise PlauditError(
+                f"{name}: {min(self.lost / self.rows, 1):.0%} of the rows cannot be used,"
+                f" more than the {max_rejected:.0%} allowed. {self.summary()}."
+                " Mend them, or allow it with --max-rejected 1"
+            )
+
     def summary(self) -> str:
         """How many rows were rejected and why, on one line."""
         reasons = "; ".join(
@@ -429,6 +430,83 @@ class Tally:
             f"about {self.not_adjacent:,} times a prompt came back after other prompts: its rows "
             "are not adjacent; sort the file by prompt, or read without --streaming"
         )
+
+
+def _first_bad(item: Rejected) -> PlauditError:
+    where = place(item.file, item.line)
+    return PlauditError(f"{where}: {item.reason}; mend it, or read with --on-bad-row reject")
+
+
+class BadRows:
+    """The rows that a command cannot use, counted with their reasons, where it reads no rankings.
+
+    `name` is what messages call the data. With `on_bad_row` "stop" the first such row is an error;
+    with "reject" more of them than the share `max_rejected` are. With `keep` they are held, to be
+    written.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        on_bad_row: OnBadRow = "reject",
+        max_rejected: float = 0.1,
+        *,
+        keep: bool = True,
+    ) -> None:
+        if not 0 <= max_rejected <= 1:
+            raise PlauditError(f"max_rejected is {max_rejected}; it is a share, from 0 to 1")
+        self.name = name
+        self._stop = on_bad_row == "stop"
+        self._max_rejected = max_rejected
+        self._keep = keep
+        self._tally = Tally()
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        """The rejected rows, where they are held."""
+        return self._tally.rejected
+
+    @property
+    def rejected_by_reason(self) -> Counter[str]:
+        """How many rows were rejected for each kind of reason."""
+        return self._tally.reasons
+
+    def count(self, item: Any) -> bool:
+        """Count a row; returns whether it is a good one, and not `Rejected`.
+
+        Raises `PlauditError` where it is bad and the first such row is to stop everything, or where
+        too many are bad once a thousand are read.
+        """
+        self._tally.rows += 1
+        if not isinstance(item, Rejected):
+            return True
+        self.reject(item)
+        if self._tally.rows >= ROWS_BEFORE_STOPPING:
+            self.stop_if_too_many()
+        return False
+
+    def reject(self, item: Rejected) -> None:
+        """Reject a row that was counted already, as `count` does."""
+        self._tally.count(item, self._keep)
+        if self._stop:
+            raise _first_bad(item)
+
+    def leave_out(self, ranking: Ranking, bad: BadRowError) -> None:
+        """Reject a ranking that was read, as `Rankings.leave_out` does."""
+        file, line = file_and_line(ranking.origin)
+        self.reject(Rejected(file or self.name, line, str(bad), _row_of(ranking), bad.fault))
+
+    def stop_if_too_many(self) -> None:
+        """Raise `PlauditError` when more of the rows than allowed are rejected."""
+        self._tally.stop_if_too_many(self.name, self._max_rejected)
+
+    def summary(self) -> str:
+        """How many rows were rejected and why, on one line."""
+        return self._tally.summary()
+
+    def write_rejected(self, path: str | Path) -> int:
+        """Write every rejected row as JSON lines (file, line, reason, row); return how many."""
+        return write_jsonl(path, (item.as_dict() for item in self._tally.rejected))
 
 
 def _row_of(ranking: Ranking) -> Any:

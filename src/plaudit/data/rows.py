@@ -32,6 +32,7 @@ import zstandard
 
 from plaudit.console import say
 from plaudit.data.encodings import NAMES, as_utf8, check_encoding, delimiter_of, likely_encoding
+from plaudit.data.json_text import DECODER, RepeatedKeyError, from_json
 from plaudit.errors import PlauditError
 from plaudit.sources import KINDS, PACKINGS, Named, SourceError, kind_of, named, on_hub
 
@@ -86,6 +87,8 @@ def place(file: str, line: int | None) -> str:
     if line is None:
         return file
     kind, _ = kind_of(file)
+    if file.endswith(".txt"):  # of prompts, a line each
+        return f"{file}:{line}"
     return f"{file}:{line}" if kind not in (None, *ROWS_BY_NUMBER) else f"{file}, row {line}"
 
 
@@ -381,6 +384,19 @@ def _text(file: BinaryIO, encoding: str | None, newline: str) -> io.TextIOWrappe
     )
 
 
+def text_lines(name: str, encoding: str | None = None) -> Iterator[tuple[int, str, str]]:
+    """The lines of a text file with their numbers, and why one cannot be read, where it cannot.
+
+    Raises `PlauditError` where there is no such file.
+    """
+    if encoding is not None:
+        check_encoding(encoding)
+    with _opened(name) as file:
+        for number, line in enumerate(_text(file, encoding, newline="\n"), start=1):
+            bad = _broken_unicode(line)
+            yield number, _readable(line), _undecodable(line, encoding) if bad else ""
+
+
 def _undecodable(text: str, encoding: str | None) -> str:
     """Why a row cannot be read whose text has bytes that were not decoded, and what may help."""
     if encoding is not None:
@@ -529,6 +545,9 @@ def _csv_rows(name: str, encoding: str | None) -> Iterator[Row]:
 # ------------------------------------------------------------------------------------------- JSON
 
 
+TWICE = "ambiguous JSON"
+
+
 def _json_row(name: str, line: int, value: Any, raw: str) -> Row:
     if isinstance(value, dict):
         return Row(name, line, value)
@@ -545,10 +564,13 @@ def _json_lines(name: str, encoding: str | None) -> Iterator[Row]:
                 continue
             try:
                 text = data.decode()
-                value = json.loads(text)
+                value = from_json(text)
             except UnicodeDecodeError:
                 problem = _undecodable(data.decode("utf-8", "surrogateescape"), encoding)
                 yield Row(name, line, None, problem, data.decode(errors="replace"))
+                continue
+            except RepeatedKeyError as error:
+                yield Row(name, line, None, f"{TWICE}: {error}", text)
                 continue
             except (ValueError, RecursionError) as error:
                 # A ValueError that is no JSONDecodeError: a number of thousands of digits.
@@ -572,7 +594,7 @@ def _json_rows(name: str, encoding: str | None) -> Iterator[Row]:
 
 def _json_list(name: str, encoding: str | None) -> Iterator[Row]:
     """The elements of one JSON list, without ever holding more than one and a piece of the file."""
-    decoder = json.JSONDecoder()
+    lenient = json.JSONDecoder()  # to find the end of an object that has a key twice
     with _opened(name) as file:
         text = _text(file, encoding, newline="\n")
         buffer, at, line, ended = text.read(CHUNK), 0, 1, False
@@ -598,8 +620,13 @@ def _json_list(name: str, encoding: str | None) -> Iterator[Row]:
                         raise _broken_list(name, line, "a comma is missing")
                     at, after_element = at + 1, False
                     continue
+                twice = ""
                 try:
-                    value, end = decoder.raw_decode(buffer, at)
+                    try:
+                        value, end = DECODER.raw_decode(buffer, at)
+                    except RepeatedKeyError as error:
+                        value, end = lenient.raw_decode(buffer, at)
+                        twice = f"{TWICE}: {error}"
                 except (ValueError, RecursionError) as error:
                     if (
                         ended
@@ -614,6 +641,8 @@ def _json_list(name: str, encoding: str | None) -> Iterator[Row]:
                         if _broken_unicode(raw):
                             problem = _undecodable(raw, encoding)
                             yield Row(name, line, None, problem, _readable(raw))
+                        elif twice:
+                            yield Row(name, line, None, twice, raw)
                         else:
                             yield _json_row(name, line, value, raw)
                         line += raw.count("\n")

@@ -24,6 +24,7 @@ from scipy.special import expit
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import excerpt
 from plaudit.data.rankings import Text, dense_ranks
+from plaudit.data.readers import BadRows, OnBadRow
 from plaudit.data.rows import find_sources
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite
@@ -74,6 +75,10 @@ class Labelling:
             and scores in it are not looked at.
         output: a .csv file; where it holds labels of these data already, they are continued.
         columns: our name of a column → the one in the data, where it is not recognised.
+        encoding: of text files that are not in UTF-8.
+        on_bad_row: "stop" at the first row that cannot be used, or "reject" it and go on. Rejected
+            ones are written beside `output`, to a file of its name and `.rejected.jsonl`.
+        max_rejected: stop when more than this share of the rows is rejected.
 
     Raises:
         PlauditError: when there is nothing to label, when `output` is the input or lies among
@@ -90,6 +95,9 @@ class Labelling:
         output: str | Path,
         *,
         columns: Mapping[str, str] | None = None,
+        encoding: str | None = None,
+        on_bad_row: OnBadRow = "reject",
+        max_rejected: float = 0.1,
     ) -> None:
         named = [data] if isinstance(data, str | Path) else list(data)
         for one in map(Path, named):
@@ -100,10 +108,15 @@ class Labelling:
                     f"{output}: lies where the data are, in {one}, and would be read as such at "
                     "the next start; write the labels elsewhere"
                 )
-        sources = find_sources(data, None, True)
+        sources = find_sources(data, None, True, encoding)
         refuse_to_overwrite(output, overwrite=True, inputs=[source.name for source in sources])
         self._data = ", ".join(map(str, named))
-        self._items, left_out = read_items(sources, columns)
+        bad = BadRows(self._data, on_bad_row, max_rejected)
+        self._items, left_out = read_items(sources, columns, bad, scorer.refusal)
+        if bad.rejected:
+            beside = Path(output).with_suffix(".rejected.jsonl")
+            bad.write_rejected(beside)
+            say(f"{counted(len(bad.rejected), 'row')} rejected, with reasons, to {beside}")
         self._left_out = [
             f"{count:,} × {reason} (first: {first})" for reason, (count, first) in left_out.items()
         ]

@@ -8,16 +8,17 @@ or a plain text that is the JSON of messages) is left out, and counted with its 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from plaudit.console import progress
 from plaudit.data.cells import excerpt, is_blank, read_text
 from plaudit.data.chat import fit
-from plaudit.data.parse import Records
+from plaudit.data.parse import Records, reject
 from plaudit.data.rankings import BadRowError, Ranking, Rejected, Text, text_key
-from plaudit.data.rows import Source, place
+from plaudit.data.readers import BadRows
+from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 
 UNWRITABLE = "a ranked CSV cannot hold the text unchanged"
@@ -48,12 +49,19 @@ class Read(NamedTuple):
     left_out: dict[str, tuple[int, str]]
 
 
-def read_items(sources: Sequence[Source], columns: Mapping[str, str] | None = None) -> Read:
+def read_items(
+    sources: Sequence[Source],
+    columns: Mapping[str, str] | None = None,
+    bad: BadRows | None = None,
+    refusal: Callable[[Text, Sequence[Text]], BadRowError | None] | None = None,
+) -> Read:
     """Gather the rows of `sources` by prompt.
 
     Args:
         sources: of `find_sources`.
         columns: our name of a column → the one in the data, where it is not recognised.
+        bad: gets the rows that cannot be read, and those of prompts that are refused.
+        refusal: says why a prompt and its completions cannot be scored, where they cannot.
 
     Raises:
         PlauditError: when there is no column to label, or no prompt with two completions.
@@ -72,11 +80,13 @@ def read_items(sources: Sequence[Source], columns: Mapping[str, str] | None = No
         count, first = left_out.get(reason, (0, where))
         left_out[reason] = (count + 1, first)
 
+    bad = bad or BadRows(sources[0].name, max_rejected=1)
     groups: dict[str, _Group] = {}
     for source in sources:
         records = Records(source, columns or {}, order=False)
         for row in progress(source.rows(), f"reading {source.name}"):
             record = records.of(row)
+            bad.count(record)
             if isinstance(record, Rejected):
                 leave_out(record.reason, place(row.file, row.line))
                 continue
@@ -85,6 +95,7 @@ def read_items(sources: Sequence[Source], columns: Mapping[str, str] | None = No
                 continue
             group = groups.setdefault(record.ranking.key, _Group())
             group.prompts.append(record.ranking.prompt)
+            group.rows.append(row)
             for given in _given(record.ranking):
                 if _is_empty(given.text):
                     leave_out(BLANK, place(row.file, row.line))
@@ -106,8 +117,13 @@ def read_items(sources: Sequence[Source], columns: Mapping[str, str] | None = No
             )
         if len(kept) < 2:
             leave_out(TOO_FEW, excerpt(cell(prompt)))
+        elif refusal and (why := refusal(prompt, [one.text for one in kept.values()])):
+            for row in group.rows:
+                bad.reject(reject(row, why))
+            leave_out(str(why), place(group.rows[0].file, group.rows[0].line))
         else:
             items.append(_item(prompt, kept))
+    bad.stop_if_too_many()
     if not items:
         reasons = "; ".join(f"{n:,} × {why} (first: {at})" for why, (n, at) in left_out.items())
         raise PlauditError(
@@ -143,6 +159,7 @@ class _Group:
 
     prompts: list[Text] = field(default_factory=list)
     given: list[_Given] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
 
 def _given(ranking: Ranking) -> Iterator[_Given]:

@@ -6,6 +6,7 @@ with it. A base model without a head gets one, drawn at random.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -18,6 +19,7 @@ from plaudit.files import read_json
 from plaudit.model import base_models, pt_file
 from plaudit.model.adapter import read_adapter
 from plaudit.model.batches import Flat, Layout, Padded
+from plaudit.model.chat_templates import set_chat_template
 from plaudit.model.checkpoint import (
     CONFIG_KEY,
     Checkpoint,
@@ -50,6 +52,8 @@ class Loading(TypedDict, total=False):
     template: Template
     max_length: int | None
     separator: str | None
+    chat_template: str | Path | None
+    chat_template_args: Mapping[str, Any] | None
     dtype: Dtype
     layout: LayoutName
     device: str
@@ -95,6 +99,8 @@ def _load(
     template: Template = "auto",
     max_length: int | None = None,
     separator: str | None = None,
+    chat_template: str | Path | None = None,
+    chat_template_args: Mapping[str, Any] | None = None,
     dtype: Dtype = "auto",
     layout: LayoutName = "auto",
     device: str = "auto",
@@ -111,6 +117,9 @@ def _load(
     found = read_checkpoint(str(name), source, adapter, new_head=new_head, normalised=normalised)
     config, stored, kind = found.config, found.stored, found.kind
     tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
+    if chat_template is not None or chat_template_args:
+        _check_own_template(kind, template, stored)
+        set_chat_template(tokenizer, chat_template, chat_template_args)
     pooling = _resolve_pooling(pooling, found)
     how = POOLINGS.get(pooling)
     highest = max(tokenizer.get_vocab().values(), default=-1)
@@ -233,6 +242,22 @@ def _resolve_template(asked: Template, kind: str, tokenizer: Any, stored: str | 
             "template: chat needs a decoder whose tokenizer has a chat template; choose plain"
         )
     return asked
+
+
+def _check_own_template(kind: str, template: Template, stored: Mapping[str, Any]) -> None:
+    """Refuse a chat template of the user's where none is used, or one was trained with."""
+    if kind == "encoder":
+        raise PlauditError(
+            "chat_template: this is an encoder, which reads prompt and completion as a pair of "
+            "sentences, without a template"
+        )
+    if template == "plain":
+        raise PlauditError("chat_template: does not go with template plain, which uses none")
+    if stored:
+        raise PlauditError(
+            "chat_template: this model was trained with its own, and another gives other rewards; "
+            "a base model or one that plaudit has not trained takes one"
+        )
 
 
 def token_limit(model: Any, tokenizer: Any) -> int | None:

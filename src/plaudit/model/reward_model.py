@@ -100,6 +100,10 @@ class RewardModel(Scorer):
             template: `chat`, `plain`, or `auto`: chat where the tokenizer has a template.
             max_length: tokens of a row; None takes what the model was trained with, else all that
                 it reads by its positions and tokenizer, and under a new head 4,096 at most.
+            chat_template: a Jinja file, instead of the tokenizer's own template. It is saved with
+                the tokenizer; a model that plaudit trained keeps the one it was trained with.
+            chat_template_args: arguments of the template, such as `{"enable_thinking": False}`,
+                written into it, so that they are saved too.
             separator: what stands between prompt and completion in a plain decoder's row.
             dtype: what matrix products run in. `auto` is bfloat16 where the machine has units for
                 it, else float32. Rewards agree within 1e-5 at any batching in float32.

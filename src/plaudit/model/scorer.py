@@ -128,7 +128,7 @@ class Scorer(ABC):
         """
         if isinstance(completions, str):
             return self.score(prompt, [completions])[0]
-        return next(self.score_all([_checked(prompt, completions)]))
+        return next(self.score_all([checked(prompt, completions)]))
 
     def posterior(self, prompt: Text, completions: Sequence[Text]) -> Posterior:
         """The rewards of completions, their standard deviations, and how likely one beats another.
@@ -136,7 +136,7 @@ class Scorer(ABC):
         Raises `PlauditError` where the model has no uncertainty.
         """
         completions = [completions] if isinstance(completions, str) else completions
-        return next(self.posterior_all([_checked(prompt, completions)]))
+        return next(self.posterior_all([checked(prompt, completions)]))
 
     def posterior_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[Posterior]:
         """`posterior` for a stream of (prompt, completions), in order, with flat memory."""
@@ -183,8 +183,8 @@ class Scorer(ABC):
         self.truncation.clear()
 
 
-def _checked(prompt: Text, completions: Sequence[Text]) -> tuple[Text, Sequence[Text]]:
-    """The texts as data have them; what data would be rejected for is an error."""
+def checked(prompt: Text, completions: Sequence[Text]) -> tuple[Text, Sequence[Text]]:
+    """The texts as data have them; raises `PlauditError` for what data would be rejected for."""
     try:
         given = Given(prompt=prompt, completions=tuple(completions), empty_prompt=True)
         ranking = make_ranking(given, order=False)

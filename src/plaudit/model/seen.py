@@ -12,7 +12,7 @@ from typing import Any
 
 from plaudit.console import progress, say
 from plaudit.data.rankings import Ranking
-from plaudit.data.readers import Rankings
+from plaudit.data.readers import BadRows, Rankings
 from plaudit.model.encoding import Encoding, RefusedError, count_truncation
 
 ENCODE_AT_ONCE = 256  # rankings; a tokenizer works in parallel over the rows of one call
@@ -49,7 +49,7 @@ def each_encoded_ahead(
 def taken(
     rankings: Iterable[Ranking],
     encodings: Sequence[Encoding],
-    data: Rankings | None,
+    data: Rankings | BadRows | None,
     what: str = "encoding",
     counts: dict[str, int] | None = None,
 ) -> list[Ranking]:
@@ -76,6 +76,6 @@ def taken(
                 if counts is not None and not number:
                     count_truncation([row], counts, encoding.unknown)
     rejects.stop_if_too_many()
-    if data is None and (line := rejects.describe_left_out()):
+    if data is None and isinstance(rejects, Rankings) and (line := rejects.describe_left_out()):
         say(line)
     return kept

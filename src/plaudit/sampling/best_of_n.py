@@ -8,6 +8,7 @@ output is the same byte for byte.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.console import progress, say
-from plaudit.data.prompts import Prompt, stream_prompts
+from plaudit.data.prompts import Prompt, stream_prompts, usable
 from plaudit.data.rankings import Rejected, Text, text_key
+from plaudit.data.readers import BadRows, OnBadRow
 from plaudit.data.rows import find_sources
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
@@ -25,7 +27,7 @@ from plaudit.memory import keep_freed_memory
 from plaudit.model.reward_model import as_scorer
 from plaudit.results import GenerationSummary
 from plaudit.resumable import check_output, resumable
-from plaudit.sampling.policy import Completion, Policy, check_sampling
+from plaudit.sampling.policy import Completion, Policy, check_sampling, refusal_by
 from plaudit.sampling.selection import (
     Choice,
     Keep,
@@ -84,6 +86,9 @@ def generate(
     seed: int,
     limit: int | None,
     columns: Mapping[str, str] | None,
+    encoding: str | None,
+    on_bad_row: OnBadRow,
+    max_rejected: float,
     resume: bool,
     overwrite: bool,
     dtype: "Dtype",
@@ -109,10 +114,14 @@ def generate(
         refuse_to_overwrite(output, True, inputs=files)
 
     def items() -> Iterator[Prompt | Rejected]:
-        for item in stream_prompts(prompts, limit, columns):
+        for item in stream_prompts(prompts, limit, columns, encoding):
             yield item.in_messages() if messages and isinstance(item, Prompt) else item
 
-    count, plain, digest = _survey(items(), prompts)
+    def bad_rows() -> BadRows:
+        name = str(prompts) if isinstance(prompts, str | Path) else "prompts"
+        return BadRows(name, on_bad_row, max_rejected, keep=False)
+
+    count, plain, digest = _survey(usable(items(), bad_rows()), prompts)
     sampling: dict[str, Any] = {
         "n": n, "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p,
         "batch_size": batch_size, "seed": seed,
@@ -121,6 +130,9 @@ def generate(
     if isinstance(policy, str | Path):
         say(f"loading the policy {policy}")
         policy = Policy.load(policy, dtype=dtype)
+    # Once before anything is sampled, so that too many bad prompts do not end a night's work.
+    refusal = refusal_by(policy, [model])
+    deque(usable(progress(items(), "checking prompts"), bad_rows(), refusal), maxlen=0)
     facts: dict[str, Any] = {"prompts": digest}
     facts |= {"model": model.identity(), "policy": policy.identity()}
     facts |= {**sampling, **asdict(choice), "messages": messages}
@@ -133,7 +145,7 @@ def generate(
     keep_freed_memory()
     with resumable(output, facts, resume, overwrite) as out:
         tally = Tally(**out.note or {})
-        rest = islice(items(), out.done, None)
+        rest = islice(usable(items(), bad_rows(), refusal), out.done, None)
         waiting: list[Prompt | Rejected] = []  # read, and not committed
 
         def texts() -> Iterator[Text]:

@@ -8,11 +8,11 @@ in it.
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,8 +24,11 @@ from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
 from plaudit.model.devices import Dtype, best_device, compute_dtype
-from plaudit.model.encoding import plain_text
+from plaudit.model.encoding import RefusedError, plain_text
 from plaudit.model.identity import weights_digest
+
+if TYPE_CHECKING:
+    from plaudit.model.scorer import Scorer
 
 # Tokens that top-p is looked for among at first; where they do not suffice, four times as many.
 LIKELIEST = 256
@@ -95,6 +98,15 @@ class Policy:
         """What tells whether two policies sample the same, as plain JSON."""
         words = (len(self.tokenizer), self.tokenizer.chat_template, self.stops)
         return {"weights": weights_digest(self.model, words), "dtype": str(self.model.dtype)}
+
+    def refusal(self, prompt: Text) -> RefusedError | None:
+        """Why the policy's chat template or tokenizer does not take a prompt, where it does not."""
+        try:
+            row = self.tokenizer(self._render(prompt), verbose=False)["input_ids"]
+        except Exception as error:  # the template's or the tokenizer's own
+            why = " ".join(str(error).split())[:200]
+            return RefusedError(f"the policy refuses the prompt: {why}")
+        return None if row else RefusedError("the policy refuses the prompt: it is empty")
 
     def sample(self, prompts: Iterable[Text], **sampling: Any) -> Iterator[list[str]]:
         """n completions of each prompt, in order; `complete` says what it takes and raises.
@@ -245,6 +257,20 @@ class Policy:
         return self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
+
+
+def refusal_by(
+    policy: Policy, scorers: "Sequence[Scorer]"
+) -> Callable[[Text], RefusedError | None]:
+    """What says why the policy or one of the models that score it does not take a prompt."""
+
+    def refusal(prompt: Text) -> RefusedError | None:
+        found = policy.refusal(prompt)
+        for scorer in scorers:
+            found = found or scorer.refusal(prompt, ["-"])
+        return found
+
+    return refusal
 
 
 def check_sampling(

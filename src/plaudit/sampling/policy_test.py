@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from plaudit.console import counted, say
 from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking
+from plaudit.data.readers import BadRows
 from plaudit.errors import PlauditError
 from plaudit.evaluation.optimisation import UnderPolicyRecord, under_policy, verdict
 from plaudit.evaluation.rewards import rewards_of
@@ -77,6 +78,7 @@ def policy_test(
     n: int | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    bad: BadRows | None = None,
 ) -> PolicyTest:
     """Test each model on a policy's samples; see `plaudit.policy_test`.
 
@@ -88,10 +90,11 @@ def policy_test(
         n: the most samples to pick of; None takes what nine in ten prompts have.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        bad: gets the samples that a model refuses.
     """
     chosen, most = with_enough(samples, n)
     judges = [*models.values(), *([gold[1]] if gold else [])]
-    chosen = taken(chosen, [each for judge in judges for each in judge.encodings], None)
+    chosen = taken(chosen, [each for judge in judges for each in judge.encodings], bad)
     if not chosen:
         raise PlauditError("no prompt is left to test on")
     for model in models.values():

@@ -9,15 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from plaudit.console import counted, progress, say
+from plaudit.data.columns import Fit
+from plaudit.data.grouping import disagreement_of
 from plaudit.data.layouts import Cells
 from plaudit.data.parse import Record, Records, read_order, reject
 from plaudit.data.rankings import BadRowError, Ranking, Rejected, Text, text_key
-from plaudit.data.rows import find_sources, place
+from plaudit.data.readers import BadRows
+from plaudit.data.rows import Row, find_sources
 from plaudit.errors import PlauditError
 from plaudit.resumable import resumable
 from plaudit.sampling.policy import Policy
@@ -30,36 +33,36 @@ def read_samples(
     source: str | Path | Sequence[str | Path],
     columns: Mapping[str, str] | None = None,
     *,
-    stop: bool = False,
+    encoding: str | None = None,
+    bad: BadRows | None = None,
 ) -> list[Ranking]:
     """The prompts of files with all their samples, in rows as `score` reads them.
 
-    Columns that say what is better, as a score, make the ratings. A row that is no good is left
-    out, which is said; with `stop` it is an error. Raises `PlauditError` where the data cannot be
-    read, or some rows say what is better and others do not.
+    Columns that say what is better, as a score, make the ratings; where a rank and a score
+    contradict each other the rows of that prompt are rejected. `bad` counts the rows that are no
+    good, and says when there are too many. Raises `PlauditError` where the data cannot be read, or
+    some rows say what is better and others do not.
 
     >>> read_samples("completions.jsonl")[0].ratings is None  # doctest: +SKIP
     True
     """
-    together: dict[str, list[Ranking]] = {}
-    left_out: list[Rejected] = []
-    for each in find_sources(source, None, True):
+    bad = bad or BadRows(str(source))
+    together: dict[str, list[_Rated]] = {}
+    for each in find_sources(source, None, True, encoding):
         records = Records(each, columns or {}, order=False)
         for record in progress(records, f"reading {each.name}"):
             found = record if isinstance(record, Rejected) else _rated(record, records)
-            if isinstance(found, Ranking):
-                together.setdefault(text_key(found.prompt), []).append(found)
-            elif stop:
-                raise PlauditError(f"{place(found.file, found.line)}: {found.reason}")
-            else:
-                left_out.append(found)
-    if left_out:
-        first = left_out[0]
-        more = f", with {counted(len(left_out) - 1, 'more row')}" if len(left_out) > 1 else ""
-        say(f"{place(first.file, first.line)}: {first.reason}: left out{more}")
+            if bad.count(found) and not isinstance(found, Rejected):
+                together.setdefault(text_key(found.ranking.prompt), []).append(found)
+    for key, given in list(together.items()):
+        if why := _contradiction(given):
+            for one in together.pop(key):
+                bad.reject(reject(one.row, why))
+    bad.stop_if_too_many()
     if not together:
-        raise PlauditError(f"{source}: there is no sample in it")
-    rows = [row for rows in together.values() for row in rows]
+        raise PlauditError(f"{source}: there is no sample in it. {bad.summary()}")
+    rankings = [[one.ranking for one in rows] for rows in together.values()]
+    rows = [row for of_prompt in rankings for row in of_prompt]
     rated = any(row.ratings is not None for row in rows)
     if unrated := [row.origin for row in rows if rated and row.ratings is None]:
         raise PlauditError(f"{unrated[0]}: nothing says how good it is, as it does of other rows")
@@ -69,11 +72,20 @@ def read_samples(
             completions=[text for row in rows for text in row.completions],
             ratings=[rating for row in rows for rating in row.ratings or ()] if rated else None,
         )
-        for rows in together.values()
+        for rows in rankings
     ]
 
 
-def _rated(record: Record, records: Records) -> Ranking | Rejected:
+class _Rated(NamedTuple):
+    """A row's ranking with ratings, where it says what is better, and what it says that by."""
+
+    row: Row
+    ranking: Ranking
+    fit: Fit | None = None
+    ranks: Sequence[float] = ()
+
+
+def _rated(record: Record, records: Records) -> _Rated | Rejected:
     """The ranking of a record, with ratings where the row has them, or ranks to make them of."""
     texts = {ours: record.fit.columns[ours] for ours in record.fit.layout.texts}
     for fit in records.fits:
@@ -84,8 +96,18 @@ def _rated(record: Record, records: Records) -> Ranking | Rejected:
                 ranks, ratings = read_order(given, len(record.ranking.completions))
             except BadRowError as bad:
                 return reject(record.row, bad)
-            return replace(record.ranking, ratings=ratings or [-rank for rank in ranks])
-    return record.ranking
+            rated = replace(record.ranking, ratings=ratings or [-rank for rank in ranks])
+            return _Rated(record.row, rated, fit, ranks)
+    return _Rated(record.row, record.ranking)
+
+
+def _contradiction(given: Sequence[_Rated]) -> BadRowError | None:
+    """That ranks and scores of a prompt's samples cannot both be right."""
+    fit = given[0].fit
+    if fit is None or any(one.fit is None for one in given):
+        return None
+    ranks = [rank for one in given for rank in one.ranks]
+    return disagreement_of(fit, ranks, [r for one in given for r in one.ranking.ratings or ()])
 
 
 def with_enough(samples: Sequence[Ranking], n: int | None) -> tuple[list[Ranking], int]:

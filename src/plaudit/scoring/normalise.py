@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from plaudit.console import progress, say
+from plaudit.console import counted, progress, say
+from plaudit.data.parse import reject
 from plaudit.data.rankings import Rejected, Text
-from plaudit.data.rows import find_sources, place
-from plaudit.data.tasks import Tasks
+from plaudit.data.readers import BadRows, OnBadRow
+from plaudit.data.rows import find_sources
+from plaudit.data.tasks import Task, Tasks
 from plaudit.errors import PlauditError
-from plaudit.files import read_json, write_json, writing
+from plaudit.files import read_json, rejected_beside, write_json, writing
 from plaudit.model.checkpoint import CONFIG_KEY
 from plaudit.model.devices import Dtype
 from plaudit.model.normalisation import Normalisation
@@ -29,6 +31,9 @@ def normalise(
     data: str | Path | Sequence[str | Path],
     *,
     columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    on_bad_row: OnBadRow = "reject",
+    max_rejected: float = 0.1,
     overwrite: bool = False,
     dtype: Dtype = "auto",
     max_length: int | None = None,
@@ -43,6 +48,10 @@ def normalise(
         data: files, folders, globs or a data set on the hub, with whatever can be scored: prompts
             with completions, rankings, pairs. Completions like those that are to be compared.
         columns: our name of a column → the one in the data, where it is not recognised.
+        encoding: of text files that are not in UTF-8.
+        on_bad_row: "stop" at the first row that cannot be scored, or "reject" it and go on.
+        max_rejected: stop when more than this share of the rows is rejected. The rejected ones go
+            to `rejected.jsonl` in the current folder.
         overwrite: replace what an earlier call stored.
         dtype: what matrix products run in; see `RewardModel.load`.
         max_length: tokens of a row; see there, too.
@@ -71,10 +80,16 @@ def normalise(
     if "normalisation" in stored and not overwrite:
         raise PlauditError(f"{model}: is normalised already; --overwrite does it anew")
 
-    sources = find_sources(data, None, True)
-    scored = scorer.score_all(_texts([Tasks(source, columns or {}) for source in sources]))
+    sources = find_sources(data, None, True, encoding)
+    bad = BadRows(sources[0].name, on_bad_row, max_rejected)
+    tasks = [Tasks(source, columns or {}) for source in sources]
+    scored = scorer.score_all(_texts(tasks, scorer, bad))
     rewards = np.array([r for some in progress(scored, "scoring") for r in some])
     scorer.report_truncation()
+    bad.stop_if_too_many()
+    if bad.rejected:
+        beside = rejected_beside(None)
+        say(f"{counted(bad.write_rejected(beside), 'row')} rejected, with reasons, to {beside}")
     if not len(rewards) or rewards.std() <= ROUNDING * max(1.0, abs(rewards.mean())):
         raise PlauditError(
             f"{sources[0].name}: the rewards of its {len(rewards):,} completions are all the same, "
@@ -88,18 +103,17 @@ def normalise(
     return fitted
 
 
-def _texts(every: Sequence[Tasks]) -> Iterator[tuple[Text, Sequence[Text]]]:
-    """Prompts with completions; rows without are left out, and counted."""
-    left_out = 0
+def _texts(
+    every: Sequence[Tasks], scorer: RewardModel, bad: BadRows
+) -> Iterator[tuple[Text, Sequence[Text]]]:
+    """Prompts with completions; rows without, and what the model refuses, are rejected."""
     for task in chain.from_iterable(every):
-        if isinstance(task, Rejected):
-            left_out += 1
-            if left_out == 1:
-                say(f"{place(task.file, task.line)}: {task.reason}: left out")
-        else:
-            yield task.prompt, task.completions
-    if left_out > 1:
-        say(f"{left_out:,} rows that cannot be scored are left out")
+        found: Task | Rejected = task
+        if isinstance(task, Task) and (why := scorer.refusal(task.prompt, task.completions)):
+            found = reject(task.row, why)
+        if bad.count(found):
+            assert isinstance(found, Task)
+            yield found.prompt, found.completions
 
 
 def _note(card: Path, fitted: Normalisation) -> None:

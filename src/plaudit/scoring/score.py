@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
-from plaudit.data.readers import OnBadRow
-from plaudit.data.rows import Source, find_sources, place
+from plaudit.data.readers import BadRows, OnBadRow
+from plaudit.data.rows import Source, find_sources
 from plaudit.data.tasks import DEVIATION, Tasks
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite, rejected_beside, writing
@@ -65,6 +65,7 @@ def score_file(
     encoding: str | None = None,
     on_bad_row: OnBadRow = "reject",
     strict: bool = False,
+    max_rejected: float = 1.0,
     overwrite: bool = False,
     resume: bool = False,
     dtype: "Dtype" = "auto",
@@ -84,6 +85,8 @@ def score_file(
         encoding: of text files that are not in UTF-8.
         on_bad_row: "stop" at the first row that cannot be scored, or "reject" it and go on.
         strict: the old name of "stop".
+        max_rejected: stop when more than this share of the rows is rejected; by default never,
+            since every row is in the output or among the rejected ones.
         overwrite: replace `output`. Rejected rows of another one never are: they go to
             `rejected-2.jsonl` where the name is taken.
         resume: go on with an `output` that was interrupted; begin it where it was not begun.
@@ -129,18 +132,20 @@ def score_file(
             rows: list[dict[str, Any]] = []
             rejected: list[dict[str, Any]] = []
             done = out.done
+            stop = "stop" if strict else on_bad_row
+            bad = BadRows(sources[0].name, stop, max_rejected, keep=False)
             for outcome, ends_window in progress(_one_by_one(finished), "scoring"):
                 done += 1
+                bad.count(outcome)
                 if not isinstance(outcome, Rejected):
                     rows.append(shown(outcome) if schema is None else outcome)
-                elif strict or on_bad_row == "stop":
-                    raise PlauditError(f"{place(outcome.file, outcome.line)}: {outcome.reason}")
                 else:
                     rejected.append(outcome.as_dict())
                 if ends_window:
                     out.commit(rows, rejected, done)
                     rows, rejected = [], []
             scoring.report()
+            bad.stop_if_too_many()
             # Without a row there is no output; the reasons there are.
             out.finish(rows=out.rows > 0)
     if out.rejected:

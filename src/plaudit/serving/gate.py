@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from plaudit.console import say
+from plaudit.data import json_text
 from plaudit.serving.metrics import Metrics
 from plaudit.serving.settings import ServiceSettings
 
@@ -203,7 +204,10 @@ async def read_json(request: Request) -> Any:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RefusedError(415, "content_encoding", "send the body as it is, not compressed")
     try:
-        return from_json(await request.body(), allow_inf_nan=False)
+        body = await request.body()
+        value = from_json(body, allow_inf_nan=False)
+        json_text.from_json(body.decode())  # in which no key stands twice
+        return value
     except ValueError as error:
         raise RefusedError(400, "json", f"the body is not JSON: {error}") from None
 

@@ -238,6 +238,7 @@ class _Trials:
             type(encoding.tokenizer).__name__,
             encoding.tokenizer.name_or_path,
             encoding.template,
+            str(encoding.tokenizer.chat_template),
             encoding.max_length,
             encoding.separator,
             encoding.pooling,

@@ -56,6 +56,8 @@ def load_base(settings: Settings) -> RewardModel:
         template=settings.template,
         max_length=settings.max_length,
         separator=settings.separator,
+        chat_template=settings.chat_template,
+        chat_template_args=settings.chat_template_args,
         dtype=settings.dtype,
         layout=settings.layout,
         device="cpu" if sharded() else str(processes().device),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from plaudit.data.cells import read_list, read_number, read_optional_number
+from plaudit.data.rankings import BadRowError
 from plaudit.plugins import Registry
 
 # Names that a column is recognised by, best first; people's own words for the same thing.
@@ -76,7 +78,9 @@ class Layout:
     they are there. `lists` are columns that hold lists, with names that they are also recognised by
     where they do; `single` are columns that do not. `row` says what a row is: one completion of
     a prompt, a pair, or a whole ranking. `rewards` are the columns in which a scored row has its
-    rewards; one name for all takes a list. Of the layouts that fit, that of the lowest `precedence`
+    rewards; one name for all takes a list. `beside` are columns that may say the order once more, a
+    higher number being better: where one contradicts the order, nobody knows which is right, unless
+    the user names a column of either. Of the layouts that fit, that of the lowest `precedence`
     is taken; a data set's own layout, recognised by names that no other has, goes first.
 
     Where names alone are not certain `fits` looks at an example of the row. `better` says in words
@@ -90,6 +94,7 @@ class Layout:
     give: Callable[[Cells], Given]
     row: Literal["completion", "pair", "ranking"]
     optional: Mapping[str, Sequence[str]] = field(default_factory=lambda: COMMON)
+    beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
     lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     single: tuple[str, ...] = ()
     rewards: tuple[str, ...] = ("rewards",)
@@ -101,6 +106,25 @@ class Layout:
     def names(self) -> dict[str, Sequence[str]]:
         """All columns that it knows, with the names that each is recognised by."""
         return {**self.texts, **self.order, **self.optional}
+
+    def is_told(self, mapped: Mapping[str, str]) -> bool:
+        """Whether the user has named what says the order: then nothing beside it counts."""
+        says = self.order or {"chosen": (), "rejected": ()}
+        return not mapped.keys().isdisjoint(says)
+
+
+def numbers_beside(cell: Any) -> Any:
+    """What stands in a column `beside` the order, where it is a number, or a list of some.
+
+    >>> numbers_beside("0.5"), numbers_beside("good"), numbers_beside("[2, 1]")
+    (0.5, None, [2.0, 1.0])
+    """
+    try:
+        if isinstance(cell, list) or (isinstance(cell, str) and cell.startswith("[")):
+            return [read_number(item, "score") for item in read_list(cell, "scores")]
+        return read_optional_number(cell, "score")
+    except BadRowError:
+        return None  # it says something else than the order
 
 
 def common(cell: Cells) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plaudit.data import json_text
 from plaudit.data.cells import messages_from_text, read_list, shown
 from plaudit.data.rankings import BadRowError, Fault
 
@@ -29,6 +30,8 @@ def record(value: Any, name: str) -> Mapping[str, Any]:
     found = from_json(value)
     if isinstance(found, Mapping):
         return found
+    if isinstance(found, str) and found[:1] in ("[", "{"):
+        raise BadRowError(Fault.UNREADABLE, f"the {name} cannot be read as JSON")
     if found in EMPTY:
         raise BadRowError(Fault.MISSING, f"the {name} is missing")
     raise BadRowError(Fault.NOT_TEXT, f"the {name} is no record: {type(found).__name__}")
@@ -61,7 +64,7 @@ def is_records(value: Any, *keys: str) -> bool:
 def from_json(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("[", "{"):
         try:
-            return json.loads(value)
+            return json_text.from_json(value)
         except (ValueError, RecursionError):
             pass
     return value

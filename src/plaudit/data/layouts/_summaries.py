@@ -19,7 +19,7 @@ def to_summarise(info: Any) -> str:
         head = [("SUBREDDIT: r/", "subreddit"), ("TITLE: ", "title"), ("POST: ", "post")]
         parts = [label + str(info[key]) for label, key in head if info.get(key) not in EMPTY]
     elif info.get("article") not in EMPTY:
-        parts = [f"Article: {info['article']}"]
+        parts = [f"Article:\n\n{info['article']}"]
     else:
         raise BadRowError(Fault.MISSING, "the post or article is missing")
     return "\n\n".join([*parts, "TL;DR:"])

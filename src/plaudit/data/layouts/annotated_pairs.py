@@ -108,7 +108,13 @@ LAYOUT = Layout(
         "history": ("history",),
         "tools": ("tools",),
         **{
-            f"{side}_rating": (f"{side}_rating", f"{side}-rating", f"score_{side}", f"{side}_score")
+            f"{side}_rating": (
+                f"{side}_rating",
+                f"{side}-rating",
+                f"score_{side}",
+                f"{side}_score",
+                f"rating_{side}",
+            )
             for side in ("chosen", "rejected")
         },
         **{f"{side}_model": (f"{side}_model", f"{side}-model") for side in ("chosen", "rejected")},

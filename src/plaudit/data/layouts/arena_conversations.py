@@ -10,7 +10,7 @@ lmarena-ai/arena-human-preference-140k.
 from collections.abc import Mapping
 from typing import Any
 
-from plaudit.data.cells import read_number, read_text
+from plaudit.data.cells import is_messages, read_number, read_text
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import FIRST, SECOND, TIE, messages, models, unknown, verdict
 
@@ -36,8 +36,13 @@ def give(cell: Cells) -> Given:
 
 
 def _judged(dialogue: Any, turn: Any, name: str) -> Any:
-    """The dialogue up to the answer to its question number `turn`."""
+    """The dialogue up to the answer to its question number `turn`.
+
+    A message of Arena 140k's has a count of tokens, too, on one side only; it is no part of it.
+    """
     dialogue = messages(dialogue)
+    if is_messages(dialogue):
+        dialogue = [{k: v for k, v in turn.items() if k != "num_tokens"} for turn in dialogue]
     if turn in (None, "") or not isinstance(dialogue, list):
         return dialogue
     number = read_number(turn, "turn")

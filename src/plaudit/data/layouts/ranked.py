@@ -1,14 +1,19 @@
-"""Ranked: one completion a row with its `rank`, 1 being better than 2."""
+"""Ranked: one completion a row with its `rank`, 1 being better than 2.
 
-from plaudit.data.layouts import COMPLETION, PROMPT, Cells, Given, Layout, common
+A `score` or rating beside the rank, of which more is better, is kept, and must say the same.
+"""
+
+from plaudit.data.layouts import COMPLETION, PROMPT, Cells, Given, Layout, common, numbers_beside
 
 
 def give(cell: Cells) -> Given:
     """One completion; the rows of a prompt make its ranking."""
+    score = numbers_beside(cell("score"))
     return Given(
         prompt=cell("prompt"),
         completions=(cell("completion"),),
         ranks=(cell("rank"),),
+        ratings=None if score is None else (score,),
         **common(cell),
     )
 
@@ -16,6 +21,7 @@ def give(cell: Cells) -> Given:
 LAYOUT = Layout(
     texts={"prompt": PROMPT, "completion": COMPLETION},
     order={"rank": ("rank",)},
+    beside={"score": ("score", "rating")},
     single=("completion",),
     give=give,
     row="completion",
