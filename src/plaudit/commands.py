@@ -650,6 +650,7 @@ def compare(
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
     bad = _bad_rows(prompts, on_bad_row, max_rejected)
+    _check_prompts(prompts, bad.name, columns, encoding)
     loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
     scorer = _scorer(model, also, combine, spread, **loading)
     policy, given = _prompts_for(policy, [scorer], prompts, bad, limit, columns, encoding, dtype)
@@ -748,6 +749,9 @@ def policy_test(
         refuse_to_overwrite(output, overwrite or resume, folder=True)
         inputs: Any = samples if isinstance(samples, list | tuple) else [samples or ""]
         refuse_to_overwrite(Path(output) / "rewards.jsonl", True, inputs=inputs)
+    if prompts is not None:
+        bad = _bad_rows(prompts, on_bad_row, max_rejected)
+        _check_prompts(prompts, bad.name, columns, encoding)
     from plaudit.model.reward_model import as_scorer
     from plaudit.sampling.policy_test import policy_test
     from plaudit.sampling.samples import draw, read_samples
@@ -764,7 +768,6 @@ def policy_test(
         found = read_samples(samples, columns, encoding=encoding, bad=bad)[:limit]
     else:
         source = str(policy) if isinstance(policy, str | Path) else "the policy"
-        bad = _bad_rows(prompts, on_bad_row, max_rejected)
         judges = [*scorers, *([judging[1]] if judging else [])]
         policy, given = _prompts_for(policy, judges, prompts, bad, limit, columns, encoding, dtype)
         n = n or 16
@@ -1199,6 +1202,16 @@ def _bad_rows(data: Any, on_bad_row: Any, max_rejected: float) -> "BadRows":
     return BadRows(
         str(data) if isinstance(data, str | Path) else "prompts", on_bad_row, max_rejected
     )
+
+
+def _check_prompts(
+    prompts: Any, name: str, columns: Mapping[str, str] | None, encoding: str | None
+) -> None:
+    """Refuse prompts that cannot be read at all before models are loaded."""
+    from plaudit.data.prompts import all_prompts
+
+    if next(all_prompts(prompts, None, columns, encoding), None) is None:
+        raise PlauditError(f"{name}: there is no prompt in it")
 
 
 def _prompts_for(

@@ -110,7 +110,7 @@ def test_the_file_reads_back_as_it_was_ranked(tmp_path_factory, rows, seed):
         ),
     )
     try:
-        labelling = Labelling(SCORER, data, folder / "labels.csv")
+        labelling = Labelling(SCORER, data, folder / "labels.csv", max_rejected=1)
     except PlauditError:
         return  # no prompt with two completions; a file with one is in every other test
     expected = {}
@@ -137,7 +137,7 @@ def test_the_file_reads_back_as_it_was_ranked(tmp_path_factory, rows, seed):
         for text, *both in zip(ranking.completions, categories, models, strict=True):
             assert both == said[text_key(ranking.prompt), text_key(text)]
     # And whoever starts again finds all of it.
-    again = Labelling(SCORER, data, folder / "labels.csv")
+    again = Labelling(SCORER, data, folder / "labels.csv", max_rejected=1)
     assert again.next("w") is None
     assert again.state()["labelled"] == len(expected)
 
@@ -163,7 +163,9 @@ def test_what_the_reader_would_not_read_back_is_left_out_and_said(tmp_path, caps
         {"prompt": " ", "completions": ["a", "b"]},
         {"prompt": "alone", "completions": ["a", "a"]},
     ]
-    labelling = Labelling(SCORER, jsonl(tmp_path / "d.jsonl", rows), tmp_path / "l.csv")
+    labelling = Labelling(
+        SCORER, jsonl(tmp_path / "d.jsonl", rows), tmp_path / "l.csv", max_rejected=1
+    )
     item = labelling.next("w")
     assert sorted(item["completions"]) == ["better", "good"]
     assert labelling.state()["total"] == 1
@@ -214,7 +216,7 @@ def test_the_file_is_written_as_documented(tmp_path):
 )
 def test_whatever_can_be_scored_can_be_labelled(tmp_path, name, content):
     (tmp_path / name).write_text(content)
-    labelling = Labelling(SCORER, tmp_path / name, tmp_path / "labels.csv")
+    labelling = Labelling(SCORER, tmp_path / name, tmp_path / "labels.csv", max_rejected=1)
     label(labelling, lambda prompt, text: 1 if "a" in str(text[0]).replace("assistant", "") else 2)
     [ranking] = load_rankings(tmp_path / "labels.csv", strict=True)
     if name in ("chats.jsonl", "mixed.jsonl"):

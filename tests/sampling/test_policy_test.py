@@ -79,7 +79,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path):
     with pytest.raises(PlauditError, match=r"other\.jsonl:1: nothing says how good it is"):
         read_samples([file, other], bad=BadRows("both", max_rejected=1))
     empty = write(tmp_path / "empty.jsonl", [{"prompt": "a", "completion": None}])
-    with pytest.raises(PlauditError, match="there is no sample in it"):
+    with pytest.raises(PlauditError, match="100% of the rows cannot be used"):
         read_samples(empty)
 
 

@@ -123,13 +123,13 @@ def read_items(
             leave_out(str(why), place(group.rows[0].file, group.rows[0].line))
         else:
             items.append(_item(prompt, kept))
-    bad.stop_if_too_many()
     if not items:
         reasons = "; ".join(f"{n:,} × {why} (first: {at})" for why, (n, at) in left_out.items())
         raise PlauditError(
             f"{sources[0].name}: there is nothing to label in it, no prompt with two different "
             f"completions. {reasons}"
         )
+    bad.stop_if_too_many()
     return Read(items, left_out)
 
 
