@@ -151,7 +151,8 @@ def values_of(schema):
         case "array":
             return st.lists(text, min_size=schema.get("minItems", 0), max_size=3)
         case "object":
-            values = values_of(schema.get("additionalProperties", {"type": "string"}))
+            values = schema.get("additionalProperties", {"type": "string"})
+            values = text | st.booleans() if values is True else values_of(values)
             return st.dictionaries(
                 text, values, min_size=schema.get("minProperties", 0), max_size=3
             )

@@ -63,8 +63,8 @@ def test_a_head_that_is_trained_alone_is_on_all_layers_of_an_encoder_unless_aske
     assert resolved("bert", freeze_layers=-1) == ("layers", 1e-3)
     assert resolved("bert", freeze_layers=-1, learning_rate=0.1) == ("layers", 0.1)
     assert resolved("bert", freeze_layers=-1, pooling="cls") == ("cls", 0.01)
-    assert resolved("bert") == ("auto", 1e-4)  # with the head that any server knows
-    assert resolved("bert", freeze_layers=1) == ("auto", 1e-4)
+    assert resolved("bert") == ("auto", 2e-5)  # with the head that any server knows
+    assert resolved("bert", freeze_layers=1) == ("auto", 2e-5)
     assert resolved("llama", freeze_layers=-1) == ("auto", 0.01)
     # What an earlier version saved names a pooling, and what a model was trained with stays.
     (tmp_path / "old.yaml").write_text("freeze_layers: -1\npooling: auto\n")

@@ -162,8 +162,9 @@ def train_on(
     checkpoint = last_checkpoint(checkpoints) if resume else None
     untrained = fitted = None
     # On a CPU there is room for the base model once more, after training; elsewhere there may not
-    # be, and the first step waits for these rewards.
-    later = model.device.type == "cpu" and not sharded()
+    # be, and the first step waits for these rewards. What frozen layers give is kept: computed now,
+    # it is only read when the trained model is measured.
+    later = model.device.type == "cpu" and not (sharded() or chosen.freeze_layers)
     if head_first.wanted(model, chosen):
         if not later:
             untrained = _untrained_rewards(model, parts.test)
