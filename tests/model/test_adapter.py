@@ -9,7 +9,8 @@ from peft import LoraConfig, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from plaudit import PlauditError, RewardModel
+import tiny
+from plaudit import PlauditError, RewardModel, train
 
 PROMPT, COMPLETIONS = "What is a bond?", ["A loan.", "It depends on a good many things.", "x"]
 
@@ -104,3 +105,14 @@ def test_what_neither_adapter_nor_base_has_is_named(base, tmp_path):
     model.save_pretrained(tmp_path)
     with pytest.raises(PlauditError, match=r"neither has the weights bert\.pooler\.dense\.bias"):
         RewardModel.load(tmp_path)
+
+
+def test_an_adapter_is_trained_further_with_the_head_it_brings(adapter, tmp_path, capsys):
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", prompts=12)
+    run = train(
+        data, output=tmp_path / "run", base=str(adapter[0]), max_steps=1, dtype="float32",
+        max_length=48, stress=0, report=False,
+    )  # fmt: skip
+    assert "first the head alone" not in capsys.readouterr().err
+    before = RewardModel.load(adapter[0], dtype="float32").score(PROMPT, COMPLETIONS)
+    assert run.model.score(PROMPT, COMPLETIONS) == pytest.approx(before, abs=0.1)

@@ -66,7 +66,7 @@ class Adapter:
                 if config.task_type != TaskType.SEQ_CLS:  # for which peft wants a model that writes
                     config.task_type = None
                 adapted = PeftModel.from_pretrained(model, str(self.folder), config=config)
-                return adapted.merge_and_unload()
+                return adapted.merge_and_unload().requires_grad_(True)  # which peft froze
         except Exception as error:  # weights of another base model fail in many ways
             reason = " ".join(str(error).split())[:200]
             raise PlauditError(

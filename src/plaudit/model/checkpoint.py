@@ -89,7 +89,7 @@ def read_checkpoint(
     stored = getattr(config, CONFIG_KEY, None) or {}
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
     kept = stored.pop("normalisation", None)
-    normalisation = Normalisation.read(kept, name) if normalised else None
+    normalisation = Normalisation.read(kept, name) if normalised and not new_head else None
     kind = base_models.kind_of(config, name)
     head = None
     if not new_head and kind == "decoder" and (adapter or not is_classifier(config)):
@@ -139,7 +139,7 @@ def _under_network(found: Checkpoint, network: Any) -> Any:
     )
     check_weights(
         backbone, given, found.name,
-        missing=missing, unexpected=unexpected, new_head=found.new_head,
+        missing=missing, unexpected=unexpected, head_replaced=found.new_head,
     )  # fmt: skip
     # The embedding may have been resized since the configuration was read.
     with base_models.quiet():
@@ -156,8 +156,8 @@ def _classifier(found: Checkpoint, pooling: Pooling) -> tuple[Any, set[str]]:
     # A GGUF file's configuration is read anew, together with how its weights are packed.
     gguf = "gguf_file" in found.source.options
     options: dict[str, Any] = {"num_labels": 1} if gguf else {"config": found.config}
-    in_place = found.new_head or found.adapter is not None  # of a head that may have other labels
-    if in_place:
+    replaced = found.new_head or found.adapter is not None
+    if replaced:  # a head that may have another number of labels
         options["ignore_mismatched_sizes"] = True
     model, missing, unexpected = base_models.load_weights(
         found.source,
@@ -169,7 +169,7 @@ def _classifier(found: Checkpoint, pooling: Pooling) -> tuple[Any, set[str]]:
         known = found.head.names if found.head else set()
         check_weights(
             model, given, found.name,
-            missing=missing, unexpected=unexpected - known, new_head=in_place,
+            missing=missing, unexpected=unexpected - known, head_replaced=replaced,
         )  # fmt: skip
     return model, missing
 
@@ -254,13 +254,13 @@ def check_weights(
     *,
     missing: Iterable[str],
     unexpected: Iterable[str],
-    new_head: bool,
+    head_replaced: bool,
 ) -> None:
     """Hold what was loaded against what the checkpoint has.
 
     `missing` and `unexpected` are names of weights: those that the loaded `model` has and the
-    files lack, and the reverse. `config` is the checkpoint's own. With `new_head` what a head of
-    the checkpoint's has is left aside.
+    files lack, and the reverse. `config` is the checkpoint's own. With `head_replaced`, by a new
+    head or an adapter's, what a head of the checkpoint's has is left aside.
 
     Raises:
         PlauditError: it names the weights, and the way out.
@@ -272,13 +272,13 @@ def check_weights(
         raise PlauditError(
             f"base: {name} is incomplete: it lacks the weights {_named(lost)}; copy all its files"
         )
-    if is_classifier(config) and not new_head and not whole and (lost := list(missing)):
+    if is_classifier(config) and not head_replaced and not whole and (lost := list(missing)):
         raise PlauditError(
             f"base: {name} says that it is a {config.architectures[0]}, but lacks the weights "
             f"{_named(lost)} of its head, without which its rewards are random; copy all of "
             "its files, or train a head in its place with --new-head"
         )
-    if new_head:
+    if head_replaced:
         return
     left = {key for key in unexpected if not PRETRAINING.search(key)}
     if left := left and left - _named_weights(config):

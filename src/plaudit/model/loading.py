@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models, pt_file
-from plaudit.model.adapter import read_adapter
+from plaudit.model.adapter import Adapter, read_adapter
 from plaudit.model.batches import Flat, Layout, Padded
 from plaudit.model.chat_templates import set_chat_template
 from plaudit.model.checkpoint import (
@@ -112,8 +112,7 @@ def _load(
     """The parts of a model of a folder or the hub."""
     if not (length_penalty >= 0 and math.isfinite(length_penalty)):
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
-    adapter = read_adapter(name)
-    source = adapter.base if adapter else source_of(name)
+    source, adapter = located(name)
     found = read_checkpoint(str(name), source, adapter, new_head=new_head, normalised=normalised)
     config, stored, kind = found.config, found.stored, found.kind
     tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
@@ -165,7 +164,7 @@ def _load(
         new_head=drawn,
         normalisation=found.normalisation,
         length_penalty=length_penalty,
-        uncertainty=_uncertainty(source, model) if stored else None,
+        uncertainty=_uncertainty(source, model) if stored and not new_head else None,
     )
 
 
@@ -175,8 +174,11 @@ def _uncertainty(source: base_models.Source, model: Any) -> HeadUncertainty | No
     return None if file is None else read_uncertainty(file, head_of(model).in_features)
 
 
-def source_of(name: str | Path) -> base_models.Source:
-    """Where the model lies that a run folder, a model folder or a hub name means."""
+def located(name: str | Path) -> tuple[base_models.Source, Adapter | None]:
+    """Where the model lies that a run folder, a model folder or a hub name means; of a folder with
+    an adapter where its base model does, and the adapter."""
+    if adapter := read_adapter(name):
+        return adapter.base, adapter
     path = Path(name)
     if (path / "model" / "config.json").is_file():
         path = path / "model"
@@ -184,7 +186,7 @@ def source_of(name: str | Path) -> base_models.Source:
         raise PlauditError(_why_no_model(path))
     elif others := _runs_beside(path):
         raise PlauditError(f"{name}: there is no such run; {path.parent} has {others}")
-    return base_models.locate(str(path) if path.exists() else str(name))
+    return base_models.locate(str(path) if path.exists() else str(name)), None
 
 
 def suited_pooling(name: str, *, head_alone: bool) -> str:
@@ -194,10 +196,10 @@ def suited_pooling(name: str, *, head_alone: bool) -> str:
     which only the head is trained: its last layer alone has lost much of what a head could use.
     Others, whose own classifier any server runs, and models that were trained already keep `auto`.
     """
-    source = source_of(name)
+    source, adapter = located(name)
     config = base_models.load_config(source)
-    trained = (getattr(config, CONFIG_KEY, None) or {}).get("pooling") or is_classifier(config)
-    if trained or base_models.kind_of(config, name) != "encoder":
+    noted = (getattr(config, CONFIG_KEY, None) or {}).get("pooling")
+    if adapter or noted or is_classifier(config) or base_models.kind_of(config, name) != "encoder":
         return "auto"
     by_mean = base_models.noted_pooling(source).get(POOLINGS.get("mean").noted_as)
     return "layers" if head_alone or by_mean else "auto"

@@ -22,7 +22,7 @@ from plaudit.files import SCHEMA_VERSION
 from plaudit.model import base_models
 from plaudit.model.encoding import plain_text
 from plaudit.model.freezing import FrozenLayout
-from plaudit.model.loading import source_of
+from plaudit.model.loading import located
 from plaudit.model.reward_model import RewardModel
 from plaudit.results import CheckRecord, SetUpRecord
 from plaudit.settings import Settings
@@ -247,7 +247,8 @@ def _config(chosen: Settings) -> Any:
     """The base model's configuration as it is stored; None for a `.pt` file, which is ours."""
     if Path(chosen.base).suffix == ".pt":
         return None
-    return base_models.load_config(source_of(chosen.base)).get_text_config()
+    source, _ = located(chosen.base)
+    return base_models.load_config(source).get_text_config()
 
 
 # ---- learning ----

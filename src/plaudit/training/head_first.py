@@ -52,10 +52,10 @@ def fit_head(
     if not wanted(model, settings):
         return None
     if OBJECTIVES.get(settings.loss).mix is not None:
-        say_once(f"the head is not fitted first: {settings.loss} trains several in its place")
+        _not_fitted(f"{settings.loss} trains several in its place", settings)
         return None
     if sharded():
-        say_once("the head is not fitted first: that does not go with FSDP")
+        _not_fitted("that does not go with FSDP", settings)
         return None
     alone = _alone(settings, model.pooling)
     few = datasets.Dataset.from_list(list(some(rows, AT_MOST)))
@@ -67,7 +67,7 @@ def fit_head(
         except PlauditError as error:
             if not str(error).startswith("freeze_layers"):
                 raise
-            say_once(f"the head is not fitted first: {error}")
+            _not_fitted(str(error), settings)
             return None
         say_once(
             f"first the head alone: {settings.head_epochs:g} times over {len(few):,} rankings, on "
@@ -87,6 +87,13 @@ def fit_head(
     frozen.release()
     say_once("now all of the model, from there")
     return fitted
+
+
+def _not_fitted(reason: str, settings: Settings) -> None:
+    """Say that a head begins at random, for which the rate of one that fits is low."""
+    given = settings.model_fields_set & {"learning_rate", "num_train_epochs"}
+    advice = "" if given else "; --head-epochs 0 takes the rate and the epochs that suit that"
+    say_once(f"the head is not fitted first: {reason}{advice}")
 
 
 def keep_head(fitted: dict[str, Tensor], folder: Path) -> None:

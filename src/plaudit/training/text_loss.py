@@ -21,7 +21,7 @@ from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
 from plaudit.model.batches import Batch
-from plaudit.model.loading import source_of
+from plaudit.model.loading import located
 from plaudit.model.reward_model import RewardModel
 
 AT_ONCE = 512  # tokens whose logits over the vocabulary are in memory
@@ -116,7 +116,7 @@ class TextLoss:
 
 def _language_head(base: str, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """The weights and the bias of a base model's language head."""
-    source = source_of(base)
+    source, _ = located(base)
     whole, missing, _ = base_models.load_weights(source, AutoModelForCausalLM)
     head = whole.get_output_embeddings()
     if head is None or any(name.startswith("lm_head") for name in missing):
