@@ -116,3 +116,37 @@ def test_an_adapter_is_trained_further_with_the_head_it_brings(adapter, tmp_path
     assert "first the head alone" not in capsys.readouterr().err
     before = RewardModel.load(adapter[0], dtype="float32").score(PROMPT, COMPLETIONS)
     assert run.model.score(PROMPT, COMPLETIONS) == pytest.approx(before, abs=0.1)
+
+
+def test_weights_that_are_left_over_or_missing_are_named(adapter, tmp_path):
+    shutil.copytree(adapter[0], tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "adapter_model.safetensors"
+    weights = load_file(file)
+    first = next(key for key in sorted(weights) if "lora_A" in key)
+    save_file({key: w for key, w in weights.items() if key != first}, file)
+    with pytest.raises(PlauditError, match=r"does not fit its base model .* it lacks .*lora_A"):
+        RewardModel.load(tmp_path)
+    moved = {key.replace(".0.", ".9."): weight for key, weight in weights.items()}
+    save_file(moved, file)
+    with pytest.raises(PlauditError, match="does not fit its base model"):
+        RewardModel.load(tmp_path)
+
+
+def test_a_new_head_takes_the_place_of_an_adapter_s(base, tmp_path):
+    start = AutoModelForSequenceClassification.from_pretrained(base("llama"), num_labels=3)
+    get_peft_model(start, LoraConfig(task_type=TaskType.SEQ_CLS, r=4)).save_pretrained(tmp_path)
+    with pytest.raises(PlauditError, match="3 numbers for a text"):
+        RewardModel.load(tmp_path)
+    model = RewardModel.load(tmp_path, new_head=True)
+    assert model.new_head
+    assert len(model.score(PROMPT, COMPLETIONS)) == 3
+
+
+def test_the_base_model_may_be_named_from_the_adapter_s_folder(adapter, tmp_path):
+    shutil.copytree(adapter[0], tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_config.json"
+    relative = {"base_model_name_or_path": "base"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | relative))
+    expected = RewardModel.load(adapter[0], dtype="float32").score(PROMPT, COMPLETIONS)
+    found = RewardModel.load(tmp_path / "adapter", dtype="float32").score(PROMPT, COMPLETIONS)
+    assert found == expected

@@ -270,3 +270,20 @@ def _changed(folder, change):
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("new_head", [False, True])
+def test_a_weight_of_another_shape_is_named(new_head, tmp_path):
+    tiny.make("llama", tmp_path)
+    key = "model.layers.1.mlp.up_proj.weight"
+    _changed(tmp_path, lambda weights: weights.update({key: weights[key][:10].clone()}))
+    with pytest.raises(PlauditError, match=r"up_proj.weight has the shape \(10, 32\), and .*\(48"):
+        RewardModel.load(tmp_path, new_head=new_head)
+
+
+def test_a_damaged_record_of_ours_is_named(base, tmp_path):
+    foreign("llama", tmp_path, base)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"plaudit": 5}))
+    with pytest.raises(PlauditError, match="'plaudit' in its config.json is damaged"):
+        RewardModel.load(tmp_path)

@@ -151,3 +151,18 @@ def test_it_can_be_normalised_where_it_lies(tmp_path):
     after = load(folder).score(PROMPT, COMPLETIONS)
     raw = [reward - 0.75 for reward in before]
     assert after == pytest.approx([fitted.apply(reward) for reward in raw], abs=1e-4)
+
+
+def test_a_head_with_two_rows_is_named(base, tmp_path):
+    shutil.copytree(base("llama"), tmp_path, dirs_exist_ok=True)
+    two = {"v_head.summary.weight": torch.ones(2, 32), "v_head.summary.bias": torch.ones(2)}
+    add(tmp_path, two, "value_head.safetensors")
+    with pytest.raises(PlauditError, match=r"shape \(2, 32\); one that gives a reward has one row"):
+        load(tmp_path)
+
+
+def test_a_head_beside_an_encoder_is_not_left_aside(base, tmp_path):
+    shutil.copytree(base("bert"), tmp_path, dirs_exist_ok=True)
+    add(tmp_path, {"v_head.summary.weight": WEIGHT}, "value_head.safetensors")
+    with pytest.raises(PlauditError, match="is an encoder with a value head beside it"):
+        load(tmp_path)

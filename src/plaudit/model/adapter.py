@@ -51,7 +51,7 @@ class Adapter:
 
         `drawn` are the weights that the base model lacks, and the adapter must have.
         """
-        from peft import PeftConfig, PeftModel, TaskType
+        from peft import PeftConfig, PeftModel, TaskType, get_peft_model_state_dict
 
         if lost := sorted(set(drawn) - self.names):
             raise PlauditError(
@@ -66,13 +66,28 @@ class Adapter:
                 if config.task_type != TaskType.SEQ_CLS:  # for which peft wants a model that writes
                     config.task_type = None
                 adapted = PeftModel.from_pretrained(model, str(self.folder), config=config)
+                self._check_names(get_peft_model_state_dict(adapted))
                 return adapted.merge_and_unload().requires_grad_(True)  # which peft froze
+        except PlauditError:
+            raise
         except Exception as error:  # weights of another base model fail in many ways
             reason = " ".join(str(error).split())[:200]
             raise PlauditError(
                 f"base: {self.folder} is a LoRA adapter that does not fit its base model "
                 f"{self.base.name} ({reason})"
             ) from error
+
+    def _check_names(self, expected: Collection[str]) -> None:
+        """Hold the names of the file's weights against those that the adapted model has."""
+        names = {name.removeprefix(PREFIX) for name in expected}
+        known = {name for name in names | self.names if name.endswith(HEADS)}
+        lost, left = names - self.names - known, self.names - names - known
+        if lost or left:
+            what = f"lacks {sorted(lost)[0]}" if lost else f"has {sorted(left)[0]} besides"
+            raise PlauditError(
+                f"base: {self.folder} is a LoRA adapter that does not fit its base model "
+                f"{self.base.name}: of what its {CONFIG} adapts it {what}"
+            )
 
 
 def read_adapter(name: str | Path) -> Adapter | None:
@@ -84,13 +99,15 @@ def read_adapter(name: str | Path) -> Adapter | None:
     folder = Path(name)
     if not (folder / CONFIG).is_file() or (folder / "config.json").is_file():
         return None
-    given = read_json(folder / CONFIG).get("base_model_name_or_path")
-    if not given:
+    config = read_json(folder / CONFIG)
+    given = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not isinstance(given, str) or not given:
         raise PlauditError(
             f"base: {folder} is a LoRA adapter whose {CONFIG} names no base model; set its "
             "base_model_name_or_path"
         )
-    base = base_models.locate(str(given))
+    beside = folder / given
+    base = base_models.locate(str(beside) if beside.is_dir() else given)
     try:
         base_models.load_config(base)
     except PlauditError as error:
@@ -104,7 +121,10 @@ def read_adapter(name: str | Path) -> Adapter | None:
             found = [key for key in file.keys() if key.endswith(HEADS)]  # noqa: SIM118
             labels = [file.get_slice(key).get_shape()[0] for key in found]
     except (OSError, SafetensorError) as error:
+        old = folder / "adapter_model.bin"
+        advice = f"; save the {old.name} that is there as safetensors" if old.is_file() else ""
         raise PlauditError(
-            f"base: {folder} is a LoRA adapter without readable weights in {WEIGHTS} ({error})"
+            f"base: {folder} is a LoRA adapter without readable weights in {WEIGHTS}{advice} "
+            f"({error})"
         ) from error
     return Adapter(folder, base, labels[0] if labels else 0, names)

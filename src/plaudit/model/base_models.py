@@ -118,11 +118,13 @@ def load_tokenizer(source: Source) -> Any:
 
 
 class Weights(NamedTuple):
-    """A model that was loaded; which of its weights the files lack, and which they have besides."""
+    """A model that was loaded; which of its weights the files lack, which they have besides, and
+    which they have in another shape, with theirs and the model's: these were drawn at random."""
 
     model: Any
     missing: set[str]
     unexpected: set[str]
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
 
 
 def load_weights(
@@ -147,6 +149,7 @@ def load_weights(
             source.name,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told, and without this there are only words
             **source.options,
             **NO_CODE,
             **options,
@@ -161,7 +164,10 @@ def load_weights(
                 delattr(model, attribute)
         if hasattr(model.config, "quantization_config"):
             del model.config.quantization_config
-    return Weights(model, set(loaded["missing_keys"]), set(loaded["unexpected_keys"]))
+    mismatched = [(name, tuple(has), tuple(asks)) for name, has, asks in loaded["mismatched_keys"]]
+    return Weights(
+        model, set(loaded["missing_keys"]), set(loaded["unexpected_keys"]), sorted(mismatched)
+    )
 
 
 def kind_of(config: Any, name: str) -> Kind:

@@ -9,24 +9,24 @@ a word is worse than none.
 
 import copy
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
 from plaudit.model.adapter import Adapter
-from plaudit.model.base_models import Kind, Source
+from plaudit.model.base_models import Kind, Source, Weights
 from plaudit.model.modeling_mean import without_pooler
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.poolings import Pooling
-from plaudit.model.value_head import ValueHead, read_value_head
+from plaudit.model.value_head import ValueHead, has_file_of_head, read_value_head
 
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
@@ -87,6 +87,8 @@ def read_checkpoint(
     """
     config = base_models.load_config(source)
     stored = getattr(config, CONFIG_KEY, None) or {}
+    if not isinstance(stored, dict):
+        raise PlauditError(f"base: {name}: {CONFIG_KEY!r} in its config.json is damaged")
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
     kept = stored.pop("normalisation", None)
     normalisation = Normalisation.read(kept, name) if normalised and not new_head else None
@@ -94,6 +96,11 @@ def read_checkpoint(
     head = None
     if not new_head and kind == "decoder" and (adapter or not is_classifier(config)):
         head = read_value_head(source, adapter.folder if adapter else None, config)
+    if kind == "encoder" and not (new_head or stored) and has_file_of_head(source):
+        raise PlauditError(
+            f"base: {name} is an encoder with a value head beside it, and those are read of "
+            "decoders alone; --new-head trains a head in its place"
+        )
     if not (new_head or stored or head):
         check_architecture(config, name)
     if normalised and head:
@@ -125,6 +132,7 @@ def load_model(found: Checkpoint, pooling: Pooling, seed: int) -> tuple[Any, boo
             model = found.adapter.merged(model, () if found.new_head else drawn)
             drawn = set()
         if found.new_head:
+            _leave_one_row(model, torch.zeros(model.config.num_labels))
             draw_head(model)
     if found.brings_head and (line := as_one_reward(model, found.name)):
         say(line)
@@ -134,13 +142,9 @@ def load_model(found: Checkpoint, pooling: Pooling, seed: int) -> tuple[Any, boo
 def _under_network(found: Checkpoint, network: Any) -> Any:
     """A base model under a head of a class of plaudit's own."""
     given = copy.deepcopy(found.config)
-    backbone, missing, unexpected = base_models.load_weights(
-        found.source, AutoModel, **without_pooler(found.config)
-    )
-    check_weights(
-        backbone, given, found.name,
-        missing=missing, unexpected=unexpected, head_replaced=found.new_head,
-    )  # fmt: skip
+    loaded = base_models.load_weights(found.source, AutoModel, **without_pooler(found.config))
+    check_weights(loaded, given, found.name, head_replaced=found.new_head)
+    backbone = loaded.model
     # The embedding may have been resized since the configuration was read.
     with base_models.quiet():
         model = network(found.config)
@@ -157,21 +161,19 @@ def _classifier(found: Checkpoint, pooling: Pooling) -> tuple[Any, set[str]]:
     gguf = "gguf_file" in found.source.options
     options: dict[str, Any] = {"num_labels": 1} if gguf else {"config": found.config}
     replaced = found.new_head or found.adapter is not None
-    if replaced:  # a head that may have another number of labels
-        options["ignore_mismatched_sizes"] = True
-    model, missing, unexpected = base_models.load_weights(
+    loaded = base_models.load_weights(
         found.source,
         pooling.network or AutoModelForSequenceClassification,
         trained=bool(found.stored) and not (found.head or found.adapter),
         **options,
     )
-    if not found.stored:
-        known = found.head.names if found.head else set()
-        check_weights(
-            model, given, found.name,
-            missing=missing, unexpected=unexpected - known, head_replaced=replaced,
-        )  # fmt: skip
-    return model, missing
+    known = found.head.names if found.head else set()
+    loaded = loaded._replace(unexpected=loaded.unexpected - known)
+    if found.stored:
+        check_shapes(loaded, found.name, head_replaced=replaced)
+    else:
+        check_weights(loaded, given, found.name, head_replaced=replaced)
+    return loaded.model, loaded.missing
 
 
 def is_classifier(config: Any) -> bool:
@@ -247,24 +249,33 @@ def check_architecture(config: Any, name: str) -> None:
             )
 
 
-def check_weights(
-    model: Any,
-    config: Any,
-    name: str,
-    *,
-    missing: Iterable[str],
-    unexpected: Iterable[str],
-    head_replaced: bool,
-) -> None:
+def check_shapes(loaded: Weights, name: str, *, head_replaced: bool) -> None:
+    """Refuse weights that have another shape than the model's: they were not loaded.
+
+    Raises:
+        PlauditError: it names the first, and both shapes. A head's may differ where it is replaced.
+    """
+    prefix = loaded.model.base_model_prefix + "."
+    whole = not hasattr(loaded.model, loaded.model.base_model_prefix)
+    for key, has, asks in loaded.mismatched:
+        if whole or key.startswith(prefix) or not head_replaced:
+            raise PlauditError(
+                f"base: {name} cannot be loaded: its weight {key} has the shape {has}, and its "
+                f"config.json asks for {asks}: they are not of one model; copy all its files"
+            )
+
+
+def check_weights(loaded: Weights, config: Any, name: str, *, head_replaced: bool) -> None:
     """Hold what was loaded against what the checkpoint has.
 
-    `missing` and `unexpected` are names of weights: those that the loaded `model` has and the
-    files lack, and the reverse. `config` is the checkpoint's own. With `head_replaced`, by a new
-    head or an adapter's, what a head of the checkpoint's has is left aside.
+    `config` is the checkpoint's own. With `head_replaced`, by a new head or an adapter's, what a
+    head of the checkpoint's has is left aside.
 
     Raises:
         PlauditError: it names the weights, and the way out.
     """
+    check_shapes(loaded, name, head_replaced=head_replaced)
+    model, missing, unexpected, _ = loaded
     prefix = model.base_model_prefix + "."
     whole = not hasattr(model, model.base_model_prefix)  # a base model alone has no prefix
     lost = [key for key in missing if (whole or key.startswith(prefix)) and "pooler." not in key]
@@ -325,11 +336,19 @@ def as_one_reward(model: Any, name: str) -> str:
             f"base: {name} gives {labels} numbers for a text ({', '.join(named[:8])}), and a "
             "reward is one; --new-head trains a head in their place"
         )
-    head = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == labels][-1]
-    head.weight = nn.Parameter(head.weight.detach().diff(dim=0))
-    if head.bias is not None:
-        head.bias = nn.Parameter(head.bias.detach().diff(dim=0))
-    head.out_features = model.num_labels = model.config.num_labels = 1
+    _leave_one_row(model, torch.tensor([-1.0, 1.0]))
     return (
         f"{name} has two labels: the reward is the logit of {named[1]!r} less that of {named[0]!r}"
     )
+
+
+def _leave_one_row(model: Any, weights: Tensor) -> None:
+    """Leave of a classifier's head the sum of its rows, times `weights[labels]`."""
+    labels = model.config.num_labels
+    if labels == 1:
+        return
+    head = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == labels][-1]
+    head.weight = nn.Parameter((weights @ head.weight.detach())[None])
+    if head.bias is not None:
+        head.bias = nn.Parameter((weights @ head.bias.detach())[None])
+    head.out_features = model.num_labels = model.config.num_labels = 1

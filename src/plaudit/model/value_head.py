@@ -6,6 +6,7 @@ may say what rewards are normalised by. All read the last token of a row, as `la
 is no part of transformers' classifiers: it becomes part of the normalisation.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,17 +84,33 @@ def read_value_head(source: Source, folder: Path | None, config: Any) -> ValueHe
             found = _read(file, head)
             if f"{head}.weight" not in found:
                 continue
-            bias = found.get(f"{head}.bias")
-            normalised = bool(getattr(config, "normalize_reward", False))
-            return ValueHead(
-                head,
-                found[f"{head}.weight"],
-                bias=float(bias.item()) if bias is not None else 0.0,
-                mean=float(getattr(config, "mean", 0.0)) if normalised else 0.0,
-                std=float(getattr(config, "std", 1.0)) if normalised else 1.0,
-                file=file.name,
-            )
+            weight, bias = found[f"{head}.weight"], found.get(f"{head}.bias", torch.zeros(1))
+            if weight.dim() != 2 or len(weight) != 1 or bias.numel() != 1:
+                raise PlauditError(
+                    f"base: the value head in {file} has the shape {tuple(weight.shape)}; one that "
+                    "gives a reward has one row"
+                )
+            return ValueHead(head, weight, bias.item(), *_normalised_by(config), file=file.name)
     return None
+
+
+def _normalised_by(config: Any) -> tuple[float, float]:
+    """The mean and deviation that OpenRLHF normalises by; 0 and 1 where it does not."""
+    if not getattr(config, "normalize_reward", False):
+        return 0.0, 1.0
+    mean, std = getattr(config, "mean", 0.0), getattr(config, "std", 1.0)
+    numbers = all(isinstance(x, int | float) and math.isfinite(x) for x in (mean, std))
+    if not numbers or std <= 0:
+        raise PlauditError(
+            f"base: config.json normalises rewards by mean {mean!r} and std {std!r}, which must be "
+            "numbers, the second above 0"
+        )
+    return float(mean), float(std)
+
+
+def has_file_of_head(source: Source) -> bool:
+    """Whether a folder has a file that LLaMA-Factory keeps a value head in."""
+    return any((Path(source.name) / name).is_file() for name in BESIDE)
 
 
 def is_openrlhf(config: Any) -> bool:

@@ -78,7 +78,7 @@ class Policy:
         if tokenizer.pad_token is None:
             raise PlauditError(f"policy: {name}'s tokenizer has neither a pad nor an EOS token")
         place = torch.device(best_device() if device == "auto" else device)
-        model, missing, _ = base_models.load_weights(source, AutoModelForCausalLM)
+        model, missing, *_ = base_models.load_weights(source, AutoModelForCausalLM)
         if missing:  # as of a reward model, which has a head of another kind
             raise PlauditError(
                 f"policy: {name} lacks weights that generate text ({min(missing)}); is it a reward "

@@ -117,7 +117,7 @@ class TextLoss:
 def _language_head(base: str, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """The weights and the bias of a base model's language head."""
     source, _ = located(base)
-    whole, missing, _ = base_models.load_weights(source, AutoModelForCausalLM)
+    whole, missing, *_ = base_models.load_weights(source, AutoModelForCausalLM)
     head = whole.get_output_embeddings()
     if head is None or any(name.startswith("lm_head") for name in missing):
         raise PlauditError(
