@@ -110,6 +110,49 @@ def test_a_workbook_is_read_by_its_first_full_sheet(tmp_path, capsys):
     assert (rankings[0].completions, rankings[0].ranks) == (["a", "b"], [0, 1])
 
 
+def test_a_sheet_begins_with_its_first_row_and_errors_are_no_texts(tmp_path):
+    book = openpyxl.Workbook()
+    rows = [
+        [None],
+        [None],
+        ["prompt", "chosen", "rejected"],
+        ["p", "#DIV/0!", "b"],
+        ["q", "a", "b"],
+    ]
+    for row in rows:
+        book.active.append(row)
+    path = tmp_path / "a.xlsx"
+    book.save(path)
+    wrong, right = read(path)
+    assert (wrong.line, wrong.problem) == (4, "a cell holds the error #DIV/0!")
+    assert (right.line, right.values) == (5, {"prompt": "q", "chosen": "a", "rejected": "b"})
+
+
+def test_a_mark_of_utf_8_goes_before_an_encoding_that_was_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("\ufeffprompt,chosen,rejected\nä,a,b\n".encode())
+    [ranking] = load_rankings(path, encoding="cp1252")
+    assert ranking.prompt == "ä"
+
+
+@pytest.mark.parametrize("name", ["idna", "punycode", "no-such"])
+def test_what_is_no_encoding_of_text_is_refused(tmp_path, name):
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,chosen,rejected\np,a,b\n")
+    with pytest.raises(PlauditError, match=f"encoding: there is no {name}"):
+        load_rankings(path, encoding=name)
+
+
+def test_a_number_beyond_all_numbers_costs_its_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [("p", "9" * 400), ("p", "2"), ("p", "3")]
+    text = "".join(f'{{"prompt": "{p}", "completion": "{n}", "score": {n}}}\n' for p, n in rows)
+    path.write_text(text)
+    rankings = load_rankings(path, max_rejected=1)
+    assert [ranking.completions for ranking in rankings] == [["2", "3"]]
+    assert "not a finite number" in rankings.rejected[0].reason
+
+
 def test_arrow_files_and_streams_are_tables(tmp_path):
     values = [{"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "q", "chosen": "c"}]
     whole = pyarrow.Table.from_pylist(values)

@@ -37,6 +37,9 @@ def check_encoding(name: str) -> str:
     """
     try:
         "".encode(name)  # which refuses codecs that are not of text
+        codecs.getincrementaldecoder(name)(errors="plaudit-blame").decode(
+            b"\xff"
+        )  # and those of names
         return codecs.lookup(name).name
     except (LookupError, ValueError) as error:
         raise PlauditError(
@@ -49,6 +52,8 @@ def as_utf8(file: BinaryIO, encoding: str | None) -> BinaryIO:
     """The bytes of a file as UTF-8, which they are by default, or by their mark are not."""
     buffered: Any = file if isinstance(file, io.BufferedReader) else _buffered(file)
     start = buffered.peek(4)[:4]
+    if start.startswith(codecs.BOM_UTF8):  # whatever the user named: it leaves no doubt
+        return cast(BinaryIO, buffered)
     marked = next((name for mark, name in MARKS if start.startswith(mark)), None)
     encoding = marked or encoding
     if encoding is None or check_encoding(encoding) == "utf-8":

@@ -45,6 +45,8 @@ MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 # Sets of columns whose meaning is remembered; rows of a file rarely have more.
 KNOWN_AT_ONCE = 1000
 
+LARGEST = 1e300  # of a rank or a score
+
 
 def make_ranking(
     given: Given, *, order: bool = True, origin: str = "", notes: Counter[str] | None = None
@@ -153,7 +155,11 @@ def _numbers(cells: Any, name: str, count: int) -> list[float] | None:
         raise BadRowError(
             Fault.LENGTHS, f"lists of different length: {count} completions, {len(cells)} {name}s"
         )
-    return [cell if type(cell) is int else read_number(cell, name) for cell in cells]
+    # Whole numbers stay exact, as far as other numbers reach.
+    exact = [type(cell) is int and abs(cell) < LARGEST for cell in cells]
+    return [
+        cell if whole else read_number(cell, name) for cell, whole in zip(cells, exact, strict=True)
+    ]
 
 
 class Record(NamedTuple):

@@ -763,6 +763,10 @@ def _one_of_batch(batch: Any, index: int) -> dict[str, Any] | None:
 # ------------------------------------------------------------------------------------ spreadsheets
 
 
+# What a spreadsheet shows in place of a value that it cannot calculate.
+SHEET_ERRORS = {"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!"}
+
+
 @contextmanager
 def _sheet(name: str) -> Iterator[Iterator[tuple[Any, ...]]]:
     """The rows of the first sheet that has any, as they were calculated."""
@@ -799,22 +803,28 @@ def _say_sheet(name: str, sheet: str, others: str) -> None:
 
 def _sheet_columns(name: str, _: str | None) -> list[str]:
     with _sheet(name) as rows:
-        return _sheet_header(rows)
+        return _sheet_header(rows)[0]
 
 
-def _sheet_header(rows: Iterator[tuple[Any, ...]]) -> list[str]:
-    """The first row, without the cells after the last one that is filled."""
-    names = ["" if cell is None else str(cell) for cell in next(rows)]
-    while names and not names[-1]:
-        names.pop()
-    return names
+def _sheet_header(rows: Iterator[tuple[Any, ...]]) -> tuple[list[str], int]:
+    """The first row that is not empty, without the cells after the last one that is filled, and its
+    number."""
+    for number, cells in enumerate(rows, start=1):
+        names = ["" if cell is None else str(cell) for cell in cells]
+        while names and not names[-1]:
+            names.pop()
+        if names:
+            return names, number
+    return [], 1
 
 
 def _sheet_rows(name: str, _: str | None) -> Iterator[Row]:
     with _sheet(name) as rows:
-        header = _sheet_header(rows)
-        for number, cells in enumerate(rows, start=2):
-            if any(cell is not None for cell in cells[len(header) :]):
+        header, first = _sheet_header(rows)
+        for number, cells in enumerate(rows, start=first + 1):
+            if wrong := [cell for cell in cells if isinstance(cell, str) and cell in SHEET_ERRORS]:
+                yield Row(name, number, None, f"a cell holds the error {wrong[0]}")
+            elif any(cell is not None for cell in cells[len(header) :]):
                 yield Row(name, number, None, "a cell beyond the last column that the header names")
             elif any(cell is not None for cell in cells):
                 yield Row(name, number, dict(zip(header, map(_of_cell, cells), strict=False)))
