@@ -243,7 +243,7 @@ def load_mixture(
         path for rankings in each for path in {os.path.realpath(file) for file in rankings.files}
     )
     for path, count in files.items():
-        if count > 1 and os.path.exists(path):
+        if count > 1 and os.path.exists(path.partition(":split=")[0]):
             raise PlauditError(f"{path}: is in two sources of the mixture; name it in one")
     found = [
         MixedSource(name, weight / sum(weights), rankings)
