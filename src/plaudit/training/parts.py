@@ -128,13 +128,16 @@ def with_steps(settings: Settings, rankings: Rankings, parts: Parts) -> Settings
     """
     if not isinstance(parts.train, Rankings) or not rankings.streaming or settings.max_steps > 0:
         return settings
-    about = rankings.about()
+    held_out: list[Ranking] = []
+    held_out += parts.validation if settings.validation_data is None else []
+    held_out += parts.test if settings.test_data is None else []
+    about = rankings.about(held_out)
     if about is None:
         raise PlauditError(
             "max_steps: is needed when data are streamed whose length is not known: for example "
             "--max-steps 1000 (or --no-streaming to read everything first)"
         )
-    train = max(about - len(parts.validation) - len(parts.test), 1)
+    train = max(about, 1)
     step = settings.per_device_train_batch_size * processes().num_processes
     passes = settings.num_train_epochs
     each = math.ceil(math.ceil(train / step) / settings.gradient_accumulation_steps)
@@ -178,13 +181,15 @@ def _head_of_stream(
     settings: Settings,
     given: dict[str, list[Ranking]],
 ) -> tuple[list[Ranking], list[Ranking]]:
-    """Held-out rankings from the beginning of a stream, by the hash of their prompts."""
+    """Held-out rankings from the beginning of a stream, by the hash of their prompts; of a mixture
+    from the beginning of each source."""
     elsewhere = {ranking.key for part in given.values() for ranking in part}
     parts: tuple[list[Ranking], list[Ranking]] = ([], [])
     wanted = [settings.max_validation_rankings if fraction else 0 for fraction in fractions]
     smallest = min((fraction for fraction in fractions if fraction), default=1.0)
     read = int(settings.max_validation_rankings / smallest) if any(fractions) else 0
-    for ranking in islice(rankings, read):
+    from_start = rankings.each_once() if read and isinstance(rankings, Mixture) else rankings
+    for ranking in islice(from_start, read):
         place = prompt_hash(ranking.key, settings.seed) / 2**64
         number = 0 if place < fractions[0] else 1
         if ranking.key in elsewhere or place >= sum(fractions):

@@ -341,14 +341,16 @@ def _record_of_sources(parts: Parts, mixture: Mixture) -> dict[str, SourceOfRun]
     return {
         name: {
             "share": share,
-            "rows": rankings.rows_read,
+            "rows": tally.rows,
             "rankings": None if rankings.streaming else len(rankings),
             "train": None if train is None else train[name],
             "validation": validation[name],
             "test": test[name],
-            "rejected": dict(rankings.rejected_by_reason),
+            "rejected": dict(tally.reasons),
         }
-        for name, share, rankings in ((s.name, s.share, s.rankings) for s in mixture.sources)
+        for name, share, rankings, tally in (
+            (s.name, s.share, s.rankings, mixture.tally_of(s.name)) for s in mixture.sources
+        )
     }
 
 
