@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,9 +10,10 @@ from datasets import IterableDataset
 
 from plaudit import PlauditError, inspect, train, tune
 from plaudit.cli import main
+from plaudit.data.mixing import load_mixture
 from plaudit.data.rankings import Ranking
 from plaudit.settings import Settings
-from plaudit.training.parts import load, split, with_steps
+from plaudit.training.parts import Parts, load, split, with_steps
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,27 @@ def test_a_search_draws_its_trials_and_the_last_training_by_weight(files, base, 
     sources = metrics["data"]["sources"]
     expert, chat = sources.values()
     assert expert["train"] == chat["train"] == 40 - expert["test"]
+
+
+def test_trials_draw_from_what_their_loss_learns_from(tmp_path):
+    pytest.importorskip("optuna")
+    from plaudit.training.search import _Trials
+
+    def rated(name, ratings):
+        return [
+            Ranking(
+                f"{name}{i}", ["fox", "dog"], [0, 1], ratings=[2.0, 1.0] if i < ratings else None
+            )
+            for i in range(40)
+        ]
+
+    mixture = load_mixture([(rated("a", 10), 1), (rated("b", 40), 1)])
+    chosen = Settings.build(data="x.csv")
+    trials = _Trials(Parts(list(mixture), [], [], frozenset()), mixture, chosen, "", tmp_path)
+    for loss, each in (("ordinal", 10), ("bradley-terry", 40), ("ordinal", 10)):
+        train = trials._parts(Settings.build(data="x.csv", loss=loss)).train
+        assert Counter(ranking.source for ranking in train) == {"rows": each, "rows #2": each}
+        assert loss == "bradley-terry" or all(ranking.ratings for ranking in train)
 
 
 # ---- several sets to validate on ----

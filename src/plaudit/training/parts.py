@@ -22,6 +22,7 @@ from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why
 from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, each_encoded_ahead, taken
 from plaudit.settings import Settings
 from plaudit.training.controls import levels
+from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.processes import processes, say_once
 
 SHUFFLE_BUFFER = 1000  # rankings of a stream that are read ahead to be shuffled
@@ -77,10 +78,15 @@ def load_for(data: Given, chosen: Settings) -> Rankings:
 def drawn(
     train: Sequence[Ranking] | Rankings, rankings: Rankings, settings: Settings
 ) -> Sequence[Ranking] | Rankings:
-    """The training rankings of an epoch: of a mixture, so many of each source as its share allows.
+    """The training rankings of an epoch: those that are `usable`, and of a mixture so many of each
+    source as its share allows.
 
     A stream is drawn from as it is read.
+
+    Raises:
+        PlauditError: where nothing is left.
     """
+    train = usable(train, settings)
     if not isinstance(rankings, Mixture) or isinstance(train, Rankings):
         return train
     those = rankings.draw(train, settings.seed)
@@ -88,6 +94,28 @@ def drawn(
     for line in rankings.describe_draw(train, those):
         say_once(line)
     return those
+
+
+def usable(train: Sequence[Ranking] | Rankings, settings: Settings) -> Sequence[Ranking] | Rankings:
+    """The training rankings that have what the loss learns from; of a stream, all: there the loss
+    is 0 for the others."""
+    if isinstance(train, Rankings):
+        return train
+    objective = OBJECTIVES.get(settings.loss)
+    for name in objective.needs():
+        has = [ranking for ranking in train if getattr(ranking, name) is not None]
+        if len(has) < len(train):
+            say_once(
+                f"{len(train) - len(has):,} of {len(train):,} training rankings are left out: "
+                f"{settings.loss} learns from {name}, and they have none"
+            )
+        train = has
+    if not any(ranking.weight > 0 for ranking in train):
+        raise PlauditError("weight: is 0 for every training ranking, so there is nothing to learn")
+    margins = sum(ranking.margin is not None for ranking in train)
+    if margins and not objective.takes("margin"):
+        say_once(f"{margins:,} rankings have a margin, which {settings.loss} does not use")
+    return train
 
 
 def reading(settings: Settings) -> dict[str, Any]:
