@@ -1111,7 +1111,7 @@ def _for_run(data: Any, settings: Mapping[str, Any], config: str | Path | None) 
         sources = [source for source, _ in mixed]
     # Texts, some of them with weights, or mappings, which the settings take apart.
     if data is None or all(isinstance(name, str | Path) for name in sources):
-        return data if mixed is None else {str(name): weight for name, weight in mixed}
+        return data if mixed is None else mixed  # as pairs: the settings see a name twice
     given = {**(read_yaml(config) if config is not None else {}), **settings}
     asked = ("columns", "strict", "on_bad_row", "max_rejected", "encoding", "streaming")
     reading = {name: given[name] for name in asked if name in given}

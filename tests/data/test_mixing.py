@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 
 from plaudit import PlauditError, load_rankings
 from plaudit.data.mixing import load_mixture, sizes
+from plaudit.data.rankings import BadRowError, Fault
+from plaudit.data.readers import as_rankings
 from plaudit.data.splits import split_by_prompt
 
 
@@ -101,8 +104,6 @@ def test_a_source_of_which_nothing_is_left_is_an_error(files):
 
 
 def test_what_a_model_refuses_is_counted_for_its_source(files):
-    from plaudit.data.rankings import BadRowError, Fault
-
     mixture = load_mixture({"few.csv": 0.5, "many.jsonl": 0.5})
     mixture.leave_out(mixture[0], BadRowError(Fault.REFUSED, "refused: by the template"))
     assert mixture.rejected_by_reason["refused"] == 1
@@ -159,3 +160,90 @@ def test_about_how_many_a_stream_gives_is_known_before_it_is_read(files, way):
     about = mixture.about()
     given = len(list(mixture))
     assert about == pytest.approx(given, rel=0.05)
+
+
+def refused():
+    return BadRowError(Fault.REFUSED, "refused: by the template")
+
+
+def pairs_of(*prompts):
+    return [{"prompt": p, "chosen": f"good {p}", "rejected": f"bad {p}"} for p in prompts]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("read_before", [True, False])
+def test_a_row_of_one_list_is_not_taken_for_that_of_another(streaming, read_before):
+    # Both lists are called "rows" where they are read before, and so stand at the same places.
+    lists = [pairs_of("a1", "a2", "a3"), pairs_of("b1", "b2", "b3")]
+    how = {"streaming": streaming, "max_rejected": 1}
+    given = [load_rankings(one, **how) for one in lists] if read_before else lists
+    mixture = load_mixture([(one, 1) for one in given], "repeat", **how)
+    of = {ranking.prompt: ranking for ranking in mixture}
+    mixture.leave_out(of["a1"], refused())
+    if streaming:
+        assert {ranking.prompt for ranking in mixture} == {"a2", "a3", "b1", "b2", "b3"}
+    of_lists = [source.rankings for source in mixture.sources]
+    assert [one.left_out.total() for one in of_lists] == [1, 0]
+    mixture.leave_out(of["b1"], refused())
+    assert [one.left_out.total() for one in of_lists] == [1, 1]
+    assert mixture.left_out.total() == 2
+    if not read_before:
+        assert [one.files for one in of_lists] == [["rows"], ["rows #2"]]
+
+
+def test_rankings_that_were_read_before_are_left_as_they_are(files):
+    read, made = load_rankings("few.csv"), as_rankings(list(load_rankings("many.jsonl")))
+    records = as_rankings([replace(ranking, origin="") for ranking in made])
+    before = [list(read), list(records)]
+    mixture = load_mixture([(read, 1), (records, 1)])
+    assert {ranking.source for ranking in mixture} == {"few.csv", "rankings"}
+    assert [list(read), list(records)] == before
+    assert {ranking.source for ranking in [*read, *records]} == {""}
+    mixture.leave_out(mixture[20 + 6], refused())
+    records.leave_out(records[7], refused())
+    assert [item.line for item in mixture.rejected if item.file == "records"] == [7]
+    assert [item.line for item in records.rejected] == [7, 8]
+
+
+def test_iterators_beside_a_stream_are_read_again(files):
+    mixture = load_mixture([(iter(pairs_of("a", "b", "c")), 1), (load_rankings(
+        "few.csv", streaming=True), 1)], max_rejected=1)  # fmt: skip
+    for _ in range(2):
+        assert counts(mixture)["rows"] == 3
+
+
+def test_rankings_in_memory_beside_a_stream_are_refused(files):
+    for held, advice in (
+        (load_rankings("few.csv"), "give the file itself"),
+        (list(load_rankings("few.csv")), "write it to a file"),
+    ):
+        with pytest.raises(PlauditError, match=f"cannot be mixed with data .* {advice}"):
+            load_mixture([(held, 1), (load_rankings("many.jsonl", streaming=True), 1)])
+
+
+def test_every_ranking_of_a_stream_once_by_the_sizes_of_the_sources(files):
+    mixture = load_mixture({"few.csv": 0.9, "many.jsonl": 0.1}, "repeat", streaming=True)
+    every = list(mixture.each_once())
+    assert counts(every) == {"few.csv": 20, "many.jsonl": 60}
+    assert len({(r.source, r.prompt) for r in every}) == 80
+    for n in (8, 40, 72):
+        assert abs(counts(every[:n])["few.csv"] - n / 4) <= 1
+
+
+def test_what_is_held_out_is_missing_each_time_through(files):
+    mixture = load_mixture({"few.csv": 0.7, "many.jsonl": 0.3}, "repeat", streaming=True)
+    held_out = [r for r in mixture.each_once() if r.prompt in ("p10", "p11", "p12", "p13", "q20")]
+    left = sum(ranking not in held_out for ranking in mixture)
+    assert mixture.about(held_out) == pytest.approx(left, rel=0.03)
+
+
+def test_of_a_source_that_is_repeated_the_whole_reading_counts(files):
+    mixture = load_mixture({"few.csv": 0.7, "many.jsonl": 0.3}, "repeat", streaming=True)
+    assert counts(islice(mixture, 105))["few.csv"] > 60  # in its fourth time through
+    few = mixture.tally_of("few.csv")
+    assert (few.rows, few.reasons.total()) == (62, 2)
+    rankings = list(islice(mixture, 25))
+    first = next(r for r in rankings if r.source == "few.csv")
+    mixture.leave_out(first, refused())
+    few = mixture.tally_of("few.csv")
+    assert (few.rows, few.reasons.total(), few.reasons["refused"]) == (62, 3, 1)

@@ -11,11 +11,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
+from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plaudit import sources
 from plaudit.data import rows
+from plaudit.data.mixing import load_mixture
+from plaudit.data.readers import load_rankings
 from plaudit.data.rows import Row, find_sources
 from plaudit.errors import PlauditError
 
@@ -408,3 +411,47 @@ def test_a_key_that_stands_twice_costs_its_row(tmp_path, kind, bad):
     key = "chosen" if bad is TWICE else "content"
     assert second.problem == f"ambiguous JSON: the key '{key}' stands twice in one object"
     assert (second.line, second.raw) == (2, bad)
+
+
+def test_splits_of_a_saved_folder_are_sources_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    splits = {name: [{"prompt": name, "chosen": "a", "rejected": "b"}] for name in ("a", "train")}
+    DatasetDict({n: Dataset.from_list(those) for n, those in splits.items()}).save_to_disk("saved")
+    both = find_sources(["saved:split=a", "saved", "saved:split=train", "saved:split=a"])
+    assert [one.name for one in both] == ["saved:split=a", "saved"]
+    assert [row.values["prompt"] for one in both for row in one.rows()] == ["a", "train"]
+    assert {r.origin for r in load_rankings(["saved:split=a", "saved"])} == {
+        "saved:split=a, row 1",
+        "saved, row 1",
+    }
+    mixture = load_mixture({"saved:split=a": 1, "saved:split=train": 1})
+    assert [(r.source, r.prompt) for r in mixture] == [
+        ("saved:split=a", "a"),
+        ("saved:split=train", "train"),
+    ]
+    with pytest.raises(PlauditError, match="saved:split=a: is in two sources"):
+        load_mixture([("saved:split=a", 1), ("./saved:split=a", 1)])
+
+
+def test_what_lies_in_memory_is_named_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    held = [{"prompt": "p", "chosen": "a", "rejected": "b"}]
+    found = find_sources([held, Dataset.from_list(held), list(held), Dataset.from_list(held)])
+    assert [one.name for one in found] == ["rows", "Dataset", "rows #2", "Dataset #2"]
+    assert [next(one.rows()).file for one in found] == [one.name for one in found]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "parquet.gz", "arrow", "feather", "arrow.zst"])
+def test_rows_are_counted_without_reading_them(tmp_path, kind, monkeypatch):
+    table = pyarrow.table({"prompt": [f"p{i}" for i in range(3000)]})
+    data = io.BytesIO()
+    if kind.startswith("parquet"):
+        pyarrow.parquet.write_table(table, data)
+    else:
+        with pyarrow.ipc.new_file(data, table.schema) as writer:
+            writer.write_table(table, max_chunksize=700)
+    path = written(tmp_path / f"a.{kind}", data.getvalue())
+    assert sum(1 for _ in read(path)) == 3000
+    monkeypatch.setattr(rows, "_of_batches", None)  # what decodes rows
+    [source] = find_sources(str(path))
+    assert source.count() == 3000

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,9 +10,10 @@ from datasets import IterableDataset
 
 from plaudit import PlauditError, inspect, train, tune
 from plaudit.cli import main
+from plaudit.data.mixing import load_mixture
 from plaudit.data.rankings import Ranking
 from plaudit.settings import Settings
-from plaudit.training.parts import load, split
+from plaudit.training.parts import Parts, load, split, with_steps
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,27 @@ def test_a_search_draws_its_trials_and_the_last_training_by_weight(files, base, 
     sources = metrics["data"]["sources"]
     expert, chat = sources.values()
     assert expert["train"] == chat["train"] == 40 - expert["test"]
+
+
+def test_trials_draw_from_what_their_loss_learns_from(tmp_path):
+    pytest.importorskip("optuna")
+    from plaudit.training.search import _Trials
+
+    def rated(name, ratings):
+        return [
+            Ranking(
+                f"{name}{i}", ["fox", "dog"], [0, 1], ratings=[2.0, 1.0] if i < ratings else None
+            )
+            for i in range(40)
+        ]
+
+    mixture = load_mixture([(rated("a", 10), 1), (rated("b", 40), 1)])
+    chosen = Settings.build(data="x.csv")
+    trials = _Trials(Parts(list(mixture), [], [], frozenset()), mixture, chosen, "", tmp_path)
+    for loss, each in (("ordinal", 10), ("bradley-terry", 40), ("ordinal", 10)):
+        train = trials._parts(Settings.build(data="x.csv", loss=loss)).train
+        assert Counter(ranking.source for ranking in train) == {"rows": each, "rows #2": each}
+        assert loss == "bradley-terry" or all(ranking.ratings for ranking in train)
 
 
 # ---- several sets to validate on ----
@@ -294,3 +317,49 @@ def test_a_check_looks_at_every_source(files, base, monkeypatch):
     counts = Counter(ranking.source.rpartition("/")[2] for ranking in looked)
     assert counts.keys() == {"expert.csv", "chat.jsonl"}
     assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@pytest.mark.parametrize("mixture", ["once", "repeat"])
+def test_held_out_of_streams_is_each_ranking_once_by_the_sizes_of_the_sources(files, mixture):
+    sources = {str(files / "expert.csv"): 0.9, str(files / "chat.jsonl"): 0.1}
+    settings = Settings.build(
+        data=sources, mixture=mixture, streaming=True, validation_fraction=0.3, test_fraction=0.3
+    )
+    parts = split(load(None, settings), settings)
+    held = [(r.source, r.prompt) for part in (parts.validation, parts.test) for r in part]
+    assert len(held) == len(set(held))
+    # Of 40 and of 85 rankings in the same part of each, whatever the weights.
+    of = Counter(source.rpartition("/")[2] for source, _ in held)
+    assert of["expert.csv"] == pytest.approx(0.6 * 40, abs=8)
+    assert of["chat.jsonl"] == pytest.approx(0.6 * 85, abs=12)
+
+
+def test_steps_of_a_stream_count_only_what_is_held_out_of_it(files):
+    given = {"data": str(files / "chat.jsonl"), "streaming": True, "num_train_epochs": 1}
+    given |= {"per_device_train_batch_size": 1, "validation_data": str(files / "other.jsonl")}
+    settings = Settings.build(**given, test_data=str(files / "other.jsonl"))
+    rankings = load(None, settings)
+    assert with_steps(settings, rankings, split(rankings, settings)).max_steps == 85
+    settings = Settings.build(**given)
+    parts = split(rankings, settings)
+    assert parts.test
+    assert with_steps(settings, rankings, parts).max_steps == 85 - len(parts.test)
+
+
+def test_a_repeated_stream_is_recorded_by_what_is_in_it(files, base, tmp_path):
+    run = train(
+        mixture_of(files), output=tmp_path / "a", mixture="repeat", streaming=True,
+        **options(base, max_steps=30, save_steps=30),
+    )  # fmt: skip
+    expert, chat = run.metrics["data"]["sources"].values()
+    assert (expert["rows"], expert["rejected"]) == (121, {"the completion is blank": 1})
+    assert chat["rows"] == 85
+
+
+def test_a_file_that_is_named_twice_is_refused(files, base, tmp_path):
+    a, b = str(files / "expert.csv"), files / "chat.jsonl"
+    for twice in (a, files / "expert.csv"):
+        with pytest.raises(PlauditError, match=r"expert\.csv is named twice; give it one weight"):
+            train([(a, 0.7), (twice, 0.3), (b, 1)], output=tmp_path / "a", **options(base))
+    with pytest.raises(PlauditError, match=r"expert\.csv is named twice; give it one weight"):
+        train({a: 0.7, files / "expert.csv": 0.3}, output=tmp_path / "a", **options(base))

@@ -163,6 +163,8 @@ def test_a_space_reads_back_as_it_was_described():
     [
         ({"learning_rat": [1e-3]}, r"no setting learning_rat; the nearest is learning_rate"),
         ({"seed": [1, 2]}, r"seed cannot be searched"),
+        ({"encoding": ["cp1252", "utf-8"]}, r"encoding cannot be searched"),
+        ({"chat_template": ["a.jinja", "b.jinja"]}, r"chat_template cannot be searched"),
         ({"learning_rate": []}, r"learning_rate: \[\] is no list of values"),
         ({"learning_rate": 1e-3}, r"learning_rate: 0.001 is no list of values"),
         ({"learning_rate": {"low": 1}}, r"is no range"),

@@ -4,8 +4,10 @@ Each source is read by itself, so that sources may be of different formats, and 
 counted for each. A weight is a share of the training rankings: 0.7 and 0.3 mean the same as 7 and
 3. How many rankings that makes is set by the source that is scarcest for its share (`once`), which
 is then used whole, or by the one that is most plentiful for it (`repeat`), the others being gone
-through several times. Held out is a part of each source, as large as without weights. Assumes that
-rankings of one prompt in two sources are different judgements: they are not merged.
+through several times. Held out is a part of each source, as large as without weights, each ranking
+once; of streams, the beginning of each source, in proportion to how much it holds, or by the shares
+where nobody knows how much that is. Assumes that rankings of one prompt in two sources are
+different judgements: they are not merged.
 """
 
 import os
@@ -17,7 +19,8 @@ from typing import Any, Literal
 
 from plaudit.console import counted, say
 from plaudit.data.rankings import BadRowError, Ranking, Rejected
-from plaudit.data.readers import Rankings, Tally, as_rankings
+from plaudit.data.readers import Rankings, Tally, as_rankings, holds_rankings
+from plaudit.data.rows import find_sources
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 from plaudit.sources import SourceError, checked_weight
@@ -56,30 +59,61 @@ class Mixture(Rankings):
         self.sources = list(sources)
         self.way = way
         self._of = {source.name: source.rankings for source in sources}
+        self._before: dict[int, Ranking] = {}  # of a source, by identity here, without a place
+        self._fullest: dict[str, Tally] = {}  # of streams, the reading that came furthest
         self._read = self._turns if self.streaming else self._one_after_another
         if not self.streaming:
             self._hold()
 
     def _one_after_another(self, tally: Tally) -> Iterator[Ranking | Rejected]:
         for source in self.sources:
-            rankings = source.rankings
-            of_source = [replace(ranking, source=source.name) for ranking in rankings]
-            for before, now in zip(rankings._held, of_source, strict=True):
-                if (number := rankings._numbers.pop(id(before), None)) is not None:
-                    rankings._numbers[id(now)] = number
-            rankings._held = of_source
             self._add_up(tally, [source.rankings._tally for source in self.sources])
-            yield from rankings.rejected
-            yield from rankings._held
+            yield from source.rankings.rejected
+            for before in source.rankings:
+                now = replace(before, source=source.name)
+                if not now.origin:
+                    self._before[id(now)] = before
+                yield now
 
-    def about(self) -> int | None:
-        """About how many rankings an iteration over a stream gives; see `Rankings.about`."""
+    def about(self, held_out: Sequence[Ranking] = ()) -> int | None:
+        """About how many rankings an iteration over a stream gives; see `Rankings.about`.
+
+        What is held out of a source is missing each time that the source is gone through.
+        """
         if not self.streaming:
-            return len(self)
+            return super().about(held_out)
+        there = self._about_each()
+        if there is None:
+            return None
+        given = sizes(there, {source.name: source.share for source in self.sources}, self.way)
+        held = Counter(ranking.source for ranking in held_out)
+        return round(sum(n * max(1 - held[name] / there[name], 0) for name, n in given.items()))
+
+    def _about_each(self) -> dict[str, int] | None:
+        """About how many rankings each source has, at least one; None where nobody knows."""
         there = {source.name: source.rankings.about() for source in self.sources}
-        known = {name: count for name, count in there.items() if count is not None}
-        shares = {source.name: source.share for source in self.sources}
-        return sum(sizes(known, shares, self.way).values()) if len(known) == len(there) else None
+        known = {name: max(count, 1) for name, count in there.items() if count is not None}
+        return known if len(known) == len(there) else None
+
+    def each_once(self) -> Iterator[Ranking]:
+        """Every ranking of every source once, whatever the shares and the way.
+
+        The sources are taken in turn by how much they hold, so that the first rankings are of each
+        as all of them are; of a stream whose length nobody knows, by the shares.
+        """
+        if not self.streaming:
+            yield from self
+            return
+        part: Mapping[str, float] = self._about_each() or {s.name: s.share for s in self.sources}
+        streams = {source.name: iter(source.rankings) for source in self.sources}
+        taken = Counter[str]()
+        while streams:
+            name = min(streams, key=lambda name: (taken[name] + 1) / part[name])
+            if (ranking := next(streams[name], None)) is None:
+                del streams[name]
+            else:
+                taken[name] += 1
+                yield replace(ranking, source=name)
 
     def _turns(self, tally: Tally) -> Iterator[Ranking | Rejected]:
         """One of the source that is furthest behind its share, again and again."""
@@ -92,6 +126,7 @@ class Mixture(Rankings):
             turn = behind.index(max(behind))
             source = self.sources[turn]
             for item in streams[turn]:
+                self._keep_fullest(source)
                 if turn not in through:
                     tallies[turn] = source.rankings._tally
                     self._add_up(tally, tallies)
@@ -109,8 +144,18 @@ class Mixture(Rankings):
 
     def _hold(self) -> None:
         super()._hold()
-        for source in self.sources:
-            self._numbers |= source.rankings._numbers
+        for ranking in self._held:
+            if (before := self._before.get(id(ranking))) is not None:
+                self._numbers[id(ranking)] = self._of[ranking.source]._numbers[id(before)]
+
+    def _keep_fullest(self, source: MixedSource) -> None:
+        latest, kept = source.rankings._tally, self._fullest.get(source.name)
+        if kept is None or latest.rows > kept.rows:
+            self._fullest[source.name] = latest
+
+    def tally_of(self, name: str) -> Tally:
+        """What was counted of a source: of a stream in the reading of it that came furthest."""
+        return self._fullest.get(name, self._of[name]._tally)
 
     def _add_up(self, tally: Tally, each: Sequence[Tally]) -> None:
         tally.rows = sum(of_source.rows for of_source in each)
@@ -121,11 +166,21 @@ class Mixture(Rankings):
         of = self._of.get(ranking.source)
         return super()._rows_of(ranking) if of is None else of._rows_of(ranking)
 
+    def _key(self, ranking: Ranking) -> str:
+        # What lies in memory may be called the same in two sources.
+        return f"{ranking.source}\0{super()._key(ranking)}"
+
     def leave_out(self, ranking: Ranking, bad: BadRowError) -> None:
         """Reject a ranking that was read, of its source as well; see `Rankings.leave_out`."""
         super().leave_out(ranking, bad)
-        if (of := self._of.get(ranking.source)) is not None:
-            of.leave_out(ranking, bad)
+        if (of := self._of.get(ranking.source)) is None:
+            return
+        before = of.left_out.total()
+        of.leave_out(self._before.get(id(ranking), ranking), bad)
+        tally = self.tally_of(ranking.source)
+        if tally is not of._tally and of.left_out.total() > before:
+            # Read ahead, it is found when the next reading of its source has begun.
+            tally.count(list(of._left_out.values())[-1], keep=False, rows=of._rows_of(ranking))
 
     def stop_if_too_many(self) -> None:
         """Raise `PlauditError` when more rows of a source than allowed are rejected."""
@@ -218,7 +273,9 @@ def load_mixture(
     >>> [ranking.source for ranking in load_mixture([(file, 0.7), ([pair], 0.3)])][1:]
     ['rows']
     """
-    pairs = list(sources.items() if isinstance(sources, Mapping) else sources)
+    given = sources.items() if isinstance(sources, Mapping) else sources
+    # An iterator can be gone through once, and sources may be read more than once.
+    pairs = [(list(one) if isinstance(one, Iterator) else one, weight) for one, weight in given]
     names: list[str] = []
     for source, _ in pairs:
         name = str(source) if isinstance(source, str | os.PathLike) else _name_of(source)
@@ -228,22 +285,24 @@ def load_mixture(
         weights = [checked_weight(w, name) for name, (_, w) in zip(names, pairs, strict=True)]
     except SourceError as error:
         raise PlauditError(str(error)) from error
-    each = [as_rankings(source, **reading) for source, _ in pairs]
+    each = _read_each([source for source, _ in pairs], reading)
     streamed = [rankings.streaming for rankings in each]
     if any(streamed) and not all(streamed):
         # A stream cannot wait until the others are read whole.
-        if fixed := [n for n, r in zip(names, each, strict=True) if not (r.streaming or r.files)]:
-            raise PlauditError(
-                f"{fixed[0]}: lies in memory and cannot be mixed with data that are streamed; set "
-                "streaming false, or write it to a file"
-            )
-        each = [as_rankings(source, **reading | {"streaming": True}) for source, _ in pairs]
+        for name, (source, _), rankings in zip(names, pairs, each, strict=True):
+            if not rankings.streaming and (isinstance(source, Rankings) or not rankings.files):
+                advice = "give the file itself" if rankings.files else "write it to a file"
+                raise PlauditError(
+                    f"{name}: lies in memory and cannot be mixed with data that are streamed; set "
+                    f"streaming false, or {advice}"
+                )
+        each = _read_each([source for source, _ in pairs], reading | {"streaming": True})
         say("one source is streamed, so all of them are")
     files = Counter(
         path for rankings in each for path in {os.path.realpath(file) for file in rankings.files}
     )
     for path, count in files.items():
-        if count > 1 and os.path.exists(path):
+        if count > 1 and os.path.exists(path.partition(":split=")[0]):
             raise PlauditError(f"{path}: is in two sources of the mixture; name it in one")
     found = [
         MixedSource(name, weight / sum(weights), rankings)
@@ -252,10 +311,22 @@ def load_mixture(
     return Mixture(found, way)
 
 
+def _read_each(sources: Sequence[Any], reading: Mapping[str, Any]) -> list[Rankings]:
+    """Each source by itself; what lies in memory has a name that no other source has."""
+    how = {name: reading.get(name) for name in ("split", "streaming", "encoding")}
+    held = Counter[str]()
+    each = []
+    for source in sources:
+        if not holds_rankings(source):
+            source = find_sources(source, **how, held=held)
+        each.append(as_rankings(source, **reading))
+    return each
+
+
 def _name_of(source: Any) -> str:
     """What a source in memory is called."""
     if isinstance(source, Rankings):
         return source.files[0] if len(source.files) == 1 else "rankings"
-    if isinstance(source, list | tuple | Iterator):
+    if isinstance(source, list | tuple):
         return "rows"
     return type(source).__name__

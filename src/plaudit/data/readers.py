@@ -139,11 +139,19 @@ def as_rankings(source: Any, **reading: Any) -> "Rankings":
         return source
     if isinstance(source, Iterator):
         source = list(source)
-    if isinstance(source, Iterable) and not isinstance(source, str | Mapping):
-        first = next(iter(source), None)
-        if isinstance(first, Ranking):
-            return Rankings.from_list(source)
+    if holds_rankings(source):
+        return Rankings.from_list(source)
     return load_rankings(source, **reading)
+
+
+def holds_rankings(source: Any) -> bool:
+    """Whether what can be gone through several times gives `Ranking` objects."""
+    if isinstance(source, Rankings):
+        return True
+    texts = isinstance(source, str | Mapping)
+    return (
+        isinstance(source, Iterable) and not texts and isinstance(next(iter(source), None), Ranking)
+    )
 
 
 class Rankings:
@@ -245,9 +253,10 @@ class Rankings:
         """In a stream of single rows: how often a prompt came back after others (about)."""
         return self._tally.not_adjacent
 
-    def about(self) -> int | None:
-        """About how many rankings a stream has: all its rows are counted, which is fast, and the
-        first of them are read. None where nobody knows, as of a stream from the hub.
+    def about(self, held_out: Sequence[Ranking] = ()) -> int | None:
+        """About how many rankings a stream has, without those that are held out of it: all its rows
+        are counted, which is fast, and the first of them are read. None where nobody knows, as of a
+        stream from the hub.
 
         >>> import pathlib, tempfile
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "answers.csv"
@@ -256,13 +265,13 @@ class Rankings:
         1
         """
         if not self.streaming:
-            return len(self)
+            return max(len(self) - len(held_out), 0)
         counts = self._count_rows()
         rows = sum(count for count in counts if count is not None)
         if None in counts:
             return None
         read = sum(1 for _ in islice(self, READ_TO_COUNT))
-        return round(rows * read / self.rows_read)
+        return max(round(rows * read / self.rows_read) - len(held_out), 0)
 
     def write_rejected(self, path: str | Path) -> int:
         """Write every rejected row as JSON lines (file, line, reason, row); return how many.
@@ -285,7 +294,7 @@ class Rankings:
         Raises `PlauditError` where the first bad row is to stop everything. Whether there are too
         many by now is asked with `stop_if_too_many`.
         """
-        key = _place_or_texts(ranking)
+        key = self._key(ranking)
         if key in self._left_out:
             return
         file, line = file_and_line(ranking.origin)
@@ -322,6 +331,15 @@ class Rankings:
         """The error where all of `what` was rejected, with the reasons."""
         return PlauditError(f"{self._name()}: no ranking is left {what}. {self._tally.summary()}")
 
+    def _key(self, ranking: Ranking) -> str:
+        """What tells a ranking from all others: where it stood, or what it says."""
+        if ranking.origin:
+            return ranking.origin
+        return "\0".join([ranking.key, *map(text_key, ranking.completions)])
+
+    def _was_left_out(self, ranking: Ranking) -> Rejected | None:
+        return self._left_out.get(self._key(ranking)) if self._left_out else None
+
     def _rows_of(self, ranking: Ranking) -> int:
         return len(ranking.completions) if self._row == "completion" else 1
 
@@ -353,9 +371,10 @@ class Rankings:
         tally = self._tally = Tally()
         for item in self._read(tally):
             rows = 1
-            if isinstance(item, Ranking) and item.origin in self._left_out:
+            left = self._was_left_out(item) if isinstance(item, Ranking) else None
+            if isinstance(item, Ranking) and left is not None:
                 rows = self._rows_of(item)
-                item = replace(self._left_out[item.origin], row=_row_of(item))
+                item = replace(left, row=_row_of(item))
             if isinstance(item, Ranking):
                 tally.rankings += 1
             else:
@@ -512,13 +531,6 @@ class BadRows:
 def _row_of(ranking: Ranking) -> Any:
     texts = {"prompt": ranking.prompt, "completions": ranking.completions}
     return shown(texts | {"ranks": ranking.ranks})
-
-
-def _place_or_texts(ranking: Ranking) -> str:
-    """What tells a ranking from all others: where it stood, of one made in Python what it says."""
-    if ranking.origin:
-        return ranking.origin
-    return "\0".join([ranking.key, *map(text_key, ranking.completions)])
 
 
 def _read(

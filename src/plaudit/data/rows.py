@@ -19,7 +19,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,6 +72,7 @@ class Source:
     columns: Callable[[], list[str]] = list
     encoding: str | None = None  # that the user named
     counted: Callable[[], int | None] | None = None
+    in_memory: bool = False
 
     def count(self) -> int | None:
         """How many rows there are."""
@@ -110,6 +111,7 @@ def find_sources(
     split: str | None = None,
     streaming: bool | None = None,
     encoding: str | None = None,
+    held: Counter[str] | None = None,
 ) -> list[Source]:
     """The files or data sets that `source` names or is, in a fixed order, each once.
 
@@ -117,9 +119,14 @@ def find_sources(
     of `datasets`, a frame of pandas or polars, rows as dictionaries, or a list of these; what is on
     disk is never looked for on the hub. `split` picks a split of a `datasets` folder, object or
     hub data set (default "train"), or the files of a folder that are named after it. `encoding` is
-    that of text files that are neither UTF-8 nor say by a byte-order mark what they are. Raises
-    `PlauditError` when something named does not exist or holds no data.
+    that of text files that are neither UTF-8 nor say by a byte-order mark what they are. What lies
+    in memory is named by what it is, and numbered where others of its name are in `held` already:
+    "rows", "rows #2". A `Source` stays what it is. Raises `PlauditError` when something named does
+    not exist or holds no data.
     """
+    held = Counter() if held is None else held
+    if isinstance(source, Source):
+        return [source]
     if isinstance(source, (str, Path)):
         if encoding is not None:
             check_encoding(encoding)
@@ -127,8 +134,8 @@ def find_sources(
         return list({os.path.realpath(one.name): one for one in found}.values())
     if isinstance(source, Iterator):
         source = list(source)  # it can be gone through once, and rows are read more than once
-    if (held := _in_memory(source, split)) is not None:
-        return [held]
+    if (rows := _in_memory(source, split, held)) is not None:
+        return [rows]
     if not isinstance(source, Sequence):
         raise PlauditError(
             "data are a path, a data set, a frame, rows as dictionaries or a list of these, and "
@@ -136,21 +143,23 @@ def find_sources(
         )
     if not source:
         raise PlauditError("the list of data files is empty; name at least one")
-    every = [one for item in source for one in find_sources(item, split, streaming, encoding)]
-    # What lies in memory may have the name of another that does.
-    keys = [os.path.realpath(one.name) if os.path.exists(one.name) else id(one) for one in every]
+    every = [one for item in source for one in find_sources(item, split, streaming, encoding, held)]
+    # What lies in memory may be called as a file is.
+    keys = [id(one) if one.in_memory else os.path.realpath(one.name) for one in every]
     return list(dict(zip(keys, every, strict=True)).values())
 
 
-def _in_memory(source: Any, split: str | None) -> Source | None:
+def _in_memory(source: Any, split: str | None, held: Counter[str]) -> Source | None:
     """The rows that `source` itself holds; None where it is something else."""
     kind = type(source).__name__
     if kind in ("DatasetDict", "IterableDatasetDict"):
-        return _dataset(kind, 0, _split_of(kind, source, split))
+        data = _split_of(kind, source, split)
+        return _dataset(_numbered(kind, held), 0, data, in_memory=True)
     if kind in ("Dataset", "IterableDataset") and hasattr(source, "column_names"):
-        return _dataset(kind, 0, source)
+        return _dataset(_numbered(kind, held), 0, source, in_memory=True)
     if kind == "DataFrame" and hasattr(source, "to_dicts"):  # polars
-        return _rows_held(kind, lambda: source.iter_rows(named=True), list(source.columns))
+        name = _numbered(kind, held)
+        return _rows_held(name, lambda: source.iter_rows(named=True), list(source.columns))
     if kind == "DataFrame":  # pandas, which has NaN where there is nothing
         names = [str(name) for name in source.columns]
 
@@ -158,16 +167,22 @@ def _in_memory(source: Any, split: str | None) -> Source | None:
             for values in source.itertuples(index=False, name=None):
                 yield dict(zip(names, values, strict=True))
 
-        return _rows_held(kind, rows, names)
+        return _rows_held(_numbered(kind, held), rows, names)
     if isinstance(source, Sequence) and source and all(isinstance(o, Mapping) for o in source):
-        return _rows_held("rows", lambda: iter(source), [])
+        return _rows_held(_numbered("rows", held), lambda: iter(source), [])
     if isinstance(source, Iterable) and not isinstance(source, Sequence | Mapping):
         first = next(iter(source), None)
         if isinstance(first, Mapping):
             # To go through it may take hours, or never end.
             counted = None if hasattr(source, "__len__") else _nobody_knows
-            return _rows_held("rows", lambda: iter(source), [], counted)
+            return _rows_held(_numbered("rows", held), lambda: iter(source), [], counted)
     return None
+
+
+def _numbered(name: str, held: Counter[str]) -> str:
+    """A name that no other in `held` has: what is said of a row is said of one alone."""
+    held[name] += 1
+    return name if held[name] == 1 else f"{name} #{held[name]}"
 
 
 def _nobody_knows() -> None:
@@ -184,7 +199,7 @@ def _rows_held(
         for number, values in enumerate(rows(), start=1):
             yield Row(name, number, {str(key): _plain(item) for key, item in values.items()})
 
-    return Source(name, 0, read, columns=lambda: columns, counted=counted)
+    return Source(name, 0, read, columns=lambda: columns, counted=counted, in_memory=True)
 
 
 def _plain(value: Any) -> Any:
@@ -312,13 +327,20 @@ def _file(name: str, encoding: str | None = None) -> Source:
         "feather": _arrow_columns,
         "xlsx": _sheet_columns,
     }
+    counts = {
+        "jsonl": _count_lines,
+        "ndjson": _count_lines,
+        "parquet": _count_parquet,
+        "arrow": _count_arrow,
+        "feather": _count_arrow,
+    }
     return Source(
         name,
         os.path.getsize(name),
         lambda: readers[kind](name, encoding),
         columns=lambda: columns[kind](name, encoding) if kind in columns else [],
         encoding=encoding,
-        counted=(lambda: _count_lines(name, encoding)) if kind in ("jsonl", "ndjson") else None,
+        counted=(lambda: counts[kind](name, encoding)) if kind in counts else None,
     )
 
 
@@ -698,6 +720,11 @@ def _parquet_columns(name: str, _: str | None) -> list[str]:
         return list(parquet.schema_arrow.names)
 
 
+def _count_parquet(name: str, _: str | None) -> int:
+    with _parquet(name) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
 def _parquet_rows(name: str, _: str | None) -> Iterator[Row]:
     with _parquet(name) as parquet:
         yield from _of_batches(name, parquet.iter_batches(batch_size=1024))
@@ -730,6 +757,11 @@ def _arrow(name: str) -> Iterator[Any]:
 def _arrow_columns(name: str, _: str | None) -> list[str]:
     with _arrow(name) as table:
         return list(table.schema.names)
+
+
+def _count_arrow(name: str, _: str | None) -> int:
+    with _arrow(name) as table:
+        return int(table.num_rows)
 
 
 def _arrow_rows(name: str, _: str | None) -> Iterator[Row]:
@@ -848,10 +880,15 @@ def _saved_dataset(folder: str, split: str | None) -> Source:
         data = load_from_disk(folder)
     except Exception as error:  # `datasets` raises whatever its parts raise
         raise PlauditError(f"{folder}: cannot be read as a data set: {_line(error)}") from error
+    name, files = folder, Path(folder)
     if isinstance(data, DatasetDict):
+        split = split or "train"
         data = _split_of(folder, data, split)
-    size = sum(path.stat().st_size for path in Path(folder).rglob("*.arrow"))
-    return _dataset(folder, size, data)
+        # Several splits may be read together, and each is a source of its own.
+        name = folder if split == "train" else f"{folder}:split={split}"
+        files /= split
+    size = sum(path.stat().st_size for path in files.rglob("*.arrow"))
+    return _dataset(name, size, data)
 
 
 def _split_of(name: str, splits: Any, split: str | None) -> Any:
@@ -917,7 +954,7 @@ def _why_not_loaded(wanted: Named, error: Exception) -> str:
     )
 
 
-def _dataset(name: str, size: int, data: Any) -> Source:
+def _dataset(name: str, size: int, data: Any, *, in_memory: bool = False) -> Source:
     def rows() -> Iterator[Row]:
         try:
             for number, values in enumerate(data, start=1):
@@ -931,6 +968,7 @@ def _dataset(name: str, size: int, data: Any) -> Source:
         rows,
         columns=lambda: list(data.column_names or []),
         counted=lambda: len(data) if hasattr(data, "__len__") else None,
+        in_memory=in_memory,
     )
 
 

@@ -22,6 +22,7 @@ from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why
 from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, each_encoded_ahead, taken
 from plaudit.settings import Settings
 from plaudit.training.controls import levels
+from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.processes import processes, say_once
 
 SHUFFLE_BUFFER = 1000  # rankings of a stream that are read ahead to be shuffled
@@ -77,10 +78,15 @@ def load_for(data: Given, chosen: Settings) -> Rankings:
 def drawn(
     train: Sequence[Ranking] | Rankings, rankings: Rankings, settings: Settings
 ) -> Sequence[Ranking] | Rankings:
-    """The training rankings of an epoch: of a mixture, so many of each source as its share allows.
+    """The training rankings of an epoch: those that are `usable`, and of a mixture so many of each
+    source as its share allows.
 
     A stream is drawn from as it is read.
+
+    Raises:
+        PlauditError: where nothing is left.
     """
+    train = usable(train, settings)
     if not isinstance(rankings, Mixture) or isinstance(train, Rankings):
         return train
     those = rankings.draw(train, settings.seed)
@@ -88,6 +94,28 @@ def drawn(
     for line in rankings.describe_draw(train, those):
         say_once(line)
     return those
+
+
+def usable(train: Sequence[Ranking] | Rankings, settings: Settings) -> Sequence[Ranking] | Rankings:
+    """The training rankings that have what the loss learns from; of a stream, all: there the loss
+    is 0 for the others."""
+    if isinstance(train, Rankings):
+        return train
+    objective = OBJECTIVES.get(settings.loss)
+    for name in objective.needs():
+        has = [ranking for ranking in train if getattr(ranking, name) is not None]
+        if len(has) < len(train):
+            say_once(
+                f"{len(train) - len(has):,} of {len(train):,} training rankings are left out: "
+                f"{settings.loss} learns from {name}, and they have none"
+            )
+        train = has
+    if not any(ranking.weight > 0 for ranking in train):
+        raise PlauditError("weight: is 0 for every training ranking, so there is nothing to learn")
+    margins = sum(ranking.margin is not None for ranking in train)
+    if margins and not objective.takes("margin"):
+        say_once(f"{margins:,} rankings have a margin, which {settings.loss} does not use")
+    return train
 
 
 def reading(settings: Settings) -> dict[str, Any]:
@@ -128,13 +156,16 @@ def with_steps(settings: Settings, rankings: Rankings, parts: Parts) -> Settings
     """
     if not isinstance(parts.train, Rankings) or not rankings.streaming or settings.max_steps > 0:
         return settings
-    about = rankings.about()
+    held_out: list[Ranking] = []
+    held_out += parts.validation if settings.validation_data is None else []
+    held_out += parts.test if settings.test_data is None else []
+    about = rankings.about(held_out)
     if about is None:
         raise PlauditError(
             "max_steps: is needed when data are streamed whose length is not known: for example "
             "--max-steps 1000 (or --no-streaming to read everything first)"
         )
-    train = max(about - len(parts.validation) - len(parts.test), 1)
+    train = max(about, 1)
     step = settings.per_device_train_batch_size * processes().num_processes
     passes = settings.num_train_epochs
     each = math.ceil(math.ceil(train / step) / settings.gradient_accumulation_steps)
@@ -178,13 +209,15 @@ def _head_of_stream(
     settings: Settings,
     given: dict[str, list[Ranking]],
 ) -> tuple[list[Ranking], list[Ranking]]:
-    """Held-out rankings from the beginning of a stream, by the hash of their prompts."""
+    """Held-out rankings from the beginning of a stream, by the hash of their prompts; of a mixture
+    from the beginning of each source."""
     elsewhere = {ranking.key for part in given.values() for ranking in part}
     parts: tuple[list[Ranking], list[Ranking]] = ([], [])
     wanted = [settings.max_validation_rankings if fraction else 0 for fraction in fractions]
     smallest = min((fraction for fraction in fractions if fraction), default=1.0)
     read = int(settings.max_validation_rankings / smallest) if any(fractions) else 0
-    for ranking in islice(rankings, read):
+    from_start = rankings.each_once() if read and isinstance(rankings, Mixture) else rankings
+    for ranking in islice(from_start, read):
         place = prompt_hash(ranking.key, settings.seed) / 2**64
         number = 0 if place < fractions[0] else 1
         if ranking.key in elsewhere or place >= sum(fractions):

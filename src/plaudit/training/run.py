@@ -56,6 +56,7 @@ from plaudit.training.parts import (
     load,
     name_data,
     split,
+    usable,
     with_steps,
 )
 from plaudit.training.processes import processes, say_once
@@ -140,7 +141,7 @@ def train_on(
         raise PlauditError(f"{folder}: holds the data themselves; choose another output")
     # What does not suit is said before a base model is fetched.
     start = prepared(chosen, parts.train)
-    parts = replace(parts, train=drawn(_usable(parts.train, chosen), rankings, chosen))
+    parts = replace(parts, train=drawn(parts.train, rankings, chosen))
     bound_loss(chosen)
     check_uncertainty(chosen, rankings.streaming, parts.validation)
     check_sets(chosen, parts.validation)
@@ -277,7 +278,7 @@ def try_out(parts: Parts, chosen: Settings) -> None:
         start = prepared(chosen, parts.train)
         model = load_base(chosen)
         few = Parts(
-            _first_taken(_usable(parts.train, chosen), model.encoding),
+            _first_taken(usable(parts.train, chosen), model.encoding),
             _first_taken(parts.validation, model.encoding) if parts.validation else [],
             [],
             frozenset(),
@@ -341,14 +342,16 @@ def _record_of_sources(parts: Parts, mixture: Mixture) -> dict[str, SourceOfRun]
     return {
         name: {
             "share": share,
-            "rows": rankings.rows_read,
+            "rows": tally.rows,
             "rankings": None if rankings.streaming else len(rankings),
             "train": None if train is None else train[name],
             "validation": validation[name],
             "test": test[name],
-            "rejected": dict(rankings.rejected_by_reason),
+            "rejected": dict(tally.reasons),
         }
-        for name, share, rankings in ((s.name, s.share, s.rankings) for s in mixture.sources)
+        for name, share, rankings, tally in (
+            (s.name, s.share, s.rankings, mixture.tally_of(s.name)) for s in mixture.sources
+        )
     }
 
 
@@ -488,30 +491,6 @@ def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
         **control,
         "training": f"{training['steps']:,} steps in {training['seconds']:,.0f} s",
     }
-
-
-def _usable(
-    train: Sequence[Ranking] | Rankings, settings: Settings
-) -> Sequence[Ranking] | Rankings:
-    """The training rankings that have what the loss learns from; of a stream, all: there the loss
-    is 0 for the others."""
-    if isinstance(train, Rankings):
-        return train
-    objective = OBJECTIVES.get(settings.loss)
-    for name in objective.needs():
-        has = [ranking for ranking in train if getattr(ranking, name) is not None]
-        if len(has) < len(train):
-            say_once(
-                f"{len(train) - len(has):,} of {len(train):,} training rankings are left out: "
-                f"{settings.loss} learns from {name}, and they have none"
-            )
-        train = has
-    if not any(ranking.weight > 0 for ranking in train):
-        raise PlauditError("weight: is 0 for every training ranking, so there is nothing to learn")
-    margins = sum(ranking.margin is not None for ranking in train)
-    if margins and not objective.takes("margin"):
-        say_once(f"{margins:,} rankings have a margin, which {settings.loss} does not use")
-    return train
 
 
 def _describe_data(rankings: Rankings, parts: Parts) -> str:

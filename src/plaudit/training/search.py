@@ -43,6 +43,7 @@ from plaudit.results import RunMetrics, SearchMetrics, Trial
 from plaudit.settings import Settings, ValidationMetric
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.head_first import fit_head
+from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import (
     Given,
     Parts,
@@ -165,8 +166,7 @@ def tune(
             f"{len(list(parts.train)):,} rankings to train on, {len(parts.validation):,} to choose "
             f"by; nobody looks at the {len(parts.test):,} test rankings before the search is over"
         )
-        of_trials = replace(parts, train=drawn(parts.train, rankings, chosen))
-        trial_of = _Trials(of_trials, rankings, chosen, plan["metric"], folder)
+        trial_of = _Trials(parts, rankings, chosen, plan["metric"], folder)
         ends = time.monotonic() + 60 * minutes if minutes is not None else math.inf
         # Resumed without a budget, what there is, is all.
         wanted = trials if trials is not None else math.inf if minutes is not None else 0
@@ -196,14 +196,16 @@ class _Trials:
         self.metric = metric
         self.folder = folder
         self._sets: dict[tuple[Any, ...], tuple[datasets.Dataset, datasets.Dataset]] = {}
+        self._drawn: dict[tuple[str, ...], Parts] = {}  # by what the loss learns from
 
     def run(self, trial: optuna.Trial, values: dict[str, Any]) -> tuple[Figure, bool]:
         """What the trial's settings reach on the validation prompts, and whether it was cut short.
 
         Raises `PlauditError` for settings that do not go together, and when training diverges.
         """
-        parts, folder = self.parts, _place(self.folder, trial.number)
+        folder = _place(self.folder, trial.number)
         settings = Settings.build(**{**self.chosen.model_dump(), **values})
+        parts = self._parts(settings)
         per_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
         steps = math.ceil(len(list(parts.train)) / per_step * settings.num_train_epochs)
         if settings.max_steps > 0:
@@ -211,7 +213,7 @@ class _Trials:
         own = {"save_steps": max(steps // VALIDATIONS, 1), "early_stopping_patience": 0}
         settings = Settings.build(**{**settings.model_dump(), **own})
         settings.save(folder / "config.yaml")
-        model, start = load_base(settings), prepared(settings, parts.train)
+        model, start = load_base(settings), prepared(settings, self.parts.train)
         train_set, validation_set = self._encoded(model.encoding, settings, start.attributes)
         fit_head(model, train_set, settings, start)
         trainer = build_trainer(
@@ -231,6 +233,14 @@ class _Trials:
                 frozen.close()
         return figure, pruning.pruned
 
+    def _parts(self, settings: Settings) -> Parts:
+        """The parts, of the training rankings those of an epoch, as the last training has them."""
+        needs = tuple(OBJECTIVES.get(settings.loss).needs())
+        if needs not in self._drawn:
+            train = drawn(self.parts.train, self.data, settings)
+            self._drawn[needs] = replace(self.parts, train=train)
+        return self._drawn[needs]
+
     def _encoded(
         self, encoding: Encoding, settings: Settings, attributes: Sequence[str]
     ) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -244,10 +254,11 @@ class _Trials:
             encoding.pooling,
             tuple(settings.control),
             tuple(attributes),
+            tuple(OBJECTIVES.get(settings.loss).needs()),
         )
         if key not in self._sets:
             train, validation = encoded_parts(
-                self.parts, encoding, settings, attributes, data=self.data
+                self._parts(settings), encoding, settings, attributes, data=self.data
             )
             assert validation is not None
             self._sets[key] = train, validation
