@@ -134,6 +134,7 @@ def score_file(
             done = out.done
             stop = "stop" if strict else on_bad_row
             bad = BadRows(sources[0].name, stop, max_rejected, keep=False)
+            bad.go_on(out.done, out.rejected)
             for outcome, ends_window in progress(_one_by_one(finished), "scoring"):
                 done += 1
                 bad.count(outcome)
