@@ -155,7 +155,7 @@ def test_truncation_is_said_once_and_logged_at_each_step(saved, capsys):
     logged = []
     for _ in range(3):
         function(["a", "a"], ["b", "The lazy dog " * 20], log_metric=lambda *x: logged.append(x))
-    assert logged == [("rewards/mine/truncated", 0.5)] * 3
+    assert logged == [("rewards/mine/refused", 0), ("rewards/mine/truncated", 0.5)] * 3
     assert capsys.readouterr().err.count("truncated to 16 tokens") == 1
 
 
