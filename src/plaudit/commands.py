@@ -302,7 +302,7 @@ def pairs(
     """
     from plaudit.console import say
     from plaudit.data.pairs import write_pairs
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.files import refuse_to_overwrite, report_rejected
 
     refuse_to_overwrite(output, overwrite)
     rankings = _load(
@@ -311,7 +311,7 @@ def pairs(
     )  # fmt: skip
     refuse_to_overwrite(output, overwrite, inputs=rankings.files)
     count = write_pairs(rankings, output)
-    rejected_to = _report_rejected(rankings, output)
+    rejected_to = report_rejected(rankings, output)
     say(f"{count:,} pairs written to {output}")
     return Written(Path(output), count, rejected_to)
 
@@ -535,7 +535,7 @@ def evaluate(
 
     >>> print(evaluate("runs/finance", "held_out.csv"))  # doctest: +SKIP
     """
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.files import refuse_to_overwrite, report_rejected
 
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
@@ -608,7 +608,7 @@ def evaluate(
     if output:
         facts = {"model": str(model), "data": ", ".join(rankings.files)}
         result.write(output, facts)
-        _report_rejected(rankings, written)
+        report_rejected(rankings, written)
     return result
 
 
@@ -645,7 +645,7 @@ def compare(
 
     >>> print(compare("runs/finance", "gpt2", ["What is a bond?"], n=4))  # doctest: +SKIP
     """
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.files import refuse_to_overwrite, report_rejected
 
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
@@ -660,7 +660,7 @@ def compare(
         scorer, policy, given, n=n, max_new_tokens=max_new_tokens, temperature=temperature,
         top_p=top_p, batch_size=batch_size, seed=seed, output=output,
     )  # fmt: skip
-    _report_bad(bad, Path(output) / "completions.jsonl" if output else None)
+    report_rejected(bad, Path(output) / "completions.jsonl" if output else None)
     return result
 
 
@@ -725,7 +725,7 @@ def policy_test(
     >>> result.summary["models"][0]["figures"]["variance"]["value"]       # doctest: +SKIP
     0.41
     """
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.files import refuse_to_overwrite, report_rejected
 
     if (prompts is None) == (samples is None):
         raise PlauditError("give either --prompts FILE to sample from a policy, or --samples FILE")
@@ -782,7 +782,7 @@ def policy_test(
     )  # fmt: skip
     if output:
         result.write(output)
-    _report_bad(bad, Path(output) / "rewards.jsonl" if output else None)
+    report_rejected(bad, Path(output) / "rewards.jsonl" if output else None)
     return result
 
 
@@ -1183,19 +1183,6 @@ def _named(
     return model, combining
 
 
-def _report_rejected(rankings: "Rankings", output: str | Path) -> Path | None:
-    """Write the rejected rows beside the output, if there are any, and say where."""
-    from plaudit.console import counted, say
-    from plaudit.files import rejected_beside
-
-    if not rankings.rejected_by_reason:
-        return None
-    beside = rejected_beside(output)
-    count = rankings.write_rejected(beside)
-    say(f"{counted(count, 'row')} rejected, with reasons, to {beside}")
-    return beside
-
-
 def _bad_rows(data: Any, on_bad_row: Any, max_rejected: float) -> "BadRows":
     from plaudit.data.readers import BadRows
 
@@ -1238,21 +1225,6 @@ def _prompts_for(
     if not texts:
         raise PlauditError(f"{bad.name}: there is no prompt in it. {bad.summary()}")
     return policy, texts
-
-
-def _report_bad(bad: "BadRows", output: Path | None) -> None:
-    """Say what was rejected, and write it beside the output where there is one."""
-    from plaudit.console import counted, say
-    from plaudit.files import rejected_beside
-
-    if not bad.rejected:
-        return
-    if output is None:
-        say(bad.summary())
-        return
-    beside = rejected_beside(output)
-    count = bad.write_rejected(beside)
-    say(f"{counted(count, 'row')} rejected, with reasons, to {beside}")
 
 
 def _needs(extra: str, *packages: str) -> None:

@@ -80,7 +80,15 @@ def test_normalise_and_label(strict, files, tmp_path, monkeypatch):
         normalise(tmp_path / "model", files[1], overwrite=True, on_bad_row="stop")
     labelling = Labelling(model, files[1], tmp_path / "labels.csv", max_rejected=0.3)
     assert labelling.state()["total"] == 3
-    [row] = map(json.loads, (tmp_path / "labels.rejected.jsonl").open())
-    assert row["line"] == 2
+    assert [each.name for each in tmp_path.glob("rejected*")] == ["rejected.jsonl"]  # the same row
+    labels = tmp_path / "labels" / "labels.csv"
+    labels.parent.mkdir()
+    (labels.parent / "rejected.jsonl").write_text("somebody else's\n")
+    for _ in range(2):
+        Labelling(model, files[1], labels, max_rejected=0.3)
+        assert (labels.parent / "rejected.jsonl").read_text() == "somebody else's\n"
+        [row] = map(json.loads, (labels.parent / "rejected-2.jsonl").open())
+        assert row["line"] == 2
+        assert not (labels.parent / "rejected-3.jsonl").exists()
     with pytest.raises(PlauditError, match="25% of the rows"):
         Labelling(model, files[1], tmp_path / "labels.csv")
