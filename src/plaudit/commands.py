@@ -69,6 +69,15 @@ Model = Annotated["Scorer | str | Path | Sequence[str | Path]", Help(_MODEL, "MO
 PolicyName = Annotated[
     "Policy | str | Path", Help("causal model", "NAME", flag=True, default="embedded:smollm2")
 ]
+# Of `score` and `generate`, which lose no row: there a default need not guard against loss.
+MaxRejectedOfAll = Annotated[
+    float,
+    Field(ge=0, le=1),
+    Help(
+        "stop when more than this share of the rows is rejected; by default never, since every row "
+        "is in the output or among the rejected"
+    ),
+]
 _PROMPTS = "a prompt a line (.txt), or data with a prompt column"
 RunFolder = Annotated["str | Path | None", Help("run folder; by default in runs/", "RUN")]
 Config = Annotated["str | Path | None", Help("YAML file of settings; flags go before it", "FILE")]
@@ -809,7 +818,7 @@ def score(
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
-    max_rejected: declared.MaxRejected = 1.0,
+    max_rejected: MaxRejectedOfAll = 1.0,
     also: declared.Also = None,
     combine: declared.Combine = None,
     spread: declared.Spread = None,
@@ -914,7 +923,7 @@ def generate(
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
-    max_rejected: declared.MaxRejected = 1.0,
+    max_rejected: MaxRejectedOfAll = 1.0,
     resume: Resume = False,
     overwrite: Overwrite = False,
     also: declared.Also = None,

@@ -40,16 +40,21 @@ def rejected(folder):
     return [(row["line"], "no system turns" in row["reason"]) for row in map(json.loads, lines)]
 
 
-def test_generate(strict, files, tmp_path):
+def test_generate(strict, files, tmp_path, monkeypatch):
     out = tmp_path / "out" / "kept.jsonl"
     out.parent.mkdir()
     result = generate(*strict, files[0], out, keep_unfinished=True, **SAMPLING)
     assert result.summary["prompts"] == 3
     assert rejected(out.parent) == [(2, True)]
+    sampled = []
+    monkeypatch.setattr(
+        Policy, "complete", lambda *given, **more: sampled.append(given) or iter(())
+    )
     for option, reason in (({"on_bad_row": "stop"}, ":2: "), ({"max_rejected": 0.2}, "25% of")):
         with pytest.raises(PlauditError, match=reason):
             generate(*strict, files[0], tmp_path / "no.jsonl", **SAMPLING, **option)
         assert not (tmp_path / "no.jsonl.partial").exists()
+    assert not sampled
 
 
 def test_compare_and_policy_test(strict, files, tmp_path):
