@@ -223,6 +223,7 @@ def inspect(
     >>> inspect("ranked.csv").summary["pairs"]  # doctest: +SKIP
     36
     """
+    from plaudit.data.readers import as_rankings
     from plaudit.files import refuse_to_overwrite, write_jsonl
     from plaudit.inspection.advice import advise, verdict
     from plaudit.inspection.rankings import inspect_rankings
@@ -249,8 +250,8 @@ def inspect(
         "columns": columns, "encoding": encoding, "streaming": streaming,
         "on_bad_row": _stops(on_bad_row, strict), "max_rejected": max_rejected,
     }  # fmt: skip
-    rankings = _load(data, **reading)
-    splits = {path: _load(path, **reading) for path in split or ()}
+    rankings = as_rankings(data, **reading)
+    splits = {path: as_rankings(path, **reading) for path in split or ()}
     for path in outputs:
         inputs = [*rankings.files, *(split or ()), predictions or ""]
         refuse_to_overwrite(path, overwrite, inputs=inputs)
@@ -311,10 +312,11 @@ def pairs(
     """
     from plaudit.console import say
     from plaudit.data.pairs import write_pairs
+    from plaudit.data.readers import as_rankings
     from plaudit.files import refuse_to_overwrite, report_rejected
 
     refuse_to_overwrite(output, overwrite)
-    rankings = _load(
+    rankings = as_rankings(
         data, columns=columns, encoding=encoding, streaming=streaming,
         on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
     )  # fmt: skip
@@ -577,7 +579,9 @@ def evaluate(
     names = [os.path.realpath(name) for name in (model, against) if isinstance(name, str | Path)]
     if len(names) == 2 and names[0] == names[1]:
         raise PlauditError(f"--against: {against} is the model itself; name another one")
-    rankings = _load(
+    from plaudit.data.readers import as_rankings
+
+    rankings = as_rankings(
         data, columns=columns, encoding=encoding, streaming=streaming,
         on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
     )  # fmt: skip
@@ -1112,6 +1116,7 @@ def list_plugins() -> Plugins:
 def _for_run(data: Any, settings: Mapping[str, Any], config: str | Path | None) -> Any:
     """Names of files as they are, to be read as the run's settings say; what is in memory, read."""
     from plaudit.data.mixing import load_mixture
+    from plaudit.data.readers import as_rankings
     from plaudit.yaml_file import read_yaml
 
     mixed = _weighed(data)
@@ -1126,7 +1131,7 @@ def _for_run(data: Any, settings: Mapping[str, Any], config: str | Path | None) 
     reading = {name: given[name] for name in asked if name in given}
     if mixed is not None:
         return load_mixture(mixed, given.get("mixture", "once"), **reading)
-    return _load(data, **reading)
+    return as_rankings(data, **reading)
 
 
 def _weighed(data: Any) -> list[tuple[Any, Any]] | None:
@@ -1146,13 +1151,6 @@ def _weighed(data: Any) -> list[tuple[Any, Any]] | None:
 def _stops(on_bad_row: Literal["reject", "stop"], strict: bool) -> Literal["reject", "stop"]:
     """What becomes of a bad row; `strict` is the old name of "stop"."""
     return "stop" if strict else on_bad_row
-
-
-def _load(data: Any, **reading: Any) -> "Rankings":
-    """The rankings that are named, or those that were given as they are."""
-    from plaudit.data.readers import as_rankings
-
-    return as_rankings(data, **reading)
 
 
 def _scorer(
