@@ -173,7 +173,8 @@ def test_a_command_is_a_public_function():
 def test_an_option_of_one_name_has_one_default():
     """But for how many completions are sampled, how long they may be, that `inspect` looks at
     no model unless one is named, that `policy-test` takes samples instead of prompts, and that
-    `score` and `generate`, which account for every row in what they write, stop for no share."""
+    `score` and `generate`, which account for every row in what they write, stop for no share, as
+    their help says."""
     defaults = {}
     for function in COMMANDS.values():
         for option in options_of(function):

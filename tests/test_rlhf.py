@@ -155,7 +155,7 @@ def test_truncation_is_said_once_and_logged_at_each_step(saved, capsys):
     logged = []
     for _ in range(3):
         function(["a", "a"], ["b", "The lazy dog " * 20], log_metric=lambda *x: logged.append(x))
-    assert logged == [("rewards/mine/truncated", 0.5)] * 3
+    assert logged == [("rewards/mine/refused", 0), ("rewards/mine/truncated", 0.5)] * 3
     assert capsys.readouterr().err.count("truncated to 16 tokens") == 1
 
 
@@ -358,6 +358,8 @@ def test_a_dialogue_that_is_refused_does_not_end_the_run(reward_model, capsys):
     assert found[1] is None
     assert found[::2] == [model.score(prompts[i], [completions[i]])[0] for i in (0, 2)]
     assert logged["rewards/mine/refused"] == pytest.approx(1 / 3)
+    reward_func(model, name="other")(prompts[:1], completions[:1], log_metric=logged.__setitem__)
+    assert logged["rewards/other/refused"] == 0  # else the mean over processes leaves it out
     printed = capsys.readouterr().err
     assert printed.count("mine: completion 1 of 3: ") == 1
     assert reward_func(model, refused=-1.0)(prompts, completions)[1] == -1.0

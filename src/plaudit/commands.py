@@ -69,6 +69,15 @@ Model = Annotated["Scorer | str | Path | Sequence[str | Path]", Help(_MODEL, "MO
 PolicyName = Annotated[
     "Policy | str | Path", Help("causal model", "NAME", flag=True, default="embedded:smollm2")
 ]
+# Of `score` and `generate`, which lose no row: there a default need not guard against loss.
+MaxRejectedOfAll = Annotated[
+    float,
+    Field(ge=0, le=1),
+    Help(
+        "stop when more than this share of the rows is rejected; by default never, since every row "
+        "is in the output or among the rejected"
+    ),
+]
 _PROMPTS = "a prompt a line (.txt), or data with a prompt column"
 RunFolder = Annotated["str | Path | None", Help("run folder; by default in runs/", "RUN")]
 Config = Annotated["str | Path | None", Help("YAML file of settings; flags go before it", "FILE")]
@@ -214,6 +223,7 @@ def inspect(
     >>> inspect("ranked.csv").summary["pairs"]  # doctest: +SKIP
     36
     """
+    from plaudit.data.readers import as_rankings
     from plaudit.files import refuse_to_overwrite, write_jsonl
     from plaudit.inspection.advice import advise, verdict
     from plaudit.inspection.rankings import inspect_rankings
@@ -240,8 +250,8 @@ def inspect(
         "columns": columns, "encoding": encoding, "streaming": streaming,
         "on_bad_row": _stops(on_bad_row, strict), "max_rejected": max_rejected,
     }  # fmt: skip
-    rankings = _load(data, **reading)
-    splits = {path: _load(path, **reading) for path in split or ()}
+    rankings = as_rankings(data, **reading)
+    splits = {path: as_rankings(path, **reading) for path in split or ()}
     for path in outputs:
         inputs = [*rankings.files, *(split or ()), predictions or ""]
         refuse_to_overwrite(path, overwrite, inputs=inputs)
@@ -302,16 +312,17 @@ def pairs(
     """
     from plaudit.console import say
     from plaudit.data.pairs import write_pairs
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.data.readers import as_rankings
+    from plaudit.files import refuse_to_overwrite, report_rejected
 
     refuse_to_overwrite(output, overwrite)
-    rankings = _load(
+    rankings = as_rankings(
         data, columns=columns, encoding=encoding, streaming=streaming,
         on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
     )  # fmt: skip
     refuse_to_overwrite(output, overwrite, inputs=rankings.files)
     count = write_pairs(rankings, output)
-    rejected_to = _report_rejected(rankings, output)
+    rejected_to = report_rejected(rankings, output)
     say(f"{count:,} pairs written to {output}")
     return Written(Path(output), count, rejected_to)
 
@@ -535,7 +546,7 @@ def evaluate(
 
     >>> print(evaluate("runs/finance", "held_out.csv"))  # doctest: +SKIP
     """
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.files import refuse_to_overwrite, report_rejected
 
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
@@ -568,7 +579,9 @@ def evaluate(
     names = [os.path.realpath(name) for name in (model, against) if isinstance(name, str | Path)]
     if len(names) == 2 and names[0] == names[1]:
         raise PlauditError(f"--against: {against} is the model itself; name another one")
-    rankings = _load(
+    from plaudit.data.readers import as_rankings
+
+    rankings = as_rankings(
         data, columns=columns, encoding=encoding, streaming=streaming,
         on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
     )  # fmt: skip
@@ -608,7 +621,7 @@ def evaluate(
     if output:
         facts = {"model": str(model), "data": ", ".join(rankings.files)}
         result.write(output, facts)
-        _report_rejected(rankings, written)
+        report_rejected(rankings, written)
     return result
 
 
@@ -645,7 +658,7 @@ def compare(
 
     >>> print(compare("runs/finance", "gpt2", ["What is a bond?"], n=4))  # doctest: +SKIP
     """
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.files import refuse_to_overwrite, report_rejected
 
     if output:
         refuse_to_overwrite(output, overwrite, folder=True)
@@ -660,7 +673,7 @@ def compare(
         scorer, policy, given, n=n, max_new_tokens=max_new_tokens, temperature=temperature,
         top_p=top_p, batch_size=batch_size, seed=seed, output=output,
     )  # fmt: skip
-    _report_bad(bad, Path(output) / "completions.jsonl" if output else None)
+    report_rejected(bad, Path(output) / "completions.jsonl" if output else None)
     return result
 
 
@@ -725,7 +738,7 @@ def policy_test(
     >>> result.summary["models"][0]["figures"]["variance"]["value"]       # doctest: +SKIP
     0.41
     """
-    from plaudit.files import refuse_to_overwrite
+    from plaudit.files import refuse_to_overwrite, report_rejected
 
     if (prompts is None) == (samples is None):
         raise PlauditError("give either --prompts FILE to sample from a policy, or --samples FILE")
@@ -782,7 +795,7 @@ def policy_test(
     )  # fmt: skip
     if output:
         result.write(output)
-    _report_bad(bad, Path(output) / "rewards.jsonl" if output else None)
+    report_rejected(bad, Path(output) / "rewards.jsonl" if output else None)
     return result
 
 
@@ -809,7 +822,7 @@ def score(
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
-    max_rejected: declared.MaxRejected = 1.0,
+    max_rejected: MaxRejectedOfAll = 1.0,
     also: declared.Also = None,
     combine: declared.Combine = None,
     spread: declared.Spread = None,
@@ -914,7 +927,7 @@ def generate(
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
-    max_rejected: declared.MaxRejected = 1.0,
+    max_rejected: MaxRejectedOfAll = 1.0,
     resume: Resume = False,
     overwrite: Overwrite = False,
     also: declared.Also = None,
@@ -1103,6 +1116,7 @@ def list_plugins() -> Plugins:
 def _for_run(data: Any, settings: Mapping[str, Any], config: str | Path | None) -> Any:
     """Names of files as they are, to be read as the run's settings say; what is in memory, read."""
     from plaudit.data.mixing import load_mixture
+    from plaudit.data.readers import as_rankings
     from plaudit.yaml_file import read_yaml
 
     mixed = _weighed(data)
@@ -1117,7 +1131,7 @@ def _for_run(data: Any, settings: Mapping[str, Any], config: str | Path | None) 
     reading = {name: given[name] for name in asked if name in given}
     if mixed is not None:
         return load_mixture(mixed, given.get("mixture", "once"), **reading)
-    return _load(data, **reading)
+    return as_rankings(data, **reading)
 
 
 def _weighed(data: Any) -> list[tuple[Any, Any]] | None:
@@ -1137,13 +1151,6 @@ def _weighed(data: Any) -> list[tuple[Any, Any]] | None:
 def _stops(on_bad_row: Literal["reject", "stop"], strict: bool) -> Literal["reject", "stop"]:
     """What becomes of a bad row; `strict` is the old name of "stop"."""
     return "stop" if strict else on_bad_row
-
-
-def _load(data: Any, **reading: Any) -> "Rankings":
-    """The rankings that are named, or those that were given as they are."""
-    from plaudit.data.readers import as_rankings
-
-    return as_rankings(data, **reading)
 
 
 def _scorer(
@@ -1181,19 +1188,6 @@ def _named(
             f"--{next(iter(combining))}: goes with --also MODEL, which makes an ensemble"
         )
     return model, combining
-
-
-def _report_rejected(rankings: "Rankings", output: str | Path) -> Path | None:
-    """Write the rejected rows beside the output, if there are any, and say where."""
-    from plaudit.console import counted, say
-    from plaudit.files import rejected_beside
-
-    if not rankings.rejected_by_reason:
-        return None
-    beside = rejected_beside(output)
-    count = rankings.write_rejected(beside)
-    say(f"{counted(count, 'row')} rejected, with reasons, to {beside}")
-    return beside
 
 
 def _bad_rows(data: Any, on_bad_row: Any, max_rejected: float) -> "BadRows":
@@ -1238,21 +1232,6 @@ def _prompts_for(
     if not texts:
         raise PlauditError(f"{bad.name}: there is no prompt in it. {bad.summary()}")
     return policy, texts
-
-
-def _report_bad(bad: "BadRows", output: Path | None) -> None:
-    """Say what was rejected, and write it beside the output where there is one."""
-    from plaudit.console import counted, say
-    from plaudit.files import rejected_beside
-
-    if not bad.rejected:
-        return
-    if output is None:
-        say(bad.summary())
-        return
-    beside = rejected_beside(output)
-    count = bad.write_rejected(beside)
-    say(f"{counted(count, 'row')} rejected, with reasons, to {beside}")
 
 
 def _needs(extra: str, *packages: str) -> None:

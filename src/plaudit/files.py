@@ -5,6 +5,7 @@ is whole; a rename within one folder is atomic on the file systems we run on. A 
 followed: what it points to is replaced, and the link stays.
 """
 
+import filecmp
 import json
 import os
 import secrets
@@ -12,8 +13,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
+from plaudit.console import counted, say
 from plaudit.errors import PlauditError
 
 SCHEMA_VERSION = 1
@@ -121,6 +123,43 @@ def rejected_beside(output: str | Path | None) -> Path:
         number += 1
         candidate = path.with_stem(f"{path.stem}-{number}")
     return candidate
+
+
+class Rejects(Protocol):
+    """What was rejected of some data, `BadRows` or `Rankings`."""
+
+    @property
+    def rejected_by_reason(self) -> Mapping[str, int]:
+        """How many rows were rejected for each kind of reason."""
+        ...
+
+    def write_rejected(self, path: str | Path) -> int:
+        """Write them as JSON lines, and return how many they are."""
+        ...
+
+
+def report_rejected(bad: Rejects, output: str | Path | None) -> Path | None:
+    """Write rejected rows as `rejected_beside` names them, say so, and return where they are.
+
+    A file that holds just these rows already, as after a second start of the same command, is the
+    one. None where nothing was rejected.
+    """
+    if not bad.rejected_by_reason:
+        return None
+    path = rejected_beside(output)
+    count = bad.write_rejected(path)
+    for other in path.parent.glob("rejected*.jsonl"):
+        if other != path and filecmp.cmp(other, path, shallow=False):
+            path.unlink()
+            path = other
+            break
+    say_rejected(count, path)
+    return path
+
+
+def say_rejected(count: int, path: Path) -> None:
+    """Say where rejected rows were written."""
+    say(f"{counted(count, 'row')} rejected, with reasons, to {path}")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -83,7 +83,8 @@ class RewardFunc:
             prompts: plain texts or lists of messages; the same one again for each generation.
             completions: as many texts or lists of messages. An empty one is scored as such. One
                 that generation cut off is scored as if it ended there.
-            log_metric: TRL's, which is told the share of completions that had to be truncated.
+            log_metric: TRL's, which is told the shares of completions that had to be truncated and
+                of those that were refused.
             **columns: `completion_ids`, `trainer_state` and the data's own columns: not needed.
         """
         from plaudit.model.encoding import RefusedError
@@ -136,7 +137,8 @@ class RewardFunc:
             if not self._said_refused:
                 say(f"{self.__name__}: {problem}; its reward is {self._refused}, as of all refused")
                 self._said_refused = True  # once; the log has the share at each step
-        if log_metric is not None and (refused or self._said_refused):
+        # TRL averages over the processes that log: one without a refusal has its say too.
+        if log_metric is not None and count:
             log_metric(f"rewards/{self.__name__}/refused", len(refused) / count)
 
     def _report_truncation(self, scorer: "Scorer", log_metric: Any) -> None:

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from plaudit.data.prompts import Prompt, read_prompts, stream_prompts
+from plaudit.data.prompts import Prompt, stream_prompts, usable
 from plaudit.data.rankings import Rejected
+from plaudit.data.readers import BadRows
 from plaudit.errors import PlauditError
 
 CHAT = [{"role": "user", "content": "Hi"}]
@@ -42,15 +43,15 @@ def test_a_list_of_prompts_and_a_file_of_lines_are_prompts(tmp_path):
     assert Prompt(CHAT, "f", 1).in_messages().text == CHAT
 
 
-def test_what_cannot_be_read_is_said(tmp_path, capsys):
+def test_what_cannot_be_read_is_said(tmp_path):
     with pytest.raises(PlauditError, match="cannot be read: No such file"):
         list(stream_prompts(tmp_path / "none.txt"))
     (tmp_path / "bytes.txt").write_bytes("one\nÜbung\n".encode("cp1252"))
     one, bad = stream_prompts(tmp_path / "bytes.txt")
     assert (one.text, bad.line) == ("one", 2)
     assert bad.reason.startswith("undecodable bytes: not UTF-8; give --encoding cp1252")
-    read = read_prompts(tmp_path / "bytes.txt", encoding="cp1252")
-    assert read == ["one", "Übung"]
+    read = stream_prompts(tmp_path / "bytes.txt", encoding="cp1252")
+    assert [row.text for row in read] == ["one", "Übung"]
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(PlauditError, match="no column for the prompt; found: a, b"):
         list(stream_prompts(tmp_path / "other.csv"))
@@ -58,9 +59,11 @@ def test_what_cannot_be_read_is_said(tmp_path, capsys):
         row.text for row in stream_prompts(tmp_path / "other.csv", columns={"prompt": "b"})
     ] == ["2"]
     (tmp_path / "blank.txt").write_text("\n \n")
-    with pytest.raises(PlauditError, match="there is no prompt in it"):
-        read_prompts(tmp_path / "blank.txt")
+    assert not list(stream_prompts(tmp_path / "blank.txt"))
     (tmp_path / "some.jsonl").write_text('{"prompt": "a"}\n{"prompt": ""}\n{"prompt": 5}\n')
-    assert read_prompts(tmp_path / "some.jsonl") == ["a"]
-    said = capsys.readouterr().err
-    assert "Of 3 rows, 2 rejected: 1 × the prompt is blank (first at " in said
+    counted = BadRows("some", max_rejected=1)
+    one, *rejected = usable(stream_prompts(tmp_path / "some.jsonl"), counted)
+    assert one.text == "a"
+    assert counted.rejected == rejected
+    summary = "Of 3 rows, 2 rejected: 1 × the prompt is blank (first at "
+    assert counted.summary().startswith(summary)

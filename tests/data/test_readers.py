@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from plaudit.data import grouping, readers
 from plaudit.data.grouping import PromptsSeen
-from plaudit.data.prompts import read_prompts
+from plaudit.data.prompts import stream_prompts
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.data.rows import find_sources
@@ -406,7 +406,7 @@ def test_ratings_beside_lists_and_pairs_must_not_contradict_them(tmp_path):
 def test_a_column_that_stands_twice_is_refused_by_whoever_reads_it(tmp_path):
     (tmp_path / "a.csv").write_text("Prompt,prompt,answer,rank\np,q,a,1\n")
     [source] = find_sources(tmp_path / "a.csv")
-    for read in (load_rankings, read_prompts, lambda _: Tasks(source, {})):
+    for read in (load_rankings, lambda file: [*stream_prompts(file)], lambda _: Tasks(source, {})):
         with pytest.raises(PlauditError, match=r"two columns are called '[Pp]rompt'"):
             read(tmp_path / "a.csv")
     # A row that names its columns late costs itself.

@@ -156,6 +156,26 @@ def test_other_processes_see_the_same(monkeypatch):
     assert shared.excerpt_of_end(0).endswith("0, and the")
 
 
+def test_a_process_that_is_killed_in_mid_answer_is_told(monkeypatch):
+    monkeypatch.setattr(looks, "ALONE", 0)
+    monkeypatch.setattr(looks, "_cores", lambda: 2)
+    monkeypatch.setattr(looks, "PROCESSES", 1)
+    with looks.Looking() as looking:
+        looking.at(["What is a bond?"], False, lambda seen: None)
+        looking.finish()
+        [process] = looking._processes
+        # The answer is larger than what a pipe holds, so most of it is not written yet.
+        looks._send(process.stdin, (["Why is the sky blue?"] * 3000, False))
+        begun = process.stdout.peek(1)[:1]
+        process.kill()
+        process.wait()
+        assert begun
+        monkeypatch.setattr(looks, "_send", lambda pipe, value: None)  # that is the question
+        looking.at(["Why is the sky blue?"], False, lambda seen: None)
+        with pytest.raises(PlauditError, match="ended with status -9: was there too little memory"):
+            looking.finish()
+
+
 def test_a_process_that_is_killed_is_told(monkeypatch):
     monkeypatch.setattr(looks, "ALONE", 0)
     monkeypatch.setattr(looks, "_cores", lambda: 2)

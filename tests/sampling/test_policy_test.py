@@ -83,6 +83,45 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path):
         read_samples(empty)
 
 
+def test_scores_and_ranks_are_never_on_one_scale(tmp_path, capsys):
+    def read(*rows, **options):
+        lines = [{"prompt": "a", "completion": f"x{n}"} | row for n, row in enumerate(rows)]
+        found = read_samples(write(tmp_path / "s.jsonl", lines), **options)
+        return [each.ratings for each in found]
+
+    scored = [{"prompt": "b", "rank": n, "score": 9 - n} for n in (1, 2)]
+    half = [{"rank": 1, "score": 4}, {"rank": 2, "score": None}]
+    assert read(*half, *scored) == [[-1, -2], [8, 7]]
+    said = capsys.readouterr().err
+    assert said.count("has no score") == 1
+    assert "s.jsonl:2: has no score, as other samples of its prompt have" in said
+    assert read(*half, {"rank": 3, "score": 1}) == [[-1, -2, -3]]
+    assert read({"rank": 1, "score": None}, {"rank": 2, "score": None}, *scored)[0] == [-1, -2]
+    opposite = {"rank": 3, "score": 5}
+    none = write(tmp_path / "none.jsonl", [{"prompt": "a", "answer": "y"}])
+    for some in ({"rank": 1}, {"rank": 1, "score": 2}):
+        named = write(tmp_path / "some.jsonl", [{"prompt": "a", "completion": "x"} | some])
+        with pytest.raises(PlauditError, match=r"none\.jsonl:1: nothing says how good it is"):
+            read_samples([named, none])
+    with pytest.raises(PlauditError, match="3 × rank and score contradict each other"):
+        read(*half, opposite)
+
+
+def test_the_ranks_of_two_lists_are_not_compared(tmp_path):
+    def read(*lists, allowed=0.1):
+        rows = [{"prompt": "a", "completions": ["x", "y"], "ranks": [1, 2]} | row for row in lists]
+        bad = BadRows("lists", max_rejected=allowed)
+        file = write(tmp_path / "lists.jsonl", rows)
+        return read_samples(file, bad=bad)[0].ratings, [row.line for row in bad.rejected]
+
+    lists = [{"scores": [5, 4]}, {"scores": [3, 2]}]
+    assert read(*lists) == ([5, 4, 3, 2], [])
+    assert read(*lists, {"scores": [1, 6]}, allowed=0.4) == ([5, 4, 3, 2], [3])
+    assert read({}) == ([-1, -2], [])
+    with pytest.raises(PlauditError, match="2 × the prompt has samples without a score"):
+        read({}, {})
+
+
 def test_prompts_with_too_few_samples_are_left_out_and_named(tmp_path, capsys):
     rows = [{"prompt": f"{i}", "completions": ["a", "b", "c"]} for i in range(19)]
     file = write(tmp_path / "s.jsonl", [*rows, {"prompt": "few", "completions": ["a"]}])

@@ -40,16 +40,21 @@ def rejected(folder):
     return [(row["line"], "no system turns" in row["reason"]) for row in map(json.loads, lines)]
 
 
-def test_generate(strict, files, tmp_path):
+def test_generate(strict, files, tmp_path, monkeypatch):
     out = tmp_path / "out" / "kept.jsonl"
     out.parent.mkdir()
     result = generate(*strict, files[0], out, keep_unfinished=True, **SAMPLING)
     assert result.summary["prompts"] == 3
     assert rejected(out.parent) == [(2, True)]
+    sampled = []
+    monkeypatch.setattr(
+        Policy, "complete", lambda *given, **more: sampled.append(given) or iter(())
+    )
     for option, reason in (({"on_bad_row": "stop"}, ":2: "), ({"max_rejected": 0.2}, "25% of")):
         with pytest.raises(PlauditError, match=reason):
             generate(*strict, files[0], tmp_path / "no.jsonl", **SAMPLING, **option)
         assert not (tmp_path / "no.jsonl.partial").exists()
+    assert not sampled
 
 
 def test_compare_and_policy_test(strict, files, tmp_path):
@@ -80,7 +85,15 @@ def test_normalise_and_label(strict, files, tmp_path, monkeypatch):
         normalise(tmp_path / "model", files[1], overwrite=True, on_bad_row="stop")
     labelling = Labelling(model, files[1], tmp_path / "labels.csv", max_rejected=0.3)
     assert labelling.state()["total"] == 3
-    [row] = map(json.loads, (tmp_path / "labels.rejected.jsonl").open())
-    assert row["line"] == 2
+    assert [each.name for each in tmp_path.glob("rejected*")] == ["rejected.jsonl"]  # the same row
+    labels = tmp_path / "labels" / "labels.csv"
+    labels.parent.mkdir()
+    (labels.parent / "rejected.jsonl").write_text("somebody else's\n")
+    for _ in range(2):
+        Labelling(model, files[1], labels, max_rejected=0.3)
+        assert (labels.parent / "rejected.jsonl").read_text() == "somebody else's\n"
+        [row] = map(json.loads, (labels.parent / "rejected-2.jsonl").open())
+        assert row["line"] == 2
+        assert not (labels.parent / "rejected-3.jsonl").exists()
     with pytest.raises(PlauditError, match="25% of the rows"):
         Labelling(model, files[1], tmp_path / "labels.csv")

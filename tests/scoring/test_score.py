@@ -376,6 +376,22 @@ def test_an_interrupted_output_is_resumed_to_the_same_bytes(tmp_path, model, nam
         score_file(model, data, again / name, resume=True)
 
 
+def test_a_resumed_output_counts_what_was_rejected_before(tmp_path, model, monkeypatch):
+    good, bad = {"prompt": "p", "completion": "c"}, {"prompt": "p", "completion": None}
+    data = write_rows(tmp_path / "a.jsonl", [*[bad] * 80, *[good] * 320])
+    output = tmp_path / "out.jsonl"
+    with monkeypatch.context() as patch:
+        windows = scoring.score_windows
+        patch.setattr(scoring, "score_windows", lambda *given: islice(windows(*given), 1))
+        patch.setattr(model, "report_truncation", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            score_file(model, data, output, max_rejected=0.1)
+    reason = r"20% of the rows .* Of 400 rows, 80 rejected: 80 × before the interruption\."
+    with pytest.raises(PlauditError, match=reason):
+        score_file(model, data, output, resume=True, max_rejected=0.1)
+    assert score_file(model, data, output, resume=True, max_rejected=0.2) == 320
+
+
 def test_a_resumed_output_is_made_of_the_same_data_with_the_same_model(
     tmp_path, reward_model, monkeypatch
 ):

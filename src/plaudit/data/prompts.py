@@ -9,14 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from plaudit.console import say
 from plaudit.data.cells import read_text, shown
 from plaudit.data.columns import check_mapped, columns_of, prompt_column
 from plaudit.data.rankings import BadRowError, Rejected, Text, text_key
 from plaudit.data.readers import BadRows
 from plaudit.data.rows import Source, find_sources, text_lines
 from plaudit.data.splits import prompt_hash
-from plaudit.errors import PlauditError
 
 # Columns that say which row it is; they stay with the prompt.
 IDS = ("id", "_id", "uid", "uuid", "prompt_id", "question_id", "example_id")
@@ -68,32 +66,6 @@ def stream_prompts(
         yield row
         if len(seen) == limit:
             return
-
-
-def read_prompts(
-    path: str | Path,
-    limit: int | None = None,
-    columns: Mapping[str, str] | None = None,
-    encoding: str | None = None,
-) -> list[Text]:
-    """The prompts of `stream_prompts` in a list; rows without one are left out, which is said.
-
-    Raises `PlauditError` when there is no prompt.
-
-    >>> import pathlib, tempfile
-    >>> file = pathlib.Path(tempfile.mkdtemp()) / "prompts.txt"
-    >>> _ = file.write_text("What is a bond?\\n\\nWhat is a share?\\nWhat is a bond?\\n")
-    >>> read_prompts(file)
-    ['What is a bond?', 'What is a share?']
-    """
-    bad = BadRows(str(path), max_rejected=1)
-    prompts = usable(stream_prompts(path, limit, columns, encoding), bad)
-    found = [prompt.text for prompt in prompts if isinstance(prompt, Prompt)]
-    if bad.rejected:
-        say(bad.summary())
-    if not found:
-        raise PlauditError(f"{path}: there is no prompt in it")
-    return found
 
 
 def all_prompts(

@@ -433,7 +433,8 @@ class Tally:
     def summary(self) -> str:
         """How many rows were rejected and why, on one line."""
         reasons = "; ".join(
-            f"{count:,} × {reason} (first at {self.first[reason]})"
+            f"{count:,} × {reason}"
+            + (f" (first at {self.first[reason]})" if reason in self.first else "")
             for reason, count in self.reasons.most_common()
         )
         parts = [
@@ -503,6 +504,13 @@ class BadRows:
         if self._tally.rows >= ROWS_BEFORE_STOPPING:
             self.stop_if_too_many()
         return False
+
+    def go_on(self, rows: int, rejected: int) -> None:
+        """Begin with what was counted before an interruption, of which the reasons are written."""
+        self._tally.rows += rows
+        self._tally.lost += rejected
+        if rejected:
+            self._tally.reasons["before the interruption"] += rejected
 
     def reject(self, item: Rejected) -> None:
         """Reject a row that was counted already, as `count` does."""

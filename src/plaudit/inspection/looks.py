@@ -184,7 +184,7 @@ class Looking:
         try:
             _send(process.stdin, (texts, flaws))
             seen: Look = pickle.load(process.stdout)
-        except (EOFError, BrokenPipeError) as error:
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             raise PlauditError(
                 f"a process that looks at texts ended with status {process.wait()}: was there too "
                 "little memory?"

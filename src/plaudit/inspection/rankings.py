@@ -6,7 +6,7 @@ in memory and half a kilobyte on disk for each distinct text); of an ordered pai
 memory does not grow with how long the texts are, only with how many there are, and of many texts
 two processes look at a part (`looks`). What is looked for is what later spoils a reward
 model: prompts that training and test share, contradictions, repeats, longer answers winning,
-answers cut off or refused. What it means, in words, is said by `diagnosis`.
+answers cut off or refused. What it means, in words, is said by `advice`.
 """
 
 from array import array

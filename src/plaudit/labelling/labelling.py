@@ -27,7 +27,7 @@ from plaudit.data.rankings import Text, dense_ranks
 from plaudit.data.readers import BadRows, OnBadRow
 from plaudit.data.rows import find_sources
 from plaudit.errors import PlauditError
-from plaudit.files import refuse_to_overwrite
+from plaudit.files import refuse_to_overwrite, report_rejected
 from plaudit.labelling.labels_csv import Label, LabelsFile
 from plaudit.labelling.to_label import Item, cell, read_items
 
@@ -77,7 +77,7 @@ class Labelling:
         columns: our name of a column → the one in the data, where it is not recognised.
         encoding: of text files that are not in UTF-8.
         on_bad_row: "stop" at the first row that cannot be used, or "reject" it and go on. Rejected
-            ones are written beside `output`, to a file of its name and `.rejected.jsonl`.
+            ones are written to `rejected.jsonl` beside `output`.
         max_rejected: stop when more than this share of the rows is rejected.
 
     Raises:
@@ -113,10 +113,7 @@ class Labelling:
         self._data = ", ".join(map(str, named))
         bad = BadRows(self._data, on_bad_row, max_rejected)
         self._items, left_out = read_items(sources, columns, bad, scorer.refusal)
-        if bad.rejected:
-            beside = Path(output).with_suffix(".rejected.jsonl")
-            bad.write_rejected(beside)
-            say(f"{counted(len(bad.rejected), 'row')} rejected, with reasons, to {beside}")
+        report_rejected(bad, output)
         self._left_out = [
             f"{count:,} × {reason} (first: {first})" for reason, (count, first) in left_out.items()
         ]

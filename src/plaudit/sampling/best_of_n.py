@@ -130,9 +130,10 @@ def generate(
     if isinstance(policy, str | Path):
         say(f"loading the policy {policy}")
         policy = Policy.load(policy, dtype=dtype)
-    # Once before anything is sampled, so that too many bad prompts do not end a night's work.
     refusal = refusal_by(policy, [model])
-    deque(usable(progress(items(), "checking prompts"), bad_rows(), refusal), maxlen=0)
+    if on_bad_row == "stop" or max_rejected < 1:
+        # Once before anything is sampled, so that bad prompts do not end a night's work.
+        deque(usable(progress(items(), "checking prompts"), bad_rows(), refusal), maxlen=0)
     facts: dict[str, Any] = {"prompts": digest}
     facts |= {"model": model.identity(), "policy": policy.identity()}
     facts |= {**sampling, **asdict(choice), "messages": messages}

@@ -18,7 +18,7 @@ from plaudit.data.columns import Fit
 from plaudit.data.grouping import disagreement_of
 from plaudit.data.layouts import Cells
 from plaudit.data.parse import Record, Records, read_order, reject
-from plaudit.data.rankings import BadRowError, Ranking, Rejected, Text, text_key
+from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, Text, text_key
 from plaudit.data.readers import BadRows
 from plaudit.data.rows import Row, find_sources
 from plaudit.errors import PlauditError
@@ -38,8 +38,10 @@ def read_samples(
 ) -> list[Ranking]:
     """The prompts of files with all their samples, in rows as `score` reads them.
 
-    Columns that say what is better, as a score, make the ratings; where a rank and a score
-    contradict each other the rows of that prompt are rejected. `bad` counts the rows that are no
+    Columns that say what is better make the ratings: of each prompt its scores where all its
+    samples have one, else its ranks, which is said where some had a score. Where a rank and a score
+    contradict each other the rows of that prompt are rejected, of lists that row alone; so are
+    those that are on no one scale, as ranks of several lists. `bad` counts the rows that are no
     good, and says when there are too many. Raises `PlauditError` where the data cannot be read, or
     some rows say what is better and others do not.
 
@@ -54,39 +56,57 @@ def read_samples(
             found = record if isinstance(record, Rejected) else _rated(record, records)
             if bad.count(found) and not isinstance(found, Rejected):
                 together.setdefault(text_key(found.ranking.prompt), []).append(found)
-    for key, given in list(together.items()):
-        if why := _contradiction(given):
-            for one in together.pop(key):
+    prompts: list[list[_Rated]] = []
+    by_rank: list[str] = []  # where a prompt has a score missing, and ranks to go by
+    for given in together.values():
+        try:
+            rows, unscored = _on_one_scale(_without_contradicting_lists(given, bad))
+        except BadRowError as why:
+            for one in given:
                 bad.reject(reject(one.row, why))
+            continue
+        prompts += [rows] if rows else []
+        by_rank += unscored[:1]
     bad.stop_if_too_many()
-    if not together:
+    if not prompts:
         raise PlauditError(f"{source}: there is no sample in it. {bad.summary()}")
-    rankings = [[one.ranking for one in rows] for rows in together.values()]
-    rows = [row for of_prompt in rankings for row in of_prompt]
-    rated = any(row.ratings is not None for row in rows)
-    if unrated := [row.origin for row in rows if rated and row.ratings is None]:
+    every = [one for rows in prompts for one in rows]
+    rated = any(one.fit is not None for one in every)
+    if unrated := [one.ranking.origin for one in every if rated and one.fit is None]:
         raise PlauditError(f"{unrated[0]}: nothing says how good it is, as it does of other rows")
+    if by_rank:
+        more = f" and {counted(len(by_rank) - 1, 'more prompt')}" if len(by_rank) > 1 else ""
+        say(
+            f"{by_rank[0]}: has no score, as other samples of its prompt have; of that prompt{more}"
+            " the ranks are the gold, on a scale of their own"
+        )
     return [
         replace(
-            rows[0],
-            completions=[text for row in rows for text in row.completions],
+            rows[0].ranking,
+            completions=[text for row in rows for text in row.ranking.completions],
             ratings=[rating for row in rows for rating in row.ratings or ()] if rated else None,
         )
-        for rows in rankings
+        for rows in prompts
     ]
 
 
 class _Rated(NamedTuple):
-    """A row's ranking with ratings, where it says what is better, and what it says that by."""
+    """A row, and what it says of its completions: ranks, ratings, both or neither."""
 
     row: Row
     ranking: Ranking
     fit: Fit | None = None
-    ranks: Sequence[float] = ()
+    ranks: Sequence[float] | None = None
+    ratings: Sequence[float] | None = None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its ranks count from the best of this row, and not of the whole prompt."""
+        return self.fit is not None and self.fit.layout.row != "completion"
 
 
 def _rated(record: Record, records: Records) -> _Rated | Rejected:
-    """The ranking of a record, with ratings where the row has them, or ranks to make them of."""
+    """A record with what the row says is better, where it does."""
     texts = {ours: record.fit.columns[ours] for ours in record.fit.layout.texts}
     for fit in records.fits:
         same = {ours: fit.columns.get(ours) for ours in fit.layout.texts} == texts
@@ -96,18 +116,59 @@ def _rated(record: Record, records: Records) -> _Rated | Rejected:
                 ranks, ratings = read_order(given, len(record.ranking.completions))
             except BadRowError as bad:
                 return reject(record.row, bad)
-            rated = replace(record.ranking, ratings=ratings or [-rank for rank in ranks])
-            return _Rated(record.row, rated, fit, ranks)
+            known = None if given.ranks is None else ranks
+            return _Rated(record.row, record.ranking, fit, known, ratings)
     return _Rated(record.row, record.ranking)
 
 
+def _without_contradicting_lists(given: Sequence[_Rated], bad: BadRows) -> list[_Rated]:
+    """A prompt's rows but for lists whose ranks and scores cannot both be right."""
+    kept = []
+    for one in given:
+        if one.is_list and (why := _contradiction([one])):
+            bad.reject(reject(one.row, why))
+        else:
+            kept.append(one)
+    return kept
+
+
+def _on_one_scale(given: Sequence[_Rated]) -> tuple[list[_Rated], list[str]]:
+    """A prompt's rows with ratings, scores where all have them, else by their ranks, and where it
+    was that a score was missing among some.
+
+    Where a row says nothing all stay as they are. Raises `BadRowError` where scores and ranks
+    contradict each other, or neither is there on one scale.
+    """
+    if any(one.fit is None for one in given):
+        return list(given), []
+    if why := _contradiction([one for one in given if not one.is_list]):
+        raise why
+    unscored = [one.ranking.origin for one in given if one.ratings is None]
+    if not unscored:
+        return list(given), []
+    rows = [
+        one._replace(ratings=[-rank for rank in one.ranks])
+        for one in given
+        if one.ranks is not None and (len(given) == 1 or not one.is_list)
+    ]
+    if len(rows) < len(given):
+        raise BadRowError(
+            Fault.DISAGREE,
+            "the prompt has samples without a score, and their ranks are of several lists or not "
+            "of all: what cannot be compared; give each a score",
+        )
+    return rows, unscored if len(unscored) < len(given) else []
+
+
 def _contradiction(given: Sequence[_Rated]) -> BadRowError | None:
-    """That ranks and scores of a prompt's samples cannot both be right."""
-    fit = given[0].fit
-    if fit is None or any(one.fit is None for one in given):
-        return None
-    ranks = [rank for one in given for rank in one.ranks]
-    return disagreement_of(fit, ranks, [r for one in given for r in one.ranking.ratings or ()])
+    """That ranks and scores of samples that were ranked together cannot both be right."""
+    both = [one for one in given if one.ranks is not None]
+    ranks = [rank for one in both for rank in one.ranks or ()]
+    ratings: list[float | None] = []
+    for one in both:
+        ratings += one.ratings or [None] * len(one.ranking.completions)
+    fit = both[0].fit if both else None
+    return None if fit is None else disagreement_of(fit, ranks, ratings)
 
 
 def with_enough(samples: Sequence[Ranking], n: int | None) -> tuple[list[Ranking], int]:

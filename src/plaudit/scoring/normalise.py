@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from plaudit.console import counted, progress, say
+from plaudit.console import progress
 from plaudit.data.parse import reject
 from plaudit.data.rankings import Rejected, Text
 from plaudit.data.readers import BadRows, OnBadRow
 from plaudit.data.rows import find_sources
 from plaudit.data.tasks import Task, Tasks
 from plaudit.errors import PlauditError
-from plaudit.files import read_json, rejected_beside, write_json, writing
+from plaudit.files import read_json, report_rejected, write_json, writing
 from plaudit.model.checkpoint import CONFIG_KEY
 from plaudit.model.devices import Dtype
 from plaudit.model.normalisation import Normalisation
@@ -87,9 +87,7 @@ def normalise(
     rewards = np.array([r for some in progress(scored, "scoring") for r in some])
     scorer.report_truncation()
     bad.stop_if_too_many()
-    if bad.rejected:
-        beside = rejected_beside(None)
-        say(f"{counted(bad.write_rejected(beside), 'row')} rejected, with reasons, to {beside}")
+    report_rejected(bad, None)
     if not len(rewards) or rewards.std() <= ROUNDING * max(1.0, abs(rewards.mean())):
         raise PlauditError(
             f"{sources[0].name}: the rewards of its {len(rewards):,} completions are all the same, "

@@ -13,14 +13,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 
-from plaudit.console import counted, progress, say
+from plaudit.console import progress
 from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.readers import BadRows, OnBadRow
 from plaudit.data.rows import Source, find_sources
 from plaudit.data.tasks import DEVIATION, Tasks
 from plaudit.errors import PlauditError
-from plaudit.files import refuse_to_overwrite, rejected_beside, writing
+from plaudit.files import refuse_to_overwrite, rejected_beside, say_rejected, writing
 from plaudit.memory import keep_freed_memory
 from plaudit.resumable import check_output, resumable
 from plaudit.row_files import json_lines
@@ -134,6 +134,7 @@ def score_file(
             done = out.done
             stop = "stop" if strict else on_bad_row
             bad = BadRows(sources[0].name, stop, max_rejected, keep=False)
+            bad.go_on(out.done, out.rejected)
             for outcome, ends_window in progress(_one_by_one(finished), "scoring"):
                 done += 1
                 bad.count(outcome)
@@ -149,7 +150,7 @@ def score_file(
             # Without a row there is no output; the reasons there are.
             out.finish(rows=out.rows > 0)
     if out.rejected:
-        say(f"{counted(out.rejected, 'row')} rejected, with reasons, to {out.rejected_to}")
+        say_rejected(out.rejected, out.rejected_to)
     if not out.rows:
         raise PlauditError(f"{sources[0].name}: no row could be scored; see {out.rejected_to}")
     return out.rows
