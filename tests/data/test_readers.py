@@ -566,3 +566,21 @@ def test_from_list():
         Rankings.from_list([Ranking("p", ["a", "b"], [0, 1], ratings=[3.0])])
     with pytest.raises(PlauditError, match="not a finite number"):
         Rankings.from_list([Ranking("p", ["a", "b"], [1, float("nan")])])
+
+
+def test_ties_are_no_fault_of_the_data(tmp_path):
+    rows = [{"prompt": f"p{i}", "completion": c, "rank": 1} for i in range(5) for c in "ab"]
+    rows += [{"prompt": "q", "completion": c, "rank": r} for r, c in enumerate("ab")]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rankings = load_rankings(path)
+    assert len(rankings) == 1
+    assert "tied" in rankings.summary()
+
+
+def test_too_many_undecodable_rows_stop_with_the_encoding_they_may_be_in(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = "".join(f"Übung {i},gut,schlecht\n" for i in range(5))
+    path.write_bytes(("prompt,chosen,rejected\n" + rows).encode("cp1252"))
+    with pytest.raises(PlauditError, match=r"Give --encoding cp1252 if it is that"):
+        load_rankings(path)

@@ -111,6 +111,7 @@ def test_a_workbook_is_read_by_its_first_full_sheet(tmp_path, capsys):
 
 
 def test_a_sheet_begins_with_its_first_row_and_errors_are_no_texts(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     rows = [
         [None],

@@ -285,5 +285,5 @@ def test_a_damaged_record_of_ours_is_named(base, tmp_path):
     foreign("llama", tmp_path, base)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"plaudit": 5}))
-    with pytest.raises(PlauditError, match="'plaudit' in its config.json is damaged"):
+    with pytest.raises(PlauditError, match=r"'plaudit' in its config\.json is damaged"):
         RewardModel.load(tmp_path)

@@ -371,3 +371,21 @@ def test_rendered_texts_get_the_rewards_of_the_dialogue(reward_model, name):
             encoded = model.encode_rendered(texts)
         found = [reward for [reward] in model.rewards(encoded)]
         assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_text_that_went_through_the_model_s_template_is_not_put_into_it_again(encoding):
+    chat = encoding("qwen2")
+    prompt = "<|im_start|>user\nWhat is two?<|im_end|>\n<|im_start|>assistant\n"
+    [whole] = chat.encode_texts([(prompt, ["two<|im_end|>\n"])])
+    [asked] = chat.encode_texts([("What is two?", ["two"])])
+    assert whole["input_ids"] == asked["input_ids"]
+    [about] = chat.encode_texts([("What is <|im_start|>?", ["two"])])
+    text = chat.tokenizer.decode(about["input_ids"][0])
+    assert text.count("<|im_start|>") == 3  # in a turn of the user's, and that of the assistant
+
+
+def test_a_call_that_the_template_does_not_write_is_refused(encoding):
+    call = {"type": "function", "function": {"name": "look_up", "arguments": {"word": "two"}}}
+    answer = [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    [refused] = encoding("qwen2").encode_texts([("What is two?", [answer])], refuse=True)
+    assert "no place for tool calls: it leaves out look_up" in str(refused)

@@ -108,6 +108,16 @@ def note_rendered(prompt: Text, notes: Counter[str]) -> None:
         notes[ALREADY_RENDERED] += 1
 
 
+def begins_rendered(text: str) -> str:
+    """The mark of a chat template that a text begins with; empty where it does not.
+
+    >>> begins_rendered("<|im_start|>user\nHi<|im_end|>\n"), begins_rendered("What is <|im_start|>?")
+    ('<|im_start|>', '')
+    """
+    found = RENDERED.match(text.lstrip()) if any(sign in text for sign in IN_RENDERED) else None
+    return found[0].strip() if found else ""
+
+
 def _note(notes: Counter[str] | None, what: str) -> None:
     if notes is not None:
         notes[what] += 1

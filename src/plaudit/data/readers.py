@@ -243,6 +243,10 @@ class Rankings:
         """How many rows were not used for each kind of reason."""
         return self._tally.reasons
 
+    def summary(self) -> str:
+        """How many rows were rejected and why, on one line."""
+        return self._tally.summary()
+
     @property
     def notes(self) -> Counter[str]:
         """What was done to rows so that prompt and completions fit, and to how many."""
@@ -405,11 +409,13 @@ class Tally:
     rows: int = 0
     rankings: int = 0
     lost: int = 0
+    tied: int = 0  # of those, in rankings of one rank
     not_adjacent: int = 0
     rejected: list[Rejected] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
+    proposal: str = ""  # of an encoding
 
     def count(self, item: Rejected, keep: bool, rows: int = 1) -> None:
         """Count what is rejected, which so many rows made, and keep it when told to."""
@@ -417,17 +423,24 @@ class Tally:
         self.reasons[kind] += 1
         if kind not in NOT_COUNTED and item.fault != Fault.EQUAL:
             self.lost += rows
+            # A tie is no fault of the data: it says that nothing is better.
+            self.tied += rows if item.fault == Fault.TIED else 0
+        if "--encoding" in item.reason:
+            self.proposal = self.proposal or item.reason.partition("; ")[2]
         self.first.setdefault(kind, place(item.file, item.line))
         if keep:
             self.rejected.append(item)
 
     def stop_if_too_many(self, name: str, max_rejected: float) -> None:
         """Raise `PlauditError` when more than this share of the rows of the data is rejected."""
-        if self.rows and self.lost / self.rows > max_rejected:
+        share = (self.lost - self.tied) / self.rows if self.rows else 0
+        if share > max_rejected:
+            advice = self.proposal or "mend them"
+            allowed = ", or allow it with --max-rejected 1" if self.lost < self.rows else ""
             raise PlauditError(
-                f"{name}: {min(self.lost / self.rows, 1):.0%} of the rows cannot be used,"
+                f"{name}: {min(share, 1):.0%} of the rows cannot be used,"
                 f" more than the {max_rejected:.0%} allowed. {self.summary()}."
-                " Mend them, or allow it with --max-rejected 1"
+                f" {advice[:1].upper()}{advice[1:]}{allowed}"
             )
 
     def summary(self) -> str:

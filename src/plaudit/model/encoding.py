@@ -16,6 +16,7 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal
 
+from plaudit.data.chat import begins_rendered
 from plaudit.data.rankings import BadRowError, Fault, Message, Ranking, Text
 from plaudit.errors import PlauditError
 
@@ -168,8 +169,20 @@ class Encoding:
             before = plain_text(prompt)
             before += self.separator if before else ""
             return before, before + plain_text(completion)
+        if isinstance(prompt, str) and isinstance(completion, str):
+            mark = begins_rendered(prompt or completion)
+            if mark and mark in str(self.tokenizer.chat_template):  # it went through it already
+                return prompt, prompt + completion
         asked = _messages(prompt, "user") if prompt else []
-        whole = self._chat(asked + _messages(completion, "assistant"))
+        answered = _messages(completion, "assistant")
+        whole = self._chat(asked + answered)
+        for message in asked + answered:
+            calls: Any = message.get("tool_calls") or ()
+            called = [str((call.get("function") or call).get("name") or "") for call in calls]
+            if lost := [name for name in called if name not in whole]:
+                raise RefusedError(
+                    f"the chat template has no place for tool calls: it leaves out {lost[0]}"
+                )
         for message in asked:
             words = message.get("content")
             if (

@@ -500,6 +500,10 @@ def _describe_data(rankings: Rankings, parts: Parts) -> str:
         return f"streaming {rankings.format} data{of}; held out: {held} rankings"
     for note, count in rankings.notes.items():
         say_once(f"{count:,} × {note}")
+    if rankings.rejected:
+        say_once(f"{rankings.summary()}: see rejected.jsonl in the run")
+    named = [f"{name} is {column}" for name, column in rankings.columns.items() if name != column]
+    say_once("; ".join([f"better: {rankings.better}", *named]))
     return (
         f"{rankings.format} data, {len(rankings):,} rankings: {len(parts.train):,} train, {held} "
         "(no prompt on two sides)"
