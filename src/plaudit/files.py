@@ -138,17 +138,19 @@ class Rejects(Protocol):
         ...
 
 
-def report_rejected(bad: Rejects, output: str | Path | None) -> Path | None:
+def report_rejected(
+    bad: Rejects, output: str | Path | None, *, restarted: bool = False
+) -> Path | None:
     """Write rejected rows as `rejected_beside` names them, say so, and return where they are.
 
-    A file that holds just these rows already, as after a second start of the same command, is the
-    one. None where nothing was rejected.
+    None where nothing was rejected. What may be `restarted` any number of times with one output
+    writes no second file of the same rows.
     """
     if not bad.rejected_by_reason:
         return None
     path = rejected_beside(output)
     count = bad.write_rejected(path)
-    for other in path.parent.glob("rejected*.jsonl"):
+    for other in path.parent.glob("rejected*.jsonl") if restarted else ():
         if other != path and filecmp.cmp(other, path, shallow=False):
             path.unlink()
             path = other

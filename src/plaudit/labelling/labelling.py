@@ -113,7 +113,7 @@ class Labelling:
         self._data = ", ".join(map(str, named))
         bad = BadRows(self._data, on_bad_row, max_rejected)
         self._items, left_out = read_items(sources, columns, bad, scorer.refusal)
-        report_rejected(bad, output)
+        report_rejected(bad, output, restarted=True)
         self._left_out = [
             f"{count:,} × {reason} (first: {first})" for reason, (count, first) in left_out.items()
         ]
