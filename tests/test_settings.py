@@ -210,6 +210,18 @@ def test_flags_are_checked_one_by_one():
             from_flag(name, text)
 
 
+def test_a_key_that_stands_twice_in_json_is_refused():
+    said = "the key 'c' stands twice in one object"
+    text = '{"a": 1, "b": {"c": 1, "c": 2}}'
+    with pytest.raises(PlauditError, match=f"^chat_template_args: {said}$"):
+        Settings.build(data="a", chat_template_args=text)
+    [flag] = [option for option in options_of(Settings) if option.name == "chat_template_args"]
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        flag.value(text)
+    with pytest.raises(ValueError, match="is not a JSON object"):
+        flag.value("[1")
+
+
 def test_a_recipe_gives_way_to_what_is_given_and_goes_before_a_file(tmp_path):
     fast = Settings.build(data="x.csv", recipe="fast", num_train_epochs=3)
     assert (fast.freeze_layers, fast.num_train_epochs) == (-1, 3)

@@ -9,7 +9,6 @@ transformers has a name for a setting, it is that name.
 
 import difflib
 import inspect
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from pydantic_core import PydanticUndefined
 from plaudit import sources
 from plaudit.errors import PlauditError
 from plaudit.files import writing
+from plaudit.json_text import RepeatedKeyError, from_json
 from plaudit.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ ChatTemplate = Annotated[
 def _from_json(value: Any) -> Any:
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            return from_json(value)
+        except RepeatedKeyError:
+            raise
         except (ValueError, RecursionError) as error:
             raise ValueError("not JSON") from error
     return value
@@ -641,7 +643,8 @@ class Option:
         try:
             value = self._adapter.validate_python(text)
         except ValidationError as error:
-            raise ValueError(self.refusal(text)) from error
+            why = next(filter(None, map(_own_words, error.errors())), self.refusal(text))
+            raise ValueError(why) from error
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(self.refusal(text))
         return value
@@ -726,6 +729,12 @@ def allowed(name: str) -> str:
     return _settings()[name].allowed()
 
 
+def _own_words(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value, where that says more than what is allowed; else empty."""
+    error = problem.get("ctx", {}).get("error")
+    return str(error) if isinstance(error, sources.SourceError | RepeatedKeyError) else ""
+
+
 def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     """One line for a person: which of the settings are wrong and what they may be."""
     problems = {}
@@ -737,8 +746,8 @@ def explain(error: ValidationError, values: Mapping[str, Any]) -> str:
             problems[name] = f"there is no setting {name}{hint}"
         elif problem["type"] == "missing":
             problems[name] = f"{name} is needed: {Settings.model_fields[name].description}"
-        elif isinstance(problem.get("ctx", {}).get("error"), sources.SourceError):
-            problems[name] = f"{name}: {problem['ctx']['error']}"
+        elif why := _own_words(problem):
+            problems[name] = f"{name}: {why}"
         elif name:
             problems[name] = f"{name}: {_settings()[name].refusal(values[name])}"
         else:

@@ -159,12 +159,8 @@ def test_trials_draw_from_what_their_loss_learns_from(tmp_path):
     from plaudit.training.search import _Trials
 
     def rated(name, ratings):
-        return [
-            Ranking(
-                f"{name}{i}", ["fox", "dog"], [0, 1], ratings=[2.0, 1.0] if i < ratings else None
-            )
-            for i in range(40)
-        ]
+        every = [Ranking(f"{name}{i}", ["fox", "dog"], [0, 1]) for i in range(40)]
+        return [replace(r, ratings=[2.0, 1.0]) for r in every[:ratings]] + every[ratings:]
 
     mixture = load_mixture([(rated("a", 10), 1), (rated("b", 40), 1)])
     chosen = Settings.build(data="x.csv")

@@ -12,8 +12,8 @@ import re
 import sys
 from typing import Any
 
-from plaudit.data.json_text import RepeatedKeyError, from_json
 from plaudit.data.rankings import USER_TURN, BadRowError, Fault, Message, Text
+from plaudit.json_text import RepeatedKeyError, from_json
 
 # How messages begin that were written with Python's str() and not as JSON.
 PYTHON_MESSAGES = re.compile(r"""\[\s*\{\s*'(?:role|content)'\s*:""")

@@ -32,8 +32,8 @@ import zstandard
 
 from plaudit.console import say
 from plaudit.data.encodings import NAMES, as_utf8, check_encoding, delimiter_of, likely_encoding
-from plaudit.data.json_text import DECODER, RepeatedKeyError, from_json
 from plaudit.errors import PlauditError
+from plaudit.json_text import DECODER, RepeatedKeyError, from_json
 from plaudit.sources import KINDS, PACKINGS, Named, SourceError, kind_of, named, on_hub
 
 ROWS_BY_NUMBER = ("parquet", "arrow", "feather", "xlsx")  # which have no lines

@@ -16,8 +16,8 @@ from pydantic_core import from_json, to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from plaudit import json_text
 from plaudit.console import say
-from plaudit.data import json_text
 from plaudit.serving.metrics import Metrics
 from plaudit.serving.settings import ServiceSettings
 

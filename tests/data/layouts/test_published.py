@@ -283,6 +283,10 @@ def test_calls_of_tools_in_sharegpt_are_calls():
     call = {"name": "clock", "arguments": {"zone": 1}}
     assert ranking.prompt[2]["tool_calls"] == [{"type": "function", "function": call}]
     assert ranking.prompt[3] == {"role": "tool", "content": "nine"}
+    twice = {**turns[1], "value": '{"name": "clock", "name": "bell"}'}
+    bad = row | {"conversations": [turns[0], twice, turns[2]]}
+    [rejected] = load_rankings([row, bad], max_rejected=1).rejected
+    assert rejected.reason.endswith("ambiguous JSON: the key 'name' stands twice in one object")
 
 
 def test_an_input_is_part_of_the_prompt_unless_the_prompt_has_it():

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plaudit.data import json_text
+from plaudit import json_text
 from plaudit.data.cells import messages_from_text, read_list, shown
 from plaudit.data.rankings import BadRowError, Fault
 

@@ -4,7 +4,6 @@
 results `observation`. Source: LLaMA-Factory's data/README.md, preference datasets.
 """
 
-import json
 from typing import Any
 
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
@@ -19,6 +18,7 @@ from plaudit.data.layouts._shapes import (
     word,
 )
 from plaudit.data.rankings import BadRowError, Fault, Message
+from plaudit.json_text import RepeatedKeyError, from_json
 
 ROLES = {
     "human": "user",
@@ -56,7 +56,9 @@ def _message(turn: Any) -> Message:
 def _calls(said: Any) -> list[Any]:
     """The calls of tools in the JSON of one, or of a list of them."""
     try:
-        calls = json.loads(said) if isinstance(said, str) else said
+        calls = from_json(said) if isinstance(said, str) else said
+    except RepeatedKeyError as error:
+        raise BadRowError(Fault.NOT_TEXT, f"a call of a tool is ambiguous JSON: {error}") from error
     except (ValueError, RecursionError) as error:
         raise BadRowError(Fault.NOT_TEXT, "a call of a tool is not JSON") from error
     calls = calls if isinstance(calls, list) else [calls]

@@ -33,6 +33,6 @@ def from_json(text: str) -> Any:
 
     >>> from_json('{"chosen": "a", "chosen": "b"}')
     Traceback (most recent call last):
-    plaudit.data.json_text.RepeatedKeyError: the key 'chosen' stands twice in one object
+    plaudit.json_text.RepeatedKeyError: the key 'chosen' stands twice in one object
     """
     return DECODER.decode(text)
