@@ -111,8 +111,10 @@ def note_rendered(prompt: Text, notes: Counter[str]) -> None:
 def begins_rendered(text: str) -> str:
     """The mark of a chat template that a text begins with; empty where it does not.
 
-    >>> begins_rendered("<|im_start|>user\nHi<|im_end|>\n"), begins_rendered("What is <|im_start|>?")
-    ('<|im_start|>', '')
+    >>> begins_rendered("<|im_start|>user\\nHi<|im_end|>\\n")
+    '<|im_start|>'
+    >>> begins_rendered("What is <|im_start|>?")
+    ''
     """
     found = RENDERED.match(text.lstrip()) if any(sign in text for sign in IN_RENDERED) else None
     return found[0].strip() if found else ""
