@@ -8,6 +8,7 @@ begins. Nothing heavy is imported before a function is called.
 """
 
 import importlib.util
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -267,6 +268,12 @@ def inspect(
         )  # fmt: skip
         seen = view(rankings, reader, name, show or 0)
     summary = inspect_rankings(rankings, splits)
+    usual = Settings.model_fields["max_rejected"].default
+    summary["read_with"] = _flags(
+        columns=columns, encoding=encoding,
+        max_rejected=max_rejected if max_rejected != usual else None,
+        chat_template=chat_template, chat_template_args=chat_template_args,
+    )  # fmt: skip
     if seen:
         summary["model_sees"] = seen
     if predictions or mislabelled:
@@ -1111,6 +1118,23 @@ def list_plugins() -> Plugins:
 
 
 # ---- shared ----
+
+
+def _flags(**given: Any) -> list[str]:
+    """What was given as words of a command.
+
+    >>> _flags(columns={"prompt": "Frage"}, encoding="cp1252", max_rejected=None)
+    ['--columns', 'prompt=Frage', '--encoding', 'cp1252']
+    """
+    words: list[str] = []
+    for name, value in given.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name == "columns":
+            for ours, theirs in (value or {}).items():
+                words += [flag, f"{ours}={theirs}"]
+        elif value:
+            words += [flag, json.dumps(value) if isinstance(value, dict) else str(value)]
+    return words
 
 
 def _for_run(data: Any, settings: Mapping[str, Any], config: str | Path | None) -> Any:

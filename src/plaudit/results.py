@@ -346,9 +346,10 @@ class ModelView(TypedDict):
 
 
 class InspectionSummary(Versioned):
-    """What `plaudit inspect --json` prints."""
+    """What `plaudit inspect --json` prints; `read_with`: flags that say how to read the data."""
 
     files: list[str]
+    read_with: list[str]
     format: str
     columns: dict[str, str]
     better: str

@@ -159,8 +159,8 @@ def _about_lengths(report: dict[str, Any]) -> Iterator[Advice]:
 
 
 def data_in_words(report: dict[str, Any]) -> str:
-    """The files as words of a shell's command."""
-    return shlex.join(report["files"]) or "DATA"
+    """The files as words of a shell's command, with the flags that they were read with."""
+    return " ".join([shlex.join(report["files"]) or "DATA", *map(shlex.quote, report["read_with"])])
 
 
 def _of_model(report: dict[str, Any]) -> str:

@@ -84,6 +84,7 @@ def inspect_rankings(
     signs = completions.signs()[texts]
     return {
         "files": rankings.files,
+        "read_with": [],
         "format": rankings.format,
         "columns": rankings.columns,
         "better": rankings.better,
