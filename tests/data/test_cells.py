@@ -85,6 +85,11 @@ def test_what_is_no_number(value):
         read_number(value, "rank")
 
 
+def test_a_decimal_comma_is_named():
+    with pytest.raises(BadRowError, match=r"the rank has a decimal comma, .* read: 1,5"):
+        read_number("1,5", "rank")
+
+
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_no_number_is_missing_or_none(value):
     assert read_optional_number(value, "margin") is None

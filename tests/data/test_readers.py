@@ -584,3 +584,9 @@ def test_too_many_undecodable_rows_stop_with_the_encoding_they_may_be_in(tmp_pat
     path.write_bytes(("prompt,chosen,rejected\n" + rows).encode("cp1252"))
     with pytest.raises(PlauditError, match=r"Give --encoding cp1252 if it is that"):
         load_rankings(path)
+
+
+def test_labels_without_a_counterpart_are_named_for_what_they_are():
+    rows = [{"prompt": f"p{i}", "completion": "a", "label": True} for i in range(5)]
+    with pytest.raises(PlauditError, match="as KTO has them, make a ranking where one prompt has"):
+        load_rankings(rows)

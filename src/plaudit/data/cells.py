@@ -185,7 +185,9 @@ def read_number(value: Any, name: str) -> float:
         else:
             if math.isfinite(number):
                 return number
-    raise BadRowError(Fault.NOT_A_NUMBER, f"the {name} is not a finite number: {shown(value)}")
+    comma = isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", value)
+    what = "has a decimal comma, where a point is read" if comma else "is not a finite number"
+    raise BadRowError(Fault.NOT_A_NUMBER, f"the {name} {what}: {shown(value)}")
 
 
 def read_optional_number(value: Any, name: str) -> float | None:

@@ -41,6 +41,10 @@ from plaudit.errors import PlauditError
 from plaudit.files import write_jsonl
 
 STREAMED_FROM = 256 * 2**20  # bytes, as stored
+UNPAIRED = (
+    "labels of single completions, as KTO has them, make a ranking where one prompt has a "
+    "completion labelled true and one labelled false: add those"
+)
 ROWS_BEFORE_STOPPING = 1_000
 REJECTED_KEPT = 100  # of a stream, in memory
 READ_TO_COUNT = 2_000  # rankings of a stream, to know how many rows make one
@@ -394,6 +398,8 @@ class Rankings:
             say(f"{self._name()}: {tally.not_adjacent_advice()}")
 
     def _stop_if_too_many(self, tally: "Tally") -> None:
+        if self.format == "kto" and not tally.proposal:
+            tally.proposal = UNPAIRED
         tally.stop_if_too_many(self._name(), self._max_rejected)
 
     def _name(self) -> str:
