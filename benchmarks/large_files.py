@@ -233,3 +233,7 @@ def sentences(words: list[str]) -> str:
     """Words in sentences of eleven."""
     parts = [" ".join(words[i : i + 11]) for i in range(0, len(words), 11)]
     return " ".join(part.capitalize() + "." for part in parts)
+
+
+if __name__ == "__main__":
+    main()
