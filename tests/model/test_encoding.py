@@ -389,3 +389,10 @@ def test_a_call_that_the_template_does_not_write_is_refused(encoding):
     answer = [{"role": "assistant", "content": "", "tool_calls": [call]}]
     with pytest.raises(PlauditError, match="no place for tool calls: it leaves out look_up"):
         encoding("qwen2").encode_texts([("What is two?", [answer])])
+
+
+@pytest.mark.parametrize("calls", ["look_up", ["look_up"], [{"function": "look_up"}], {"a": 1}])
+def test_calls_of_another_shape_are_the_template_s_to_judge(encoding, calls):
+    answer = [{"role": "assistant", "content": "two", "tool_calls": calls}]
+    [row] = encoding("qwen2").encode_texts([("What is two?", [answer])])
+    assert len(row["input_ids"]) == 1

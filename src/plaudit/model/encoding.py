@@ -177,9 +177,7 @@ class Encoding:
         answered = _messages(completion, "assistant")
         whole = self._chat(asked + answered)
         for message in asked + answered:
-            calls: Any = message.get("tool_calls") or ()
-            called = [str((call.get("function") or call).get("name") or "") for call in calls]
-            if lost := [name for name in called if name not in whole]:
+            if lost := [name for name in _called(message) if name not in whole]:
                 raise RefusedError(
                     f"the chat template has no place for tool calls: it leaves out {lost[0]}"
                 )
@@ -559,3 +557,11 @@ def _single_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     ids, special = probe["input_ids"], probe["special_tokens_mask"]
     words = [position for position, flag in enumerate(special) if not flag]
     return ids[: words[0]], ids[words[-1] + 1 :]
+
+
+def _called(message: Message) -> list[str]:
+    """The names of the tools that a message calls, as far as it says them in OpenAI's way."""
+    calls = message.get("tool_calls")
+    records = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    functions = [call.get("function", call) for call in records]
+    return [str(f["name"]) for f in functions if isinstance(f, dict) and f.get("name")]
