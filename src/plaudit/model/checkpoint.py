@@ -255,10 +255,8 @@ def check_shapes(loaded: Weights, name: str, *, head_replaced: bool) -> None:
     Raises:
         PlauditError: it names the first, and both shapes. A head's may differ where it is replaced.
     """
-    prefix = loaded.model.base_model_prefix + "."
-    whole = not hasattr(loaded.model, loaded.model.base_model_prefix)
     for key, has, asks in loaded.mismatched:
-        if whole or key.startswith(prefix) or not head_replaced:
+        if _of_base(loaded.model, key) or not head_replaced:
             raise PlauditError(
                 f"base: {name} cannot be loaded: its weight {key} has the shape {has}, and its "
                 f"config.json asks for {asks}: they are not of one model; copy all its files"
@@ -276,14 +274,13 @@ def check_weights(loaded: Weights, config: Any, name: str, *, head_replaced: boo
     """
     check_shapes(loaded, name, head_replaced=head_replaced)
     model, missing, unexpected, _ = loaded
-    prefix = model.base_model_prefix + "."
-    whole = not hasattr(model, model.base_model_prefix)  # a base model alone has no prefix
-    lost = [key for key in missing if (whole or key.startswith(prefix)) and "pooler." not in key]
+    lost = [key for key in missing if _of_base(model, key) and "pooler." not in key]
     if lost:
         raise PlauditError(
             f"base: {name} is incomplete: it lacks the weights {_named(lost)}; copy all its files"
         )
-    if is_classifier(config) and not head_replaced and not whole and (lost := list(missing)):
+    with_head = hasattr(model, model.base_model_prefix)
+    if is_classifier(config) and not head_replaced and with_head and (lost := list(missing)):
         raise PlauditError(
             f"base: {name} says that it is a {config.architectures[0]}, but lacks the weights "
             f"{_named(lost)} of its head, without which its rewards are random; copy all of "
@@ -301,6 +298,12 @@ def check_weights(loaded: Weights, config: Any, name: str, *, head_replaced: boo
             f"with the code that it was made for and save it as a …{CLASSIFIER} of transformers, "
             "or train a head on its base model with --new-head"
         )
+
+
+def _of_base(model: Any, key: str) -> bool:
+    """Whether a weight is the base model's: of a base model alone, which has no prefix, each is."""
+    prefix: str = model.base_model_prefix
+    return not hasattr(model, prefix) or key.startswith(f"{prefix}.")
 
 
 def _named(keys: Collection[str]) -> str:
