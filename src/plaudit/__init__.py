@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         serve,
         train,
         tune,
+        verify,
     )
     from plaudit.data.rankings import Ranking
     from plaudit.data.readers import Rankings, load_rankings
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from plaudit.training.frontier import Frontier
     from plaudit.training.run import Run
     from plaudit.training.search import Search
+    from plaudit.verification.verify import Verification
 
 # Where each is, but for the commands.
 _HOME = {
@@ -65,6 +67,7 @@ _HOME = {
     "Run": "plaudit.training.run",
     "Search": "plaudit.training.search",
     "Settings": "plaudit.settings",
+    "Verification": "plaudit.verification.verify",
     "load_rankings": "plaudit.data.readers",
     "reward_func": "plaudit.rlhf",
     "score_file": "plaudit.scoring.score",
@@ -87,6 +90,7 @@ __all__ = [
     "Run",
     "Search",
     "Settings",
+    "Verification",
     "compare",
     "cross_validate",
     "demo",
@@ -109,6 +113,7 @@ __all__ = [
     "serve",
     "train",
     "tune",
+    "verify",
 ]
 
 

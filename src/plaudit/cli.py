@@ -35,6 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "policy-test": commands.policy_test,
     "serve": commands.serve,
     "label": commands.label,
+    "verify": commands.verify,
     "export": commands.export,
     "report": commands.report,
     "plugins": commands.list_plugins,

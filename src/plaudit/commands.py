@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from plaudit.training.frontier import Frontier
     from plaudit.training.run import Run
     from plaudit.training.search import Search
+    from plaudit.verification.verify import Verification
 
 Data = Annotated[
     "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any",
@@ -1058,6 +1059,53 @@ def label(
     >>> label("runs/first", "completions.jsonl", "labels.csv")  # doctest: +SKIP
     """
     serve(model, label=data, labels=output, **serving)
+
+
+def verify(
+    model: Annotated[str | Path, Help(_MODEL, "MODEL")],
+    *,
+    against: Annotated[
+        list[str] | None,
+        Help(
+            "hold its rewards against those of transformers, vllm=URL, …: see docs/verify.md; "
+            "may be repeated",
+            "PEER[=ADDRESS]",
+        ),
+    ] = None,
+    data: Annotated[
+        "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any | None",
+        Help("score rows of these data; by default rows that tend to part programs", "DATA"),
+    ] = None,
+    rows: Annotated[Count, Help("how many of --data")] = 200,
+    tolerance: Annotated[
+        AboveZero, Help("how far rewards may be apart, relative to those above 1")
+    ] = 1e-4,
+    columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
+    chat_template: declared.ChatTemplate = None,
+    chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
+    max_length: declared.MaxLength = None,
+) -> "Verification":
+    """Prove that a model gives one reward for one text, here and wherever else it is served.
+
+    The exit code is 1 where something failed. Computes in float32.
+
+    Raises `PlauditError` when the model or data cannot be read, or a peer cannot be reached.
+
+    >>> verify("runs/finance", against=["transformers"]).passed  # doctest: +SKIP
+    True
+    """
+    from plaudit.model.reward_model import RewardModel
+    from plaudit.verification.verify import verify
+
+    loaded = RewardModel.load(
+        model, dtype="float32", max_length=max_length,
+        chat_template=chat_template, chat_template_args=chat_template_args,
+    )  # fmt: skip
+    reading = {"columns": columns, "encoding": encoding}
+    return verify(
+        loaded, str(model), against or [], data=data, rows=rows, tolerance=tolerance, **reading
+    )
 
 
 def export(

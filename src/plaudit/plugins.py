@@ -32,6 +32,7 @@ KINDS = {
     "measure": "plaudit.evaluation.measures:MEASURES",
     "nuisance": "plaudit.training.controls:NUISANCES",
     "objective": "plaudit.training.objectives:OBJECTIVES",
+    "peer": "plaudit.verification.peers:PEERS",
     "plot": "plaudit.reporting.plots:PLOTS",
     "pooling": "plaudit.model.poolings:POOLINGS",
     "posterior": "plaudit.training.posteriors:POSTERIORS",

@@ -27,15 +27,11 @@ def save_model(
     setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling, normalisation))
     model.config.architectures = [type(model).__name__]
     if (network := POOLINGS.get(pooling).network) is not None:
-        file = Path(inspect.getfile(network))
+        file, code = code_of(network, model.config)
         model.config.auto_map = {
-            "AutoModelForSequenceClassification": f"{file.stem}.{network.__name__}"
+            "AutoModelForSequenceClassification": f"{Path(file).stem}.{network.__name__}"
         }
-        # transformers wants the class that the configuration has: see `modeling_mean`.
-        code, name = file.read_text(encoding="utf-8"), type(model.config).__name__
-        code = code.replace("config_class = PreTrainedConfig", f"config_class = {name}")
-        code = code.replace("PreTrainedConfig, PreTrainedModel", f"{name}, PreTrainedModel")
-        (folder / file.name).write_text(code, encoding="utf-8")
+        (folder / file).write_text(code, encoding="utf-8")
     try:
         with base_models.quiet():
             model.save_pretrained(folder)
@@ -46,6 +42,17 @@ def save_model(
             uncertainty.save(folder)
     except SafetensorError as error:  # what a full disk looks like from there
         raise OSError(str(error)) from error
+
+
+def code_of(network: Any, config: Any) -> tuple[str, str]:
+    """The name and the text of the file that a saved model of such a class has beside its weights.
+
+    transformers wants the class that the configuration has: see `modeling_mean`.
+    """
+    file = Path(inspect.getfile(network))
+    code, name = file.read_text(encoding="utf-8"), type(config).__name__
+    code = code.replace("config_class = PreTrainedConfig", f"config_class = {name}")
+    return file.name, code.replace("PreTrainedConfig, PreTrainedModel", f"{name}, PreTrainedModel")
 
 
 def stored_settings(

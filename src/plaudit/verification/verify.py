@@ -1,0 +1,280 @@
+"""The road of `plaudit verify`: the rows, the model alone, then each peer on the same rows.
+
+A peer is asked for all rows together and for some of them alone. Where a reward is another one by
+more than the tolerance, or two completions of a prompt change places, the peer does not pass, and
+the rows are named with what was found to be the cause. Rows that the model reads only in part are
+told apart: programs cut in ways of their own.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import TypedDict
+
+from plaudit.console import counted, progress, say
+from plaudit.errors import PlauditError
+from plaudit.files import SCHEMA_VERSION
+from plaudit.model.reward_model import RewardModel
+from plaudit.verification.alone import SOME, check_alone, raw, score_rows, turned_pairs
+from plaudit.verification.causes import Cause, Parted, find_causes
+from plaudit.verification.peers import PEERS, RefusedError, There
+from plaudit.verification.rows import Row, made_rows, read_rows
+
+SHOWN = 3  # rows of a peer that does not pass, the largest differences first
+MARKS = {True: "ok", False: "FAIL", None: "note"}
+
+
+class CheckRecord(TypedDict):
+    """What a check of the model alone saw."""
+
+    name: str
+    passed: bool | None
+    seen: str
+    measured: float | None
+
+
+class CauseRecord(TypedDict):
+    """Why rows part, and how many of them that explains."""
+
+    name: str
+    says: str
+    rows: int
+
+
+class RowRecord(TypedDict):
+    """A row that parts."""
+
+    row: str
+    here: float
+    there: float | None
+    refused: NotRequired[str]
+
+
+class PeerRecord(TypedDict):
+    """A peer: how far its rewards are from ours, and why."""
+
+    name: str
+    passed: bool
+    rows: int
+    parted: int
+    refused: int
+    cut: int
+    largest: float | None
+    percentile_99: float | None
+    pairs: int
+    turned: int
+    causes: list[CauseRecord]
+    examples: list[RowRecord]
+
+
+class VerificationRecord(TypedDict):
+    """What `plaudit verify --json` prints."""
+
+    schema_version: int
+    model: str
+    passed: bool
+    rows: int
+    tolerance: float
+    alone: list[CheckRecord]
+    peers: list[PeerRecord]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether the rewards are the same here and there; `passed` is the exit code's."""
+
+    record: VerificationRecord
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return self.record["passed"]
+
+    def as_json(self) -> VerificationRecord:
+        """What `--json` prints."""
+        return self.record
+
+    def __str__(self) -> str:
+        record = self.record
+        lines = [f"{record['model']}, {counted(record['rows'], 'row')}", "", "the model alone"]
+        width = max(len(check["name"]) for check in record["alone"])
+        for check in record["alone"]:
+            mark = MARKS[check["passed"]]
+            lines.append(f"  {mark:4}  {check['name']:{width}}  {check['seen']}")
+        for peer in record["peers"]:
+            lines += ["", *_lines(peer, record["tolerance"])]
+        verdict = "the rewards are the same" if self.passed else "NOT the same: see FAIL above"
+        if not record["peers"]:
+            verdict = "nothing failed" if self.passed else "failed: see FAIL above"
+        return "\n".join([*lines, "", verdict])
+
+
+def _lines(peer: PeerRecord, tolerance: float) -> Iterator[str]:
+    yield f"against {peer['name']}"
+    mark = MARKS[peer["passed"]]
+    compared = peer["rows"] - peer["refused"] - peer["cut"]
+    if compared:
+        yield (
+            f"  {mark:4}  reward  largest difference {peer['largest']:.2g}, 99th percentile "
+            f"{peer['percentile_99']:.2g}; {peer['parted']} of {counted(compared, 'row')} beyond "
+            f"{tolerance:g}"
+        )
+        yield (
+            f"  {MARKS[not peer['turned']]:4}  order   {peer['turned']} of "
+            f"{counted(peer['pairs'], 'pair')} of completions of one prompt change places"
+        )
+    if peer["refused"]:
+        yield f"  FAIL  {counted(peer['refused'], 'row')} refused there"
+    if peer["cut"]:
+        yield (
+            f"  note  {counted(peer['cut'], 'row')} longer than is read here: not compared, since "
+            "programs cut in ways of their own"
+        )
+    for cause in peer["causes"]:
+        yield f"  why   {cause['name']}: {cause['says']} ({counted(cause['rows'], 'row')})"
+    if peer["parted"] and not peer["causes"]:
+        yield (
+            "  why   not known: no guess explains it (template, BOS, ending, truncation, pooling, "
+            "padding, dtype, bias, label order); are the weights the same?"
+        )
+    for row in peer["examples"]:
+        there = row.get("refused") or f"{row['there']:.6g}"
+        yield f"        {row['here']:.6g} here, {there} there: {row['row']}"
+
+
+def verify(
+    model: RewardModel,
+    name: str,
+    against: Sequence[str] = (),
+    *,
+    data: Any = None,
+    rows: int = 200,
+    tolerance: float = 1e-4,
+    **reading: Any,
+) -> Verification:
+    """Hold a model's rewards against themselves, and against those that peers give.
+
+    Args:
+        model: in float32, as it is loaded of `name`.
+        name: a run, a folder or a hub name.
+        against: peers, each `NAME` or `NAME=ADDRESS`.
+        data: preference data, of which the first `rows` are scored; None makes some.
+        rows: how many of `data`.
+        tolerance: how far rewards may be apart, relative to ours where that is above 1.
+        **reading: what `load_rankings` takes.
+
+    Raises:
+        PlauditError: when data cannot be read, there is no such peer, or one cannot be reached.
+    """
+    asked = [_peer(each) for each in against]  # before anything takes time
+    every = read_rows(data, rows, **reading) if data is not None else made_rows(model)
+    taken = [row for row in every if model.refusal(row.prompt, [row.completion]) is None]
+    if len(taken) < len(every):
+        say(f"{counted(len(every) - len(taken), 'row')} refused by the model's own chat template")
+    if not taken:
+        raise PlauditError("verify: there is no row that the model takes")
+    taken = [Row(number, r.prompt_number, r.prompt, r.completion) for number, r in enumerate(taken)]
+    alone = list(progress(check_alone(model, taken), "checking the model alone"))
+    peers = []
+    for peer, address in asked:
+        say(f"asking {peer}" + (f" at {address}" if address else ""))
+        with PEERS.get(peer).open(address, name, model) as there:
+            peers.append(_against(model, there, taken, tolerance))
+    passed = all(check.passed is not False for check in alone)
+    record = VerificationRecord(
+        schema_version=SCHEMA_VERSION,
+        model=name,
+        passed=passed and all(peer["passed"] for peer in peers),
+        rows=len(taken),
+        tolerance=tolerance,
+        alone=[
+            CheckRecord(name=c.name, passed=c.passed, seen=c.seen, measured=c.measured)
+            for c in alone
+        ],
+        peers=peers,
+    )
+    return Verification(record)
+
+
+def _peer(given: str) -> tuple[str, str]:
+    name, _, address = given.partition("=")
+    return PEERS.check(name), address
+
+
+def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: float) -> PeerRecord:
+    """Ask a peer and compare."""
+    here = np.array([raw(model, reward) for reward in score_rows(model, rows)])
+    cut = _cut(model, rows)
+    as_weights_give = (lambda reward: raw(model, reward)) if peer.normalised else float
+    there, refused = _ask(peer, rows, as_weights_give)
+    some = [row for row in rows[:: max(len(rows) // SOME, 1)] if row.number not in refused]
+    alone = there.copy()
+    for row in some:
+        alone[row.number] = as_weights_give(peer.rewards([row])[0])
+    compared = np.array([row.number not in cut | set(refused) for row in rows])
+    apart = np.where(compared, np.abs(there - here) / np.maximum(np.abs(here), 1), 0.0)
+    apart = np.nan_to_num(apart, nan=np.inf)
+    beyond: list[int] = np.flatnonzero(apart > tolerance).tolist()
+    kept = [row for row in rows if compared[row.number]]
+    pairs, turned = turned_pairs(kept, here[compared], there[compared], 2 * tolerance)
+    examples = sorted(beyond, key=lambda number: -apart[number])[:SHOWN]
+    causes: list[Cause] = []
+    if len(beyond):
+        say("looking for the cause")
+        causes = find_causes(
+            Parted(
+                model, peer, [rows[n] for n in beyond], here[beyond], there[beyond],
+                alone[beyond], here[compared], there[compared], tolerance,
+            )
+        )  # fmt: skip
+    return PeerRecord(
+        name=peer.name,
+        passed=not (len(beyond) or turned or refused) and bool(compared.any()),
+        rows=len(rows),
+        parted=len(beyond),
+        refused=len(refused),
+        cut=len(cut - set(refused)),
+        largest=float(apart.max()) if compared.any() else None,
+        percentile_99=float(np.percentile(apart[compared], 99)) if compared.any() else None,
+        pairs=pairs,
+        turned=len(turned),
+        causes=[CauseRecord(name=c.name, says=c.says, rows=c.rows) for c in causes],
+        examples=[_example(rows[n], here[n], there[n]) for n in examples]
+        + [
+            RowRecord(row=rows[n].name, here=here[n], there=None, refused=why)
+            for n, why in list(refused.items())[:SHOWN]
+        ],
+    )
+
+
+def _example(row: Row, here: float, there: float) -> RowRecord:
+    return RowRecord(row=row.name, here=float(here), there=float(there))
+
+
+def _ask(
+    peer: There, rows: Sequence[Row], unit: Callable[[float], float]
+) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """All rows' rewards at once; where some is refused, of each alone, and why of those."""
+    try:
+        return np.array([unit(reward) for reward in peer.rewards(rows)]), {}
+    except RefusedError:
+        there, refused = np.full(len(rows), np.nan), {}
+        for row in progress(rows, "asking for each row alone"):
+            try:
+                there[row.number] = unit(peer.rewards([row])[0])
+            except RefusedError as error:
+                refused[row.number] = str(error)
+        return there, refused
+
+
+def _cut(model: RewardModel, rows: Sequence[Row]) -> set[int]:
+    """The numbers of rows of which the model reads only a part."""
+    encoded = model.encoding.encode_texts([(row.prompt, [row.completion]) for row in rows])
+    return {
+        row.number
+        for row, of in zip(rows, encoded, strict=True)
+        if of["prompt_cut"][0] or of["completion_cut"][0]
+    }

@@ -1,0 +1,210 @@
+"""One reward for one text, proven; and ten faults, planted in copies of models, that are found."""
+
+import json
+import shutil
+from contextlib import contextmanager
+
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+
+import plaudit
+import tiny
+from plaudit import RewardModel
+from plaudit.verification.peers import Peer, There
+from plaudit.verification.peers import transformers as peer_of_transformers
+from plaudit.verification.peers.transformers import Transformers
+
+LONG = {"max_position_embeddings": 1024}
+
+
+def saved(folder, name, **config):
+    """A model of plaudit's own, saved: a tiny base model under a head of wide weights."""
+    base = tiny.make(name, folder / "base", **config)
+    model = RewardModel.load(base, dtype="float32", layout="padded")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        model.model.score.weight.normal_()
+    model.save(folder / "model")
+    return folder / "model"
+
+
+def classifier(folder, name, labels=1, **config):
+    """Somebody's classifier of transformers' own class, each of its weights drawn."""
+    tiny.make(name, folder / "base", **config)
+    settings = transformers.AutoConfig.from_pretrained(folder / "base", num_labels=labels)
+    torch.manual_seed(1)
+    model = transformers.AutoModelForSequenceClassification.from_config(settings)
+    with torch.no_grad():
+        for parameter in model.classifier.parameters():
+            parameter.normal_()
+    model.save_pretrained(folder / "model")
+    tiny.TOKENIZERS[name]().save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def copied(model):
+    return shutil.copytree(model, model.parent / "there")
+
+
+def edit(folder, file, **values):
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def edit_weights(folder, change, file="model.safetensors"):
+    weights = load_file(folder / file)
+    for name, value in weights.items():
+        weights[name] = change(name, value).contiguous()
+    save_file(weights, folder / file, metadata={"format": "pt"})
+
+
+# ---- the faults: each gives a model and a copy in which it is planted ----
+
+
+def wrong_pooling(folder):
+    model = classifier(folder, "modernbert", classifier_pooling="mean")
+    edit(there := copied(model), "config.json", classifier_pooling="cls")
+    return model, there
+
+
+def doubled_bos(folder):
+    model = saved(folder, "llama")
+    path = (there := copied(model)) / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    single = tokenizer["post_processor"]["single"]
+    single.insert(0, single[0])
+    path.write_text(json.dumps(tokenizer))
+    return model, there
+
+
+def other_template(folder):
+    model = saved(folder, "qwen2")
+    template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    ((there := copied(model)) / "chat_template.jinja").write_text(template)
+    return model, there
+
+
+def cut_at_512(folder):
+    model = saved(folder, "qwen2", **LONG)
+    edit(there := copied(model), "tokenizer_config.json", model_max_length=512)
+    return model, there
+
+
+def pad_pooled(folder):
+    model = saved(folder, "qwen2")
+    edit(there := copied(model), "config.json", pad_token_id=5)
+    return model, there
+
+
+def bias_dropped(folder):
+    model = classifier(folder, "bert")
+    edit_weights(there := copied(model), lambda n, w: w * (n != "classifier.bias"))
+    return model, there
+
+
+def label_order(folder):
+    model = classifier(folder, "bert", labels=2)
+    edit_weights(there := copied(model), lambda n, w: w.flip(0) if "classifier" in n else w)
+    return model, there
+
+
+def bf16_head(folder):
+    model = saved(folder, "qwen2")
+    edit_weights(
+        there := copied(model), lambda n, w: w.bfloat16().float() if n == "score.weight" else w
+    )
+    return model, there
+
+
+def left_padding(folder):
+    model = saved(folder, "gpt2")
+    edit(there := copied(model), "tokenizer_config.json", padding_side="left")
+    return model, there
+
+
+def stale_lora(folder):
+    base = tiny.make("qwen2", folder / "base")
+    torch.manual_seed(1)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    model.config.pad_token_id = tiny.TOKENIZERS["qwen2"]().pad_token_id
+    config = LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["q_proj", "v_proj"])
+    adapted = get_peft_model(model, config)
+    for step in ("there", "model"):
+        with torch.no_grad():
+            for name, parameter in adapted.named_parameters():
+                if "lora_" in name:
+                    parameter.normal_(std=0.1)
+        adapted.save_pretrained(folder / step)
+        tiny.TOKENIZERS["qwen2"]().save_pretrained(folder / step)
+    return folder / "model", folder / "there"
+
+
+FAULTS = {
+    wrong_pooling: "pooling",
+    doubled_bos: "doubled BOS",
+    other_template: "template",
+    cut_at_512: "truncation",
+    pad_pooled: "pad pooled",
+    bias_dropped: "bias",
+    label_order: "label order",
+    bf16_head: "bf16 head",
+    left_padding: "left padding",
+    stale_lora: "stale adapter",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_planted_fault_is_found_and_named(fault, tmp_path):
+    model, there = fault(tmp_path)
+    found = plaudit.verify(model, against=[f"transformers={there}"])
+    [peer] = found.record["peers"]
+    assert not found.passed
+    assert peer["parted"]
+    assert peer["causes"][0]["name"] == FAULTS[fault]
+    assert f"why   {FAULTS[fault]}" in str(found)
+    healthy = plaudit.verify(model, against=["transformers"])
+    assert healthy.passed, str(healthy)
+    assert healthy.record["peers"][0]["largest"] < 1e-5
+
+
+# What can be seen of the fault from rewards alone, as of a service.
+GUESSED = FAULTS | {
+    other_template: None,  # which of all templates it is nobody can guess
+    stale_lora: None,
+    pad_pooled: "padding",
+    left_padding: "padding",
+}
+
+
+class Opaque(There):
+    """A peer that tells rewards and nothing else."""
+
+    name = "opaque"
+
+    def __init__(self, inside):
+        self.rewards = inside.rewards
+
+    rewards = None
+
+
+@contextmanager
+def _opaque(address, name, model):
+    yield Opaque(Transformers(address, model))
+
+
+@pytest.mark.parametrize("fault", GUESSED, ids=lambda fault: fault.__name__)
+def test_a_fault_is_found_by_rewards_alone_and_named_where_they_tell_it(
+    fault, tmp_path, monkeypatch
+):
+    model, there = fault(tmp_path)
+    monkeypatch.setattr(peer_of_transformers, "PEER", Peer(_opaque))
+    found = plaudit.verify(model, against=[f"transformers={there}"])
+    [peer] = found.record["peers"]
+    assert not found.passed
+    names = [cause["name"] for cause in peer["causes"]]
+    assert names == ([GUESSED[fault]] if GUESSED[fault] else [])
+    if not names:
+        assert "why   not known" in str(found)
