@@ -7,6 +7,7 @@ told apart: programs cut in ways of their own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, NotRequired
 
@@ -169,7 +170,6 @@ def verify(
     Raises:
         PlauditError: when data cannot be read, there is no such peer, or one cannot be reached.
     """
-    asked = [_peer(each) for each in against]  # before anything takes time
     every = read_rows(data, rows, **reading) if data is not None else made_rows(model)
     taken = [row for row in every if model.refusal(row.prompt, [row.completion]) is None]
     if len(taken) < len(every):
@@ -177,31 +177,32 @@ def verify(
     if not taken:
         raise PlauditError("verify: there is no row that the model takes")
     taken = [Row(number, r.prompt_number, r.prompt, r.completion) for number, r in enumerate(taken)]
-    alone = list(progress(check_alone(model, taken), "checking the model alone"))
-    peers = []
-    for peer, address in asked:
-        say(f"asking {peer}" + (f" at {address}" if address else ""))
-        with PEERS.get(peer).open(address, name, model) as there:
-            peers.append(_against(model, there, taken, tolerance))
+    with ExitStack() as open_peers:  # all are reached before anything takes time
+        peers = [open_peers.enter_context(_opened(each, name, model)) for each in against]
+        alone = list(progress(check_alone(model, taken), "checking the model alone"))
+        compared = []
+        for peer in peers:
+            say(f"asking {peer.name}")
+            compared.append(_against(model, peer, taken, tolerance))
     passed = all(check.passed is not False for check in alone)
     record = VerificationRecord(
         schema_version=SCHEMA_VERSION,
         model=name,
-        passed=passed and all(peer["passed"] for peer in peers),
+        passed=passed and all(peer["passed"] for peer in compared),
         rows=len(taken),
         tolerance=tolerance,
         alone=[
             CheckRecord(name=c.name, passed=c.passed, seen=c.seen, measured=c.measured)
             for c in alone
         ],
-        peers=peers,
+        peers=compared,
     )
     return Verification(record)
 
 
-def _peer(given: str) -> tuple[str, str]:
-    name, _, address = given.partition("=")
-    return PEERS.check(name), address
+def _opened(given: str, name: str, model: RewardModel) -> AbstractContextManager[There]:
+    peer, _, address = given.partition("=")
+    return PEERS.get(peer).open(address, name, model)
 
 
 def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: float) -> PeerRecord:

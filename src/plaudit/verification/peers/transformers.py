@@ -16,7 +16,6 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
 from plaudit.model.encoding import plain_text
@@ -24,7 +23,8 @@ from plaudit.model.loading import located
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import code_of
-from plaudit.verification.peers import Peer, RefusedError, There
+from plaudit.verification.peers import Peer, There
+from plaudit.verification.peers._texts import text_of
 from plaudit.verification.rows import Row
 
 AT_ONCE = 8
@@ -83,29 +83,17 @@ class Transformers(There):
 
     def _encoded(self, row: Row) -> dict[str, Any]:
         tokenizer, cut = self._tokenizer, {"truncation": True, "verbose": False}
-        try:
-            if self._encoding.kind == "encoder":
-                # Of a list of pairs: an empty second text alone counts as none.
-                pairs = tokenizer([plain_text(row.prompt)], [plain_text(row.completion)], **cut)
-                return {name: values[0] for name, values in pairs.items()}
-            if self._encoding.template == "chat":
-                messages = [*_messages(row.prompt, "user"), *_messages(row.completion, "assistant")]
-                chat: Any = tokenizer.apply_chat_template(
-                    messages, tokenize=True, return_dict=True, truncation=True
-                )
-                return {"input_ids": chat["input_ids"], "attention_mask": chat["attention_mask"]}
-            before = plain_text(row.prompt)
-            before += self._encoding.separator if before else ""
-            text = before + plain_text(row.completion)
-            eos, pad = tokenizer.eos_token, tokenizer.pad_token
-            ends = eos is not None and eos != pad and not text.endswith(eos)
-            encoded = dict(tokenizer(text + (eos if ends else ""), **cut))
-            ids = encoded["input_ids"]
-            if ends and ids[-2:] == [tokenizer.eos_token_id] * 2:  # it puts one there itself
-                encoded = dict(tokenizer(text, **cut))
-            return encoded
-        except Exception as error:  # a template's or a tokenizer's own
-            raise RefusedError(f"{self.name}: {' '.join(str(error).split())[:200]}") from error
+        if self._encoding.kind == "encoder":
+            # Of a list of pairs: an empty second text alone counts as none.
+            pairs = tokenizer([plain_text(row.prompt)], [plain_text(row.completion)], **cut)
+            return {name: values[0] for name, values in pairs.items()}
+        text = text_of(row, self._encoding, tokenizer)
+        if self._encoding.template == "chat":
+            return dict(tokenizer(text, add_special_tokens=False, **cut))
+        encoded = dict(tokenizer(text, **cut))
+        if encoded["input_ids"][-2:] == [tokenizer.eos_token_id] * 2:  # it puts one there itself
+            return dict(tokenizer(text.removesuffix(tokenizer.eos_token), **cut))
+        return encoded
 
 
 def _is_ours(folder: str, like: RewardModel) -> bool:
@@ -130,12 +118,6 @@ def _adapted(folder: str) -> Any:
     return AutoPeftModelForSequenceClassification.from_pretrained(
         folder, num_labels=1, dtype=torch.float32
     )
-
-
-def _messages(text: Text, role: str) -> list[dict[str, Any]]:
-    if not isinstance(text, str):
-        return list(text)
-    return [{"role": role, "content": text}] if text or role == "assistant" else []
 
 
 @contextmanager
