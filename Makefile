@@ -37,6 +37,8 @@ docs: $(VENV)/installed
 # The main job in short form.
 short-demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o $(VENV)/demo --max-steps 6 --overwrite --json >/dev/null
+	$(BIN)/plaudit verify $(VENV)/demo/run --against transformers --against onnx --against openvino
+
 # docs/settings.md and docs/schemas/, which a test compares with what they are made from.
 reference: $(VENV)/installed
 	$(BIN)/python -m plaudit.reference docs

@@ -383,6 +383,68 @@ class InspectionSummary(Versioned):
     verdict: Verdict
 
 
+class AloneRecord(TypedDict):
+    """What a check of the model alone saw.
+
+    `passed` is null where it only tells; `measured` is in units of reward.
+    """
+
+    name: str
+    passed: bool | None
+    seen: str
+    measured: float | None
+
+
+class CauseRecord(TypedDict):
+    """Why rows part, and how many of them that explains."""
+
+    name: str
+    says: str
+    rows: int
+
+
+class RowRecord(TypedDict):
+    """A row whose reward is another one there, or that is refused there."""
+
+    row: str
+    here: float
+    there: float | None
+    refused: NotRequired[str]
+
+
+class PeerRecord(TypedDict):
+    """How far the rewards of a peer are from ours, and why.
+
+    Of `rows`, those `refused` there and those `cut` here are not compared; of the others `parted`
+    are further apart than is tolerated. `largest` and `percentile_99` are relative to ours above 1.
+    Of `pairs` of completions of one prompt `turned` are in another order there.
+    """
+
+    name: str
+    passed: bool
+    rows: int
+    parted: int
+    refused: int
+    cut: int
+    largest: float | None
+    percentile_99: float | None
+    pairs: int
+    turned: int
+    causes: list[CauseRecord]
+    examples: list[RowRecord]
+
+
+class VerificationRecord(Versioned):
+    """What `plaudit verify` found; `passed` is what its exit code says."""
+
+    model: str
+    passed: bool
+    rows: int
+    tolerance: float
+    alone: list[AloneRecord]
+    peers: list[PeerRecord]
+
+
 # The records that have a published schema, by the command that writes them.
 SCHEMAS: dict[str, Any] = {
     "inspect": InspectionSummary,
@@ -394,4 +456,5 @@ SCHEMAS: dict[str, Any] = {
     "compare": ComparisonSummary,
     "generate": GenerationSummary,
     "policy-test": PolicyTestSummary,
+    "verify": VerificationRecord,
 }

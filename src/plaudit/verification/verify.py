@@ -9,16 +9,22 @@ told apart: programs cut in ways of their own.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any, NotRequired
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import TypedDict
 
 from plaudit.console import counted, progress, say
 from plaudit.errors import PlauditError
 from plaudit.files import SCHEMA_VERSION
 from plaudit.model.reward_model import RewardModel
+from plaudit.results import (
+    CauseRecord,
+    AloneRecord,
+    PeerRecord,
+    RowRecord,
+    VerificationRecord,
+)
 from plaudit.verification.alone import SOME, check_alone, raw, score_rows, turned_pairs
 from plaudit.verification.causes import Cause, Parted, find_causes
 from plaudit.verification.peers import PEERS, RefusedError, There
@@ -26,61 +32,6 @@ from plaudit.verification.rows import Row, made_rows, read_rows
 
 SHOWN = 3  # rows of a peer that does not pass, the largest differences first
 MARKS = {True: "ok", False: "FAIL", None: "note"}
-
-
-class CheckRecord(TypedDict):
-    """What a check of the model alone saw."""
-
-    name: str
-    passed: bool | None
-    seen: str
-    measured: float | None
-
-
-class CauseRecord(TypedDict):
-    """Why rows part, and how many of them that explains."""
-
-    name: str
-    says: str
-    rows: int
-
-
-class RowRecord(TypedDict):
-    """A row that parts."""
-
-    row: str
-    here: float
-    there: float | None
-    refused: NotRequired[str]
-
-
-class PeerRecord(TypedDict):
-    """A peer: how far its rewards are from ours, and why."""
-
-    name: str
-    passed: bool
-    rows: int
-    parted: int
-    refused: int
-    cut: int
-    largest: float | None
-    percentile_99: float | None
-    pairs: int
-    turned: int
-    causes: list[CauseRecord]
-    examples: list[RowRecord]
-
-
-class VerificationRecord(TypedDict):
-    """What `plaudit verify --json` prints."""
-
-    schema_version: int
-    model: str
-    passed: bool
-    rows: int
-    tolerance: float
-    alone: list[CheckRecord]
-    peers: list[PeerRecord]
 
 
 @dataclass(frozen=True)
@@ -192,7 +143,7 @@ def verify(
         rows=len(taken),
         tolerance=tolerance,
         alone=[
-            CheckRecord(name=c.name, passed=c.passed, seen=c.seen, measured=c.measured)
+            AloneRecord(name=c.name, passed=c.passed, seen=c.seen, measured=c.measured)
             for c in alone
         ],
         peers=compared,
