@@ -208,7 +208,7 @@ def test_an_option_of_one_name_has_one_default():
         ("score m a --dtype half", "--dtype: 'half' is not auto, float32 or bfloat16"),
         ("compare m --prompts a -n 0", "-n: '0' is not a whole number, 1 or more"),
         ("compare m --prompts a --zzz", "there is no --zzz\n"),
-        ("export m --format gguf -o a", "--format: 'gguf' is not onnx or pt"),
+        ("export m --format gguf -o a", "--format: 'gguf' is not onnx, openvino or pt"),
         (
             "train a --pooling lst",
             "'lst' is not auto, cls, last, layers, mean or own-mean; the nearest is last",

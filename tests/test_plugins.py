@@ -136,6 +136,7 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
         "measure": ["worst_last"],
         "nuisance": ["flattery"],
         "objective": ["exponential"],
+        "peer": ["spaced"],
         "plot": ["reward-by-rank"],
         "pooling": ["maximum"],
         "posterior": ["no-data"],
@@ -237,6 +238,14 @@ names = ("input_ids", "token_type_ids")
 rows = [{n: [r[n][k]] for n in names if r.get(n)} for r in rows for k in range(len(r["input_ids"]))]
 print(json.dumps([scores, rows, model.model.score.weight[0].tolist()]))
 """
+
+
+def test_a_peer_of_another_package_is_asked(with_example, reward_model, tmp_path):
+    for name, code in (("bert", 0), ("qwen2", 1)):  # the one drops white space
+        reward_model(name).save(tmp_path / name)
+        made = with_example("-m", "plaudit", "verify", tmp_path / name, "--against", "spaced")
+        assert made.returncode == code, made.stdout + made.stderr
+        assert "against the model on completions that end in a space" in made.stdout
 
 
 @pytest.mark.parametrize("name", ["qwen2", "bert"])

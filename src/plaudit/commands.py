@@ -1110,12 +1110,12 @@ def verify(
 
 def export(
     model: Annotated[str | Path, Help("run, model folder or hub name", "MODEL")],
-    output: Annotated[str | Path, Help("file to write", "FILE", flag=True)],
+    output: Annotated[str | Path, Help("file or folder to write", "PATH", flag=True)],
     *,
     format: Annotated[declared.ExportFormat, Help("what to write")],
     overwrite: Overwrite = False,
 ) -> Written:
-    """Write a model as one file.
+    """Write a model as one file, or as a folder for another program.
 
     Raises `PlauditError` when the model cannot be loaded, or not be expressed in that format.
 
@@ -1123,9 +1123,12 @@ def export(
     """
     from plaudit.console import say
     from plaudit.files import refuse_to_overwrite
+    from plaudit.model.exports import EXPORTS
 
-    model_files = [path for path in Path(model).rglob("*") if path.is_file()]
-    refuse_to_overwrite(output, overwrite, inputs=model_files)
+    # A folder that holds the model would be replaced, the model with it.
+    around = [Path(model), *Path(model).resolve().parents] if Path(model).exists() else []
+    inputs = [*around, *(path for path in Path(model).rglob("*") if path.is_file())]
+    refuse_to_overwrite(output, overwrite, folder=EXPORTS.get(format).folder, inputs=inputs)
     from plaudit.model.export import export
     from plaudit.model.reward_model import RewardModel
 

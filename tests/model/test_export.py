@@ -1,6 +1,7 @@
 """Exported files give the model's rewards, appear whole or not at all, and run no code."""
 
 import builtins
+import functools
 import json
 import pickle
 import re
@@ -8,15 +9,19 @@ import resource
 import sys
 
 import numpy as np
+import openvino
 import pytest
 import torch
 from torch import nn
+from transformers import AutoTokenizer
 
 import tiny
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Padded, model_inputs
 from plaudit.model.export import export
+from plaudit.model.exports import _checked as checking
 from plaudit.model.exports import onnx as exporting
+from plaudit.model.exports import openvino as openvino_format
 from plaudit.model.pt_file import unpacked
 from plaudit.model.reward_model import RewardModel
 
@@ -26,9 +31,19 @@ PROMPTS = [
     ("Is that so? " * 40, ["Yes.", "talk and talk " * 60]),
 ]
 
+# What runs an exported model: tokens in, rewards out.
+EXPORTS_RUN = {"onnx": exporting.session, "openvino": openvino_format.session}
+
 
 def flat(rewards):
     return [reward for of_prompt in rewards for reward in of_prompt]
+
+
+def one_batch(model, prompts):
+    """All completions of some prompts in one padded batch, by the names that a model takes."""
+    rows = model.encoding.encode_texts(prompts)
+    padded = Padded(model.encoding.tokenizer.pad_token_id)
+    return model_inputs(padded.collate(rows, range(len(rows))))
 
 
 def raised(match):
@@ -186,13 +201,11 @@ def test_a_checkpoint_of_somebody_else_is_refused(tmp_path):
 
 
 def run_onnx(path, model, prompts):
-    """Rewards by onnxruntime, all completions in one padded batch."""
+    """Rewards by onnxruntime, all completions in one batch."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    rows = model.encoding.encode_texts(prompts)
-    padded = Padded(model.encoding.tokenizer.pad_token_id)
-    batch = model_inputs(padded.collate(rows, range(len(rows))))
+    batch = one_batch(model, prompts)
     (rewards,) = session.run(["reward"], {name: t.numpy() for name, t in batch.items()})
     assert rewards.dtype == np.float32
     assert rewards.shape == (len(batch["input_ids"]),)
@@ -230,11 +243,12 @@ def test_an_onnx_that_differs_from_pytorch_is_not_written(reward_model, base, tm
     path = tmp_path / "model.onnx"
     export(model, path, "onnx")
     other = RewardModel.load(base("bert"), seed=9, dtype="float32", device="cpu")
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    content = path.read_bytes()
-    exporting._check(content, exporting._Reward(model.model, names), model, path)
-    with raised("the rewards of BertForSequenceClassification in ONNX differ from PyTorch's by"):
-        exporting._check(content, exporting._Reward(other.model, names), model, path)
+    run = functools.partial(exporting.session, path.read_bytes())
+    checking.check(run, checking.Network(model), model, path, "onnxruntime")
+    with raised(
+        "the rewards of BertForSequenceClassification in onnxruntime differ from PyTorch's by"
+    ):
+        checking.check(run, checking.Network(other), model, path, "onnxruntime")
 
 
 class Wilful(nn.Module):
@@ -262,17 +276,73 @@ def test_without_the_extra_it_says_what_to_install(reward_model, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- both ----
+# ---- openvino ----
 
 
-@pytest.mark.parametrize("format", ["pt", "onnx"])
-def test_a_failed_export_leaves_what_stood_there(reward_model, tmp_path, format):
+@pytest.mark.parametrize(("name", "pooling"), [("qwen2", "last"), ("bert", "layers")])
+def test_an_openvino_folder_gives_the_same_rewards(reward_model, name, pooling, tmp_path, capfd):
+    model = reward_model(name, pooling)
     path = tmp_path / "model"
+    export(model, path, "openvino")
+    assert capfd.readouterr() == ("", openvino_format.OPENVINO_TAKES_A_WHILE + "\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    network = openvino.Core().read_model(path / "openvino_model.xml")
+    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * (name == "bert")
+    assert [given.any_name for given in network.inputs] == inputs
+    assert all(given.element_type == openvino.Type.i64 for given in network.inputs)
+    assert [str(given.partial_shape) for given in network.outputs] == ["[?]"]
+    kept = json.loads(network.get_rt_info("plaudit").value)
+    assert kept["pooling"] == pooling
+    compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    assert tokenizer.chat_template == model.encoding.tokenizer.chat_template
+    for prompts in (PROMPTS, [("", ["four"])]):
+        batch = one_batch(model, prompts)
+        rewards = compiled({name: tokens.numpy() for name, tokens in batch.items()})["reward"]
+        expected = flat(model.score_all(prompts))
+        assert rewards.tolist() == pytest.approx(expected, abs=1e-4, rel=1e-4)
+        session = openvino_format.session(path)
+        assert session(batch).tolist() == pytest.approx(expected, abs=1e-4, rel=1e-4)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_padding_beyond_a_window_gives_the_same_rewards(base, tmp_path, format):
+    """There a token attends to nothing, which the runtimes do not take alike."""
+    folder = tiny.make("mistral", tmp_path / "base", sliding_window=4)
+    model = RewardModel.load(folder, dtype="float32", device="cpu")
+    export(model, tmp_path / "model", format)
+    session = EXPORTS_RUN[format](tmp_path / "model")
+    prompts = [("a", ["b"]), ("Is that so? " * 9, ["Yes, it is!"])]
+    expected = flat(model.score_all(prompts))
+    assert session(one_batch(model, prompts)).tolist() == pytest.approx(
+        expected, abs=1e-4, rel=1e-4
+    )
+
+
+def test_an_openvino_folder_needs_its_extra(reward_model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with raised(r"format: openvino needs openvino: run `pip install 'plaudit\[openvino\]'`"):
+        export(reward_model("gpt2"), tmp_path / "model", "openvino")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_what_no_runtime_reads_is_named(tmp_path, format):
+    (tmp_path / "file").write_text("nothing of the kind")
+    with raised("file: (onnxruntime|OpenVINO) cannot read it"):
+        EXPORTS_RUN[format](tmp_path / "file")
+
+
+# ---- all ----
+
+
+@pytest.mark.parametrize("format", ["pt", "onnx", "openvino"])
+def test_a_failed_export_leaves_what_stood_there(reward_model, tmp_path, format):
+    path, taken = tmp_path / "model", tmp_path / "file"
     path.mkdir()
-    with raised("is a folder; give the name of a file"):
-        export(reward_model("gpt2"), path, format)
-    taken = tmp_path / "file"
     taken.write_text("not a folder")
+    with raised("cannot be replaced by"):
+        export(reward_model("gpt2"), taken if format == "openvino" else path, format)
     with raised("cannot be written"):
         export(reward_model("gpt2"), taken / "model.pt", "pt")
     assert taken.read_text() == "not a folder"
@@ -294,7 +364,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(reward_model, tmp_path):
 
 
 def test_an_unknown_format_is_named(reward_model, tmp_path):
-    with raised("format: there is no tflite; choose onnx or pt"):
+    with raised("format: there is no tflite; choose onnx or openvino or pt"):
         export(reward_model("gpt2"), tmp_path / "model", "tflite")
 
 

@@ -30,7 +30,10 @@ class States:
         """`[N, H]`, the last token of each completion's row, found by the attention mask."""
         if isinstance(self.places, Tensor):
             last = self.places.shape[1] - 1 - self.places.flip(1).argmax(1)
-            return self.hidden[torch.arange(len(self.hidden), device=self.hidden.device), last]
+            rows = torch.arange(
+                self.hidden.shape[0], device=self.hidden.device
+            )  # `len` would fix it
+            return self.hidden[rows, last]
         return self.hidden.index_select(0, to_device(self.places.last, self.hidden.device))
 
     def mean(self, values: Tensor | None = None) -> Tensor:

@@ -19,8 +19,8 @@ from plaudit.errors import PlauditError
 from plaudit.files import SCHEMA_VERSION
 from plaudit.model.reward_model import RewardModel
 from plaudit.results import (
-    CauseRecord,
     AloneRecord,
+    CauseRecord,
     PeerRecord,
     RowRecord,
     VerificationRecord,

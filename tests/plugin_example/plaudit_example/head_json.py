@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from plaudit import RewardModel
 from plaudit.errors import PlauditError
-from plaudit.model.exports import Export
+from plaudit.model.exports import FileExport
 
 
 def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
@@ -17,4 +17,4 @@ def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
     file.write(json.dumps({"pooling": model.pooling, "weight": weight}).encode())
 
 
-EXPORT = Export(write)
+EXPORT = FileExport(write)

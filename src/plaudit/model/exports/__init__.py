@@ -1,26 +1,68 @@
-"""Export formats: a reward model as one file. Each is one module of this package.
+"""Export formats: a reward model as one file or one folder. Each is one module of this package.
 
-A module defines `EXPORT`, an `Export`. Its name, that of its file, is what `plaudit export
---format` takes. Importing this package does not import torch.
+A module defines `EXPORT`, a `FileExport` or a `FolderExport`. Its name, that of its file, is what
+`plaudit export --format` takes. Importing this package does not import torch.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
+from plaudit.files import writing, writing_folder
 from plaudit.plugins import Registry
 
 if TYPE_CHECKING:
     from plaudit.model.reward_model import RewardModel
 
 
+class Export(ABC):
+    """A format; `folder` says whether it is one, or else a file."""
+
+    folder: ClassVar[bool]
+
+    @abstractmethod
+    def put(self, model: "RewardModel", path: Path) -> None:
+        """Write the model to `path`, where it appears when it is whole.
+
+        Raises:
+            PlauditError: when the model cannot be expressed in this format, or not be written.
+        """
+
+
 @dataclass(frozen=True)
-class Export:
-    """A format. `write` puts the model into an open file, which gets its name, the path that
-    messages are to begin with, only when `write` has returned."""
+class FileExport(Export):
+    """A format that is one file.
+
+    `write` puts the model into an open file, which gets its name, the path that messages are to
+    begin with, only when `write` has returned.
+    """
 
     write: "Callable[[RewardModel, BinaryIO, Path], None]"
+    folder = False
+
+    def put(self, model: "RewardModel", path: Path) -> None:
+        """See `Export`."""
+        with writing(path) as file:
+            self.write(model, file.buffer, path)
 
 
-EXPORTS = Registry("export", __name__, "EXPORT", Export)
+@dataclass(frozen=True)
+class FolderExport(Export):
+    """A format that is a folder.
+
+    `fill` puts files into an empty folder, which gets its name, the path that messages are to begin
+    with, only when `fill` has returned.
+    """
+
+    fill: "Callable[[RewardModel, Path, Path], None]"
+    folder = True
+
+    def put(self, model: "RewardModel", path: Path) -> None:
+        """See `Export`."""
+        with writing_folder(path) as folder:
+            self.fill(model, folder, path)
+
+
+EXPORTS = Registry("export", __name__, "EXPORT", Export)  # type: ignore[type-abstract]  # only for isinstance

@@ -9,7 +9,7 @@ import torch
 
 from plaudit.errors import PlauditError
 from plaudit.model import pt_file
-from plaudit.model.exports import Export
+from plaudit.model.exports import FileExport
 from plaudit.model.reward_model import RewardModel
 
 
@@ -23,4 +23,4 @@ def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
         torch.save(pt_file.packed(Path(folder) / "model"), file)
 
 
-EXPORT = Export(write)
+EXPORT = FileExport(write)

@@ -1,0 +1,118 @@
+"""What the formats share that another program runs: the network, and a comparison with PyTorch.
+
+Such a format holds a network from tokens to rewards, made from one example. Whether it gives the
+model's rewards is looked at on batches of other sizes and lengths, with padding, before it appears.
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from plaudit.errors import PlauditError
+from plaudit.model.batches import model_inputs
+from plaudit.model.classifier import reward_difference
+from plaudit.model.reward_model import RewardModel
+
+# A batch's tokens by their names, `[N, L]` each, in; rewards `[N]`, float32, out.
+Session = Callable[[dict[str, Tensor]], Tensor]
+
+EXAMPLE_SHAPE = (3, 9)  # rows, tokens
+# Other numbers of rows, and other lengths, as far as the model reads.
+CHECKED_SHAPES = ((1, 1), (5, 7), (1, 33), (2, 200), (2, 512))
+TOLERANCE = 1e-4
+
+
+class Network(nn.Module):
+    """Tokens in, in the order of `names`, rewards `[N]` out: a copy of the model's, in float32."""
+
+    def __init__(self, model: RewardModel) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model.model).to("cpu", torch.float32).eval()
+        self.example = batch(model, *EXAMPLE_SHAPE)
+
+    @property
+    def names(self) -> list[str]:
+        """What the inputs are called."""
+        return list(self.example)
+
+    @property
+    def free_shapes(self) -> tuple[tuple[dict[int, torch.export.Dim], ...]]:
+        """What the exporters of torch are to take as free: rows and tokens of every input."""
+        free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+        return ((free,) * len(self.example),)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Rewards `[N]` of inputs `[N, L]`."""
+        return self.model(**dict(zip(self.names, inputs, strict=True))).logits[:, 0]
+
+
+def batch(model: RewardModel, rows: int, length: int) -> dict[str, Tensor]:
+    """A batch of random tokens `[rows, length]`, of which all but the first row are padded."""
+    draw = torch.Generator().manual_seed(rows * length)
+    tokenizer = model.encoding.tokenizer
+    ids = torch.randint(len(tokenizer), (rows, length), generator=draw)
+    kept = torch.randint(1, length + 1, (rows, 1), generator=draw)
+    kept[0] = length
+    mask = (torch.arange(length) < kept).long()
+    tokens = {"input_ids": ids.where(mask == 1, tokenizer.pad_token_id), "attention_mask": mask}
+    if "token_type_ids" in model.encoding.encode_texts([("a", ["b"])])[0]:
+        kinds = getattr(model.model.config, "type_vocab_size", 0) or 1
+        second = torch.arange(length) >= length // 2
+        tokens["token_type_ids"] = (second * mask).clamp(max=kinds - 1)
+    return model_inputs(tokens)
+
+
+def check(
+    session: Callable[[], Session], network: Network, model: RewardModel, path: Path, runtime: str
+) -> None:
+    """Compare what `session` loads with PyTorch, on padded batches of several sizes and lengths.
+
+    Raises:
+        PlauditError: when the `runtime` cannot run it, or a reward differs by more than 1e-4,
+            relative to rewards above 1. It begins with `path`.
+    """
+    what = type(model.model).__name__
+    worst = 0.0
+    try:
+        run = session()
+        for rows, length in CHECKED_SHAPES:
+            tokens = batch(model, rows, min(length, model.encoding.max_length))
+            with torch.no_grad():
+                expected = network(*tokens.values())
+            worst = max(worst, reward_difference(run(tokens), expected))
+    except Exception as error:  # the runtimes' exceptions share no base but this
+        raise PlauditError(
+            f"{path}: {runtime} cannot run {what}; choose pt ({first_line(error)})"
+        ) from error
+    if worst > TOLERANCE:
+        raise PlauditError(
+            f"{path}: the rewards of {what} in {runtime} differ from PyTorch's by {worst:.1g}; "
+            "nothing was written; choose pt"
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporters' notes, printed, logged and warned, from the user's screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def first_line(error: Exception) -> str:
+    """The first line that an exception says, but for where it was raised."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = [line.strip() for line in lines if not line.startswith("Exception from ")]  # OpenVINO's
+    return said[0] if said else type(error).__name__

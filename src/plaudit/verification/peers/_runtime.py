@@ -1,0 +1,53 @@
+"""What peers share that run a model's exported network here: tokens are plaudit's own, and what is
+compared is the network alone."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from plaudit.model.batches import Padded, model_inputs
+from plaudit.model.exports import EXPORTS
+from plaudit.model.exports._checked import Session
+from plaudit.model.reward_model import RewardModel
+from plaudit.verification.peers import There
+from plaudit.verification.rows import Row
+
+AT_ONCE = 8
+
+
+class Runtime(There):
+    """A network that is run by a `Session`."""
+
+    def __init__(self, name: str, run: Session, model: RewardModel) -> None:
+        self.name = name
+        self._run, self._encoding = run, model.encoding
+
+    def rewards(self, rows: Sequence[Row]) -> list[float]:
+        """See `There`; in the order of the rows, a few at once."""
+        found: list[float] = []
+        for start in range(0, len(rows), AT_ONCE):
+            some = rows[start : start + AT_ONCE]
+            encoded = self._encoding.encode_texts([(r.prompt, [r.completion]) for r in some])
+            batch = Padded(self._encoding.tokenizer.pad_token_id).collate(encoded, range(len(some)))
+            found += self._run(model_inputs(batch)).tolist()
+        return found
+
+    def tokens(self, rows: Sequence[Row]) -> list[list[int]]:
+        """See `There`."""
+        encoded = self._encoding.encode_texts([(row.prompt, [row.completion]) for row in rows])
+        return [of["input_ids"][0] for of in encoded]
+
+
+@contextmanager
+def exported(
+    address: str, model: RewardModel, format: str, session: Callable[[str], Session]
+) -> Iterator[There]:
+    """The network at an address, or one that is exported now and gone when the block ends."""
+    if address:
+        yield Runtime(f"{format} on {address}", session(address), model)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"model.{format}"
+        EXPORTS.get(format).put(model, path)
+        yield Runtime(f"{format}, exported now", session(str(path)), model)
