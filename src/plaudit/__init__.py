@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plaudit.client import AsyncClient, Client, ServiceError
     from plaudit.commands import (
         Inspection,
         compare,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 # Where each is, but for the commands.
 _HOME = {
+    "AsyncClient": "plaudit.client",
+    "Client": "plaudit.client",
     "Comparison": "plaudit.sampling.comparing",
     "CrossValidation": "plaudit.training.crossval",
     "Ensemble": "plaudit.model.ensemble",
@@ -64,6 +67,7 @@ _HOME = {
     "RewardModel": "plaudit.model.reward_model",
     "Run": "plaudit.training.run",
     "Search": "plaudit.training.search",
+    "ServiceError": "plaudit.client",
     "Settings": "plaudit.settings",
     "load_rankings": "plaudit.data.readers",
     "reward_func": "plaudit.rlhf",
@@ -71,6 +75,8 @@ _HOME = {
 }
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "Comparison",
     "CrossValidation",
     "Ensemble",
@@ -86,6 +92,7 @@ __all__ = [
     "RewardModel",
     "Run",
     "Search",
+    "ServiceError",
     "Settings",
     "compare",
     "cross_validate",
