@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -211,6 +212,60 @@ def test_trl_trains_with_the_function(base, reward_model, tmp_path, algorithm, p
     assert rewards == pytest.approx(scored(model, asked, completions), abs=1e-5)
     assert len(set(rewards)) > 1
     assert log["rewards/mine/mean"] == pytest.approx(sum(rewards) / 4, abs=1e-5)
+
+
+class Watched:
+    """A reward function that notes what it is asked and what it gives."""
+
+    def __init__(self, function):
+        self.function, self.__name__, self.calls = function, function.__name__, []
+
+    def __call__(self, prompts, completions, **columns):
+        rewards = self.function(prompts, completions, **columns)
+        self.calls.append((prompts, completions, rewards))
+        return rewards
+
+
+def online_dpo(reward, base, prompts, tmp_path):
+    """A step of TRL's OnlineDPOTrainer: its log."""
+    with mock.patch.dict(os.environ, TRL_EXPERIMENTAL_SILENCE="1"):
+        from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+    config = OnlineDPOConfig(
+        output_dir=str(tmp_path), max_steps=1, per_device_train_batch_size=2, max_new_tokens=8,
+        max_length=128, gradient_checkpointing=False, bf16=False, use_cpu=True, report_to="none",
+        save_strategy="no", logging_steps=1, disable_tqdm=True,
+    )  # fmt: skip
+    trainer = OnlineDPOTrainer(
+        AutoModelForCausalLM.from_pretrained(base),
+        reward_funcs=reward, args=config, train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=AutoTokenizer.from_pretrained(base),
+    )  # fmt: skip
+    trainer.train()
+    return next(row for row in trainer.state.log_history if "objective/scores" in row)
+
+
+@pytest.mark.parametrize("policy", [CONVERSATIONAL, PLAIN], ids=["messages", "plain"])
+def test_online_dpo_prefers_by_the_function(base, reward_model, tmp_path, policy):
+    name, prompts = policy
+    model = reward_model(name)
+    watched = Watched(reward_func(model))
+    log = online_dpo(watched, base(name), prompts, tmp_path)
+    [(asked, completions, rewards)] = watched.calls
+    assert rewards == pytest.approx(scored(model, asked, completions), abs=1e-5)
+    # Two completions of each of two prompts: a, b, a, b.
+    assert asked[:2] == asked[2:]
+    margin = (abs(rewards[0] - rewards[2]) + abs(rewards[1] - rewards[3])) / 2
+    assert log["objective/scores"] == pytest.approx(sum(rewards) / 4, abs=1e-5)
+    assert log["objective/scores_margin"] == pytest.approx(margin, abs=1e-5)
+
+
+def test_online_dpo_takes_none_for_zero(base, reward_model, tmp_path):
+    """So the guide says to give a number for what is refused."""
+    name, prompts = PLAIN
+    watched = Watched(reward_func(reward_model(name)))
+    watched.function = lambda prompts, completions, **_: [None, 1.0, -1.0, -2.0]
+    log = online_dpo(watched, base(name), prompts, tmp_path)
+    assert log["objective/scores_margin"] == pytest.approx((0 + 1 + 1 + 2) / 2)
 
 
 AGREES = [("qwen2", "auto", CONVERSATIONAL), ("qwen2", "mean", CONVERSATIONAL)]
