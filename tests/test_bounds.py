@@ -10,7 +10,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("embedded", "onnx", "openvino", "serve", "tune", "xlsx")
+EXTRAS = ("client", "embedded", "onnx", "openvino", "serve", "tune", "xlsx")
 
 
 def lowest():

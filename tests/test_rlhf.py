@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -19,8 +20,11 @@ from transformers.integrations.deepspeed import (
 )
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from plaudit import PlauditError, RewardModel
+from plaudit import Client, PlauditError, RewardModel
 from plaudit.rlhf import reward_func
+from plaudit.serving.app import build_app
+from plaudit.serving.settings import ServiceSettings
+from running import free_port, inside
 
 QUESTIONS = ["What is two plus two?", "Is a reward a fox?"]
 ANSWERS = ["Two plus two is four.", "No.", "", "The lazy dog " * 4]
@@ -210,6 +214,60 @@ def test_trl_trains_with_the_function(base, reward_model, tmp_path, algorithm, p
     assert log["rewards/mine/mean"] == pytest.approx(sum(rewards) / 4, abs=1e-5)
 
 
+class Watched:
+    """A reward function that notes what it is asked and what it gives."""
+
+    def __init__(self, function):
+        self.function, self.__name__, self.calls = function, function.__name__, []
+
+    def __call__(self, prompts, completions, **columns):
+        rewards = self.function(prompts, completions, **columns)
+        self.calls.append((prompts, completions, rewards))
+        return rewards
+
+
+def online_dpo(reward, base, prompts, tmp_path):
+    """A step of TRL's OnlineDPOTrainer: its log."""
+    with mock.patch.dict(os.environ, TRL_EXPERIMENTAL_SILENCE="1"):
+        from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+    config = OnlineDPOConfig(
+        output_dir=str(tmp_path), max_steps=1, per_device_train_batch_size=2, max_new_tokens=8,
+        max_length=128, gradient_checkpointing=False, bf16=False, use_cpu=True, report_to="none",
+        save_strategy="no", logging_steps=1, disable_tqdm=True,
+    )  # fmt: skip
+    trainer = OnlineDPOTrainer(
+        AutoModelForCausalLM.from_pretrained(base),
+        reward_funcs=reward, args=config, train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=AutoTokenizer.from_pretrained(base),
+    )  # fmt: skip
+    trainer.train()
+    return next(row for row in trainer.state.log_history if "objective/scores" in row)
+
+
+@pytest.mark.parametrize("policy", [CONVERSATIONAL, PLAIN], ids=["messages", "plain"])
+def test_online_dpo_prefers_by_the_function(base, reward_model, tmp_path, policy):
+    name, prompts = policy
+    model = reward_model(name)
+    watched = Watched(reward_func(model))
+    log = online_dpo(watched, base(name), prompts, tmp_path)
+    [(asked, completions, rewards)] = watched.calls
+    assert rewards == pytest.approx(scored(model, asked, completions), abs=1e-5)
+    # Two completions of each of two prompts: a, b, a, b.
+    assert asked[:2] == asked[2:]
+    margin = (abs(rewards[0] - rewards[2]) + abs(rewards[1] - rewards[3])) / 2
+    assert log["objective/scores"] == pytest.approx(sum(rewards) / 4, abs=1e-5)
+    assert log["objective/scores_margin"] == pytest.approx(margin, abs=1e-5)
+
+
+def test_online_dpo_takes_none_for_zero(base, reward_model, tmp_path):
+    """So the guide says to give a number for what is refused."""
+    name, prompts = PLAIN
+    watched = Watched(reward_func(reward_model(name)))
+    watched.function = lambda prompts, completions, **_: [None, 1.0, -1.0, -2.0]
+    log = online_dpo(watched, base(name), prompts, tmp_path)
+    assert log["objective/scores_margin"] == pytest.approx((0 + 1 + 1 + 2) / 2)
+
+
 AGREES = [("qwen2", "auto", CONVERSATIONAL), ("qwen2", "mean", CONVERSATIONAL)]
 DIFFERS = [  # what the folder was trained to read is not what TRL lays out
     ("qwen2", "auto", ("llama", QUESTIONS)),  # no chat template round plain prompts
@@ -375,3 +433,84 @@ def test_what_the_chat_template_refuses_has_no_reward(base):
     model.encoding.tokenizer.chat_template = own + "{% endif %}{{ m.content }}{% endfor %}"
     asked = [{"role": "system", "content": "Be kind."}, *messages("Hi")]
     assert reward_func(model)([asked, messages("Hi")], [said("a"), said("a")])[0] is None
+
+
+# ---- a model that is served elsewhere ----
+
+
+@pytest.fixture(scope="module")
+def served(reward_model):
+    settings = ServiceSettings(keys=("secret-key",), max_characters=5000)
+    with inside(build_app(reward_model("qwen2"), settings)) as client:
+        yield str(client.base_url)
+
+
+@pytest.mark.parametrize("given", ["address", "client"])
+def test_a_service_gives_the_rewards_of_score(reward_model, served, given):
+    model = reward_model("qwen2")
+    expected = [reward for q in QUESTIONS for reward in model.score(q, ANSWERS)]
+    prompts, completions = every(QUESTIONS, ANSWERS)
+    order = [5, 0, 7, 2, 4, 1, 3, 6]
+    options = {"key": "secret-key", "timeout": 30}
+    function = (
+        reward_func(served, **options)
+        if given == "address"
+        else reward_func(Client(served, **options))
+    )
+    assert function.__name__ == "reward"
+    for each in (function, pickle.loads(pickle.dumps(function))):
+        found = each([prompts[i] for i in order], [completions[i] for i in order])
+        assert found == pytest.approx([expected[i] for i in order], abs=1e-5)
+
+
+def test_what_a_service_refuses_has_no_reward(reward_model, served, capsys, monkeypatch):
+    monkeypatch.setenv("PLAUDIT_API_KEY", "secret-key")
+    model = reward_model("qwen2")
+    # What no model could read is found here, what is too long for the service there.
+    prompts = [messages(QUESTIONS[0]), NO_PLACE, *QUESTIONS[:1], *QUESTIONS[:1]]
+    completions = [said("Four."), said("Yes."), "x" * 5001, "No."]
+    logged = {}
+    reward = reward_func(served, name="mine")
+    for _ in range(2):
+        found = reward(prompts, completions, log_metric=logged.__setitem__)
+    assert found[1:3] == [None, None]
+    assert found[::3] == pytest.approx(
+        [model.score(prompts[i], [completions[i]])[0] for i in (0, 3)], abs=1e-5
+    )
+    assert logged["rewards/mine/refused"] == pytest.approx(1 / 2)
+    assert logged["rewards/mine/truncated"] == 0
+    assert capsys.readouterr().err.count("mine: completion 1 of 4: ") == 1
+    assert reward_func(served, refused=-1.0)(prompts, completions)[2] == -1.0
+    with pytest.raises(PlauditError, match=r"completion 1 of 2: .*/score: 422 too_long: "):
+        reward_func(served, refused="stop")(["q", "q"], ["a", "x" * 5001])
+
+
+def test_what_a_template_refuses_at_a_service_has_no_reward(base):
+    model = RewardModel.load(base("qwen2"), device="cpu", dtype="float32")
+    own = "{% for m in messages %}{% if 'no' in m.content %}{{ raise_exception('not that') }}"
+    model.encoding.tokenizer.chat_template = own + "{% endif %}{{ m.content }}{% endfor %}"
+    answers = ["a", "b", "no", "c", "no"]
+    with inside(build_app(model)) as client:
+        found = reward_func(str(client.base_url))(["Hi"] * 5, answers)
+    expected = model.score("Hi", ["a", "b", "c"])
+    assert [found[i] for i in (0, 1, 3)] == pytest.approx(expected, abs=1e-5)
+    assert found[2] is found[4] is None
+
+
+def test_a_service_that_is_not_there_ends_the_run(served):
+    with pytest.raises(PlauditError, match=r"cannot connect.*is `plaudit serve` running"):
+        reward_func(f"http://127.0.0.1:{free_port()}", retries=0)(["q"], ["a"])
+    with pytest.raises(PlauditError, match="401 key"):
+        reward_func(served)(["q"], ["a"])
+    with pytest.raises(PlauditError, match="dtype: a service has its model loaded"):
+        reward_func(served, dtype="float32")
+    with pytest.raises(PlauditError, match=r"url: .* is no address"):
+        reward_func("http://")
+
+
+def test_trl_trains_with_a_service(base, reward_model, served, tmp_path):
+    name, prompts = CONVERSATIONAL
+    function = reward_func(served, key="secret-key")
+    asked, completions, rewards, log = one_step("grpo", function, base(name), prompts, tmp_path)
+    assert rewards == pytest.approx(scored(reward_model(name), asked, completions), abs=1e-5)
+    assert log["rewards/reward/mean"] == pytest.approx(sum(rewards) / 4, abs=1e-5)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plaudit.client import AsyncClient, Client, ServiceError
     from plaudit.commands import (
         Inspection,
         compare,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 # Where each is, but for the commands.
 _HOME = {
+    "AsyncClient": "plaudit.client",
+    "Client": "plaudit.client",
     "Comparison": "plaudit.sampling.comparing",
     "CrossValidation": "plaudit.training.crossval",
     "Ensemble": "plaudit.model.ensemble",
@@ -66,6 +69,7 @@ _HOME = {
     "RewardModel": "plaudit.model.reward_model",
     "Run": "plaudit.training.run",
     "Search": "plaudit.training.search",
+    "ServiceError": "plaudit.client",
     "Settings": "plaudit.settings",
     "Verification": "plaudit.verification.verify",
     "load_rankings": "plaudit.data.readers",
@@ -74,6 +78,8 @@ _HOME = {
 }
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "Comparison",
     "CrossValidation",
     "Ensemble",
@@ -89,6 +95,7 @@ __all__ = [
     "RewardModel",
     "Run",
     "Search",
+    "ServiceError",
     "Settings",
     "Verification",
     "compare",

@@ -3,7 +3,8 @@
 `reward_func` makes what `GRPOTrainer` and `RLOOTrainer` take as `reward_funcs`: it scores prompts
 and completions exactly as `RewardModel.score` does, template, separator and length included, which
 the folder alone, given as a name, does not do for every model (docs/rlhf.md has the table). In a
-run of several processes each scores its own part with a copy of its own. No gradient flows.
+run of several processes each scores its own part with a copy of its own, or asks one service for
+it (`plaudit serve`), whose address is given in place of the name. No gradient flows.
 """
 
 import math
@@ -17,11 +18,15 @@ from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 
 if TYPE_CHECKING:
+    from plaudit.client import Client
     from plaudit.model.scorer import Scorer
+
+# Tries of a client that a run waits for: about 90 s, in which a service can be started anew.
+RETRIES = 8
 
 
 def reward_func(
-    model: "Scorer | str | Path | Sequence[str | Path]",
+    model: "Scorer | Client | str | Path | Sequence[str | Path]",
     *,
     name: str | None = None,
     refused: float | Literal["stop"] | None = None,
@@ -30,17 +35,19 @@ def reward_func(
     """A reward model as a reward function of TRL's trainers.
 
     Args:
-        model: a `RewardModel`, an `Ensemble`, or what `RewardModel.load` takes: a name or several.
+        model: a `RewardModel`, an `Ensemble`, or what `RewardModel.load` takes: a name or several;
+            a `Client`, or the address of a service, `http://…`, which then has the model.
         name: what the trainer calls the rewards in its log; by default the name of the run.
         refused: the reward of a dialogue that cannot be read, or that the reward model's chat
             template or tokenizer refuses. None is TRL's word for a reward that does not apply: such
             a completion teaches nothing. A trainer that needs a number gets the one given here;
             "stop" raises `PlauditError` with the index and the reason.
-        **loading: what `RewardModel.load` takes beside the name, where `model` is one.
+        **loading: what `RewardModel.load` takes beside the name, where `model` is one; what
+            `Client` takes beside the address, where it is one.
 
     A model given by name is loaded at the first call, in each process on that process's device, so
-    the function can be pickled. Raises `PlauditError` where there is no such model, or a reward is
-    not a finite number.
+    the function can be pickled. Raises `PlauditError` where there is no such model or service, or a
+    reward is not a finite number.
 
     >>> reward = reward_func("runs/first")  # GRPOTrainer(policy, reward_funcs=reward, …)
     >>> len(reward(prompts=["2 + 2?", "3 + 3?"], completions=["4", "7"]))
@@ -67,7 +74,10 @@ class RewardFunc:
             raise PlauditError(
                 f"{', '.join(loading)}: the model is loaded already; give its name instead"
             )
-        self._scorer: Scorer | None = None if named else model
+        self._remote = _is_address(model) or hasattr(model, "score_each")
+        self._scorer: Any = None if named else model
+        if _is_address(model):
+            self._scorer = self._connected()  # costs nothing, and finds mistakes now
         self._said = self._said_refused = False
 
     def __call__(
@@ -87,7 +97,6 @@ class RewardFunc:
                 of those that were refused.
             **columns: `completion_ids`, `trainer_state` and the data's own columns: not needed.
         """
-        from plaudit.model.encoding import RefusedError
         from plaudit.model.scorer import checked
 
         scorer = self.scorer
@@ -98,26 +107,22 @@ class RewardFunc:
                 pairs[index] = checked(prompt, [completion])
             except PlauditError as error:
                 refused[index] = str(error)
-        try:
-            found = list(scorer.score_all(pairs.values()))
-        except RefusedError:  # some pair is: each is asked, and the others go on
-            scorer.truncation.clear()
-            for index, (prompt, some) in pairs.items():
-                if why := scorer.refusal(prompt, some):
-                    refused[index] = str(why)
-            pairs = {index: pair for index, pair in pairs.items() if index not in refused}
-            found = list(scorer.score_all(pairs.values()))
+        find: Any = _served if self._remote else _computed
+        found = dict(zip(pairs, find(scorer, list(pairs.values())), strict=True))
+        refused |= {i: str(why) for i, why in found.items() if isinstance(why, PlauditError)}
         self._report_refused(refused, len(prompts), log_metric)
         # No reward is NaN: that of a diverged model is an error, and not "does not apply here".
         rewards: list[float | None] = [self._refused] * len(prompts)
-        for index, [reward] in zip(pairs, found, strict=True):
-            rewards[index] = reward
+        for index in found.keys() - refused.keys():
+            rewards[index] = found[index]
         self._report_truncation(scorer, log_metric)
         return rewards
 
     @property
-    def scorer(self) -> "Scorer":
-        """The model, loaded now if it was not yet."""
+    def scorer(self) -> "Scorer | Client":
+        """The model, loaded now if it was not yet, or the client of the service that has it."""
+        if self._scorer is None and self._remote:
+            self._scorer = self._connected()
         if self._scorer is None:
             from plaudit.model.reward_model import RewardModel
 
@@ -127,6 +132,17 @@ class RewardFunc:
                 )
             self._scorer.warn_if_untrained()
         return self._scorer
+
+    def _connected(self) -> "Client":
+        from plaudit.client import Client
+
+        try:
+            return Client(self._model, **{"retries": RETRIES} | self._loading)
+        except TypeError as error:
+            raise PlauditError(
+                f"{', '.join(self._loading)}: a service has its model loaded; what can be set is "
+                "`key`, `timeout`, `retries` and `in_flight`"
+            ) from error
 
     def _report_refused(self, refused: Mapping[int, str], count: int, log_metric: Any) -> None:
         if refused:
@@ -141,9 +157,9 @@ class RewardFunc:
         if log_metric is not None and count:
             log_metric(f"rewards/{self.__name__}/refused", len(refused) / count)
 
-    def _report_truncation(self, scorer: "Scorer", log_metric: Any) -> None:
+    def _report_truncation(self, scorer: "Scorer | Client", log_metric: Any) -> None:
         counts = dict(scorer.truncation)
-        if counts.get("truncated") and not self._said:
+        if counts.get("truncated") and not self._said and not self._remote:
             scorer.report_truncation()
             self._said = True  # once; the log has the share at each step
         if log_metric is not None and counts.get("completions"):
@@ -156,9 +172,38 @@ class RewardFunc:
         return self.__dict__ | ({"_scorer": None} if named else {})
 
 
+Pairs = Sequence[tuple[Text, Sequence[Text]]]
+
+
+def _computed(scorer: "Scorer", pairs: Pairs) -> list[float | PlauditError]:
+    """The reward of each pair of one prompt and one completion, or why it is refused."""
+    from plaudit.model.encoding import RefusedError
+
+    try:
+        return [reward for [reward] in scorer.score_all(pairs)]
+    except RefusedError:  # some pair is: each is asked, and the others go on
+        scorer.truncation.clear()
+    found: list[Any] = [scorer.refusal(*pair) for pair in pairs]
+    rewards = scorer.score_all(pair for pair, why in zip(pairs, found, strict=True) if not why)
+    return [why or next(rewards)[0] for why in found]
+
+
+def _served(client: "Client", pairs: Pairs) -> list[float | PlauditError]:
+    """`_computed` by a service: completions of one prompt in one request."""
+    from plaudit.model.scorer import apart, gathered
+
+    together = gathered(pairs)
+    found: list[list[Any]] = list(client.score_each(together.values()))
+    return [reward for [reward] in apart(pairs, together, found)]
+
+
+def _is_address(model: Any) -> bool:
+    return isinstance(model, str) and model.startswith(("http://", "https://"))
+
+
 def _name_of(model: Any) -> str:
     """`first` for runs/first and for runs/first/model."""
-    if not isinstance(model, str | Path):
+    if not isinstance(model, str | Path) or _is_address(model):
         return "reward"
     path = Path(model)
     return path.parent.name if path.name == "model" and path.parent.name else path.name

@@ -1,11 +1,12 @@
 """The recipes for RLHF: `examples/grpo.py` in a short form; programs that ask the service."""
 
 import asyncio
+import functools
 import importlib.util
+import inspect
 import json
 import sys
 import types
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,42 +95,108 @@ def serving(model, delay=0.0, **settings):
         yield str(client.base_url)
 
 
-def ask_as_verl(url, question, answer, **extra):
-    """Every argument by name, as verl's reward managers call it."""
-    verl = load_file(EXAMPLES / "remote_reward.py", "remote_reward")
-    return verl.compute_score(
-        data_source="ours", solution_str=answer, ground_truth="",
-        extra_info={"prompt": question, "num_turns": 2} | extra, url=url,
-    )  # fmt: skip
+def as_verl(name, url, **options):
+    """A function of the file as verl has it: with the settings' arguments, awaited if it is to be
+    (verl 0.9.1, trainer/ppo/reward.py), and every other one by name (reward_manager/naive.py)."""
+    given = {"url": url} | options
+    raw = getattr(load_file(EXAMPLES / "remote_reward.py", "remote_reward"), name)
+
+    async def call(question, answer, **extra):
+        asked = {
+            "data_source": "ours", "solution_str": answer, "ground_truth": "",
+            "extra_info": {"prompt": question, "num_turns": 2, "rollout_reward_scores": {}} | extra,
+        }  # fmt: skip
+        if inspect.iscoroutinefunction(functools.partial(raw)):
+            return await raw(**{**asked, **given})
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, lambda: raw(**{**asked, **given}))
+
+    return call
 
 
+def together(call, questions):
+    async def ask():
+        return await asyncio.gather(*(call(*question) for question in questions))
+
+    return asyncio.run(ask())
+
+
+VERLS = ("compute_score", "compute_score_async")
+
+
+@pytest.mark.parametrize("function", VERLS)
 @pytest.mark.parametrize("name", ["qwen2", "gpt2", "bert"])
-def test_verl_gets_the_rewards_of_score(reward_model, name):
+def test_verl_gets_the_rewards_of_score(reward_model, name, function):
     model = reward_model(name)
-    expected = [*model.score(QUESTION, ANSWERS[:2]), -5.0]  # what says nothing has a set reward
-    with serving(model) as url, ThreadPoolExecutor(8) as threads:
-        asked = ANSWERS * 4
-        answers = list(threads.map(lambda answer: ask_as_verl(url, QUESTION, answer), asked))
-        messages = np.array([{"role": "user", "content": QUESTION}], dtype=object)
-        dialogue = ask_as_verl(url, messages, ANSWERS[0])
+    expected = model.score(QUESTION, ANSWERS)
+    messages = np.array([{"role": "user", "content": QUESTION}], dtype=object)
+    with serving(model) as url:
+        call = as_verl(function, url)
+        answers = together(call, [(QUESTION, answer) for answer in ANSWERS * 4])
+        (dialogue,) = together(call, [(messages, ANSWERS[0])])
     assert [row["score"] for row in answers] == pytest.approx(expected * 4, abs=1e-5)
     assert dialogue["score"] == pytest.approx(expected[0], abs=1e-5)
     assert {row["truncated_by_reward_model"] for row in answers} == {0.0}
+    assert {row["refused_by_reward_model"] for row in answers} == {0.0}
 
 
-def test_verl_is_told_what_is_wrong(reward_model, monkeypatch):
+@pytest.mark.parametrize("function", VERLS)
+def test_verl_is_told_what_is_wrong(reward_model, monkeypatch, function):
     with serving(reward_model("gpt2"), keys=("secret-key",)) as url:
         with pytest.raises(RuntimeError, match="401"):
-            ask_as_verl(url, QUESTION, "4")
+            together(as_verl(function, url), [(QUESTION, "4")])
         monkeypatch.setenv("PLAUDIT_API_KEY", "secret-key")
-        assert "score" in ask_as_verl(url, QUESTION, "4")
+        (found,) = together(as_verl(function, url), [(QUESTION, "4")])
+        assert found["score"]
+        with pytest.raises(RuntimeError, match=r"422.*the prompt is blank"):
+            together(as_verl(function, url), [(" ", "4")])
+        asked = [(QUESTION, "4"), (" ", "4"), (QUESTION, "half \ud83d")]
+        rows = together(as_verl(function, url, refused=-3.0), asked)
+    assert [row["score"] for row in rows] == [found["score"], -3.0, -3.0]
+    assert [row["refused_by_reward_model"] for row in rows] == [0.0, 1.0, 1.0]
     with pytest.raises(KeyError, match="no `prompt` in extra_info"):
-        ask_as_verl(url, None, "4")
+        together(as_verl(function, url), [(None, "4")])
 
 
 def test_verl_waits_for_a_service_that_is_starting(reward_model):
-    with serving(reward_model("gpt2"), delay=1.5) as url:
-        assert "score" in ask_as_verl(url, QUESTION, "4")
+    with serving(reward_model("gpt2"), delay=1.0) as url:
+        assert "score" in together(as_verl("compute_score", url), [(QUESTION, "4")])[0]
+
+
+def sample_of_slime(prompt, response, metadata=None):
+    """What `custom_rm` may look at of slime's `Sample` (main of August 2026, utils/types.py)."""
+    return SimpleNamespace(prompt=prompt, response=response, label=None, metadata=metadata or {})
+
+
+@pytest.mark.parametrize("given", ["text", "messages", "laid out"])
+def test_slime_gets_the_rewards_of_score(reward_model, given):
+    model = reward_model("qwen2")
+    tokenizer = model.encoding.tokenizer
+    messages = [{"role": "user", "content": QUESTION}]
+    laid_out = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    prompt = {"text": QUESTION, "messages": messages, "laid out": laid_out}[given]
+    known = {"prompt": QUESTION} if given == "laid out" else {}
+    # sglang leaves the stop token where it was (`no_stop_trim`).
+    samples = [sample_of_slime(prompt, f"{answer}<|im_end|>", known) for answer in ANSWERS]
+    slime = load_file(EXAMPLES / "remote_reward.py", "remote_reward")
+    expected = pytest.approx(model.score(QUESTION, ANSWERS), abs=1e-5)
+
+    async def rewards(args):
+        one_by_one = await asyncio.gather(*(slime.custom_rm(args, each) for each in samples))
+        return one_by_one, await slime.custom_rm(args, samples)  # with --group-rm
+
+    with serving(model) as url:
+        args = SimpleNamespace(rm_url=url, apply_chat_template=given == "laid out")
+        one_by_one, group = asyncio.run(rewards(args))
+    assert one_by_one == expected
+    assert group == expected
+
+
+def test_slime_is_told_that_the_bare_prompt_is_missing(reward_model):
+    slime = load_file(EXAMPLES / "remote_reward.py", "remote_reward")
+    args = SimpleNamespace(rm_url=None, apply_chat_template=True)
+    with pytest.raises(KeyError, match="`metadata`"):
+        asyncio.run(slime.custom_rm(args, sample_of_slime("<|im_start|>user…", "4")))
 
 
 @pytest.fixture
@@ -200,4 +267,4 @@ def test_openrlhf_gets_them_through_the_file_whatever_its_template(
             for answer in ANSWERS
         ]
     rewards = [output["reward"][0] for output in found]
-    assert rewards == pytest.approx([*model.score(QUESTION, ANSWERS[:2]), -5.0], abs=1e-5)
+    assert rewards == pytest.approx(model.score(QUESTION, ANSWERS), abs=1e-5)

@@ -1,0 +1,693 @@
+"""A client of `plaudit serve`: rewards of a model that runs elsewhere.
+
+`Client` and `AsyncClient` do the same. What they ask, divide, wait for and count is written once,
+as generators of steps, a request to send or seconds to wait; each client takes them in its own way.
+They need httpx (the extra `client`) and load no torch.
+"""
+
+import asyncio
+import json
+import math
+import os
+import random
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple, Self, TypeVar, overload
+from weakref import WeakKeyDictionary
+
+from plaudit.console import counted, say
+from plaudit.data.cells import excerpt, read_text, said
+from plaudit.data.rankings import BadRowError, Text
+from plaudit.errors import PlauditError
+
+try:
+    import httpx
+except ImportError as error:
+    raise PlauditError("a client needs httpx: pip install 'plaudit[client]'") from error
+
+URL = "http://127.0.0.1:8000"
+KEY_VARIABLE = "PLAUDIT_API_KEY"
+# Busy, or a proxy before the service that does not reach it.
+PASSING = (429, 502, 503, 504)
+# Completions of a request: the service makes its batches of several requests.
+PART = 64
+# Seconds before the second try, and at most before another one.
+PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# Seconds between looks at a service that is starting, at first and at most.
+LOOK, LONGEST_LOOK = 0.05, 1.0
+CONNECTING = 10.0  # seconds that a connection may take at most
+# Parts that are read ahead for each that may be in flight.
+AHEAD = 2
+# A machine reaches itself without a proxy, whatever the environment says.
+DIRECT = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+
+T = TypeVar("T")
+# What a generator wants: a request sent, for which it gets the answer or the fault, or to be called
+# again after so many seconds.
+Step = httpx.Request | float
+Steps = Generator[Step, Any, T]
+Prompts = Iterable[tuple[Text, Sequence[Text]]]
+
+
+class ServiceError(PlauditError):
+    """Why there is no answer: the message has the address, the status and what the service said.
+
+    `status` is that of HTTP, None where nothing answered; `kind` is the service's own word for
+    programs, such as "invalid"; `refused` tells that it does not take these texts, while it may
+    take others.
+    """
+
+    def __init__(
+        self, message: str, status: int | None = None, kind: str = "", *, refused: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.refused = status, kind, refused
+        self.passing = False  # whether another try may succeed
+        self.wait = 0.0  # seconds that the service asks for before it
+
+    def but(self, message: str) -> "ServiceError":
+        """The same error with more to say."""
+        return ServiceError(f"{self}{message}", self.status, self.kind, refused=self.refused)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A completion in its place, as `/rank` gives it."""
+
+    index: int  # its place among those that were given, from 0
+    rank: int  # 1 is the best; equal rewards have equal ranks
+    reward: float
+    probability: float  # of being the best of them
+    truncated: bool
+
+
+class Served(NamedTuple):
+    """The model of a service."""
+
+    name: str
+    max_length: int  # tokens of the longest row that is not truncated
+
+
+class _Asking:
+    """What both clients share: settings, requests, and what becomes of the answers.
+
+    `truncation` counts completions, and those of them that were truncated, since the last report.
+    """
+
+    def __init__(
+        self,
+        url: str = URL,
+        *,
+        key: str | None = None,
+        timeout: float = 120.0,
+        retries: int = 5,
+        in_flight: int = 32,
+    ) -> None:
+        for name, number, least in (("retries", retries, 0), ("in_flight", in_flight, 1)):
+            if not isinstance(number, int) or number < least:
+                raise PlauditError(f"{name}: {number!r} is not a whole number from {least}")
+        if not 0 < timeout < math.inf:
+            raise PlauditError(f"timeout: {timeout!r} is not a number of seconds above 0")
+        self._again = partial(
+            type(self), url, key=key, timeout=timeout, retries=retries, in_flight=in_flight
+        )
+        address = _address(url)
+        # Of a proxy before the service; our own messages do not repeat them.
+        self._user = (address.username, address.password) if address.userinfo else None
+        self.url = str(address.copy_with(userinfo=b"")).rstrip("/")
+        self.timeout, self.retries, self.in_flight = timeout, retries, in_flight
+        self._headers = _headers(key)
+        self.truncation: dict[str, int] = {}
+        self._told = False
+        self._most = PART  # completions of a request: fewer where the service takes fewer
+        self._answered = 0
+        self._counting = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        """Make what holds connections."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __reduce__(self) -> Any:
+        return self._again, ()  # with the key if one was given: one of the environment stays there
+
+    def report_truncation(self) -> None:
+        """Say how many completions were truncated since the last report, if any were."""
+        with self._counting:
+            counts, self.truncation = self.truncation, {}
+        if truncated := counts.get("truncated"):
+            say(
+                f"{self.url}: {truncated:,} of {counted(counts['completions'], 'completion')} have "
+                "more than the model reads and were truncated"
+            )
+
+    # ---- what is asked, step by step ----
+
+    def _parts(self, prompt: Text, completions: Sequence[Text], each: bool) -> list[Steps[Any]]:
+        """Requests for the completions of a prompt; with `each`, what is refused is in its place.
+
+        Raises `PlauditError` for completions that are no list.
+        """
+        if isinstance(completions, str):
+            raise PlauditError(
+                f'completions: "{excerpt(completions)}" is one text; give a list for each prompt'
+            )
+        most = self._most
+        return [
+            self._part(prompt, completions[first : first + most], first, each)
+            for first in range(0, len(completions), most)
+        ]
+
+    def _part(
+        self, prompt: Text, completions: Sequence[Text], first: int, each: bool
+    ) -> Steps[list[Any]]:
+        """The rewards of completions, of which the first is number `first` of its prompt.
+
+        Where they are too many for the service or for its time, they are asked for in halves; with
+        `each` also where one of them is refused, until that one stands alone.
+        """
+        several = len(completions) > 1
+        try:
+            body = self._body(prompt, completions, first) | {"preference": False}
+            answer = yield from self._ask("POST", "/score", body, several, first)
+            return self._rewards_of(answer, len(completions))
+        except ServiceError as error:
+            failed = error.but(f"; the prompt is {_quoted(prompt)}")
+        too_much = several and (failed.status in (413, 504) or failed.kind == "too_many")
+        if not too_much and not (each and failed.refused):
+            raise failed
+        if not several:
+            return [failed]
+        middle = len(completions) // 2
+        if too_much:
+            self._most = min(self._most, middle)
+        before = yield from self._part(prompt, completions[:middle], first, each)
+        after = yield from self._part(prompt, completions[middle:], first + middle, each)
+        return before + after
+
+    def _rank(self, prompt: Text, completions: Sequence[Text]) -> Steps[list[Ranked]]:
+        answer = yield from self._ask("POST", "/rank", self._body(prompt, completions))
+        try:
+            places = answer.json()["ranking"]
+            names = [field.name for field in fields(Ranked)]
+            ranking = [Ranked(*(place[name] for name in names)) for place in places]
+        except (ValueError, TypeError, LookupError) as error:
+            raise self._not_ours(answer) from error
+        self._count([place.truncated for place in ranking])
+        return ranking
+
+    def _model(self) -> Steps[Served]:
+        answer = yield from self._ask("GET", "/v1/models")
+        try:
+            (facts,) = answer.json()["data"]
+            return Served(facts["id"], facts["max_model_len"])
+        except (ValueError, TypeError, LookupError) as error:
+            raise self._not_ours(answer) from error
+
+    def _readiness(self, timeout: float) -> Steps[None]:
+        ends = time.monotonic() + timeout
+        pause = LOOK
+        while True:
+            left = max(ends - time.monotonic(), LOOK)
+            answer = yield self._request("GET", "/ready", None, min(left, self.timeout))
+            failed = self._failure("/ready", answer)
+            if failed is None:
+                return
+            if not failed.passing or failed.kind == "failed":
+                raise failed
+            if time.monotonic() + pause > ends:
+                raise failed.but(f"; it was not ready within {timeout:g} s")
+            yield pause
+            pause = min(2 * pause, LONGEST_LOOK)
+
+    def _ask(
+        self, method: str, path: str, body: Any = None, divisible: bool = False, first: int = 0
+    ) -> Steps[httpx.Response]:
+        """The answer, after as many tries as it takes.
+
+        What is `divisible` is not tried again where the service had not the time for it.
+        """
+        tries = 0
+        answered = self._answered
+        while True:
+            answer = yield self._request(method, path, body, self.timeout)
+            failed = self._failure(path, answer, first)
+            if failed is None:
+                with self._counting:
+                    self._answered += 1
+                return answer
+            if not failed.passing or (divisible and failed.status == 504):
+                raise failed
+            if failed.status in (429, 503) and self._answered > answered:
+                tries = 0  # it is busy with what else we ask
+            answered = self._answered
+            tries += 1
+            if tries > self.retries:
+                raise failed.but(f"; tried {counted(tries, 'time')}")
+            if failed.wait > self.timeout:
+                raise failed.but(f"; it asks to come again in {failed.wait:,.0f} s")
+            if tries == 2:
+                say(f"{failed}; trying again")
+            pause = min(PAUSE * 2 ** (tries - 1), LONGEST_PAUSE) / 2
+            yield max(failed.wait, pause) + random.uniform(0, pause)
+
+    def _request(self, method: str, path: str, body: Any, timeout: float) -> httpx.Request:
+        limits = httpx.Timeout(timeout, connect=min(timeout, CONNECTING), pool=None)
+        return httpx.Request(
+            method,
+            self.url + path,
+            headers=self._headers,
+            content=None if body is None else json.dumps(body, ensure_ascii=False).encode(),
+            extensions={"timeout": limits.as_dict()},
+        )
+
+    def _body(self, prompt: Text, completions: Sequence[Text], first: int = 0) -> dict[str, object]:
+        """What is sent: texts as the service will read them. What is none is refused here."""
+        named = [("prompt", "prompt", prompt)]
+        named += [
+            ("completion", f"completions[{place}]", text)
+            for place, text in enumerate(completions, start=first)
+        ]
+        texts = []
+        for what, where, text in named:
+            try:
+                texts.append(read_text(text, what, blank=True))
+            except BadRowError as error:
+                message = f"{self.url}: not sent: {error} ({where})"
+                raise ServiceError(message, kind="invalid", refused=True) from None
+        return {"prompt": texts[0], "completions": texts[1:]}
+
+    # ---- what became of it ----
+
+    def _failure(
+        self, path: str, answer: httpx.Response | httpx.RequestError, first: int = 0
+    ) -> ServiceError | None:
+        """Why there is no answer; None where there is one."""
+        address = self.url + path
+        if isinstance(answer, httpx.RequestError):
+            failed = ServiceError(f"{address}: {_fault(answer)}")
+            failed.passing = isinstance(answer, httpx.TransportError) and not isinstance(
+                answer, httpx.LocalProtocolError | httpx.UnsupportedProtocol
+            )
+            return failed
+        status = answer.status_code
+        if status == 200:
+            return None
+        kind, message, where = _refusal(answer)
+        if numbered := re.match(r"completions\[(\d+)\]", where):
+            where = f"completions[{int(numbered[1]) + first}]{where[numbered.end() :]}"
+        message = f"{address}: {status}{f' {kind}' if kind else ''}: {message}"
+        message += f" ({where})" if where else ""
+        if status == 401:
+            message += f"; give it as `key` or in {KEY_VARIABLE}"
+        elif status == 404:
+            message += "; the address is that of the service itself, as `plaudit serve` says it"
+        elif "location" in answer.headers:
+            message += f"; it sends to {answer.headers['location']}: give that address"
+        texts = not where or where.startswith(("prompt", "completions"))
+        refused = status == 413 or (status == 422 and kind in ("invalid", "too_long") and texts)
+        failed = ServiceError(message, status, kind, refused=refused)
+        failed.passing = status in PASSING
+        failed.wait = _seconds(answer.headers.get("retry-after", ""))
+        return failed
+
+    def _not_ours(self, answer: httpx.Response) -> ServiceError:
+        return ServiceError(
+            f"{answer.url}: this is no answer of plaudit's service: {excerpt(answer.text)}",
+            answer.status_code,
+        )
+
+    def _rewards_of(self, answer: httpx.Response, count: int) -> list[float]:
+        try:
+            content = answer.json()
+            rewards, truncated = content["rewards"], content["truncated"]
+            if not len(rewards) == len(truncated) == count:
+                raise ValueError(f"{len(rewards)} rewards of {count} completions")
+            finite = all(map(math.isfinite, rewards))
+        except (ValueError, TypeError, LookupError) as error:
+            raise self._not_ours(answer) from error
+        if not finite:
+            raise ServiceError(
+                f"{answer.url}: the model's reward of a completion is not a finite number; was the "
+                "model trained to the end, without an overflow?",
+                answer.status_code,
+            )
+        self._count(truncated)
+        return list(map(float, rewards))
+
+    def _count(self, truncated: Sequence[bool]) -> None:
+        with self._counting:
+            for name, number in (("completions", len(truncated)), ("truncated", sum(truncated))):
+                self.truncation[name] = self.truncation.get(name, 0) + number
+            tell = any(truncated) and not self._told
+            self._told = self._told or tell
+        if tell:
+            say(
+                f"{self.url}: a completion has more than the model reads and was truncated; "
+                "`truncation` counts them"
+            )
+
+
+class Client(_Asking):
+    """A reward model that `plaudit serve` runs, with the methods of one that is loaded here.
+
+    Args:
+        url: the address of the service.
+        key: an API key; by default that of the environment variable `PLAUDIT_API_KEY`, if any.
+        timeout: seconds that an answer may take. The service itself gives up after 60, unless told
+            otherwise.
+        retries: how often a request is sent again where the service is busy (429, 503), where a
+            proxy does not reach it (502, 504), or the connection fails; after pauses that grow, and
+            not before the time that the service names. Other refusals are final.
+        in_flight: requests of `score_all` at a time.
+
+    Threads may share a client; it keeps its connections. A copy in another process, pickled or
+    forked, has its own. What is truncated is counted in `truncation`, and said.
+
+    Raises `ServiceError`, a `PlauditError`, with the address, the status and what the service said.
+
+    >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
+    ...     client.wait_until_ready(timeout=300)
+    ...     client.score("What is 2 + 2?", ["4", "5"])
+    [1.25, -0.5]
+    """
+
+    @overload
+    def score(self, prompt: Text, completions: str) -> float: ...  # type: ignore[overload-overlap]
+    @overload
+    def score(self, prompt: Text, completions: Sequence[Text]) -> list[float]: ...
+
+    def score(self, prompt: Text, completions: str | Sequence[Text]) -> float | list[float]:
+        """The reward of each completion of `prompt`; a number for one string, a list for a list."""
+        if isinstance(completions, str):
+            return self.score(prompt, [completions])[0]
+        parts = self._parts(prompt, completions, each=False)
+        if len(parts) == 1:
+            return self._take(parts[0])
+        return next(self.score_all([(prompt, completions)]))
+
+    def score_all(self, prompts: Prompts) -> Iterator[list[float]]:
+        """Rewards for a stream of (prompt, completions), in order, with flat memory."""
+        return self._scored(prompts, each=False)
+
+    def score_each(self, prompts: Prompts) -> Iterator[list[float | ServiceError]]:
+        """`score_all` where a completion that is refused has the error in the place of its reward.
+
+        One is refused when it cannot be read, when it is too long for the service, or when the
+        model's chat template or tokenizer does not take the dialogue. Any other error is raised.
+        """
+        return self._scored(prompts, each=True)
+
+    def rank(self, prompt: Text, completions: Sequence[Text]) -> list[Ranked]:
+        """The completions, best first, with the probability of each being the best of them.
+
+        They go in one request: the service says how many it takes.
+        """
+        return self._take(self._rank(prompt, completions))
+
+    def model(self) -> Served:
+        """The name of the model, and how many tokens it reads."""
+        return self._take(self._model())
+
+    def wait_until_ready(self, timeout: float = 60.0) -> None:
+        """Return when the service takes requests.
+
+        Raises `ServiceError` after `timeout` seconds, or at once where it never will.
+        """
+        self._take(self._readiness(timeout))
+
+    def close(self) -> None:
+        """Close the connections, and say how many completions were truncated."""
+        if self._process == os.getpid():
+            self._pool.shutdown(cancel_futures=True)
+            self._http.close()
+        self.report_truncation()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _scored(self, prompts: Prompts, each: bool) -> Iterator[list[Any]]:
+        waiting: deque[list[Future[list[Any]]]] = deque()
+        try:
+            for prompt, completions in prompts:
+                parts = self._parts(prompt, completions, each)
+                self._open()
+                waiting.append([self._pool.submit(self._take, part) for part in parts])
+                while waiting and self._due(waiting):
+                    yield [reward for part in waiting[0] for reward in part.result()]
+                    waiting.popleft()
+            while waiting:
+                yield [reward for part in waiting[0] for reward in part.result()]
+                waiting.popleft()
+        finally:
+            for part in chain.from_iterable(waiting):
+                part.cancel()
+
+    def _due(self, waiting: deque[list[Future[list[Any]]]]) -> bool:
+        ahead = sum(map(len, waiting))
+        return ahead > AHEAD * self.in_flight or all(part.done() for part in waiting[0])
+
+    def _take(self, steps: Steps[T]) -> T:
+        self._open()
+        given: httpx.Response | httpx.RequestError | None = None
+        try:
+            while True:
+                step = steps.send(given)
+                if isinstance(step, httpx.Request):
+                    try:
+                        given = self._http.send(step)
+                    except httpx.RequestError as fault:
+                        given = fault
+                else:
+                    time.sleep(step)
+        except StopIteration as done:
+            return done.value
+
+    def _open(self) -> None:
+        """Connections and threads, of this process: a fork has none of its parent's."""
+        if getattr(self, "_process", None) != os.getpid():
+            self._http = httpx.Client(**_http_options(self._user, self.in_flight))
+            self._pool = ThreadPoolExecutor(self.in_flight, "plaudit-client")
+            self._counting = threading.Lock()
+            self._process = os.getpid()
+
+
+class AsyncClient(_Asking):
+    """`Client` for asyncio: the same settings and methods, to be awaited.
+
+    `score_all` and `score_each` are asynchronous generators, and take a stream that is one as well.
+    Event loops that share a client have connections of their own.
+
+    >>> async def main():
+    ...     async with AsyncClient("http://127.0.0.1:8000") as client:
+    ...         return await client.score("What is 2 + 2?", ["4", "5"])
+    >>> asyncio.run(main())  # doctest: +SKIP
+    [1.25, -0.5]
+    """
+
+    @overload
+    async def score(self, prompt: Text, completions: str) -> float: ...  # type: ignore[overload-overlap]
+    @overload
+    async def score(self, prompt: Text, completions: Sequence[Text]) -> list[float]: ...
+
+    async def score(self, prompt: Text, completions: str | Sequence[Text]) -> float | list[float]:
+        """The reward of each completion of `prompt`; a number for one string, a list for a list."""
+        if isinstance(completions, str):
+            return (await self.score(prompt, [completions]))[0]
+        parts = self._parts(prompt, completions, each=False)
+        found = await asyncio.gather(*map(self._take_one, parts))
+        return list(chain.from_iterable(found))
+
+    def score_all(
+        self, prompts: Prompts | AsyncIterable[tuple[Text, Sequence[Text]]]
+    ) -> AsyncIterator[list[float]]:
+        """Rewards for a stream of (prompt, completions), in order, with flat memory."""
+        return self._scored(prompts, each=False)
+
+    def score_each(
+        self, prompts: Prompts | AsyncIterable[tuple[Text, Sequence[Text]]]
+    ) -> AsyncIterator[list[float | ServiceError]]:
+        """`score_all` where a completion that is refused has the error in the place of its reward;
+        see `Client.score_each`."""
+        return self._scored(prompts, each=True)
+
+    async def rank(self, prompt: Text, completions: Sequence[Text]) -> list[Ranked]:
+        """The completions, best first, with the probability of each being the best of them."""
+        return await self._take(self._rank(prompt, completions))
+
+    async def model(self) -> Served:
+        """The name of the model, and how many tokens it reads."""
+        return await self._take(self._model())
+
+    async def wait_until_ready(self, timeout: float = 60.0) -> None:
+        """Return when the service takes requests; see `Client.wait_until_ready`."""
+        await self._take(self._readiness(timeout))
+
+    async def close(self) -> None:
+        """Close this loop's connections, and say how many completions were truncated."""
+        if opened := self._of_loops.pop(asyncio.get_running_loop(), None):
+            await opened[0].aclose()
+        self.report_truncation()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _scored(
+        self, prompts: Prompts | AsyncIterable[tuple[Text, Sequence[Text]]], each: bool
+    ) -> AsyncIterator[list[Any]]:
+        waiting: deque[list[asyncio.Task[list[Any]]]] = deque()
+        try:
+            async for prompt, completions in _streamed(prompts):
+                parts = self._parts(prompt, completions, each)
+                waiting.append([asyncio.create_task(self._take_one(part)) for part in parts])
+                while waiting and self._due(waiting):
+                    yield [reward for part in waiting[0] for reward in await part]
+                    waiting.popleft()
+            while waiting:
+                yield [reward for part in waiting[0] for reward in await part]
+                waiting.popleft()
+        finally:
+            left = list(chain.from_iterable(waiting))
+            for part in left:
+                part.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def _due(self, waiting: deque[list[asyncio.Task[list[Any]]]]) -> bool:
+        ahead = sum(map(len, waiting))
+        return ahead > AHEAD * self.in_flight or all(part.done() for part in waiting[0])
+
+    async def _take_one(self, steps: Steps[T]) -> T:
+        """`_take` when its turn has come, of those that may be in flight."""
+        async with self._opened()[1]:
+            return await self._take(steps)
+
+    async def _take(self, steps: Steps[T]) -> T:
+        http, _ = self._opened()
+        given: httpx.Response | httpx.RequestError | None = None
+        while True:
+            try:
+                step = steps.send(given)
+            except StopIteration as done:
+                return done.value
+            if isinstance(step, httpx.Request):
+                try:
+                    given = await http.send(step)
+                except httpx.RequestError as fault:
+                    given = fault
+            else:
+                await asyncio.sleep(step)
+
+    def _open(self) -> None:
+        self._of_loops: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, asyncio.Semaphore]
+        ] = WeakKeyDictionary()
+
+    def _opened(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
+        """Connections of this event loop, and how many requests it may have in flight."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._of_loops:
+            http = httpx.AsyncClient(**_http_options(self._user, self.in_flight))
+            self._of_loops[loop] = http, asyncio.Semaphore(self.in_flight)
+        return self._of_loops[loop]
+
+
+def _address(url: str) -> httpx.URL:
+    """The address of a service; raises `PlauditError` for what is none."""
+    try:
+        address = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise PlauditError(f"url: {url!r} is no address: {error}") from error
+    if address.scheme not in ("http", "https") or not address.host:
+        raise PlauditError(f"url: {url!r} is no address; give one such as {URL}")
+    if address.query or address.fragment:
+        raise PlauditError(f"url: {url!r} goes on after the path; leave that out")
+    return address
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "User-Agent": "plaudit"}
+    name = KEY_VARIABLE if key is None else "key"
+    key = os.environ.get(KEY_VARIABLE, "") if key is None else key
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise PlauditError(f"{name}: an API key has no white space about it and only ASCII letters")
+    # A proxy before the service may have its own use for `Authorization`.
+    return headers | ({"X-API-Key": key} if key else {})
+
+
+def _http_options(user: tuple[str, str] | None, in_flight: int) -> dict[str, Any]:
+    """What both of httpx's clients are made with."""
+    return {
+        "auth": user,
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=in_flight),
+        "mounts": dict.fromkeys(DIRECT),
+    }
+
+
+def _quoted(prompt: Text) -> str:
+    """The beginning of a prompt, which may be anything."""
+    try:
+        words = said(read_text(prompt, "prompt", blank=True))
+    except BadRowError:
+        words = repr(prompt)
+    return f'"{excerpt(words)}"'
+
+
+async def _streamed(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+def _fault(fault: httpx.RequestError) -> str:
+    """What went wrong with a request that was not answered."""
+    why = str(fault) or type(fault).__name__
+    if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout):
+        return f"cannot connect ({why}); is `plaudit serve` running there?"
+    if isinstance(fault, httpx.TimeoutException):
+        return f"no answer within {fault.request.extensions['timeout']['read']:.3g} s"
+    return f"the connection broke ({why})"
+
+
+def _refusal(answer: httpx.Response) -> tuple[str, str, str]:
+    """The kind of a refusal, its message, and where in the request it is."""
+    try:
+        error = answer.json()["error"]
+        return error["type"], error["message"], error.get("where") or ""
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return "", excerpt(answer.text) or answer.reason_phrase, ""  # a proxy's
+
+
+def _seconds(retry_after: str) -> float:
+    """What a `Retry-After` says, in seconds from now; 0 where it says nothing.
+
+    >>> _seconds("5"), _seconds("Wed, 21 Oct 2015 07:28:00 GMT"), _seconds("")
+    (5.0, 0.0, 0.0)
+    """
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        then = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    return max((then - datetime.now(UTC)).total_seconds(), 0.0) if then.tzinfo else 0.0
