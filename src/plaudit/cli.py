@@ -36,6 +36,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": commands.serve,
     "label": commands.label,
     "export": commands.export,
+    "push": commands.push,
     "report": commands.report,
     "plugins": commands.list_plugins,
 }

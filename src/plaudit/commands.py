@@ -538,6 +538,7 @@ def evaluate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -561,6 +562,7 @@ def evaluate(
         "dtype": dtype,
         "max_length": max_length,
         "length_penalty": length_penalty,
+        "attributes": attributes,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     if suite:
@@ -656,6 +658,7 @@ def compare(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Comparison":
@@ -672,7 +675,7 @@ def compare(
     bad = _bad_rows(prompts, on_bad_row, max_rejected)
     _check_prompts(prompts, bad.name, columns, encoding)
     loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
-    scorer = _scorer(model, also, combine, spread, **loading)
+    scorer = _scorer(model, also, combine, spread, attributes=attributes, **loading)
     policy, given = _prompts_for(policy, [scorer], prompts, bad, limit, columns, encoding, dtype)
     from plaudit.sampling.comparing import compare
 
@@ -730,6 +733,7 @@ def policy_test(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "PolicyTest":
@@ -778,7 +782,15 @@ def policy_test(
 
     loading: dict[str, Any] = {"dtype": dtype, "max_length": max_length}
     scorers = [
-        _scorer(each, also, combine, spread, length_penalty=length_penalty, **loading)
+        _scorer(
+            each,
+            also,
+            combine,
+            spread,
+            length_penalty=length_penalty,
+            attributes=attributes,
+            **loading,
+        )
         for each in several
     ]
     judging = None if gold is None else (judge, as_scorer(gold, **loading))
@@ -834,6 +846,7 @@ def score(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -861,7 +874,7 @@ def score(
         overwrite=overwrite, resume=resume,
         processes=processes, engine=engine, dtype=dtype, max_length=max_length,
         chat_template=chat_template, chat_template_args=chat_template_args,
-        length_penalty=length_penalty, deviations=std, **loading,
+        length_penalty=length_penalty, attributes=attributes, deviations=std, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 
@@ -941,6 +954,7 @@ def generate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Generation":
@@ -977,7 +991,10 @@ def generate(
         batch_size=batch_size, seed=seed, limit=limit, columns=columns,
         encoding=encoding, on_bad_row=on_bad_row, max_rejected=max_rejected, resume=resume,
         overwrite=overwrite, dtype=dtype,
-        loading={"length_penalty": length_penalty, "max_length": max_length, **combining},
+        loading={
+            "length_penalty": length_penalty, "max_length": max_length, "attributes": attributes,
+            **combining,
+        },
         **options,
     )  # fmt: skip
 
@@ -1004,6 +1021,7 @@ def serve(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -1028,6 +1046,7 @@ def serve(
         "dtype": dtype,
         "max_length": max_length,
         "length_penalty": length_penalty,
+        "attributes": attributes,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     scorer = _scorer(model, also, combine, spread, **loading)
@@ -1065,6 +1084,7 @@ def export(
     output: Annotated[str | Path, Help("file to write", "FILE", flag=True)],
     *,
     format: Annotated[declared.ExportFormat, Help("what to write")],
+    attributes: declared.Attributes = None,
     overwrite: Overwrite = False,
 ) -> Written:
     """Write a model as one file.
@@ -1081,9 +1101,38 @@ def export(
     from plaudit.model.export import export
     from plaudit.model.reward_model import RewardModel
 
-    export(RewardModel.load(model, dtype="float32", device="cpu"), output, format)
+    loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
+    export(loaded, output, format)
     say(f"written to {output}")
     return Written(Path(output))
+
+
+def push(
+    model: Annotated[str | Path, Help(f"{_MODEL}, trained", "MODEL")],
+    repo_id: Annotated[
+        str, Help("repository on the hub, made where it is not there", "OWNER/NAME")
+    ],
+    *,
+    attributes: declared.Attributes = None,
+    private: Annotated[bool, Help("make it private, where it is made")] = False,
+    revision: Annotated[
+        str | None, Help("branch to commit to, made where it is not there", "BRANCH")
+    ] = None,
+    message: Annotated[str | None, Help("of the commit", "TEXT")] = None,
+) -> str:
+    """Upload a model with its card to the hub, and print the commit's address.
+
+    Raises `PlauditError` when the model cannot be loaded, or the hub refuses it.
+
+    >>> push("runs/finance", "owner/finance-reward")  # doctest: +SKIP
+    'https://huggingface.co/owner/finance-reward/commit/…'
+    """
+    from plaudit.model.reward_model import RewardModel
+
+    loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
+    return loaded.push_to_hub(
+        repo_id, private=private or None, revision=revision, commit_message=message
+    )
 
 
 def report(

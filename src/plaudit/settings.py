@@ -155,6 +155,8 @@ Dtype = Annotated[
         description="what matrix products run in; auto: bfloat16 if the machine has units for it"
     ),
 ]
+_ATTRIBUTES = "which of a head's several labels give the reward: NAME, or NAME=0.65,NAME=-0.2, a sum of logits"
+Attributes = Annotated["str | Mapping[str, float] | None", Help(_ATTRIBUTES, "NAMES")]
 Also = Annotated[list[str] | None, Help("an ensemble with this model; may be repeated", "MODEL")]
 Combine = Annotated[
     Literal["mean", "min", "mean-spread"] | None, Help("the rewards of an ensemble (mean)")
@@ -243,6 +245,7 @@ class Settings(BaseModel):
         False,
         description="draw a new head where the base model brings one, or weights that are not used",
     )
+    attributes: str | None = Field(None, description=_ATTRIBUTES)
     pooling: Annotated[str, _check("pooling", "auto"), _names("pooling", "auto")] = Field(
         "auto",
         description="auto: last for decoders; for encoders cls, but layers where they were "
