@@ -214,6 +214,7 @@ def inspect(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     overwrite: Overwrite = False,
     strict: bool = False,
 ) -> Inspection:
@@ -265,6 +266,7 @@ def inspect(
         reader = RewardModel.load(
             name, max_length=max_length, chat_template=chat_template,
             chat_template_args=chat_template_args, device="cpu", dtype="float32",
+            trust_remote_code=trust_remote_code,
         )  # fmt: skip
         seen = view(rankings, reader, name, show or 0)
     summary = inspect_rankings(rankings, splits)
@@ -539,6 +541,7 @@ def evaluate(
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -563,6 +566,7 @@ def evaluate(
         "max_length": max_length,
         "length_penalty": length_penalty,
         "attributes": attributes,
+        "trust_remote_code": trust_remote_code,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     if suite:
@@ -606,7 +610,9 @@ def evaluate(
     # All are loaded before the first one scores, which may take an hour.
     scorer = _scorer(model, also, combine, spread, **loading)
     other = (
-        RewardModel.load(against, dtype=dtype, max_length=max_length)
+        RewardModel.load(
+            against, dtype=dtype, max_length=max_length, trust_remote_code=trust_remote_code
+        )
         if isinstance(against, str | Path)
         else against
     )
@@ -659,6 +665,7 @@ def compare(
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Comparison":
@@ -675,7 +682,10 @@ def compare(
     bad = _bad_rows(prompts, on_bad_row, max_rejected)
     _check_prompts(prompts, bad.name, columns, encoding)
     loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
-    scorer = _scorer(model, also, combine, spread, attributes=attributes, **loading)
+    scorer = _scorer(
+        model, also, combine, spread, attributes=attributes, trust_remote_code=trust_remote_code,
+        **loading,
+    )  # fmt: skip
     policy, given = _prompts_for(policy, [scorer], prompts, bad, limit, columns, encoding, dtype)
     from plaudit.sampling.comparing import compare
 
@@ -734,6 +744,7 @@ def policy_test(
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "PolicyTest":
@@ -793,7 +804,9 @@ def policy_test(
         )
         for each in several
     ]
-    judging = None if gold is None else (judge, as_scorer(gold, **loading))
+    judging = None if gold is None else (
+        judge, as_scorer(gold, trust_remote_code=trust_remote_code, **loading)
+    )  # fmt: skip
     if samples is not None:
         source = f"{samples}" if isinstance(samples, str | Path) else ", ".join(map(str, samples))
         bad = _bad_rows(source, on_bad_row, max_rejected)
@@ -847,6 +860,7 @@ def score(
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -874,7 +888,8 @@ def score(
         overwrite=overwrite, resume=resume,
         processes=processes, engine=engine, dtype=dtype, max_length=max_length,
         chat_template=chat_template, chat_template_args=chat_template_args,
-        length_penalty=length_penalty, attributes=attributes, deviations=std, **loading,
+        length_penalty=length_penalty, attributes=attributes,
+        trust_remote_code=trust_remote_code, deviations=std, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 
@@ -955,6 +970,7 @@ def generate(
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Generation":
@@ -993,7 +1009,7 @@ def generate(
         overwrite=overwrite, dtype=dtype,
         loading={
             "length_penalty": length_penalty, "max_length": max_length, "attributes": attributes,
-            **combining,
+            "trust_remote_code": trust_remote_code, **combining,
         },
         **options,
     )  # fmt: skip
@@ -1022,6 +1038,7 @@ def serve(
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -1047,6 +1064,7 @@ def serve(
         "max_length": max_length,
         "length_penalty": length_penalty,
         "attributes": attributes,
+        "trust_remote_code": trust_remote_code,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     scorer = _scorer(model, also, combine, spread, **loading)

@@ -155,8 +155,11 @@ Dtype = Annotated[
         description="what matrix products run in; auto: bfloat16 if the machine has units for it"
     ),
 ]
-_ATTRIBUTES = "which of a head's several labels give the reward: NAME, or NAME=0.65,NAME=-0.2, a sum of logits"
+_ATTRIBUTES = "which of a head's labels give the reward: NAME, or the sum NAME=0.65,NAME=-0.2"
 Attributes = Annotated["str | Mapping[str, float] | None", Help(_ATTRIBUTES, "NAMES")]
+TrustRemoteCode = Annotated[
+    bool, Help("run the modelling code that a model brings, as your own; read it first")
+]
 Also = Annotated[list[str] | None, Help("an ensemble with this model; may be repeated", "MODEL")]
 Combine = Annotated[
     Literal["mean", "min", "mean-spread"] | None, Help("the rewards of an ensemble (mean)")

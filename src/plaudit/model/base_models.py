@@ -132,6 +132,16 @@ def _located(name: str, revision: str | None, subfolder: str | None, trusted: bo
     return Source(name, {key: value for key, value in given.items() if value}, trusted)
 
 
+def config_file(source: Source) -> dict[str, Any]:
+    """What `config.json` says, read without anybody's code; nothing of a GGUF file."""
+    from transformers import PreTrainedConfig
+
+    with loading(source):
+        given: dict[str, Any]
+        given, _ = PreTrainedConfig.get_config_dict(source.name, **source.options)
+    return given
+
+
 def load_config(source: Source) -> Any:
     """The base model's configuration."""
     from transformers import AutoConfig

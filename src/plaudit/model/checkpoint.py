@@ -26,8 +26,9 @@ from plaudit.model.adapter import Adapter
 from plaudit.model.base_models import Kind, Source, Weights
 from plaudit.model.modeling_mean import without_pooler
 from plaudit.model.normalisation import Normalisation
+from plaudit.model.own_code import OwnCode, load_own, own_code, own_kind
 from plaudit.model.poolings import Pooling
-from plaudit.model.value_head import ValueHead, has_file_of_head, read_value_head
+from plaudit.model.value_head import OPENRLHF, ValueHead, has_file_of_head, read_value_head
 
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
@@ -62,7 +63,7 @@ class Checkpoint:
     `config` may be changed before the weights are loaded. `stored` is what plaudit noted of a model
     that it trained, else empty; `adapter` and `head` are there where they are; `new_head` says that
     a head is to be drawn, whatever the checkpoint brings; `asked` is which of its labels give the
-    reward, as a user wrote it.
+    reward, as a user wrote it; `code` is the class of its own that gives them, where there is one.
     """
 
     name: str
@@ -75,11 +76,14 @@ class Checkpoint:
     head: ValueHead | None
     new_head: bool
     asked: Attributes | None
+    code: OwnCode | None
 
     @property
     def brings_head(self) -> bool:
         """Whether its rewards are those of a head that somebody trained."""
-        return not self.new_head and bool(self.adapter or self.head or is_classifier(self.config))
+        if self.new_head:
+            return False
+        return bool(self.code or self.adapter or self.head or is_classifier(self.config))
 
 
 def read_checkpoint(
@@ -96,6 +100,10 @@ def read_checkpoint(
     Raises:
         PlauditError: where it cannot give a reward for a completion.
     """
+    given = base_models.config_file(source)
+    code = None if new_head or given.get(CONFIG_KEY) else own_code(given, source)
+    if code and not source.trusted and not is_read_elsewhere(given):
+        raise code.refusal(name)
     config = base_models.load_config(source)
     stored = getattr(config, CONFIG_KEY, None) or {}
     if not isinstance(stored, dict):
@@ -103,6 +111,8 @@ def read_checkpoint(
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
     kept = stored.pop("normalisation", None)
     normalisation = Normalisation.read(kept, name) if normalised and not new_head else None
+    if code and source.trusted:
+        return _of_own_code(name, source, config, given, code, adapter, attributes)
     kind = base_models.kind_of(config, name)
     head = None
     if not new_head and kind == "decoder" and (adapter or not is_classifier(config)):
@@ -123,11 +133,37 @@ def read_checkpoint(
     elif adapter or head or new_head or not is_classifier(config):
         config.num_labels = 1
     found = Checkpoint(
-        name, source, config, kind, stored, normalisation, adapter, head, new_head, attributes
+        name, source, config, kind, stored, normalisation, adapter, head, new_head, attributes, None
     )
     if attributes is not None and not found.brings_head:
         raise PlauditError(f"attributes: {name} brings no head whose labels could be chosen from")
     return found
+
+
+def is_read_elsewhere(given: Mapping[str, Any]) -> bool:
+    """Whether the heads of a class that is none of transformers' are read without its code."""
+    return OPENRLHF in (given.get("architectures") or ())
+
+
+def _of_own_code(
+    name: str,
+    source: Source,
+    config: Any,
+    given: Mapping[str, Any],
+    code: OwnCode,
+    adapter: Adapter | None,
+    attributes: Attributes | None,
+) -> Checkpoint:
+    """A checkpoint that its own code is to run."""
+    if adapter:
+        raise PlauditError(
+            f"base: {adapter.source} is a LoRA adapter of {name}, a {code.name} of its own code, "
+            "into which it is not merged here; merge it with peft and save that"
+        )
+    if attributes is not None:
+        raise PlauditError(f"attributes: {name} makes one reward of them by its own code")
+    kind = own_kind(config, given, name)
+    return Checkpoint(name, source, config, kind, {}, None, None, None, False, None, code)
 
 
 def load_model(
@@ -201,6 +237,27 @@ def _classifier(found: Checkpoint, pooling: Pooling, attention: str | None) -> t
     else:
         check_weights(loaded, given, found.name, head_replaced=replaced)
     return loaded.model, loaded.missing
+
+
+def load_by_own_code(found: Checkpoint, code: OwnCode, attention: str | None = None) -> Any:
+    """A model of a class that the checkpoint brings, with every one of its weights.
+
+    Raises:
+        PlauditError: where weights are left over or missing, or the code fails.
+    """
+    loaded = load_own(code, found.source, found.config, **_asked(attention))
+    check_shapes(loaded, found.name, head_replaced=False)
+    if loaded.missing:
+        raise PlauditError(
+            f"base: {found.name} is incomplete: it lacks the weights {_named(loaded.missing)} of "
+            f"its {code.name}; copy all its files"
+        )
+    if left := {key for key in loaded.unexpected if not PRETRAINING.search(key)}:
+        raise PlauditError(
+            f"base: {found.name} has weights that its own {code.name} does not use: "
+            f"{_named(left)}; without them its rewards would be others"
+        )
+    return loaded.model
 
 
 def is_classifier(config: Any) -> bool:

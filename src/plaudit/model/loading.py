@@ -25,6 +25,7 @@ from plaudit.model.checkpoint import (
     Attributes,
     Checkpoint,
     is_classifier,
+    load_by_own_code,
     load_model,
     own_pooling,
     read_checkpoint,
@@ -35,6 +36,7 @@ from plaudit.model.devices import Dtype, best_device, compute_dtype
 from plaudit.model.encoding import Encoding
 from plaudit.model.hub import README
 from plaudit.model.normalisation import Normalisation
+from plaudit.model.own_code import as_scores
 from plaudit.model.poolings import DEFAULTS, POOLINGS, poolings_for
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
 from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
@@ -45,6 +47,8 @@ LayoutName = Literal["auto", "flat", "padded"]
 # Tokens of a row under a new head, unless asked for: what a laptop's pass takes, and about what the
 # field trains reward models with. A model that reads more could take memory that nobody meant.
 LONGEST_NEW = 4096
+# What stands for a pooling where a class of the checkpoint's own does it.
+BY_OWN_CODE = "its own code"
 
 
 class Loading(TypedDict, total=False):
@@ -68,6 +72,7 @@ class Loading(TypedDict, total=False):
     attn_implementation: str | None
     device_map: str | Mapping[str, Any] | None
     attributes: Attributes | None
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Loaded:
     length_penalty: float
     uncertainty: HeadUncertainty | None
     attributes: dict[str, float]
+    own_code: str
     origin: str
     card: str
 
@@ -125,12 +131,13 @@ def _load(
     attn_implementation: str | None = None,
     device_map: str | Mapping[str, Any] | None = None,
     attributes: Attributes | None = None,
+    trust_remote_code: bool = False,
 ) -> Loaded:
     """The parts of a model of a folder or the hub."""
     if not (length_penalty >= 0 and math.isfinite(length_penalty)):
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
     place, precision = _placed(device, device_map), _precision(dtype)
-    source, adapter = located(name, revision, subfolder)
+    source, adapter = located(name, revision, subfolder, trusted=trust_remote_code)
     found = read_checkpoint(
         str(name), source, adapter, new_head=new_head, normalised=normalised, attributes=attributes
     )
@@ -140,15 +147,18 @@ def _load(
         _check_own_template(kind, template, stored)
         set_chat_template(tokenizer, chat_template, chat_template_args)
     pooling = _resolve_pooling(pooling, found)
-    how = POOLINGS.get(pooling)
     highest = max(tokenizer.get_vocab().values(), default=-1)
     as_is = found.brings_head and kind == "decoder"
     _set_pad_token(tokenizer, config.pad_token_id, as_is=as_is)
-    # A pad token that is new has no embedding before the model is loaded and resized.
-    known = tokenizer.pad_token_id < config.get_text_config().vocab_size
-    config.pad_token_id = tokenizer.pad_token_id if known else None
-    set_pooling(config, pooling)
-    model, drawn, of = load_model(found, how, seed, attn_implementation)
+    drawn, of = False, dict[str, float]()
+    if found.code:
+        model = load_by_own_code(found, found.code, attn_implementation)
+    else:
+        # A pad token that is new has no embedding before the model is loaded and resized.
+        known = tokenizer.pad_token_id < config.get_text_config().vocab_size
+        config.pad_token_id = tokenizer.pad_token_id if known else None
+        set_pooling(config, pooling)
+        model, drawn, of = load_model(found, POOLINGS.get(pooling), seed, attn_implementation)
     embedded = model.get_input_embeddings().num_embeddings
     if highest >= embedded:
         raise PlauditError(
@@ -156,10 +166,11 @@ def _load(
             f"vocabulary {embedded} rows: they are not of one model, or tokens were added to the "
             "tokenizer alone; copy the tokenizer that the model was saved with"
         )
-    if len(tokenizer) > embedded:
-        with base_models.quiet():
-            model.resize_token_embeddings(len(tokenizer))
-    model.config.pad_token_id = tokenizer.pad_token_id
+    if not found.code:
+        if len(tokenizer) > embedded:
+            with base_models.quiet():
+                model.resize_token_embeddings(len(tokenizer))
+        model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False  # there is nothing to generate
     encoding = Encoding(
         tokenizer=tokenizer,
@@ -169,22 +180,29 @@ def _load(
         separator=separator if separator is not None else stored.get("separator", "\n\n"),
         pooling=pooling,
     )
-    model = exact(model, how, pooling).eval()
+    if found.code:
+        model = as_scores(model, encoding, str(name))
+    else:
+        model = exact(model, POOLINGS.get(pooling), pooling).eval()
     if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
         model = model.to(place)
     computed = compute_dtype(precision, place)
+    why_padded = f"its attention is to be {attn_implementation}" if attn_implementation else ""
+    if found.code:
+        why_padded = f"its own {found.code.name} computes it"
     return Loaded(
         model=model,
         encoding=encoding,
         pooling=pooling,
         device=place,
         dtype=computed,
-        layout=choose_layout(layout, model, encoding, computed, attn_implementation),
+        layout=choose_layout(layout, model, encoding, computed, why_padded),
         new_head=drawn,
         normalisation=found.normalisation,
         length_penalty=length_penalty,
         uncertainty=_uncertainty(source, model) if stored and not new_head else None,
         attributes=of or dict(stored.get("attributes") or {} if not new_head else {}),
+        own_code=found.code.name if found.code else "",
         origin=str(adapter.source if adapter else source),
         card=_card(source) if stored and not new_head and not adapter else "",
     )
@@ -203,7 +221,11 @@ def _uncertainty(source: base_models.Source, model: Any) -> HeadUncertainty | No
 
 
 def located(
-    name: str | Path, revision: str | None = None, subfolder: str | None = None
+    name: str | Path,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    *,
+    trusted: bool = False,
 ) -> tuple[base_models.Source, Adapter | None]:
     """Where the model lies that a run folder, a model folder or a hub name means; of a folder with
     an adapter where its base model does, and the adapter."""
@@ -216,7 +238,9 @@ def located(
         raise PlauditError(_why_no_model(path))
     elif others := _runs_beside(path):
         raise PlauditError(f"{name}: there is no such run; {path.parent} has {others}")
-    source = base_models.locate(str(path) if path.exists() else str(name), revision, subfolder)
+    source = base_models.locate(
+        str(path) if path.exists() else str(name), revision, subfolder, trusted=trusted
+    )
     adapter = read_adapter(source)
     return (adapter.base, adapter) if adapter else (source, None)
 
@@ -291,6 +315,10 @@ def _resolve_pooling(asked: str, found: Checkpoint) -> str:
         if asked not in ("auto", trained):
             raise PlauditError(f"pooling: this model was trained with {trained}, not {asked}")
         return str(trained)
+    if found.code:
+        if asked != "auto":
+            raise PlauditError(f"pooling: {found.name} pools by its own code; leave it out")
+        return BY_OWN_CODE
     if found.brings_head:
         own = own_pooling(found.config, found.kind, found.name)
         if asked not in ("auto", own):
@@ -340,7 +368,10 @@ def token_limit(model: Any, tokenizer: Any) -> int | None:
     """How many tokens of a row a model reads by its positions and its tokenizer; None where neither
     says."""
     limits = [base_models.position_limit(model), getattr(tokenizer, "model_max_length", None)]
-    return min((int(x) for x in limits if x and x < 1e9), default=None)
+    limit = min((int(x) for x in limits if x and x < 1e9), default=None)
+    # A token that a class of its own reads its reward at comes after the row: see `own_code`.
+    appended = getattr(model.config, "reward_token_id", None) is not None
+    return limit - 1 if limit and appended else limit
 
 
 def _resolve_max_length(
@@ -365,14 +396,14 @@ def choose_layout(
     model: Any,
     encoding: Encoding,
     dtype: torch.dtype,
-    attention: str | None = None,
+    reason: str = "",
 ) -> Layout:
     """The layout that is asked for, or the best one that gives the model's own rewards.
 
-    The flat one has an attention of its own, so that another which is asked for leaves padded rows.
+    A `reason` is one for padded rows. The flat layout has an attention of its own, so that another
+    which is asked for is one.
     """
     first_position = base_models.first_position(model)
-    reason = f"its attention is to be {attention}" if attention else ""
     if asked != "padded" and not reason:
         reason = try_flat(model, encoding.kind, first_position, encoding.max_length, dtype)
     if asked == "flat" and reason:

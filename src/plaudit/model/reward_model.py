@@ -59,6 +59,7 @@ class RewardModel(Scorer):
     length_penalty: float = 0.0  # of each token of the completion
     uncertainty: HeadUncertainty | None = None
     attributes: dict[str, float] = field(default_factory=dict)  # labels that it is a sum of
+    own_code: str = ""  # the class that its repository brings, where that computes it
     origin: str = ""  # the name that it was loaded by
     card: str = ""  # that a run wrote of it
 
@@ -135,6 +136,9 @@ class RewardModel(Scorer):
                 `id2label`, or names with weights, `{"helpfulness": 0.65, "verbosity": -0.2}` or
                 `"helpfulness=0.65,verbosity=-0.2"`, whose logits are then summed. A number may
                 stand for a name. A saved model keeps the one row, and notes what it is of.
+            trust_remote_code: run the modelling code that a model brings, where its rewards are
+                those of a class of its own. It may do anything that you may: read it first, and
+                name a `revision`. Such a model computes by its own forward, and is not saved.
 
         Raises:
             PlauditError: when there is no such model, a setting does not fit it, or the files have
@@ -367,7 +371,16 @@ class RewardModel(Scorer):
         With pooling `last` or `cls`, `AutoModelForSequenceClassification.from_pretrained(folder)`
         gives the same rewards; with `mean` it does so with `trust_remote_code=True`. A folder that
         already stands there is replaced. Normalisation is stored, and only plaudit applies it.
+
+        Raises:
+            PlauditError: when the folder cannot be written, or code of the model's own computes
+                its rewards: that is not copied.
         """
+        if self.own_code:
+            raise PlauditError(
+                f"save: the rewards are those of {self.own_code}, code of the model's own, which "
+                f"plaudit does not copy; copy {self.origin} as it is"
+            )
         with writing_folder(folder) as partial:
             save_model(
                 self.model,
