@@ -37,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "label": commands.label,
     "verify": commands.verify,
     "export": commands.export,
+    "push": commands.push,
     "report": commands.report,
     "plugins": commands.list_plugins,
 }

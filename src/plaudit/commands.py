@@ -215,6 +215,7 @@ def inspect(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     overwrite: Overwrite = False,
     strict: bool = False,
 ) -> Inspection:
@@ -266,6 +267,7 @@ def inspect(
         reader = RewardModel.load(
             name, max_length=max_length, chat_template=chat_template,
             chat_template_args=chat_template_args, device="cpu", dtype="float32",
+            trust_remote_code=trust_remote_code,
         )  # fmt: skip
         seen = view(rankings, reader, name, show or 0)
     summary = inspect_rankings(rankings, splits)
@@ -539,6 +541,8 @@ def evaluate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -562,6 +566,8 @@ def evaluate(
         "dtype": dtype,
         "max_length": max_length,
         "length_penalty": length_penalty,
+        "attributes": attributes,
+        "trust_remote_code": trust_remote_code,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     if suite:
@@ -605,7 +611,9 @@ def evaluate(
     # All are loaded before the first one scores, which may take an hour.
     scorer = _scorer(model, also, combine, spread, **loading)
     other = (
-        RewardModel.load(against, dtype=dtype, max_length=max_length)
+        RewardModel.load(
+            against, dtype=dtype, max_length=max_length, trust_remote_code=trust_remote_code
+        )
         if isinstance(against, str | Path)
         else against
     )
@@ -657,6 +665,8 @@ def compare(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Comparison":
@@ -673,7 +683,10 @@ def compare(
     bad = _bad_rows(prompts, on_bad_row, max_rejected)
     _check_prompts(prompts, bad.name, columns, encoding)
     loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
-    scorer = _scorer(model, also, combine, spread, **loading)
+    scorer = _scorer(
+        model, also, combine, spread, attributes=attributes, trust_remote_code=trust_remote_code,
+        **loading,
+    )  # fmt: skip
     policy, given = _prompts_for(policy, [scorer], prompts, bad, limit, columns, encoding, dtype)
     from plaudit.sampling.comparing import compare
 
@@ -731,6 +744,8 @@ def policy_test(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "PolicyTest":
@@ -779,10 +794,20 @@ def policy_test(
 
     loading: dict[str, Any] = {"dtype": dtype, "max_length": max_length}
     scorers = [
-        _scorer(each, also, combine, spread, length_penalty=length_penalty, **loading)
+        _scorer(
+            each,
+            also,
+            combine,
+            spread,
+            length_penalty=length_penalty,
+            attributes=attributes,
+            **loading,
+        )
         for each in several
     ]
-    judging = None if gold is None else (judge, as_scorer(gold, **loading))
+    judging = None if gold is None else (
+        judge, as_scorer(gold, trust_remote_code=trust_remote_code, **loading)
+    )  # fmt: skip
     if samples is not None:
         source = f"{samples}" if isinstance(samples, str | Path) else ", ".join(map(str, samples))
         bad = _bad_rows(source, on_bad_row, max_rejected)
@@ -835,6 +860,8 @@ def score(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -862,7 +889,8 @@ def score(
         overwrite=overwrite, resume=resume,
         processes=processes, engine=engine, dtype=dtype, max_length=max_length,
         chat_template=chat_template, chat_template_args=chat_template_args,
-        length_penalty=length_penalty, deviations=std, **loading,
+        length_penalty=length_penalty, attributes=attributes,
+        trust_remote_code=trust_remote_code, deviations=std, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 
@@ -942,6 +970,8 @@ def generate(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Generation":
@@ -978,7 +1008,10 @@ def generate(
         batch_size=batch_size, seed=seed, limit=limit, columns=columns,
         encoding=encoding, on_bad_row=on_bad_row, max_rejected=max_rejected, resume=resume,
         overwrite=overwrite, dtype=dtype,
-        loading={"length_penalty": length_penalty, "max_length": max_length, **combining},
+        loading={
+            "length_penalty": length_penalty, "max_length": max_length, "attributes": attributes,
+            "trust_remote_code": trust_remote_code, **combining,
+        },
         **options,
     )  # fmt: skip
 
@@ -1005,6 +1038,8 @@ def serve(
     combine: declared.Combine = None,
     spread: declared.Spread = None,
     length_penalty: declared.LengthPenalty = 0.0,
+    attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -1029,6 +1064,8 @@ def serve(
         "dtype": dtype,
         "max_length": max_length,
         "length_penalty": length_penalty,
+        "attributes": attributes,
+        "trust_remote_code": trust_remote_code,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     scorer = _scorer(model, also, combine, spread, **loading)
@@ -1113,6 +1150,7 @@ def export(
     output: Annotated[str | Path, Help("file or folder to write", "PATH", flag=True)],
     *,
     format: Annotated[declared.ExportFormat, Help("what to write")],
+    attributes: declared.Attributes = None,
     overwrite: Overwrite = False,
 ) -> Written:
     """Write a model as one file, or as a folder for another program.
@@ -1132,9 +1170,38 @@ def export(
     from plaudit.model.export import export
     from plaudit.model.reward_model import RewardModel
 
-    export(RewardModel.load(model, dtype="float32", device="cpu"), output, format)
+    loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
+    export(loaded, output, format)
     say(f"written to {output}")
     return Written(Path(output))
+
+
+def push(
+    model: Annotated[str | Path, Help(f"{_MODEL}, trained", "MODEL")],
+    repo_id: Annotated[
+        str, Help("repository on the hub, made where it is not there", "OWNER/NAME")
+    ],
+    *,
+    attributes: declared.Attributes = None,
+    private: Annotated[bool, Help("make it private, where it is made")] = False,
+    revision: Annotated[
+        str | None, Help("branch to commit to, made where it is not there", "BRANCH")
+    ] = None,
+    message: Annotated[str | None, Help("of the commit", "TEXT")] = None,
+) -> str:
+    """Upload a model with its card to the hub, and print the commit's address.
+
+    Raises `PlauditError` when the model cannot be loaded, or the hub refuses it.
+
+    >>> push("runs/finance", "owner/finance-reward")  # doctest: +SKIP
+    'https://huggingface.co/owner/finance-reward/commit/…'
+    """
+    from plaudit.model.reward_model import RewardModel
+
+    loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
+    return loaded.push_to_hub(
+        repo_id, private=private or None, revision=revision, commit_message=message
+    )
 
 
 def report(

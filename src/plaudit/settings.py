@@ -155,6 +155,11 @@ Dtype = Annotated[
         description="what matrix products run in; auto: bfloat16 if the machine has units for it"
     ),
 ]
+_ATTRIBUTES = "which of a head's labels give the reward: NAME, or the sum NAME=0.65,NAME=-0.2"
+Attributes = Annotated["str | Mapping[str, float] | None", Help(_ATTRIBUTES, "NAMES")]
+TrustRemoteCode = Annotated[
+    bool, Help("run the modelling code that a model brings, as your own; read it first")
+]
 Also = Annotated[list[str] | None, Help("an ensemble with this model; may be repeated", "MODEL")]
 Combine = Annotated[
     Literal["mean", "min", "mean-spread"] | None, Help("the rewards of an ensemble (mean)")
@@ -243,6 +248,7 @@ class Settings(BaseModel):
         False,
         description="draw a new head where the base model brings one, or weights that are not used",
     )
+    attributes: str | None = Field(None, description=_ATTRIBUTES)
     pooling: Annotated[str, _check("pooling", "auto"), _names("pooling", "auto")] = Field(
         "auto",
         description="auto: last for decoders; for encoders cls, but layers where they were "

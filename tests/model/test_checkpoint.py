@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import tiny
 from plaudit import PlauditError, RewardModel, train
+from plaudit.cli import main
 from plaudit.data.rankings import Ranking
 
 PROMPT = "What is a bond?"
@@ -137,15 +138,112 @@ def test_of_two_labels_the_reward_is_the_difference(name, base, tmp_path, capsys
     expected = (logits[:, 1] - logits[:, 0]).tolist()
     assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
     assert "the logit of 'LABEL_1' less that of 'LABEL_0'" in capsys.readouterr().err
+    one = RewardModel.load(tmp_path, dtype="float32", device="cpu", attributes="LABEL_0")
+    assert one.score(PROMPT, COMPLETIONS) == pytest.approx(logits[:, 0].tolist(), abs=1e-5)
 
 
 def test_of_more_labels_none_is_taken_without_being_asked_for(base, tmp_path):
     foreign("llama", tmp_path, base, labels=3, id2label={0: "help", 1: "truth", 2: "brevity"})
-    with pytest.raises(PlauditError, match=r"3 numbers for a text .help, truth, brevity."):
+    said = r"3 numbers for a text .help, truth, brevity.*--attributes help.*--attributes help=1,"
+    with pytest.raises(PlauditError, match=said):
         RewardModel.load(tmp_path)
     model = RewardModel.load(tmp_path, new_head=True)
     assert model.new_head
     assert len(model.score(PROMPT, COMPLETIONS)) == 3
+
+
+THREE = {"labels": 3, "id2label": {0: "help", 1: "truth", 2: "brevity"}}
+
+
+@pytest.mark.parametrize("name", ["llama", "roberta", "modernbert", "distilbert"])
+@pytest.mark.parametrize(
+    ("asked", "weights"),
+    [
+        ("truth", [0, 1, 0]),
+        ("2", [0, 0, 1]),
+        ("help=0.65,brevity=-0.2", [0.65, 0, -0.2]),
+        ({"help": 1, "truth": 0.5, 2: -1}, [1, 0.5, -1]),
+    ],
+)
+def test_a_reward_is_the_sum_of_the_attributes_that_are_asked_for(
+    name, asked, weights, base, tmp_path
+):
+    """Nothing is applied to the logits, whatever kind of problem the configuration names."""
+    problem = {"problem_type": "multi_label_classification"}
+    model = foreign(name, tmp_path / "theirs", base, **THREE, **problem)
+    ours = RewardModel.load(tmp_path / "theirs", dtype="float32", device="cpu", attributes=asked)
+    logits = theirs(model, ours)
+    expected = (logits @ torch.tensor([float(weight) for weight in weights])).tolist()
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+    ours.save(tmp_path / "ours")
+    config = json.loads((tmp_path / "ours" / "config.json").read_text())
+    names = list(THREE["id2label"].values())
+    noted = {label: weight for label, weight in zip(names, weights, strict=True) if weight}
+    assert config["plaudit"]["attributes"] == noted
+    again = RewardModel.load(tmp_path / "ours", dtype="float32", device="cpu")
+    assert again.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+    assert again.attributes == noted
+    bare = AutoModelForSequenceClassification.from_pretrained(tmp_path / "ours").eval()
+    assert theirs(bare, again)[:, 0].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("humour", "there is no humour; there are help, truth, brevity; a number from 0 to 2"),
+        ("help=much", "help has the weight 'much', which is no number"),
+        ("help=0", "every weight is 0"),
+        ({"help": float("nan")}, "which is no number"),
+        ("3", "there is no 3"),
+    ],
+)
+def test_an_attribute_that_cannot_be_meant_is_named(asked, said, base, tmp_path):
+    foreign("llama", tmp_path, base, **THREE)
+    with pytest.raises(PlauditError, match=f"attributes: .*{said}"):
+        RewardModel.load(tmp_path, attributes=asked)
+
+
+def test_an_attribute_is_chosen_only_where_there_are_several(base, tmp_path):
+    foreign("llama", tmp_path / "one", base)
+    with pytest.raises(PlauditError, match="gives one number, so there is none to choose"):
+        RewardModel.load(tmp_path / "one", attributes="help")
+    with pytest.raises(PlauditError, match="brings no head whose labels"):
+        RewardModel.load(base("llama"), attributes="help")
+    foreign("llama", tmp_path / "twins", base, labels=3, id2label={0: "a", 1: "a", 2: "b"})
+    with pytest.raises(PlauditError, match="there are 2 a"):
+        RewardModel.load(tmp_path / "twins", attributes="a")
+    assert RewardModel.load(tmp_path / "twins", attributes="1").attributes == {"1": 1.0}
+
+
+def test_attributes_are_a_flag_of_commands(base, tmp_path, capsys):
+    model = foreign("llama", tmp_path / "three", base, **THREE)
+    ours = RewardModel.load(tmp_path / "three", attributes="truth", dtype="float32", device="cpu")
+    expected = theirs(model, ours)[:, 1].tolist()
+    rows = [json.dumps({"prompt": PROMPT, "completion": each}) for each in COMPLETIONS]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    words = ["score", str(tmp_path / "three"), str(tmp_path / "rows.jsonl"), "--dtype", "float32"]
+    assert main([*words, "--attributes", "truth=1"]) == 0
+    given = [json.loads(line)["reward"] for line in capsys.readouterr().out.splitlines()]
+    assert given == pytest.approx(expected, abs=1e-5)
+    assert main(words) == 1
+    assert "choose it with --attributes help" in capsys.readouterr().err
+
+
+def test_a_head_of_several_is_trained_further_as_the_sum_of_some(base, tmp_path):
+    foreign("bert", tmp_path / "theirs", base, **THREE)
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", prompts=12)
+    run = train(
+        data, output=tmp_path / "run", base=str(tmp_path / "theirs"), attributes="truth",
+        max_steps=1, recipe="plain", dtype="float32", max_length=48, stress=0, report=False,
+        learning_rate=1e-9,
+    )  # fmt: skip
+    before = RewardModel.load(
+        tmp_path / "theirs", attributes="truth", dtype="float32", max_length=48
+    )
+    expected = before.score(PROMPT, COMPLETIONS)
+    assert run.model.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-4)
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert "attributes" not in config["plaudit"]  # what was trained is another reward
 
 
 CHANGES = {

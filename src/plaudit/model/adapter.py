@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models
-from plaudit.model.base_models import TOKENIZER_FILES, Source
+from plaudit.model.base_models import Source
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."  # of names in an adapter's file
@@ -24,9 +24,10 @@ HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter's folder, the base model it belongs to, and how many labels its head has: 0 where
-    it has none."""
+    """An adapter, the base model it belongs to, and how many labels its head has: 0 where it has
+    none. `folder` is where its files are, of one on the hub that of their copies."""
 
+    source: Source
     folder: Path
     base: Source
     labels: int
@@ -35,13 +36,12 @@ class Adapter:
     @property
     def tokenizer(self) -> Source:
         """Where the tokenizer lies: beside the adapter, or with the base model."""
-        beside = {path.name for path in self.folder.iterdir()} & TOKENIZER_FILES
-        return Source(str(self.folder)) if beside else self.base
+        return self.source if base_models.has_tokenizer(self.source) else self.base
 
     def without_head(self) -> PlauditError:
         """What to say where nothing has a head for it."""
         return PlauditError(
-            f"base: {self.folder} is a LoRA adapter of {self.base.name} without a head: none of "
+            f"base: {self.source} is a LoRA adapter of {self.base} without a head: none of "
             f"its weights ends in {' or '.join(HEADS)}, and a new head's rewards are random. "
             "Whoever trained it can save it with `modules_to_save` in the LoraConfig"
         )
@@ -55,7 +55,7 @@ class Adapter:
 
         if lost := sorted(set(drawn) - self.names):
             raise PlauditError(
-                f"base: {self.folder} is a LoRA adapter of {self.base.name}, and neither has the "
+                f"base: {self.source} is a LoRA adapter of {self.base}, and neither has the "
                 f"weights {', '.join(lost[:3])}: they were drawn at random when it was trained and "
                 "not saved. Whoever trained it can save them with `modules_to_save` in the "
                 "LoraConfig"
@@ -73,8 +73,8 @@ class Adapter:
         except Exception as error:  # weights of another base model fail in many ways
             reason = " ".join(str(error).split())[:200]
             raise PlauditError(
-                f"base: {self.folder} is a LoRA adapter that does not fit its base model "
-                f"{self.base.name} ({reason})"
+                f"base: {self.source} is a LoRA adapter that does not fit its base model "
+                f"{self.base} ({reason})"
             ) from error
 
     def _check_names(self, expected: Collection[str]) -> None:
@@ -85,46 +85,53 @@ class Adapter:
         if lost or left:
             what = f"lacks {sorted(lost)[0]}" if lost else f"has {sorted(left)[0]} besides"
             raise PlauditError(
-                f"base: {self.folder} is a LoRA adapter that does not fit its base model "
-                f"{self.base.name}: of what its {CONFIG} adapts it {what}"
+                f"base: {self.source} is a LoRA adapter that does not fit its base model "
+                f"{self.base}: of what its {CONFIG} adapts it {what}"
             )
 
 
-def read_adapter(name: str | Path) -> Adapter | None:
-    """The adapter in a folder; None where there is none, or a whole model beside it.
+def read_adapter(source: Source) -> Adapter | None:
+    """The adapter in a folder or on the hub; None where there is none, or a whole model beside it.
 
     Raises:
         PlauditError: when its base model cannot be told, or its weights cannot be read.
     """
-    folder = Path(name)
-    if not (folder / CONFIG).is_file() or (folder / "config.json").is_file():
+    file = None if source.is_gguf else base_models.file_beside(source, CONFIG)
+    if file is None or base_models.file_beside(source, "config.json"):
         return None
-    config = read_json(folder / CONFIG)
+    folder = file.parent
+    config = read_json(file)
     given = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not isinstance(given, str) or not given:
         raise PlauditError(
-            f"base: {folder} is a LoRA adapter whose {CONFIG} names no base model; set its "
+            f"base: {source} is a LoRA adapter whose {CONFIG} names no base model; set its "
             "base_model_name_or_path"
         )
     beside = folder / given
-    base = base_models.locate(str(beside) if beside.is_dir() else given)
+    local = beside.is_dir() or Path(given).exists()
+    base = base_models.locate(
+        str(beside) if beside.is_dir() else given,
+        None if local else config.get("revision"),
+        trusted=source.trusted,
+    )
     try:
         base_models.load_config(base)
     except PlauditError as error:
         raise PlauditError(
-            f"base: {folder} is a LoRA adapter of {given}, which is not to be had here; set "
+            f"base: {source} is a LoRA adapter of {given}, which is not to be had here; set "
             f"base_model_name_or_path in its {CONFIG} to a folder that has it ({error})"
         ) from error
     try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            names = frozenset(key.removeprefix(PREFIX) for key in file.keys())  # noqa: SIM118
-            found = [key for key in file.keys() if key.endswith(HEADS)]  # noqa: SIM118
-            labels = [file.get_slice(key).get_shape()[0] for key in found]
+        stored = base_models.file_beside(source, WEIGHTS) or folder / WEIGHTS
+        with safe_open(stored, framework="pt") as weights:
+            names = frozenset(key.removeprefix(PREFIX) for key in weights.keys())  # noqa: SIM118
+            found = [key for key in weights.keys() if key.endswith(HEADS)]  # noqa: SIM118
+            labels = [weights.get_slice(key).get_shape()[0] for key in found]
     except (OSError, SafetensorError) as error:
-        old = folder / "adapter_model.bin"
-        advice = f"; save the {old.name} that is there as safetensors" if old.is_file() else ""
+        old = base_models.file_beside(source, "adapter_model.bin")
+        advice = f"; save the {old.name} that is there as safetensors" if old else ""
         raise PlauditError(
-            f"base: {folder} is a LoRA adapter without readable weights in {WEIGHTS}{advice} "
+            f"base: {source} is a LoRA adapter without readable weights in {WEIGHTS}{advice} "
             f"({error})"
         ) from error
-    return Adapter(folder, base, labels[0] if labels else 0, names)
+    return Adapter(source, folder, base, labels[0] if labels else 0, names)

@@ -2,12 +2,15 @@
 
 `embedded:minilm` and `embedded:smollm2` are real pretrained models that install from the package
 index and load without a network. Everything else goes through transformers' own `from_pretrained`.
+A model of the hub may be named with a revision, `owner/name@v2`; whatever is read of it, weights,
+tokenizer or a file beside them, is then read at that revision.
 """
 
 import contextlib
 import functools
 import importlib.util
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,29 +37,63 @@ EMBEDDED = {
     ),
 }
 
-# Code that a model brings along is never run; without this, transformers asks on a terminal.
+# A name on the hub with what stands after it: a branch, a tag or a commit.
+AT_REVISION = re.compile(r"(\w[\w.-]*/[\w.-]+)@([^:@]+)")
 TOKENIZER_FILES = {
     *("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model"),
     *("tokenizer.model", "sentencepiece.bpe.model", "tokenizer.tiktoken", "tekken.json"),
 }
-NO_CODE = {"trust_remote_code": False}
 
 
 @dataclass(frozen=True)
 class Source:
-    """What to hand to `from_pretrained`: `name` first, `options` as keywords."""
+    """What to hand to `from_pretrained`: `name` first, `keywords` after it.
+
+    `options` are `gguf_file`, `revision` and `subfolder`, each where it is needed. Code that a
+    model brings along is run only where `trusted`; without a word on it, transformers asks on a
+    terminal.
+    """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+    trusted: bool = False
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The options of `from_pretrained`."""
+        return {**self.options, "trust_remote_code": self.trusted}
+
+    @property
+    def on_hub(self) -> dict[str, Any]:
+        """Those options that say where on the hub a file is."""
+        return {key: self.options[key] for key in ("revision", "subfolder") if key in self.options}
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file."""
+        return "gguf_file" in self.options
+
+    def __str__(self) -> str:
+        """As a user would name it."""
+        revision, folder = self.options.get("revision"), self.options.get("subfolder")
+        return f"{self.name}{f'@{revision}' if revision else ''}{f'/{folder}' if folder else ''}"
 
 
-def locate(name: str) -> Source:
-    """Resolve a base model's name.
+def locate(
+    name: str, revision: str | None = None, subfolder: str | None = None, *, trusted: bool = False
+) -> Source:
+    """Resolve a model's name: a folder, an embedded one, or one of the hub, `owner/name@REVISION`.
 
-    Raises `PlauditError` when an embedded model is unknown or not installed.
+    Raises `PlauditError` when an embedded model is unknown or not installed, or there is no such
+    folder or revision of it.
+
+    >>> locate("owner/name@v2")
+    Source(name='owner/name', options={'revision': 'v2'}, trusted=False)
     """
     if not name.startswith("embedded:"):
-        return Source(name)
+        return _located(name, revision, subfolder, trusted)
+    if revision or subfolder:
+        raise PlauditError(f"base: {name} is of a package and has no revision and no subfolder")
     short = name.removeprefix("embedded:")
     if short not in EMBEDDED:
         known = ", ".join(f"embedded:{key}" for key in EMBEDDED)
@@ -76,12 +113,41 @@ def locate(name: str) -> Source:
     return Source(str(folder), {"gguf_file": embedded.gguf_file})
 
 
+def _located(name: str, revision: str | None, subfolder: str | None, trusted: bool) -> Source:
+    """A folder, or a name on the hub."""
+    path = Path(name)
+    if path.exists():
+        if revision:
+            raise PlauditError(
+                f"revision: {name} is on this disk, where a model has no revisions; leave it out"
+            )
+        if subfolder and not (path / subfolder).is_dir():
+            raise PlauditError(f"subfolder: {name} has no folder {subfolder}")
+        return Source(str(path / subfolder) if subfolder else name, {}, trusted)
+    if at := AT_REVISION.fullmatch(name):
+        if revision not in (None, at[2]):
+            raise PlauditError(f"revision: {name} names a revision, and {revision} is another one")
+        name, revision = at[1], at[2]
+    given = {"revision": revision, "subfolder": subfolder}
+    return Source(name, {key: value for key, value in given.items() if value}, trusted)
+
+
+def config_file(source: Source) -> dict[str, Any]:
+    """What `config.json` says, read without anybody's code; nothing of a GGUF file."""
+    from transformers import PreTrainedConfig
+
+    with loading(source):
+        given: dict[str, Any]
+        given, _ = PreTrainedConfig.get_config_dict(source.name, **source.options)
+    return given
+
+
 def load_config(source: Source) -> Any:
     """The base model's configuration."""
     from transformers import AutoConfig
 
     with loading(source):
-        return AutoConfig.from_pretrained(source.name, **source.options, **NO_CODE)
+        return AutoConfig.from_pretrained(source.name, **source.keywords)
 
 
 def file_beside(source: Source, name: str) -> Path | None:
@@ -95,6 +161,7 @@ def file_beside(source: Source, name: str) -> Path | None:
         found = cached_file(
             source.name,
             name,
+            **source.on_hub,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
             _raise_exceptions_for_gated_repo=False,
@@ -102,19 +169,22 @@ def file_beside(source: Source, name: str) -> Path | None:
     return Path(found) if found else None
 
 
+def has_tokenizer(source: Source) -> bool:
+    """Whether a folder, or a repository on the hub, has a file of a tokenizer."""
+    return any(file_beside(source, name) for name in sorted(TOKENIZER_FILES))
+
+
 def load_tokenizer(source: Source) -> Any:
     """The base model's tokenizer, padding and truncating nothing by itself."""
     from transformers import AutoTokenizer
 
     folder = Path(source.name)
-    if folder.is_dir() and not source.options:
-        # transformers would make an empty one of a kind that suits config.json.
-        names = {path.name for path in folder.iterdir()}
-        if not names & TOKENIZER_FILES:
-            raise PlauditError(f"base: {folder} has no tokenizer; copy its tokenizer.json there")
+    # transformers would make an empty one of a kind that suits config.json.
+    if folder.is_dir() and not (source.is_gguf or source.trusted or has_tokenizer(source)):
+        raise PlauditError(f"base: {folder} has no tokenizer; copy its tokenizer.json there")
 
     with loading(source):
-        return AutoTokenizer.from_pretrained(source.name, **source.options, **NO_CODE)
+        return AutoTokenizer.from_pretrained(source.name, **source.keywords)
 
 
 class Weights(NamedTuple):
@@ -140,7 +210,7 @@ def load_weights(
     """
     import torch
 
-    if "gguf_file" in source.options:
+    if source.is_gguf:
         from transformers import GgufConfig
 
         options["quantization_config"] = GgufConfig(dequantize=True)
@@ -150,14 +220,13 @@ def load_weights(
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told, and without this there are only words
-            **source.options,
-            **NO_CODE,
+            **source.keywords,
             **options,
         )
     if trained and loaded["missing_keys"]:
         names = ", ".join(sorted(loaded["missing_keys"])[:3])
-        raise PlauditError(f"base: {source.name} is incomplete: it lacks the weights {names}")
-    if "gguf_file" in source.options:
+        raise PlauditError(f"base: {source} is incomplete: it lacks the weights {names}")
+    if source.is_gguf:
         # The unpacked model is an ordinary one and must be saved as such.
         for attribute in ("hf_quantizer", "quantization_method", "is_quantized"):
             if hasattr(model, attribute):
@@ -188,16 +257,8 @@ def kind_of(config: Any, name: str) -> Kind:
 
 def noted_pooling(source: Source) -> dict[str, Any]:
     """What sentence-transformers notes of how a model was pretrained to be pooled; else nothing."""
-    from transformers.utils import cached_file
-
-    with loading(source):
-        path = cached_file(
-            source.name,
-            "1_Pooling/config.json",
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path is not None else {}
+    path = file_beside(source, "1_Pooling/config.json")
+    return json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
 
 
 def position_limit(model: Any) -> int | None:
@@ -261,8 +322,9 @@ def loading(source: Source) -> Iterator[None]:
         elif source.name.startswith((".", "/", "~")):
             advice = "no such folder"
         else:
+            and_revision = ", the revision" if "revision" in source.options else ""
             advice = (
-                "check the name and the network, or give a local folder, embedded:minilm or "
-                "embedded:smollm2"
+                f"check the name{and_revision} and the network, or give a local folder, "
+                "embedded:minilm or embedded:smollm2"
             )
-        raise PlauditError(f"base: {source.name} cannot be loaded: {advice} ({reason})") from error
+        raise PlauditError(f"base: {source} cannot be loaded: {advice} ({reason})") from error

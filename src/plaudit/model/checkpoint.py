@@ -8,8 +8,9 @@ a word is worse than none.
 """
 
 import copy
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,9 @@ from plaudit.model.adapter import Adapter
 from plaudit.model.base_models import Kind, Source, Weights
 from plaudit.model.modeling_mean import without_pooler
 from plaudit.model.normalisation import Normalisation
+from plaudit.model.own_code import OwnCode, load_own, own_code, own_kind
 from plaudit.model.poolings import Pooling
-from plaudit.model.value_head import ValueHead, has_file_of_head, read_value_head
+from plaudit.model.value_head import OPENRLHF, ValueHead, has_file_of_head, read_value_head
 
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
@@ -50,6 +52,8 @@ HEADS_ELSEWHERE = {
     "summary": "a value head",
 }
 MOST_NAMED = 3
+# A label by its name, or labels with weights.
+Attributes = str | Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class Checkpoint:
 
     `config` may be changed before the weights are loaded. `stored` is what plaudit noted of a model
     that it trained, else empty; `adapter` and `head` are there where they are; `new_head` says that
-    a head is to be drawn, whatever the checkpoint brings.
+    a head is to be drawn, whatever the checkpoint brings; `asked` is which of its labels give the
+    reward, as a user wrote it; `code` is the class of its own that gives them, where there is one.
     """
 
     name: str
@@ -70,21 +75,35 @@ class Checkpoint:
     adapter: Adapter | None
     head: ValueHead | None
     new_head: bool
+    asked: Attributes | None
+    code: OwnCode | None
 
     @property
     def brings_head(self) -> bool:
         """Whether its rewards are those of a head that somebody trained."""
-        return not self.new_head and bool(self.adapter or self.head or is_classifier(self.config))
+        if self.new_head:
+            return False
+        return bool(self.code or self.adapter or self.head or is_classifier(self.config))
 
 
 def read_checkpoint(
-    name: str, source: Source, adapter: Adapter | None, *, new_head: bool, normalised: bool
+    name: str,
+    source: Source,
+    adapter: Adapter | None,
+    *,
+    new_head: bool,
+    normalised: bool,
+    attributes: Attributes | None = None,
 ) -> Checkpoint:
     """What lies under a name, but for its weights; `normalised` asks for what normalises rewards.
 
     Raises:
         PlauditError: where it cannot give a reward for a completion.
     """
+    given = base_models.config_file(source)
+    code = None if new_head or given.get(CONFIG_KEY) else own_code(given, source)
+    if code and not source.trusted and not is_read_elsewhere(given):
+        raise code.refusal(name)
     config = base_models.load_config(source)
     stored = getattr(config, CONFIG_KEY, None) or {}
     if not isinstance(stored, dict):
@@ -92,10 +111,12 @@ def read_checkpoint(
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
     kept = stored.pop("normalisation", None)
     normalisation = Normalisation.read(kept, name) if normalised and not new_head else None
+    if code and source.trusted:
+        return _of_own_code(name, source, config, given, code, adapter, attributes)
     kind = base_models.kind_of(config, name)
     head = None
     if not new_head and kind == "decoder" and (adapter or not is_classifier(config)):
-        head = read_value_head(source, adapter.folder if adapter else None, config)
+        head = read_value_head(adapter.source if adapter else source, config)
     if kind == "encoder" and not (new_head or stored) and has_file_of_head(source):
         raise PlauditError(
             f"base: {name} is an encoder with a value head beside it, and those are read of "
@@ -111,11 +132,47 @@ def read_checkpoint(
         config.num_labels = adapter.labels
     elif adapter or head or new_head or not is_classifier(config):
         config.num_labels = 1
-    return Checkpoint(name, source, config, kind, stored, normalisation, adapter, head, new_head)
+    found = Checkpoint(
+        name, source, config, kind, stored, normalisation, adapter, head, new_head, attributes, None
+    )
+    if attributes is not None and not found.brings_head:
+        raise PlauditError(f"attributes: {name} brings no head whose labels could be chosen from")
+    return found
 
 
-def load_model(found: Checkpoint, pooling: Pooling, seed: int) -> tuple[Any, bool]:
-    """The classifier with one label, and whether its head is new: then it is drawn from `seed`.
+def is_read_elsewhere(given: Mapping[str, Any]) -> bool:
+    """Whether the heads of a class that is none of transformers' are read without its code."""
+    return OPENRLHF in (given.get("architectures") or ())
+
+
+def _of_own_code(
+    name: str,
+    source: Source,
+    config: Any,
+    given: Mapping[str, Any],
+    code: OwnCode,
+    adapter: Adapter | None,
+    attributes: Attributes | None,
+) -> Checkpoint:
+    """A checkpoint that its own code is to run."""
+    if adapter:
+        raise PlauditError(
+            f"base: {adapter.source} is a LoRA adapter of {name}, a {code.name} of its own code, "
+            "into which it is not merged here; merge it with peft and save that"
+        )
+    if attributes is not None:
+        raise PlauditError(f"attributes: {name} makes one reward of them by its own code")
+    kind = own_kind(config, given, name)
+    return Checkpoint(name, source, config, kind, {}, None, None, None, False, None, code)
+
+
+def load_model(
+    found: Checkpoint, pooling: Pooling, seed: int, attention: str | None = None
+) -> tuple[Any, bool, dict[str, float]]:
+    """The classifier with one label; whether its head is new, and then drawn from `seed`; and the
+    weights of the labels that its reward is of, where there were several.
+
+    `attention` is one of transformers' implementations; None leaves it the choice.
 
     Raises:
         PlauditError: where weights are left over or missing, or do not fit.
@@ -123,8 +180,8 @@ def load_model(found: Checkpoint, pooling: Pooling, seed: int) -> tuple[Any, boo
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are the caller's
         torch.manual_seed(seed)
         if pooling.network is not None and not found.stored:
-            return _under_network(found, pooling.network), True
-        model, drawn = _classifier(found, pooling)
+            return _under_network(found, pooling.network, attention), True, {}
+        model, drawn = _classifier(found, pooling, attention)
         if found.head:
             found.head.put_into(model)
             drawn = set()
@@ -134,15 +191,15 @@ def load_model(found: Checkpoint, pooling: Pooling, seed: int) -> tuple[Any, boo
         if found.new_head:
             _leave_one_row(model, torch.zeros(model.config.num_labels))
             draw_head(model)
-    if found.brings_head and (line := as_one_reward(model, found.name)):
-        say(line)
-    return model, found.new_head or bool(drawn)
+    of = as_one_reward(model, found.name, found.asked) if found.brings_head else {}
+    return model, found.new_head or bool(drawn), of
 
 
-def _under_network(found: Checkpoint, network: Any) -> Any:
+def _under_network(found: Checkpoint, network: Any, attention: str | None) -> Any:
     """A base model under a head of a class of plaudit's own."""
     given = copy.deepcopy(found.config)
-    loaded = base_models.load_weights(found.source, AutoModel, **without_pooler(found.config))
+    how = without_pooler(found.config) | _asked(attention)
+    loaded = base_models.load_weights(found.source, AutoModel, **how)
     check_weights(loaded, given, found.name, head_replaced=found.new_head)
     backbone = loaded.model
     # The embedding may have been resized since the configuration was read.
@@ -154,18 +211,24 @@ def _under_network(found: Checkpoint, network: Any) -> Any:
     return model
 
 
-def _classifier(found: Checkpoint, pooling: Pooling) -> tuple[Any, set[str]]:
+def _asked(attention: str | None) -> dict[str, Any]:
+    return {} if attention is None else {"attn_implementation": attention}
+
+
+def _classifier(found: Checkpoint, pooling: Pooling, attention: str | None) -> tuple[Any, set[str]]:
     """The classifier of a checkpoint, and the names of its weights that no file has."""
     given = copy.deepcopy(found.config)
     # A GGUF file's configuration is read anew, together with how its weights are packed.
-    gguf = "gguf_file" in found.source.options
-    options: dict[str, Any] = {"num_labels": 1} if gguf else {"config": found.config}
+    options: dict[str, Any] = (
+        {"num_labels": 1} if found.source.is_gguf else {"config": found.config}
+    )
     replaced = found.new_head or found.adapter is not None
     loaded = base_models.load_weights(
         found.source,
         pooling.network or AutoModelForSequenceClassification,
         trained=bool(found.stored) and not (found.head or found.adapter),
         **options,
+        **_asked(attention),
     )
     known = found.head.names if found.head else set()
     loaded = loaded._replace(unexpected=loaded.unexpected - known)
@@ -174,6 +237,27 @@ def _classifier(found: Checkpoint, pooling: Pooling) -> tuple[Any, set[str]]:
     else:
         check_weights(loaded, given, found.name, head_replaced=replaced)
     return loaded.model, loaded.missing
+
+
+def load_by_own_code(found: Checkpoint, code: OwnCode, attention: str | None = None) -> Any:
+    """A model of a class that the checkpoint brings, with every one of its weights.
+
+    Raises:
+        PlauditError: where weights are left over or missing, or the code fails.
+    """
+    loaded = load_own(code, found.source, found.config, **_asked(attention))
+    check_shapes(loaded, found.name, head_replaced=False)
+    if loaded.missing:
+        raise PlauditError(
+            f"base: {found.name} is incomplete: it lacks the weights {_named(loaded.missing)} of "
+            f"its {code.name}; copy all its files"
+        )
+    if left := {key for key in loaded.unexpected if not PRETRAINING.search(key)}:
+        raise PlauditError(
+            f"base: {found.name} has weights that its own {code.name} does not use: "
+            f"{_named(left)}; without them its rewards would be others"
+        )
+    return loaded.model
 
 
 def is_classifier(config: Any) -> bool:
@@ -322,27 +406,101 @@ def _named_weights(config: Any) -> set[str]:
     return known
 
 
-def as_one_reward(model: Any, name: str) -> str:
-    """Leave of a head with several labels the one row that gives a reward; returns what was done.
+def as_one_reward(model: Any, name: str, asked: Attributes | None) -> dict[str, float]:
+    """Leave of a head with several labels one row, which gives the reward; returns the weights of
+    the labels in it, nothing where the head has but one.
 
-    Of two labels that is the second one's logit less the first one's: the log-odds of the second.
+    The reward is the sum of logits by the weights that are asked for. Without, of two labels it is
+    the second one's logit less the first one's: the log-odds of the second. A line says which.
 
     Raises:
-        PlauditError: for more than two labels, which nobody but its maker can weigh.
+        PlauditError: for more than two labels of which none is asked for, or one there is not.
     """
     labels = model.config.num_labels
     if labels == 1:
-        return ""
+        if asked is not None:
+            raise PlauditError(f"attributes: {name} gives one number, so there is none to choose")
+        return {}
     named = [str(model.config.id2label.get(n, n)) for n in range(labels)]
-    if labels > 2:
+    if asked is not None:
+        chosen = chosen_attributes(asked, named)
+    elif labels == 2:
+        chosen = [-1.0, 1.0]
+    else:
+        first, second = named[0], named[1]
         raise PlauditError(
-            f"base: {name} gives {labels} numbers for a text ({', '.join(named[:8])}), and a "
-            "reward is one; --new-head trains a head in their place"
+            f"base: {name} gives {labels} numbers for a text ({', '.join(named)}), and a reward is "
+            f"one; choose it with --attributes {first}, or a sum with --attributes "
+            f"{first}=1,{second}=0.5 (in Python attributes={{{first!r}: 1, {second!r}: 0.5}}), or "
+            "train a head in their place with plaudit train --new-head"
         )
-    _leave_one_row(model, torch.tensor([-1.0, 1.0]))
-    return (
-        f"{name} has two labels: the reward is the logit of {named[1]!r} less that of {named[0]!r}"
-    )
+    _leave_one_row(model, torch.tensor(chosen))
+    labels_of = [f"{n}" if named.count(each) > 1 else each for n, each in enumerate(named)]
+    of = {label: weight for label, weight in zip(labels_of, chosen, strict=True) if weight}
+    say(f"{name} gives {labels} numbers; the reward is {weighted(of)}")
+    return of
+
+
+def chosen_attributes(asked: Attributes, named: Sequence[str]) -> list[float]:
+    """The weight of each label, of one that is asked for by its name or number, or of several with
+    their weights.
+
+    Raises:
+        PlauditError: for a label there is not, two that have that name, or no weight that is not 0.
+
+    >>> chosen_attributes("help=0.65,2=-0.2", ["help", "truth", "length"])
+    [0.65, 0.0, -0.2]
+    >>> chosen_attributes("truth", ["help", "truth", "length"])
+    [0.0, 1.0, 0.0]
+    """
+    given: Mapping[Any, Any]
+    if not isinstance(asked, str):
+        given = asked
+    elif asked in named or "=" not in asked:
+        given = {asked: 1.0}
+    else:
+        parts = [part.rpartition("=") for part in asked.split(",")]
+        given = {label.strip(): weight for label, _, weight in parts}
+    weights = [0.0] * len(named)
+    for label, weight in given.items():
+        if (count := named.count(str(label))) == 1:
+            number = named.index(str(label))
+        elif str(label).isdigit() and int(label) < len(named):
+            number = int(label)
+        else:
+            numbers = f"; a number from 0 to {len(named) - 1} will do too"
+            why = f"there are {count}" if count else "there is no"
+            raise PlauditError(f"attributes: {why} {label}; there are {', '.join(named)}{numbers}")
+        try:
+            weights[number] = float(weight)
+        except (TypeError, ValueError):
+            weights[number] = math.nan
+        if not math.isfinite(weights[number]):
+            raise PlauditError(
+                f"attributes: {label} has the weight {weight!r}, which is no number; write "
+                f"{label}=0.5, or {label} alone"
+            )
+    if not any(weights):
+        raise PlauditError("attributes: every weight is 0, and so every reward would be")
+    return weights
+
+
+def weighted(attributes: Mapping[str, float]) -> str:
+    """A sum of logits, for a person.
+
+    >>> weighted({"bad": -1.0, "good": 1.0})
+    "the logit of 'good' less that of 'bad'"
+    >>> weighted({"helpful": 0.65, "verbose": -0.2})
+    "0.65 × 'helpful' - 0.2 × 'verbose' of its logits"
+    """
+    if len(attributes) == 2 and sorted(attributes.values()) == [-1, 1]:
+        less, more = sorted(attributes, key=attributes.__getitem__)
+        return f"the logit of {more!r} less that of {less!r}"
+    if list(attributes.values()) == [1]:
+        return f"the logit of {next(iter(attributes))!r}"
+    parts = [f"{'+' if weight > 0 else '-'} {abs(weight):g} × {label!r}"
+             for label, weight in attributes.items()]  # fmt: skip
+    return f"{' '.join(parts).removeprefix('+ ')} of its logits"
 
 
 def _leave_one_row(model: Any, weights: Tensor) -> None:

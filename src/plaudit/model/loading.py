@@ -7,9 +7,9 @@ with it. A base model without a head gets one, drawn at random.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from typing_extensions import TypedDict
@@ -22,8 +22,10 @@ from plaudit.model.batches import Flat, Layout, Padded
 from plaudit.model.chat_templates import set_chat_template
 from plaudit.model.checkpoint import (
     CONFIG_KEY,
+    Attributes,
     Checkpoint,
     is_classifier,
+    load_by_own_code,
     load_model,
     own_pooling,
     read_checkpoint,
@@ -32,7 +34,9 @@ from plaudit.model.checkpoint import (
 from plaudit.model.classifier import exact, head_of, try_flat
 from plaudit.model.devices import Dtype, best_device, compute_dtype
 from plaudit.model.encoding import Encoding
+from plaudit.model.hub import README
 from plaudit.model.normalisation import Normalisation
+from plaudit.model.own_code import as_scores
 from plaudit.model.poolings import DEFAULTS, POOLINGS, poolings_for
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
 from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
@@ -43,6 +47,8 @@ LayoutName = Literal["auto", "flat", "padded"]
 # Tokens of a row under a new head, unless asked for: what a laptop's pass takes, and about what the
 # field trains reward models with. A model that reads more could take memory that nobody meant.
 LONGEST_NEW = 4096
+# What stands for a pooling where a class of the checkpoint's own does it.
+BY_OWN_CODE = "its own code"
 
 
 class Loading(TypedDict, total=False):
@@ -54,13 +60,19 @@ class Loading(TypedDict, total=False):
     separator: str | None
     chat_template: str | Path | None
     chat_template_args: Mapping[str, Any] | None
-    dtype: Dtype
+    dtype: Dtype | torch.dtype
     layout: LayoutName
     device: str
     seed: int
     normalised: bool
     length_penalty: float
     new_head: bool
+    revision: str | None
+    subfolder: str | None
+    attn_implementation: str | None
+    device_map: str | Mapping[str, Any] | None
+    attributes: Attributes | None
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,10 @@ class Loaded:
     normalisation: Normalisation | None
     length_penalty: float
     uncertainty: HeadUncertainty | None
+    attributes: dict[str, float]
+    own_code: str
+    origin: str
+    card: str
 
 
 def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
@@ -87,8 +103,10 @@ def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
     """
     path = Path(name)
     if path.suffix == ".pt" and path.is_file():
+        if options.get("revision") or options.get("subfolder"):
+            raise PlauditError(f"revision: {name} is a file, which has none and no subfolder")
         with pt_file.unpacked(path) as folder:
-            return _load(folder, **options)
+            return replace(_load(folder, **options), origin=str(name))
     return _load(name, **options)
 
 
@@ -101,34 +119,46 @@ def _load(
     separator: str | None = None,
     chat_template: str | Path | None = None,
     chat_template_args: Mapping[str, Any] | None = None,
-    dtype: Dtype = "auto",
+    dtype: Dtype | torch.dtype = "auto",
     layout: LayoutName = "auto",
     device: str = "auto",
     seed: int = 0,
     normalised: bool = True,
     length_penalty: float = 0.0,
     new_head: bool = False,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    attn_implementation: str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
+    attributes: Attributes | None = None,
+    trust_remote_code: bool = False,
 ) -> Loaded:
     """The parts of a model of a folder or the hub."""
     if not (length_penalty >= 0 and math.isfinite(length_penalty)):
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
-    source, adapter = located(name)
-    found = read_checkpoint(str(name), source, adapter, new_head=new_head, normalised=normalised)
+    place, precision = _placed(device, device_map), _precision(dtype)
+    source, adapter = located(name, revision, subfolder, trusted=trust_remote_code)
+    found = read_checkpoint(
+        str(name), source, adapter, new_head=new_head, normalised=normalised, attributes=attributes
+    )
     config, stored, kind = found.config, found.stored, found.kind
     tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
     if chat_template is not None or chat_template_args:
         _check_own_template(kind, template, stored)
         set_chat_template(tokenizer, chat_template, chat_template_args)
     pooling = _resolve_pooling(pooling, found)
-    how = POOLINGS.get(pooling)
     highest = max(tokenizer.get_vocab().values(), default=-1)
     as_is = found.brings_head and kind == "decoder"
     _set_pad_token(tokenizer, config.pad_token_id, as_is=as_is)
-    # A pad token that is new has no embedding before the model is loaded and resized.
-    known = tokenizer.pad_token_id < config.get_text_config().vocab_size
-    config.pad_token_id = tokenizer.pad_token_id if known else None
-    set_pooling(config, pooling)
-    model, drawn = load_model(found, how, seed)
+    drawn, of = False, dict[str, float]()
+    if found.code:
+        model = load_by_own_code(found, found.code, attn_implementation)
+    else:
+        # A pad token that is new has no embedding before the model is loaded and resized.
+        known = tokenizer.pad_token_id < config.get_text_config().vocab_size
+        config.pad_token_id = tokenizer.pad_token_id if known else None
+        set_pooling(config, pooling)
+        model, drawn, of = load_model(found, POOLINGS.get(pooling), seed, attn_implementation)
     embedded = model.get_input_embeddings().num_embeddings
     if highest >= embedded:
         raise PlauditError(
@@ -136,10 +166,11 @@ def _load(
             f"vocabulary {embedded} rows: they are not of one model, or tokens were added to the "
             "tokenizer alone; copy the tokenizer that the model was saved with"
         )
-    if len(tokenizer) > embedded:
-        with base_models.quiet():
-            model.resize_token_embeddings(len(tokenizer))
-    model.config.pad_token_id = tokenizer.pad_token_id
+    if not found.code:
+        if len(tokenizer) > embedded:
+            with base_models.quiet():
+                model.resize_token_embeddings(len(tokenizer))
+        model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False  # there is nothing to generate
     encoding = Encoding(
         tokenizer=tokenizer,
@@ -149,23 +180,38 @@ def _load(
         separator=separator if separator is not None else stored.get("separator", "\n\n"),
         pooling=pooling,
     )
-    place = torch.device(best_device() if device == "auto" else device)
-    model = exact(model, how, pooling).eval()
+    if found.code:
+        model = as_scores(model, encoding, str(name))
+    else:
+        model = exact(model, POOLINGS.get(pooling), pooling).eval()
     if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
         model = model.to(place)
-    precision = compute_dtype(dtype, place)
+    computed = compute_dtype(precision, place)
+    why_padded = f"its attention is to be {attn_implementation}" if attn_implementation else ""
+    if found.code:
+        why_padded = f"its own {found.code.name} computes it"
     return Loaded(
         model=model,
         encoding=encoding,
         pooling=pooling,
         device=place,
-        dtype=precision,
-        layout=choose_layout(layout, model, encoding, precision),
+        dtype=computed,
+        layout=choose_layout(layout, model, encoding, computed, why_padded),
         new_head=drawn,
         normalisation=found.normalisation,
         length_penalty=length_penalty,
         uncertainty=_uncertainty(source, model) if stored and not new_head else None,
+        attributes=of or dict(stored.get("attributes") or {} if not new_head else {}),
+        own_code=found.code.name if found.code else "",
+        origin=str(adapter.source if adapter else source),
+        card=_card(source) if stored and not new_head and not adapter else "",
     )
+
+
+def _card(source: base_models.Source) -> str:
+    """The card that a run wrote beside a model that it trained; empty where there is none."""
+    file = base_models.file_beside(source, README)
+    return "" if file is None else file.read_text(encoding="utf-8")
 
 
 def _uncertainty(source: base_models.Source, model: Any) -> HeadUncertainty | None:
@@ -174,19 +220,71 @@ def _uncertainty(source: base_models.Source, model: Any) -> HeadUncertainty | No
     return None if file is None else read_uncertainty(file, head_of(model).in_features)
 
 
-def located(name: str | Path) -> tuple[base_models.Source, Adapter | None]:
+def located(
+    name: str | Path,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    *,
+    trusted: bool = False,
+) -> tuple[base_models.Source, Adapter | None]:
     """Where the model lies that a run folder, a model folder or a hub name means; of a folder with
     an adapter where its base model does, and the adapter."""
-    if adapter := read_adapter(name):
-        return adapter.base, adapter
     path = Path(name)
-    if (path / "model" / "config.json").is_file():
+    if (path / "adapter_config.json").is_file() or subfolder:
+        pass  # not a run's folder
+    elif (path / "model" / "config.json").is_file():
         path = path / "model"
     elif (path / "config.yaml").is_file():
         raise PlauditError(_why_no_model(path))
     elif others := _runs_beside(path):
         raise PlauditError(f"{name}: there is no such run; {path.parent} has {others}")
-    return base_models.locate(str(path) if path.exists() else str(name)), None
+    source = base_models.locate(
+        str(path) if path.exists() else str(name), revision, subfolder, trusted=trusted
+    )
+    adapter = read_adapter(source)
+    return (adapter.base, adapter) if adapter else (source, None)
+
+
+def _precision(dtype: Dtype | torch.dtype) -> Dtype:
+    """A name of a precision, which transformers' users write as torch's type.
+
+    Raises:
+        PlauditError: for one that there is not.
+    """
+    names = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+    name: Any = names.get(dtype, str(dtype)) if isinstance(dtype, torch.dtype) else dtype
+    if name not in get_args(Dtype):
+        raise PlauditError(f"dtype: there is no {name}; choose {', '.join(get_args(Dtype))}")
+    chosen: Dtype = name
+    return chosen
+
+
+def _placed(device: str, device_map: str | Mapping[str, Any] | None) -> torch.device:
+    """The one device that a model goes to; `device_map` is how transformers would be told.
+
+    Raises:
+        PlauditError: where several are asked for.
+    """
+    if device_map is not None:
+        if device != "auto":
+            raise PlauditError("device_map: goes without device, which says the same")
+        if isinstance(device_map, Mapping):
+            if len(places := {str(place) for place in device_map.values()}) != 1:
+                raise PlauditError(
+                    "device_map: names several devices, and a reward model is put on one; bulk "
+                    "scoring takes one model for each device"
+                )
+            [device] = places
+        else:
+            device = device_map
+    device = f"cuda:{device}" if device.isdigit() else device
+    try:
+        return torch.device(best_device() if device == "auto" else device)
+    except RuntimeError as error:
+        raise PlauditError(
+            f"{'device' if device_map is None else 'device_map'}: {device!r} is no device; take "
+            "auto, cpu, cuda or cuda:1"
+        ) from error
 
 
 def suited_pooling(name: str, *, head_alone: bool) -> str:
@@ -217,6 +315,10 @@ def _resolve_pooling(asked: str, found: Checkpoint) -> str:
         if asked not in ("auto", trained):
             raise PlauditError(f"pooling: this model was trained with {trained}, not {asked}")
         return str(trained)
+    if found.code:
+        if asked != "auto":
+            raise PlauditError(f"pooling: {found.name} pools by its own code; leave it out")
+        return BY_OWN_CODE
     if found.brings_head:
         own = own_pooling(found.config, found.kind, found.name)
         if asked not in ("auto", own):
@@ -266,7 +368,10 @@ def token_limit(model: Any, tokenizer: Any) -> int | None:
     """How many tokens of a row a model reads by its positions and its tokenizer; None where neither
     says."""
     limits = [base_models.position_limit(model), getattr(tokenizer, "model_max_length", None)]
-    return min((int(x) for x in limits if x and x < 1e9), default=None)
+    limit = min((int(x) for x in limits if x and x < 1e9), default=None)
+    # A token that a class of its own reads its reward at comes after the row: see `own_code`.
+    appended = getattr(model.config, "reward_token_id", None) is not None
+    return limit - 1 if limit and appended else limit
 
 
 def _resolve_max_length(
@@ -286,11 +391,20 @@ def _resolve_max_length(
     return asked
 
 
-def choose_layout(asked: LayoutName, model: Any, encoding: Encoding, dtype: torch.dtype) -> Layout:
-    """The layout that is asked for, or the best one that gives the model's own rewards."""
+def choose_layout(
+    asked: LayoutName,
+    model: Any,
+    encoding: Encoding,
+    dtype: torch.dtype,
+    reason: str = "",
+) -> Layout:
+    """The layout that is asked for, or the best one that gives the model's own rewards.
+
+    A `reason` is one for padded rows. The flat layout has an attention of its own, so that another
+    which is asked for is one.
+    """
     first_position = base_models.first_position(model)
-    reason = ""
-    if asked != "padded":
+    if asked != "padded" and not reason:
         reason = try_flat(model, encoding.kind, first_position, encoding.max_length, dtype)
     if asked == "flat" and reason:
         raise PlauditError(f"layout: flat does not suit this model: {reason}; choose auto")

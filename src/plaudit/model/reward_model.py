@@ -26,12 +26,13 @@ from plaudit.model.classifier import features_shown
 from plaudit.model.devices import free_memory, tokens_per_batch
 from plaudit.model.encoding import Encoding, count_truncation
 from plaudit.model.ensemble import Combine, Ensemble
+from plaudit.model.hub import push, short_card
 from plaudit.model.identity import weights_digest
 from plaudit.model.loading import Loading
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.posterior import Posterior
 from plaudit.model.saving import save_model, stored_settings
-from plaudit.model.scorer import Scorer
+from plaudit.model.scorer import UNTRAINED, Scorer
 from plaudit.model.uncertainty import HeadUncertainty
 
 
@@ -57,6 +58,10 @@ class RewardModel(Scorer):
     normalisation: Normalisation | None = None
     length_penalty: float = 0.0  # of each token of the completion
     uncertainty: HeadUncertainty | None = None
+    attributes: dict[str, float] = field(default_factory=dict)  # labels that it is a sum of
+    own_code: str = ""  # the class that its repository brings, where that computes it
+    origin: str = ""  # the name that it was loaded by
+    card: str = ""  # that a run wrote of it
 
     def __post_init__(self) -> None:
         if not self.max_tokens_per_batch:
@@ -87,13 +92,14 @@ class RewardModel(Scorer):
 
         Anybody's: a checkpoint that is one of transformers' sequence classifiers is read as its own
         configuration says, with its own head, pooling and pad token, so that the rewards are those
-        of transformers; of two labels the reward is the difference of logits. So is a folder with a
-        LoRA adapter, which is merged.
+        of transformers: its logits, to which no activation is applied. Of two labels the reward is
+        the difference of logits; of more, those that `attributes` names. So is a folder with a LoRA
+        adapter, which is merged.
 
         Args:
-            name: a run folder, a model folder, a `.pt` file that plaudit exported, a hub name, or
-                `embedded:minilm` / `embedded:smollm2`. Several names give an `Ensemble`, which
-                says what `combine` and `spread` do.
+            name: a run folder, a model folder, a `.pt` file that plaudit exported, a hub name
+                (`owner/name`, `owner/name@REVISION`), or `embedded:minilm` / `embedded:smollm2`.
+                Several names give an `Ensemble`, which says what `combine` and `spread` do.
             pooling: `last` (decoders), `cls` (encoders) or `mean` of the tokens' scores; `auto`
                 takes what the model was trained with, else `last` for decoders and for encoders
                 `cls`, or `mean` where sentence-transformers notes that they were pretrained so.
@@ -118,6 +124,21 @@ class RewardModel(Scorer):
                 truncation, without the special tokens that end a row; in a chat template all that
                 follows the prompt and the beginning of the turn, so its ending too.
             new_head: whether to draw a head in the place of the one that a model brings.
+            revision: of a model on the hub: a branch, a tag or a commit. `owner/name@REVISION` as
+                the name says the same. Configuration, weights, tokenizer, and whatever else is read
+                of it, are of that revision.
+            subfolder: of a folder, or of a repository on the hub, in which all of that is.
+            attn_implementation: one of transformers' (`eager`, `sdpa`, `flash_attention_2` …). Rows
+                are then padded, since the flat layout has its own.
+            device_map: `device` as transformers' users write it: `"cuda:1"`, `{"": 0}`, or
+                `"auto"`, the best one. A model is put on one device, never spread over several.
+            attributes: which labels of a head with several give the reward: a name of its
+                `id2label`, or names with weights, `{"helpfulness": 0.65, "verbosity": -0.2}` or
+                `"helpfulness=0.65,verbosity=-0.2"`, whose logits are then summed. A number may
+                stand for a name. A saved model keeps the one row, and notes what it is of.
+            trust_remote_code: run the modelling code that a model brings, where its rewards are
+                those of a class of its own. It may do anything that you may: read it first, and
+                name a `revision`. Such a model computes by its own forward, and is not saved.
 
         Raises:
             PlauditError: when there is no such model, a setting does not fit it, or the files have
@@ -125,8 +146,24 @@ class RewardModel(Scorer):
         """
         if isinstance(name, str | Path):
             return cls(**vars(loading.load(name, **options)))
+        if options.get("revision") or options.get("subfolder"):
+            raise PlauditError("revision: of several models, name each as owner/name@REVISION")
         how = {key: options.pop(key) for key in ("combine", "spread") if key in options}
         return Ensemble([cls(**vars(loading.load(each, **options))) for each in name], **how)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, **options: Unpack[Loading]
+    ) -> "RewardModel":
+        """`load`, by the name that transformers' users look for.
+
+        >>> model = RewardModel.from_pretrained("runs/first", device_map="cpu")
+        >>> model.score("What is 2 + 2?", "4") == RewardModel.load("runs/first").score(
+        ...     "What is 2 + 2?", "4"
+        ... )
+        True
+        """
+        return cls.load(pretrained_model_name_or_path, **options)
 
     # ---- score ----
 
@@ -334,7 +371,16 @@ class RewardModel(Scorer):
         With pooling `last` or `cls`, `AutoModelForSequenceClassification.from_pretrained(folder)`
         gives the same rewards; with `mean` it does so with `trust_remote_code=True`. A folder that
         already stands there is replaced. Normalisation is stored, and only plaudit applies it.
+
+        Raises:
+            PlauditError: when the folder cannot be written, or code of the model's own computes
+                its rewards: that is not copied.
         """
+        if self.own_code:
+            raise PlauditError(
+                f"save: the rewards are those of {self.own_code}, code of the model's own, which "
+                f"plaudit does not copy; copy {self.origin} as it is"
+            )
         with writing_folder(folder) as partial:
             save_model(
                 self.model,
@@ -343,7 +389,45 @@ class RewardModel(Scorer):
                 partial,
                 self.normalisation,
                 self.uncertainty,
+                self.attributes,
             )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Upload what `save` writes to a repository on the hub, with a model card.
+
+        The card is the run's, of a model that plaudit trained; else a short one, which says that
+        nothing was measured.
+
+        Args:
+            repo_id: `owner/name`; it is made where it is not there.
+            private: whether it is, where it is made; None leaves that to the hub.
+            revision: a branch to commit to, made where it is not there; by default the main one.
+            commit_message: of the one commit.
+            token: one that may write; by default that of `hf auth login` or of `HF_TOKEN`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            PlauditError: when the head was not trained, or the hub refuses or cannot be reached.
+        """
+        if self.new_head:
+            raise PlauditError(f"push: {UNTRAINED}")
+        card = self.card or short_card(
+            self.origin or "memory", self.encoding, self.pooling, self.attributes
+        )
+        return push(
+            self.save, card, repo_id, private=private, revision=revision,
+            commit_message=commit_message, token=token,
+        )  # fmt: skip
 
 
 def _distinct(

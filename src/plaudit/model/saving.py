@@ -1,6 +1,7 @@
 """A reward model as a standard folder: weights, config.json with plaudit's settings, tokenizer."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,16 @@ def save_model(
     folder: Path,
     normalisation: Normalisation | None = None,
     uncertainty: HeadUncertainty | None = None,
+    attributes: Mapping[str, float] | None = None,
 ) -> None:
-    """Write model and tokenizer into an existing folder, and what is known beside the weights."""
-    setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling, normalisation))
+    """Write model and tokenizer into an existing folder, and what is known beside the weights.
+
+    `attributes` are the labels that a head had of which the reward is now a sum, and their weights.
+    """
+    stored = stored_settings(encoding, pooling, normalisation)
+    if attributes:
+        stored["attributes"] = dict(attributes)
+    setattr(model.config, CONFIG_KEY, stored)
     model.config.architectures = [type(model).__name__]
     if (network := POOLINGS.get(pooling).network) is not None:
         file, code = code_of(network, model.config)
@@ -59,7 +67,7 @@ def stored_settings(
     encoding: Encoding, pooling: str, normalisation: Normalisation | None = None
 ) -> dict[str, Any]:
     """What `config.json` keeps, so that a loaded model encodes as it did in training."""
-    settings = {
+    settings: dict[str, Any] = {
         "pooling": pooling,
         "template": encoding.template,
         "max_length": encoding.max_length,

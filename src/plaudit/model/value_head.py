@@ -67,16 +67,15 @@ class ValueHead:
         return Normalisation(mean, self.std, 0, [self.file]) if (mean, self.std) != (0, 1) else None
 
 
-def read_value_head(source: Source, folder: Path | None, config: Any) -> ValueHead | None:
+def read_value_head(place: Source, config: Any) -> ValueHead | None:
     """The head of another trainer's that a checkpoint has; None where there is none.
 
-    `folder` is that of the adapter which lies on the checkpoint, where there is one.
+    `place` is the checkpoint, or the adapter which lies on it, where there is one.
 
     Raises:
         PlauditError: when a file that has it cannot be read.
     """
-    place = Source(str(folder)) if folder else source
-    if place.options:  # a GGUF file has no such head
+    if place.is_gguf:  # a GGUF file has no such head
         return None
     named = getattr(config, "value_head_prefix", None) or (ITS_HEAD if is_openrlhf(config) else "")
     for head in filter(None, (TRL, named)):
@@ -110,7 +109,7 @@ def _normalised_by(config: Any) -> tuple[float, float]:
 
 def has_file_of_head(source: Source) -> bool:
     """Whether a folder has a file that LLaMA-Factory keeps a value head in."""
-    return any((Path(source.name) / name).is_file() for name in BESIDE)
+    return any(base_models.file_beside(source, name) for name in BESIDE)
 
 
 def is_openrlhf(config: Any) -> bool:

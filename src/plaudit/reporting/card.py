@@ -12,6 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from plaudit.evaluation.measures import Measure, shown_in
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import sentences
+from plaudit.model.base_models import AT_REVISION
+from plaudit.model.hub import usage
 from plaudit.settings import Settings
 
 _TEMPLATE = """\
@@ -65,33 +67,7 @@ Nothing was held out, so nothing is known of its quality.
 {% endfor %}
 {%- endif %}
 
-## Use
-
-```python
-from plaudit import RewardModel
-
-RewardModel.load("this/folder").score("a prompt", ["a completion", "another"])
-```
-
-{% if metrics.model.pooling == "mean" -%}
-Or `AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)`, whose own
-small modelling file averages the tokens' scores;
-{%- else -%}
-Or `AutoModelForSequenceClassification.from_pretrained(folder)`, as any classifier with one label;
-{%- endif %} rows have at most {{ encoding.max_length }} tokens, are padded on the right, and read:
-
-```python
-{% if encoding.kind == "encoder" -%}
-tokenizer(prompt, completion)
-{%- elif encoding.template == "chat" -%}
-tokenizer.apply_chat_template([
-    {"role": "user", "content": prompt}, {"role": "assistant", "content": completion},
-])
-{%- else -%}
-tokenizer(prompt + {{ encoding.separator.__repr__() }} + completion
-{%- if ending %} + tokenizer.eos_token{% endif %})
-{%- endif %}
-```
+{{ usage }}
 
 ## Settings
 
@@ -107,6 +83,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
     names = [source.rstrip("/").split("/")[-1] for source in sources]
     parts = {name: metrics[name] for name in ("test", "validation") if name in metrics}
     on_hub = "/" in settings.base and not settings.base.startswith((".", "/", "~"))
+    base = AT_REVISION.sub(r"\1", settings.base)
     results = [  # not those of validation prompts, which chose the checkpoint
         EvalResult(
             task_type="text-classification",
@@ -120,7 +97,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         for name, measure, figure in (_shown(parts["test"]) if "test" in parts else ())
     ]
     card_data = ModelCardData(
-        base_model=settings.base if on_hub else None,
+        base_model=base if on_hub else None,
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["reward-model", "plaudit", "trl"],
@@ -135,8 +112,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         metrics=metrics,
         parts=parts,
         names=names,
-        encoding=encoding,
-        ending=encoding.tokenizer.eos_token_id not in (None, encoding.tokenizer.pad_token_id),
+        usage=usage(encoding, metrics["model"]["pooling"]),
         yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
         shown=_shown,
         sentences=sentences,

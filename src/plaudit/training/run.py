@@ -438,7 +438,8 @@ def _save(
         return
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:
-        file.write(model_card(settings, dict(metrics), model.encoding))
+        model.card = model_card(settings, dict(metrics), model.encoding)
+        file.write(model.card)
     if settings.report:
         _write_report_and_plots(folder, settings, metrics, test or validation)
     write_results(folder / "metrics.json", metrics)

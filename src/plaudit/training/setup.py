@@ -63,9 +63,10 @@ def load_base(settings: Settings) -> RewardModel:
         device="cpu" if sharded() else str(processes().device),
         seed=settings.seed,
         new_head=settings.new_head,
+        attributes=settings.attributes,
         normalised=False,  # what is trained further gives other rewards
     )
-    model.uncertainty = None  # likewise
+    model.uncertainty, model.attributes, model.card = None, {}, ""  # likewise
     return model
 
 
