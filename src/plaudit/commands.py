@@ -1119,6 +1119,8 @@ def verify(
     ] = 1e-4,
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
+    attributes: declared.Attributes = None,
+    trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     max_length: declared.MaxLength = None,
@@ -1137,6 +1139,7 @@ def verify(
 
     loaded = RewardModel.load(
         model, dtype="float32", max_length=max_length,
+        attributes=attributes, trust_remote_code=trust_remote_code,
         chat_template=chat_template, chat_template_args=chat_template_args,
     )  # fmt: skip
     reading = {"columns": columns, "encoding": encoding}

@@ -13,6 +13,10 @@ from safetensors.torch import load_file, save_file
 import plaudit
 import tiny
 from plaudit import RewardModel
+from plaudit.cli import main
+from plaudit.errors import PlauditError
+from plaudit.model.loading import located
+from plaudit.model.normalisation import Normalisation
 from plaudit.verification.peers import Peer, There
 from plaudit.verification.peers import transformers as peer_of_transformers
 from plaudit.verification.peers.transformers import Transformers
@@ -192,7 +196,7 @@ class Opaque(There):
 
 @contextmanager
 def _opaque(address, name, model):
-    yield Opaque(Transformers(address, model))
+    yield Opaque(Transformers(*located(address), model))
 
 
 @pytest.mark.parametrize("fault", GUESSED, ids=lambda fault: fault.__name__)
@@ -208,3 +212,67 @@ def test_a_fault_is_found_by_rewards_alone_and_named_where_they_tell_it(
     assert names == ([GUESSED[fault]] if GUESSED[fault] else [])
     if not names:
         assert "why   not known" in str(found)
+
+
+def by_mean(folder):
+    RewardModel.load(tiny.make("bert", folder / "base"), pooling="mean").save(folder / "model")
+    return {}
+
+
+def of_attributes(folder):
+    classifier(folder, "bert", labels=3)
+    return {"attributes": "LABEL_0=1,LABEL_2=-0.5"}
+
+
+def normalised(folder):
+    model = RewardModel.load(saved(folder, "llama"))
+    model.normalisation = Normalisation(2.0, 3.0, 10, ["data"])
+    model.save(folder / "model")
+    return {}
+
+
+@pytest.mark.parametrize("made", [by_mean, of_attributes, normalised])
+def test_other_kinds_of_models_pass(made, tmp_path):
+    found = plaudit.verify(tmp_path / "model", against=["transformers"], **made(tmp_path))
+    assert found.passed, str(found)
+    assert found.record["peers"][0]["largest"] < 1e-5
+
+
+def test_code_beside_a_model_that_is_not_plaudits_is_not_run(tmp_path):
+    by_mean(tmp_path)
+    [file] = (tmp_path / "model").glob("*.py")
+    file.write_text(f"raise SystemExit('it ran')\n{file.read_text()}")
+    with pytest.raises(PlauditError, match="so it is not run"):
+        plaudit.verify(tmp_path / "model", against=["transformers"])
+
+
+def test_a_folder_in_which_transformers_finds_no_head_is_named(tmp_path):
+    model = saved(tmp_path, "qwen2")
+    edit_weights(copied(model), lambda n, w: w)
+    weights = load_file(tmp_path / "there" / "model.safetensors")
+    weights["v_head.summary.weight"] = weights.pop("score.weight")
+    save_file(weights, tmp_path / "there" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(PlauditError, match=r"lacks the weights score\.weight and draws them at"):
+        plaudit.verify(model, against=[f"transformers={tmp_path / 'there'}"])
+
+
+def test_data_of_ones_own_are_scored_and_long_rows_told_apart(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"{n}?", "chosen": "yes " * n, "rejected": "no"} for n in (3, 200, 300)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = plaudit.verify(saved(tmp_path, "gpt2"), against=["transformers"], data=str(file))
+    [peer] = found.record["peers"]
+    assert (peer["rows"], peer["cut"], peer["passed"]) == (6, 2, True)
+    assert "2 rows longer than is read here" in str(found)
+
+
+def test_the_exit_code_is_that_of_the_verdict(tmp_path, capsys):
+    model, there = bf16_head(tmp_path)
+    assert main(["verify", str(model), "--against", "transformers", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["passed"]
+    assert main(["verify", str(model), "--against", f"transformers={there}"]) == 1
+    assert "NOT the same" in capsys.readouterr().out
+    assert (
+        main(["verify", str(model), "--against", f"transformers={there}", "--tolerance", "1"]) == 0
+    )

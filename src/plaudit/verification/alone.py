@@ -7,7 +7,7 @@ cannot be relied on; those with `passed` None tell what to know when it is serve
 import math
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,8 @@ from plaudit.verification.rows import Row
 ROUNDING = 1e-5
 # A share of pairs that bfloat16 may turn round before it is worth a word.
 TURNED = 0.01
+# Weights beyond which no second copy of a model is written to disk.
+LARGE = 2 * 10**9
 SOME = 16  # rows, where each is a batch of its own
 
 
@@ -39,10 +41,7 @@ class Check:
 
 def check_alone(model: RewardModel, rows: Sequence[Row]) -> Iterator[Check]:
     """All checks of the model alone, one after another."""
-    for check in (
-        _head, _batch, _order, _layout, _duplicates, _empty, _length, _beginning, _left, _dtype,
-        _saved,
-    ):  # fmt: skip
+    for check in CHECKS:
         if (found := check(model, rows)) is not None:
             yield found
 
@@ -223,13 +222,22 @@ def _dtype(model: RewardModel, rows: Sequence[Row]) -> Check | None:
     return Check("dtype", None if len(turned) > TURNED * pairs else True, seen, difference)
 
 
-def _saved(model: RewardModel, rows: Sequence[Row]) -> Check:
+def _saved(model: RewardModel, rows: Sequence[Row]) -> Check | None:
+    if model.own_code:  # such a model is not saved
+        return None
+    if (size := sum(weight.numel() for weight in model.model.parameters())) > LARGE:
+        return Check("saved", None, f"not tried, of a model of {size / 1e9:.1f} billion weights")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "model"
         model.save(place)
         again = RewardModel.load(place, dtype="float32", device=str(model.device))
         here, there = score_rows(model, rows), score_rows(again, rows)
     return _small("saved", largest(here, there), "the model here and saved and loaded again")
+
+
+CHECKS: tuple[Callable[[RewardModel, Sequence[Row]], Check | None], ...] = (
+    _head, _batch, _order, _layout, _duplicates, _empty, _length, _beginning, _left, _dtype, _saved,
+)  # fmt: skip
 
 
 def turned_pairs(

@@ -197,7 +197,7 @@ def _weights(parted: Parted) -> Cause | None:
             return Cause("weights", f"it has no weight {missing[0]}", len(parted.rows))
         return None
     count = len(parted.rows)
-    head = {name for name in differ if name in _names_of_head(parted.model)}
+    head = differ.keys() & _names_of_head(parted.model)
     if head == differ.keys():
         return Cause(*_of_head({name: differ[name] for name in sorted(head)}), count)
     if all(torch.equal(a.bfloat16().float(), b) for a, b in differ.values()):
@@ -228,6 +228,8 @@ def _of_head(differ: dict[str, tuple[Tensor, Tensor]]) -> tuple[str, str]:
 
 
 def _names_of_head(model: RewardModel) -> set[str]:
+    if model.own_code:
+        return set()
     head = head_of(model.model)
     prefix = next(name for name, module in model.model.named_modules() if module is head)
     return {f"{prefix}.{name}" for name, _ in head.named_parameters()}
@@ -287,6 +289,8 @@ def _guesses(parted: Parted) -> Iterator[tuple[str, str, list[float]]]:
         ):
             yield name, says, _rewards(model, rows)
     yield from _otherwise_laid_out(parted)
+    if model.own_code:  # what pools there, and what is its head, nobody knows
+        return
     for how in _POOLED:
         with _pooled_by(model, how):
             yield "pooling", f"it pools {how.what}", _rewards(model, encoded)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plaudit.console import counted, progress, say
 from plaudit.errors import PlauditError
@@ -130,7 +129,7 @@ def verify(
     taken = [Row(number, r.prompt_number, r.prompt, r.completion) for number, r in enumerate(taken)]
     with ExitStack() as open_peers:  # all are reached before anything takes time
         peers = [open_peers.enter_context(_opened(each, name, model)) for each in against]
-        alone = list(progress(check_alone(model, taken), "checking the model alone"))
+        alone = list(progress(check_alone(model, taken), "checking the model alone", len(CHECKS)))
         compared = []
         for peer in peers:
             say(f"asking {peer.name}")
@@ -157,69 +156,64 @@ def _opened(given: str, name: str, model: RewardModel) -> AbstractContextManager
 
 
 def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: float) -> PeerRecord:
-    """Ask a peer and compare."""
-    here = np.array([raw(model, reward) for reward in score_rows(model, rows)])
+    """Ask a peer and compare, in the rewards as the weights give them."""
     cut = _cut(model, rows)
-    as_weights_give = (lambda reward: raw(model, reward)) if peer.normalised else float
-    there, refused = _ask(peer, rows, as_weights_give)
-    some = [row for row in rows[:: max(len(rows) // SOME, 1)] if row.number not in refused]
-    alone = there.copy()
-    for row in some:
-        alone[row.number] = as_weights_give(peer.rewards([row])[0])
-    compared = np.array([row.number not in cut | set(refused) for row in rows])
-    apart = np.where(compared, np.abs(there - here) / np.maximum(np.abs(here), 1), 0.0)
-    apart = np.nan_to_num(apart, nan=np.inf)
+    unit: Callable[[float], float] = (lambda r: raw(model, r)) if peer.normalised else float
+    rewards, refused = _ask(peer, [row for row in rows if row.number not in cut], unit)
+    answered = [row for row in rows if row.number in rewards]
+    here = np.array([raw(model, reward) for reward in score_rows(model, answered)])
+    there = np.array([rewards[row.number] for row in answered])
+    apart = np.nan_to_num(np.abs(there - here) / np.maximum(np.abs(here), 1), nan=np.inf)
     beyond: list[int] = np.flatnonzero(apart > tolerance).tolist()
-    kept = [row for row in rows if compared[row.number]]
-    pairs, turned = turned_pairs(kept, here[compared], there[compared], 2 * tolerance)
-    examples = sorted(beyond, key=lambda number: -apart[number])[:SHOWN]
+    pairs, turned = turned_pairs(answered, here.tolist(), there.tolist(), 2 * tolerance)
     causes: list[Cause] = []
-    if len(beyond):
+    if beyond:
         say("looking for the cause")
-        causes = find_causes(
-            Parted(
-                model, peer, [rows[n] for n in beyond], here[beyond], there[beyond],
-                alone[beyond], here[compared], there[compared], tolerance,
-            )
-        )  # fmt: skip
+        alone = there.copy()
+        for place in range(0, len(answered), max(len(answered) // SOME, 1)):
+            alone[place] = unit(peer.rewards([answered[place]])[0])
+        parted = Parted(model, peer, answered, here, there, alone, here, there, tolerance)
+        causes = find_causes(parted.only(beyond))
+    examples = [
+        RowRecord(row=answered[n].name, here=float(here[n]), there=float(there[n]))
+        for n in sorted(beyond, key=lambda n: -apart[n])[:SHOWN]
+    ]
+    for row in [row for row in rows if row.number in refused][:SHOWN]:
+        own = raw(model, score_rows(model, [row])[0])
+        examples.append(RowRecord(row=row.name, here=own, there=None, refused=refused[row.number]))
     return PeerRecord(
         name=peer.name,
-        passed=not (len(beyond) or turned or refused) and bool(compared.any()),
+        passed=bool(answered) and not (beyond or turned or refused),
         rows=len(rows),
         parted=len(beyond),
         refused=len(refused),
-        cut=len(cut - set(refused)),
-        largest=float(apart.max()) if compared.any() else None,
-        percentile_99=float(np.percentile(apart[compared], 99)) if compared.any() else None,
+        cut=len(cut),
+        largest=float(apart.max()) if answered else None,
+        percentile_99=float(np.percentile(apart, 99)) if answered else None,
         pairs=pairs,
         turned=len(turned),
         causes=[CauseRecord(name=c.name, says=c.says, rows=c.rows) for c in causes],
-        examples=[_example(rows[n], here[n], there[n]) for n in examples]
-        + [
-            RowRecord(row=rows[n].name, here=here[n], there=None, refused=why)
-            for n, why in list(refused.items())[:SHOWN]
-        ],
+        examples=examples,
     )
-
-
-def _example(row: Row, here: float, there: float) -> RowRecord:
-    return RowRecord(row=row.name, here=float(here), there=float(there))
 
 
 def _ask(
     peer: There, rows: Sequence[Row], unit: Callable[[float], float]
-) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """All rows' rewards at once; where some is refused, of each alone, and why of those."""
+) -> tuple[dict[int, float], dict[int, str]]:
+    """The rewards of rows by their numbers, all asked for at once; where some row is refused, each
+    by itself, and why of those."""
+    rewards: dict[int, float] = {}
+    refused: dict[int, str] = {}
     try:
-        return np.array([unit(reward) for reward in peer.rewards(rows)]), {}
+        asked = zip(rows, peer.rewards(rows), strict=True)
+        return {row.number: unit(reward) for row, reward in asked}, refused
     except RefusedError:
-        there, refused = np.full(len(rows), np.nan), {}
         for row in progress(rows, "asking for each row alone"):
             try:
-                there[row.number] = unit(peer.rewards([row])[0])
+                rewards[row.number] = unit(peer.rewards([row])[0])
             except RefusedError as error:
                 refused[row.number] = str(error)
-        return there, refused
+        return rewards, refused
 
 
 def _cut(model: RewardModel, rows: Sequence[Row]) -> set[int]:

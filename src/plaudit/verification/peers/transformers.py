@@ -18,33 +18,50 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
+from plaudit.model.adapter import Adapter
+from plaudit.model.base_models import Source
 from plaudit.model.encoding import plain_text
 from plaudit.model.loading import located
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import code_of
-from plaudit.verification.peers import Peer, There
+from plaudit.verification.peers import Peer, RefusedError, There
 from plaudit.verification.peers._texts import text_of
 from plaudit.verification.rows import Row
 
 AT_ONCE = 8
-ADAPTER = "adapter_config.json"
 
 
 class Transformers(There):
-    """A folder under transformers."""
+    """A model's folder, or a repository on the hub, under transformers."""
 
-    def __init__(self, folder: str, like: RewardModel) -> None:
-        self.name = f"transformers {transformers.__version__} on {folder}"
+    def __init__(self, source: Source, adapter: Adapter | None, like: RewardModel) -> None:
+        place = str(adapter.source if adapter else source)
+        self.name = f"transformers {transformers.__version__} on {place}"
         self._encoding = like.encoding
-        options: dict[str, Any] = {"trust_remote_code": _is_ours(folder, like)}
-        with base_models.loading(base_models.Source(folder)):
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-            if (Path(folder) / ADAPTER).is_file():
-                self._model = _adapted(folder)
+        self._attributes, self._own_code = like.attributes, like.own_code
+        if source.is_gguf:
+            raise PlauditError(
+                f"transformers: {place} is a GGUF file; name the folder that it was made of: "
+                "--against transformers=FOLDER"
+            )
+        options = source.options | {"trust_remote_code": _may_run(source, like)}
+        tokenizer = adapter.tokenizer if adapter else source
+        with base_models.loading(source):
+            self._tokenizer = AutoTokenizer.from_pretrained(tokenizer.name, **tokenizer.options)
+            if adapter:
+                self._model, missing = _adapted(adapter), set()
             else:
-                auto = AutoModelForSequenceClassification
-                self._model = auto.from_pretrained(folder, dtype=torch.float32, **options)
+                self._model, info = AutoModelForSequenceClassification.from_pretrained(
+                    source.name, dtype=torch.float32, output_loading_info=True, **options
+                )
+                missing = info["missing_keys"]
+        if missing:
+            raise PlauditError(
+                f"{self.name} lacks the weights {', '.join(sorted(missing)[:3])} and draws them at "
+                "random: transformers alone cannot give this model's rewards; compare a folder "
+                "that `plaudit export --format folder` writes"
+            )
         self._model.eval()
         if self._tokenizer.pad_token_id is None:  # else there are no batches
             self._tokenizer.pad_token = self._tokenizer.eos_token
@@ -60,22 +77,39 @@ class Transformers(There):
         return self._tokenizer
 
     def rewards(self, rows: Sequence[Row]) -> list[float]:
-        """See `There`; of two labels the second one's logit less the first one's."""
+        """See `There`."""
         found: list[float] = []
         for start in range(0, len(rows), AT_ONCE):
             encoded = [self._encoded(row) for row in rows[start : start + AT_ONCE]]
             batch = self._tokenizer.pad(encoded, return_tensors="pt")
             batch.pop("special_tokens_mask", None)
-            with torch.no_grad():
-                logits = self._model(**batch).logits.float()
-            if logits.shape[1] > 2:
-                raise PlauditError(
-                    f"transformers gives {logits.shape[1]} numbers for a row, and does not know "
-                    "which of them are the reward: verify the folder that `plaudit export "
-                    "--format folder` writes"
-                )
-            found += (logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0)).tolist()
+            try:
+                with torch.no_grad():
+                    output = self._model(**batch)
+            except Exception as error:  # of rows that its positions do not reach, for one
+                raise RefusedError(f"{self.name} fails: {' '.join(str(error).split())}") from error
+            # A class of a repository's own may call its reward `score`.
+            numbers = getattr(output, "score", None) if self._own_code else None
+            found += self._rewards(output.logits if numbers is None else numbers).tolist()
         return found
+
+    def _rewards(self, numbers: torch.Tensor) -> torch.Tensor:
+        """`[N]` of the numbers `[N]` or `[N, labels]` that it gives: the labels that are asked for,
+        by its own names of them, else of two the second one less the first one."""
+        each = numbers.float().reshape(len(numbers), -1)
+        count = each.shape[1]
+        weights = dict.fromkeys(range(count), 1.0) if count == 1 else {count - 1: 1.0, 0: -1.0}
+        if count > 1 and self._attributes:
+            labels = {str(name): int(n) for n, name in self._model.config.id2label.items()}
+            weights = {labels.get(name, -1): w for name, w in self._attributes.items()}
+        elif count > 2:
+            weights = {}
+        if not weights or min(weights) < 0:
+            raise PlauditError(
+                f"{self.name} gives {count} numbers for a row, and which of them are the reward is "
+                "not known; say it with --attributes"
+            )
+        return sum((w * each[:, n] for n, w in weights.items()), torch.zeros(len(each)))
 
     def tokens(self, rows: Sequence[Row]) -> list[list[int]]:
         """See `There`."""
@@ -96,45 +130,43 @@ class Transformers(There):
         return encoded
 
 
-def _is_ours(folder: str, like: RewardModel) -> bool:
-    """Whether code is to be run that lies in the folder: only what plaudit itself saves there."""
+def _may_run(source: Source, like: RewardModel) -> bool:
+    """Whether code is run that a model brings: what the user trusts, else what plaudit saves."""
+    if like.own_code:
+        return source.trusted
     network = POOLINGS.get(like.pooling).network
     if network is None:
         return False
-    file, code = code_of(network, like.model.config)
-    path = Path(folder) / file
-    if not path.is_file() or path.read_text(encoding="utf-8") != code:
+    name, code = code_of(network, like.model.config)
+    file = base_models.file_beside(source, name)
+    if file is None or file.read_text(encoding="utf-8") != code:
         raise PlauditError(
-            f"transformers: {folder} is of a class of its own, in {file}, and that is not as this "
+            f"transformers: {source} is of a class of its own, in {name}, and that is not as this "
             "version of plaudit writes it, so it is not run; save the model anew"
         )
     return True
 
 
-def _adapted(folder: str) -> Any:
+def _adapted(adapter: Adapter) -> Any:
     """An adapter on its base model, as peft loads it."""
     from peft import AutoPeftModelForSequenceClassification
 
     return AutoPeftModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=torch.float32
+        str(adapter.folder), num_labels=adapter.labels, dtype=torch.float32
     )
 
 
 @contextmanager
 def open_peer(address: str, name: str, model: RewardModel) -> Iterator[There]:
-    """See `Peer`."""
-    folder = address or name
-    if not address:
-        source, adapter = located(name)
-        folder = str(adapter.folder) if adapter else source.name
-        if source.options:
-            raise PlauditError(
-                f"transformers: {name} is no folder that transformers loads as a classifier; "
-                "name a copy of it: --against transformers=FOLDER"
-            )
-    elif (Path(address) / "model" / "config.json").is_file():
-        folder = str(Path(address) / "model")
-    yield Transformers(folder, model)
+    """See `Peer`; code is trusted of the model that was named, and of no other."""
+    place = address or name
+    if Path(place).is_file():
+        raise PlauditError(
+            f"transformers: {place} is a file, and transformers loads folders; name the folder "
+            "that it was made of: --against transformers=FOLDER"
+        )
+    trusted = bool(model.own_code) and not address
+    yield Transformers(*located(place, trusted=trusted), model)
 
 
 PEER = Peer(open_peer)
