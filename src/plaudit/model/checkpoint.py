@@ -21,6 +21,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from plaudit.console import say
 from plaudit.errors import PlauditError
+from plaudit.files import read_json
 from plaudit.model import base_models
 from plaudit.model.adapter import Adapter
 from plaudit.model.base_models import Kind, Source, Weights
@@ -52,6 +53,7 @@ HEADS_ELSEWHERE = {
     "summary": "a value head",
 }
 MOST_NAMED = 3
+CROSS_ENCODER = "config_sentence_transformers.json"
 # A label by its name, or labels with weights.
 Attributes = str | Mapping[str, float]
 
@@ -192,6 +194,8 @@ def load_model(
             _leave_one_row(model, torch.zeros(model.config.num_labels))
             draw_head(model)
     of = as_one_reward(model, found.name, found.asked) if found.brings_head else {}
+    if found.brings_head and not found.stored and (activation := noted_activation(found)):
+        say(f"{found.name} notes {activation} for its scores: the reward is the logit before it")
     return model, found.new_head or bool(drawn), of
 
 
@@ -209,6 +213,23 @@ def _under_network(found: Checkpoint, network: Any, attention: str | None) -> An
     model.config = backbone.config
     model.config.num_labels = 1
     return model
+
+
+def noted_activation(found: Checkpoint) -> str:
+    """What sentence-transformers puts a cross-encoder's logits through; empty for nothing.
+
+    Versions before 4 noted it under a name of its own, 4 and 5 in `config.json`, later ones in a
+    file of their own.
+    """
+    given = getattr(found.config, "sentence_transformers", None) or {}
+    named = given.get("activation_fn") or getattr(
+        found.config, "sbert_ce_default_activation_function", None
+    )
+    if not named and (file := base_models.file_beside(found.source, CROSS_ENCODER)):
+        noted = read_json(file)
+        named = noted.get("activation_fn") if noted.get("model_type") == "CrossEncoder" else None
+    name = str(named or "").rpartition(".")[2]
+    return "" if name == "Identity" else name
 
 
 def _asked(attention: str | None) -> dict[str, Any]:

@@ -149,14 +149,15 @@ def _load(
     pooling = _resolve_pooling(pooling, found)
     highest = max(tokenizer.get_vocab().values(), default=-1)
     as_is = found.brings_head and kind == "decoder"
-    _set_pad_token(tokenizer, config.pad_token_id, as_is=as_is)
+    text = config.get_text_config()  # of a model that reads images too, a part of its own
+    _set_pad_token(tokenizer, text.pad_token_id, as_is=as_is)
     drawn, of = False, dict[str, float]()
     if found.code:
         model = load_by_own_code(found, found.code, attn_implementation)
     else:
         # A pad token that is new has no embedding before the model is loaded and resized.
-        known = tokenizer.pad_token_id < config.get_text_config().vocab_size
-        config.pad_token_id = tokenizer.pad_token_id if known else None
+        known = tokenizer.pad_token_id < text.vocab_size
+        text.pad_token_id = config.pad_token_id = tokenizer.pad_token_id if known else None
         set_pooling(config, pooling)
         model, drawn, of = load_model(found, POOLINGS.get(pooling), seed, attn_implementation)
     embedded = model.get_input_embeddings().num_embeddings
@@ -171,6 +172,7 @@ def _load(
             with base_models.quiet():
                 model.resize_token_embeddings(len(tokenizer))
         model.config.pad_token_id = tokenizer.pad_token_id
+        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False  # there is nothing to generate
     encoding = Encoding(
         tokenizer=tokenizer,
