@@ -401,6 +401,23 @@ def test_a_model_of_numbers_for_each_token_is_named(base, tmp_path):
         RewardModel.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("QuestionAnswering", "the places in a text"),
+        ("MultipleChoice", "numbers for choices"),
+        ("NextSentencePrediction", "whether a sentence follows"),
+    ],
+)
+def test_a_head_of_another_task_is_named(task, said, base, tmp_path):
+    named = f"BertFor{task}"
+    getattr(transformers, named).from_pretrained(base("bert")).save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(base("bert")).save_pretrained(tmp_path)
+    with pytest.raises(PlauditError, match=f"is a {named}: it gives {said}.*--new-head"):
+        RewardModel.load(tmp_path)
+    assert RewardModel.load(tmp_path, new_head=True).new_head
+
+
 def test_a_class_of_its_own_code_is_named(base, tmp_path):
     foreign("llama", tmp_path, base)
     config = json.loads((tmp_path / "config.json").read_text())

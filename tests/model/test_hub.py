@@ -69,6 +69,8 @@ def test_a_revision_is_that_of_every_file(base, hub, tmp_path):
     assert rewards("owner/name") == expected[0]
     assert rewards("owner/name", revision="v2") == expected[1]
     assert rewards("owner/name@v2") == expected[1]
+    assert rewards("https://huggingface.co/owner/name/tree/v2") == expected[1]
+    assert rewards("hf://owner/name") == expected[0]
     template = RewardModel.load("owner/name@v2", device="cpu").encoding.tokenizer.chat_template
     assert "2: " in template
     both = RewardModel.load(["owner/name", "owner/name@v2"], dtype="float32", device="cpu")

@@ -39,6 +39,10 @@ EMBEDDED = {
 
 # A name on the hub with what stands after it: a branch, a tag or a commit.
 AT_REVISION = re.compile(r"(\w[\w.-]*/[\w.-]+)@([^:@]+)")
+# Its address, as a browser or the hub's tools show it.
+ADDRESS = re.compile(
+    r"(?:https://huggingface\.co/|hf://)(\w[\w.-]*/[\w.-]+)(?:(?:/tree/|@)([^/@]+))?/?"
+)
 # A GGUF file of a repository on the hub, which may name a revision too.
 GGUF_ON_HUB = re.compile(r"(\w[\w.-]*/[\w.-]+(?:@[^:@/]+)?)/(.+\.gguf)")
 TOKENIZER_FILES = {
@@ -93,6 +97,8 @@ def locate(
     >>> locate("owner/name@v2")
     Source(name='owner/name', options={'revision': 'v2'}, trusted=False)
     """
+    if address := ADDRESS.fullmatch(name):
+        name = f"{address[1]}@{address[2]}" if address[2] else address[1]
     if not name.startswith("embedded:"):
         return _located(name, revision, subfolder, trusted)
     if revision or subfolder:
@@ -125,6 +131,11 @@ def _located(name: str, revision: str | None, subfolder: str | None, trusted: bo
     if not path.exists() and (file := GGUF_ON_HUB.fullmatch(name)):
         on_hub = _located(file[1], revision, subfolder, trusted)
         return Source(on_hub.name, {**on_hub.options, "gguf_file": file[2]}, trusted)
+    if path.is_file():
+        raise PlauditError(
+            f"base: {name} is a file; a model is the folder with its configuration, weights and "
+            f"tokenizer: {path.parent}"
+        )
     if path.exists():
         if revision:
             raise PlauditError(
@@ -349,6 +360,9 @@ def loading(source: Source) -> Iterator[None]:
                 f"check the name{and_revision} and the network, or give a local folder, "
                 "embedded:minilm or embedded:smollm2"
             )
+            if source.name.count("/") > 1:
+                owner, repository, inner = source.name.split("/", 2)
+                advice += f"; a folder of {owner}/{repository} is subfolder={inner!r} in Python"
             if "gguf" in source.name.lower():
                 advice += f"; of a repository of GGUF files name one: {source}/FILE.gguf"
         raise PlauditError(f"base: {source} cannot be loaded: {advice} ({reason})") from error

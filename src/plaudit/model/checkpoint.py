@@ -52,6 +52,13 @@ HEADS_ELSEWHERE = {
     "regression_layer": "a regression layer of code of its own",
     "summary": "a value head",
 }
+# What heads of other tasks give.
+OTHER_TASKS = {
+    "ForTokenClassification": "a number for each token, as process reward models do",
+    "ForQuestionAnswering": "the places in a text where an answer begins and ends",
+    "ForMultipleChoice": "numbers for choices that are read together",
+    "ForNextSentencePrediction": "whether a sentence follows another",
+}
 MOST_NAMED = 3
 CROSS_ENCODER = "config_sentence_transformers.json"
 # A label by its name, or labels with weights.
@@ -340,11 +347,12 @@ def check_architecture(config: Any, name: str) -> None:
             of transformers'.
     """
     for given in config.architectures or ():
-        if str(given).endswith("ForTokenClassification"):
-            raise PlauditError(
-                f"base: {name} is a {given}: it gives a number for each token, as process reward "
-                "models do, and not one for a completion. --new-head trains a head in its place"
-            )
+        for task, what in OTHER_TASKS.items():
+            if str(given).endswith(task):
+                raise PlauditError(
+                    f"base: {name} is a {given}: it gives {what}, and not one number for a "
+                    "completion. --new-head trains a head in its place"
+                )
         if not hasattr(transformers, str(given)):
             raise PlauditError(
                 f"base: {name} is a {given}, a class of its own code, which plaudit does not run; "
