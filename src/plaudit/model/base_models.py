@@ -171,6 +171,15 @@ def config_file(source: Source) -> dict[str, Any]:
     return given
 
 
+def commit_of(source: Source) -> str | None:
+    """The commit that a model of the hub is read at; None of one that is on this disk."""
+    from transformers.utils.hub import extract_commit_hash
+
+    file = None if Path(source.name).is_dir() else file_beside(source, "config.json")
+    commit: str | None = extract_commit_hash(None if file is None else str(file), None)
+    return commit
+
+
 def load_config(source: Source) -> Any:
     """The base model's configuration."""
     from transformers import AutoConfig

@@ -150,7 +150,7 @@ def _load(
     highest = max(tokenizer.get_vocab().values(), default=-1)
     as_is = found.brings_head and kind == "decoder"
     text = config.get_text_config()  # of a model that reads images too, a part of its own
-    _set_pad_token(tokenizer, text.pad_token_id, as_is=as_is)
+    _set_pad_token(tokenizer, getattr(text, "pad_token_id", None), as_is=as_is)
     drawn, of = False, dict[str, float]()
     if found.code:
         model = load_by_own_code(found, found.code, attn_implementation)
@@ -160,7 +160,7 @@ def _load(
         text.pad_token_id = config.pad_token_id = tokenizer.pad_token_id if known else None
         set_pooling(config, pooling)
         model, drawn, of = load_model(found, POOLINGS.get(pooling), seed, attn_implementation)
-    embedded = model.get_input_embeddings().num_embeddings
+    embedded = _embedded(model)
     if highest >= embedded:
         raise PlauditError(
             f"base: {name}: its tokenizer has tokens up to number {highest} and the model's "
@@ -208,6 +208,14 @@ def _load(
         origin=str(adapter.source if adapter else source),
         card=_card(source) if stored and not new_head and not adapter else "",
     )
+
+
+def _embedded(model: Any) -> int:
+    """How many tokens a model has embeddings for."""
+    try:
+        return int(model.get_input_embeddings().num_embeddings)
+    except NotImplementedError:  # of code of its own, which may not say where they are
+        return int(model.config.get_text_config().vocab_size)
 
 
 def _card(source: base_models.Source) -> str:
