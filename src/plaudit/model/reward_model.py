@@ -161,11 +161,8 @@ class RewardModel(Scorer):
     ) -> "RewardModel":
         """`load`, by the name that transformers' users look for.
 
-        >>> model = RewardModel.from_pretrained("runs/first", device_map="cpu")
-        >>> model.score("What is 2 + 2?", "4") == RewardModel.load("runs/first").score(
-        ...     "What is 2 + 2?", "4"
-        ... )
-        True
+        >>> RewardModel.from_pretrained("runs/first", device_map="cpu").device
+        device(type='cpu')
         """
         return cls.load(pretrained_model_name_or_path, **options)
 
