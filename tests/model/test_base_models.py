@@ -104,6 +104,13 @@ def test_a_hub_name_without_a_network_says_what_else_there_is():
         RewardModel.load("nobody/nothing")
 
 
+def test_a_file_and_a_folder_within_a_repository_are_told_what_to_name(base):
+    with raised(f"config.json is a file; a model is the folder .*: {base('bert')}"):
+        RewardModel.load(base("bert") / "config.json")
+    with raised("a folder of owner/name is subfolder='a/b' in Python"):
+        RewardModel.load("owner/name/a/b")
+
+
 def test_a_folder_without_a_model_is_named(tmp_path):
     with raised(f"{tmp_path} cannot be loaded: is it a model folder"):
         RewardModel.load(tmp_path)

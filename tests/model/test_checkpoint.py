@@ -18,6 +18,8 @@ COMPLETIONS = ["A loan.", "It depends on a good many things, some of them small.
 OTHERS = {
     "qwen3": ("qwen2", {"head_dim": 8}),
     "gemma2": ("llama", {"head_dim": 8, "sliding_window": 16}),
+    "gemma3_text": ("qwen2", {"head_dim": 8, "sliding_window": 16}),
+    "eurobert": ("roberta", {"classifier_pooling": "mean", "num_key_value_heads": 4}),
     "xlm-roberta": ("roberta", {}),
     "distilbert": ("bert", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}),
     "electra": ("bert", {"embedding_size": 32}),
@@ -58,6 +60,7 @@ def theirs(model, ours):
     [
         *[(name, {}) for name in (*tiny.DECODERS, *tiny.ENCODERS, *OTHERS) if name != "modernbert"],
         ("modernbert", {"classifier_pooling": "cls"}),
+        ("eurobert", {"classifier_pooling": "bos"}),
         ("modernbert", {"classifier_pooling": "mean"}),
         ("modernbert", {"classifier_pooling": "mean", "classifier_activation": "relu"}),
     ],
@@ -72,6 +75,73 @@ def test_a_classifier_gives_the_rewards_that_transformers_gives(name, config, ba
     assert not ours.new_head
     alone = [ours.score(PROMPT, one) for one in COMPLETIONS]
     assert rewards == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_model_that_reads_images_too_is_read_for_its_text(base, tmp_path):
+    """Gemma 3's, whose text has a configuration of its own, its pad token included."""
+    text = AutoConfig.from_pretrained(base("qwen2")).to_dict() | {"head_dim": 8}
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim")
+    names += ("num_attention_heads", "num_key_value_heads", "pad_token_id", "initializer_range")
+    image = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    image |= {"num_attention_heads": 2, "image_size": 16, "patch_size": 8}
+    config = transformers.Gemma3Config(
+        text_config={name: text[name] for name in names} | {"max_position_embeddings": 128},
+        vision_config=image, num_labels=1, mm_tokens_per_image=4,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    with torch.no_grad():
+        model.score.weight.normal_()
+    model.save_pretrained(tmp_path / "theirs")
+    transformers.AutoTokenizer.from_pretrained(base("qwen2")).save_pretrained(tmp_path / "theirs")
+    ours = RewardModel.load(tmp_path / "theirs", dtype="float32", device="cpu")
+    expected = theirs(model, ours)[:, 0].tolist()
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+    ours.save(tmp_path / "ours")
+    again = RewardModel.load(tmp_path / "ours", dtype="float32", device="cpu")
+    assert again.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}},
+        {"sbert_ce_default_activation_function": "torch.nn.modules.activation.Sigmoid"},
+        None,
+    ],
+)
+@pytest.mark.parametrize("name", ["bert", "xlm-roberta", "modernbert"])
+def test_a_cross_encoder_s_reward_is_its_logit(noted, name, base, tmp_path, capsys):
+    """As sentence-transformers before 4, 4 and 5, and 6 save them: 6 notes it in its own file."""
+    more = {"classifier_pooling": "cls"} if name == "modernbert" else {}
+    model = foreign(name, tmp_path / "theirs", base, **more)
+    if noted is None:
+        own = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}
+        file = tmp_path / "theirs" / "config_sentence_transformers.json"
+        file.write_text(json.dumps(own))
+    else:
+        file = tmp_path / "theirs" / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | noted))
+    ours = RewardModel.load(tmp_path / "theirs", dtype="float32", device="cpu")
+    expected = theirs(model, ours)[:, 0].tolist()
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+    assert "notes Sigmoid for its scores: the reward is the logit" in capsys.readouterr().err
+    file.write_text(file.read_text().replace("activation.Sigmoid", "linear.Identity"))
+    RewardModel.load(tmp_path / "theirs", device="cpu")
+    assert "notes" not in capsys.readouterr().err
+
+
+def test_weights_may_be_in_several_files(base, tmp_path):
+    model = foreign("llama", tmp_path, base)
+    (tmp_path / "model.safetensors").unlink()
+    model.save_pretrained(tmp_path, max_shard_size="30KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
+    ours = RewardModel.load(tmp_path, dtype="float32", device="cpu")
+    expected = theirs(model, ours)[:, 0].tolist()
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+    next(iter(sorted(tmp_path.glob("model-*.safetensors")))).unlink()
+    with pytest.raises(PlauditError, match="cannot be loaded"):
+        RewardModel.load(tmp_path)
 
 
 @pytest.mark.parametrize("pooled", ["cls", "mean"])
@@ -329,6 +399,23 @@ def test_a_model_of_numbers_for_each_token_is_named(base, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(PlauditError, match="a number for each token, as process reward"):
         RewardModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("QuestionAnswering", "the places in a text"),
+        ("MultipleChoice", "numbers for choices"),
+        ("NextSentencePrediction", "whether a sentence follows"),
+    ],
+)
+def test_a_head_of_another_task_is_named(task, said, base, tmp_path):
+    named = f"BertFor{task}"
+    getattr(transformers, named).from_pretrained(base("bert")).save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(base("bert")).save_pretrained(tmp_path)
+    with pytest.raises(PlauditError, match=f"is a {named}: it gives {said}.*--new-head"):
+        RewardModel.load(tmp_path)
+    assert RewardModel.load(tmp_path, new_head=True).new_head
 
 
 def test_a_class_of_its_own_code_is_named(base, tmp_path):

@@ -69,6 +69,8 @@ def test_a_revision_is_that_of_every_file(base, hub, tmp_path):
     assert rewards("owner/name") == expected[0]
     assert rewards("owner/name", revision="v2") == expected[1]
     assert rewards("owner/name@v2") == expected[1]
+    assert rewards("https://huggingface.co/owner/name/tree/v2") == expected[1]
+    assert rewards("hf://owner/name") == expected[0]
     template = RewardModel.load("owner/name@v2", device="cpu").encoding.tokenizer.chat_template
     assert "2: " in template
     both = RewardModel.load(["owner/name", "owner/name@v2"], dtype="float32", device="cpu")
@@ -118,6 +120,43 @@ def test_an_adapter_of_the_hub_is_merged_into_its_base(base, hub, tmp_path):
     with torch.no_grad():
         expected = [adapted.eval()(torch.tensor([row])).logits.item() for row in rows]
     assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+
+
+OWN = """
+from torch import nn
+from transformers import LlamaModel, LlamaPreTrainedModel
+
+
+class Own(LlamaPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = LlamaModel(config)
+        self.score = nn.Linear(config.hidden_size, 1, bias=False)
+        self.post_init()
+
+    def forward(self, input_ids=None, attention_mask=None):
+        states = self.model(input_ids, attention_mask=attention_mask)[0]
+        return TIMES * self.score(states[:, 0])
+"""
+
+
+def test_code_of_the_repository_is_of_that_revision(base, hub, tmp_path):
+    folder = classifier(base, tmp_path / "one", 1)
+    config = json.loads((folder / "config.json").read_text())
+    own = {"architectures": ["Own"], "auto_map": {"AutoModel": "modeling_own.Own"}}
+    (folder / "config.json").write_text(json.dumps(config | own))
+    for revision, times in (("main", "1"), ("v2", "-2")):
+        (folder / "modeling_own.py").write_text(OWN.replace("TIMES", times))
+        hub("owner/own", revision, folder)
+    commit = f"{sum(map(ord, 'v2')):040x}"
+    said = f"an? Own, a class of its own code: modeling_own.py of owner/own at revision {commit}"
+    with pytest.raises(PlauditError, match=said):
+        rewards("owner/own@v2")
+    first = rewards("owner/own", trust_remote_code=True)
+    assert first[0] == pytest.approx(first[1], abs=1e-5)  # the first token is that of every row
+    assert abs(first[0]) > 0.1
+    second = rewards("owner/own@v2", trust_remote_code=True)
+    assert second == pytest.approx([-2 * reward for reward in first], abs=1e-5)
 
 
 def test_a_revision_that_there_is_not_is_named(base, hub, tmp_path):

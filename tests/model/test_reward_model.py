@@ -16,8 +16,11 @@ import tiny
 from plaudit.data.rankings import Ranking
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Padded, model_inputs
+from plaudit.model.ensemble import Ensemble
 from plaudit.model.normalisation import Normalisation
+from plaudit.model.remembered import Remembered
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.scorer import WINDOW
 
 ALL = [(name, pooling) for name in tiny.DECODERS for pooling in ("last", "mean")]
 ALL += [(name, pooling) for name in tiny.ENCODERS for pooling in ("cls", "mean")]
@@ -98,6 +101,68 @@ def test_equal_texts_have_equal_rewards_to_the_last_bit(reward_model, name, pool
     assert first[0] == first[2] == first[4] == third[1]
     assert second[0] == second[1]
     assert first[3] == third[0]
+
+
+FAR = [(f"Number {n}?", ["yes " * (n % 5 + 1), "no"]) for n in range(3 * WINDOW)]
+MET = ("What is it?", ["a fox", "a much longer answer"])
+AGAIN = ("What is it?", ["a much longer answer", "no", "a fox"])
+
+
+@pytest.mark.parametrize("name", ["llama", "bert", "deberta-v2"])
+def test_a_text_that_comes_back_is_looked_up(name, reward_model, monkeypatch):
+    """In another window of a stream, in other company: the same bits, and no token computed."""
+    model = reward_model(name)
+    first, *_, last = list(model.score_all([MET, *FAR, AGAIN]))
+    assert [last[2], last[0]] == first
+    passes = counting(model, monkeypatch)
+    with model.remembering():
+        before = model.score(*MET)
+        passes.clear()
+        assert list(model.score_all([MET, MET])) == [before, before]
+        assert not passes
+        assert model.score("What is it?", "no") != before[0]
+        assert passes
+
+
+def test_what_is_remembered_ends_with_its_scope(reward_model, monkeypatch):
+    model = replace(reward_model("llama"))
+    passes = counting(model, monkeypatch)
+    for _ in range(2):
+        passes.clear()
+        model.score(*MET)
+        assert passes
+    begun = model.score_all([MET, *FAR])
+    next(begun)
+    with model.remembering():
+        del begun
+        model.score(*MET)
+        passes.clear()
+        model.score(*MET)
+        assert not passes
+    model.score(*MET)
+    assert passes
+
+
+def test_members_of_an_ensemble_remember_each_their_own(reward_model, base):
+    model, other = reward_model("llama"), RewardModel.load(
+        base("llama"), seed=5, dtype="float32", device="cpu"
+    )  # fmt: skip
+    both = Ensemble([model, other])
+    first, *_, last = list(both.score_all([MET, *FAR, AGAIN]))
+    assert [last[2], last[0]] == first
+    pairs = zip(model.score(*MET), other.score(*MET), strict=True)
+    assert first == pytest.approx([sum(pair) / 2 for pair in pairs], abs=1e-5)
+
+
+def test_the_oldest_result_is_forgotten_where_there_is_no_room():
+    kept = Remembered(rows=10, numbers=12)
+    kept.put(b"row", torch.zeros(8))
+    kept.put(b"one", 0.0)
+    assert kept.get(b"row") is not None
+    kept.put(b"other", torch.zeros(8))  # of 17 numbers; `row` was asked for last, and goes last
+    assert kept.get(b"one") is None
+    assert kept.get(b"row") is None
+    assert kept.get(b"other") is not None
 
 
 def counting(model, monkeypatch, fits=None):

@@ -155,6 +155,14 @@ def test_texts_come_by_the_same_door_as_those_to_score(folder):
         model.posterior(PROMPT, [3])
 
 
+def test_a_text_that_comes_back_has_the_same_posterior_to_the_last_bit(folder):
+    model = load(folder)
+    others = [(f"Number {n}?", ["yes " * (n % 5 + 1), "no"]) for n in range(200)]
+    first, *_, last = model.posterior_all([(PROMPT, TEXTS), *others, (PROMPT, [*TEXTS, "other"])])
+    assert last.rewards[:4].tolist() == first.rewards.tolist()
+    assert last.deviations[:4] == pytest.approx(first.deviations, rel=1e-6)
+
+
 def test_a_model_that_is_trained_further_has_none(folder):
     assert (
         load_base(Settings.build(data="d", base=str(folder), dtype="float32")).uncertainty is None

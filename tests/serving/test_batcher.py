@@ -125,6 +125,18 @@ def test_a_large_request_does_not_hold_up_a_small_one(scorer):
     run(scorer, scenario)
 
 
+def test_equal_texts_of_a_large_request_have_equal_rewards_in_all_its_batches(scorer):
+    async def scenario(batcher):
+        texts = [f"Answer {n % 90}, at some length. " * (1 + n % 3) for n in range(540)]
+        rewards = (await batcher.submit(PROMPT, texts).answer).rewards
+        assert len(scorer.taken()) > 2
+        assert rewards == rewards[:90] * 6
+        later = await batcher.submit(PROMPT, [texts[5], "Another."]).answer
+        assert later.rewards[0] == rewards[5]
+
+    run(scorer, scenario)
+
+
 def test_the_queue_is_bounded_and_says_when_to_come_again(scorer):
     async def scenario(batcher):
         await busy(batcher, scorer)

@@ -39,6 +39,12 @@ EMBEDDED = {
 
 # A name on the hub with what stands after it: a branch, a tag or a commit.
 AT_REVISION = re.compile(r"(\w[\w.-]*/[\w.-]+)@([^:@]+)")
+# Its address, as a browser or the hub's tools show it.
+ADDRESS = re.compile(
+    r"(?:https://huggingface\.co/|hf://)(\w[\w.-]*/[\w.-]+)(?:(?:/tree/|@)([^/@]+))?/?"
+)
+# A GGUF file of a repository on the hub, which may name a revision too.
+GGUF_ON_HUB = re.compile(r"(\w[\w.-]*/[\w.-]+(?:@[^:@/]+)?)/(.+\.gguf)")
 TOKENIZER_FILES = {
     *("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model"),
     *("tokenizer.model", "sentencepiece.bpe.model", "tokenizer.tiktoken", "tekken.json"),
@@ -76,7 +82,8 @@ class Source:
     def __str__(self) -> str:
         """As a user would name it."""
         revision, folder = self.options.get("revision"), self.options.get("subfolder")
-        return f"{self.name}{f'@{revision}' if revision else ''}{f'/{folder}' if folder else ''}"
+        at = f"{self.name}{f'@{revision}' if revision else ''}{f'/{folder}' if folder else ''}"
+        return f"{at}/{self.options['gguf_file']}" if self.is_gguf else at
 
 
 def locate(
@@ -90,6 +97,8 @@ def locate(
     >>> locate("owner/name@v2")
     Source(name='owner/name', options={'revision': 'v2'}, trusted=False)
     """
+    if address := ADDRESS.fullmatch(name):
+        name = f"{address[1]}@{address[2]}" if address[2] else address[1]
     if not name.startswith("embedded:"):
         return _located(name, revision, subfolder, trusted)
     if revision or subfolder:
@@ -114,8 +123,19 @@ def locate(
 
 
 def _located(name: str, revision: str | None, subfolder: str | None, trusted: bool) -> Source:
-    """A folder, or a name on the hub."""
+    """A folder, or a name on the hub; a GGUF file in either."""
     path = Path(name)
+    if path.suffix == ".gguf" and path.is_file() and not subfolder:
+        in_folder = _located(str(path.parent), revision, None, trusted)
+        return Source(in_folder.name, {"gguf_file": path.name}, trusted)
+    if not path.exists() and (file := GGUF_ON_HUB.fullmatch(name)):
+        on_hub = _located(file[1], revision, subfolder, trusted)
+        return Source(on_hub.name, {**on_hub.options, "gguf_file": file[2]}, trusted)
+    if path.is_file():
+        raise PlauditError(
+            f"base: {name} is a file; a model is the folder with its configuration, weights and "
+            f"tokenizer: {path.parent}"
+        )
     if path.exists():
         if revision:
             raise PlauditError(
@@ -136,10 +156,28 @@ def config_file(source: Source) -> dict[str, Any]:
     """What `config.json` says, read without anybody's code; nothing of a GGUF file."""
     from transformers import PreTrainedConfig
 
+    if source.is_gguf:  # which has none, and takes seconds to be read
+        return {}
+    folder = Path(source.name)
+    without = folder.is_dir() and not (folder / "config.json").is_file()
+    if without and (files := sorted(folder.glob("*.gguf"))):
+        more = f", one of {len(files)}" if len(files) > 1 else ""
+        raise PlauditError(
+            f"base: {source} has no config.json, but a GGUF file: name that, {files[0]}{more}"
+        )
     with loading(source):
         given: dict[str, Any]
         given, _ = PreTrainedConfig.get_config_dict(source.name, **source.options)
     return given
+
+
+def commit_of(source: Source) -> str | None:
+    """The commit that a model of the hub is read at; None of one that is on this disk."""
+    from transformers.utils.hub import extract_commit_hash
+
+    file = None if Path(source.name).is_dir() else file_beside(source, "config.json")
+    commit: str | None = extract_commit_hash(None if file is None else str(file), None)
+    return commit
 
 
 def load_config(source: Source) -> Any:
@@ -317,7 +355,11 @@ def loading(source: Source) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged or foreign folder can fail anywhere
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if Path(source.name).exists():
+        if source.is_gguf:
+            advice = (
+                "transformers reads GGUF files of some architectures, and with the package gguf"
+            )
+        elif Path(source.name).exists():
             advice = "is it a model folder with config.json, weights and tokenizer?"
         elif source.name.startswith((".", "/", "~")):
             advice = "no such folder"
@@ -327,4 +369,9 @@ def loading(source: Source) -> Iterator[None]:
                 f"check the name{and_revision} and the network, or give a local folder, "
                 "embedded:minilm or embedded:smollm2"
             )
+            if source.name.count("/") > 1:
+                owner, repository, inner = source.name.split("/", 2)
+                advice += f"; a folder of {owner}/{repository} is subfolder={inner!r} in Python"
+            if "gguf" in source.name.lower():
+                advice += f"; of a repository of GGUF files name one: {source}/FILE.gguf"
         raise PlauditError(f"base: {source} cannot be loaded: {advice} ({reason})") from error

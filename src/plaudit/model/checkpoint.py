@@ -21,6 +21,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from plaudit.console import say
 from plaudit.errors import PlauditError
+from plaudit.files import read_json
 from plaudit.model import base_models
 from plaudit.model.adapter import Adapter
 from plaudit.model.base_models import Kind, Source, Weights
@@ -51,7 +52,15 @@ HEADS_ELSEWHERE = {
     "regression_layer": "a regression layer of code of its own",
     "summary": "a value head",
 }
+# What heads of other tasks give.
+OTHER_TASKS = {
+    "ForTokenClassification": "a number for each token, as process reward models do",
+    "ForQuestionAnswering": "the places in a text where an answer begins and ends",
+    "ForMultipleChoice": "numbers for choices that are read together",
+    "ForNextSentencePrediction": "whether a sentence follows another",
+}
 MOST_NAMED = 3
+CROSS_ENCODER = "config_sentence_transformers.json"
 # A label by its name, or labels with weights.
 Attributes = str | Mapping[str, float]
 
@@ -192,6 +201,8 @@ def load_model(
             _leave_one_row(model, torch.zeros(model.config.num_labels))
             draw_head(model)
     of = as_one_reward(model, found.name, found.asked) if found.brings_head else {}
+    if found.brings_head and not found.stored and (activation := noted_activation(found)):
+        say(f"{found.name} notes {activation} for its scores: the reward is the logit before it")
     return model, found.new_head or bool(drawn), of
 
 
@@ -209,6 +220,23 @@ def _under_network(found: Checkpoint, network: Any, attention: str | None) -> An
     model.config = backbone.config
     model.config.num_labels = 1
     return model
+
+
+def noted_activation(found: Checkpoint) -> str:
+    """What sentence-transformers puts a cross-encoder's logits through; empty for nothing.
+
+    Versions before 4 noted it under a name of its own, 4 and 5 in `config.json`, later ones in a
+    file of their own.
+    """
+    given = getattr(found.config, "sentence_transformers", None) or {}
+    named = given.get("activation_fn") or getattr(
+        found.config, "sbert_ce_default_activation_function", None
+    )
+    if not named and (file := base_models.file_beside(found.source, CROSS_ENCODER)):
+        noted = read_json(file)
+        named = noted.get("activation_fn") if noted.get("model_type") == "CrossEncoder" else None
+    name = str(named or "").rpartition(".")[2]
+    return "" if name == "Identity" else name
 
 
 def _asked(attention: str | None) -> dict[str, Any]:
@@ -319,11 +347,12 @@ def check_architecture(config: Any, name: str) -> None:
             of transformers'.
     """
     for given in config.architectures or ():
-        if str(given).endswith("ForTokenClassification"):
-            raise PlauditError(
-                f"base: {name} is a {given}: it gives a number for each token, as process reward "
-                "models do, and not one for a completion. --new-head trains a head in its place"
-            )
+        for task, what in OTHER_TASKS.items():
+            if str(given).endswith(task):
+                raise PlauditError(
+                    f"base: {name} is a {given}: it gives {what}, and not one number for a "
+                    "completion. --new-head trains a head in its place"
+                )
         if not hasattr(transformers, str(given)):
             raise PlauditError(
                 f"base: {name} is a {given}, a class of its own code, which plaudit does not run; "

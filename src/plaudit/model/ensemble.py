@@ -9,7 +9,8 @@ members share stay.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, assert_never, get_args
@@ -94,6 +95,14 @@ class Ensemble(Scorer):
         """See `Scorer`."""
         how = {"combine": self.combine, "spread": self.spread}
         return {"members": [member.identity() for member in self.members], **how}
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """See `Scorer`; each member keeps its own."""
+        with ExitStack() as scopes:
+            for member in self.members:
+                scopes.enter_context(member.remembering())
+            yield
 
     @property
     def encodings(self) -> list[Encoding]:

@@ -149,17 +149,18 @@ def _load(
     pooling = _resolve_pooling(pooling, found)
     highest = max(tokenizer.get_vocab().values(), default=-1)
     as_is = found.brings_head and kind == "decoder"
-    _set_pad_token(tokenizer, config.pad_token_id, as_is=as_is)
+    text = config.get_text_config()  # of a model that reads images too, a part of its own
+    _set_pad_token(tokenizer, getattr(text, "pad_token_id", None), as_is=as_is)
     drawn, of = False, dict[str, float]()
     if found.code:
         model = load_by_own_code(found, found.code, attn_implementation)
     else:
         # A pad token that is new has no embedding before the model is loaded and resized.
-        known = tokenizer.pad_token_id < config.get_text_config().vocab_size
-        config.pad_token_id = tokenizer.pad_token_id if known else None
+        known = tokenizer.pad_token_id < text.vocab_size
+        text.pad_token_id = config.pad_token_id = tokenizer.pad_token_id if known else None
         set_pooling(config, pooling)
         model, drawn, of = load_model(found, POOLINGS.get(pooling), seed, attn_implementation)
-    embedded = model.get_input_embeddings().num_embeddings
+    embedded = _embedded(model)
     if highest >= embedded:
         raise PlauditError(
             f"base: {name}: its tokenizer has tokens up to number {highest} and the model's "
@@ -171,6 +172,7 @@ def _load(
             with base_models.quiet():
                 model.resize_token_embeddings(len(tokenizer))
         model.config.pad_token_id = tokenizer.pad_token_id
+        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False  # there is nothing to generate
     encoding = Encoding(
         tokenizer=tokenizer,
@@ -206,6 +208,14 @@ def _load(
         origin=str(adapter.source if adapter else source),
         card=_card(source) if stored and not new_head and not adapter else "",
     )
+
+
+def _embedded(model: Any) -> int:
+    """How many tokens a model has embeddings for."""
+    try:
+        return int(model.get_input_embeddings().num_embeddings)
+    except NotImplementedError:  # of code of its own, which may not say where they are
+        return int(model.config.get_text_config().vocab_size)
 
 
 def _card(source: base_models.Source) -> str:

@@ -69,7 +69,7 @@ def own_code(given: Mapping[str, Any], source: Source) -> OwnCode | None:
     reference = (same or each)[0]
     repository, _, place = reference.rpartition("--")
     module, _, name = place.rpartition(".")
-    commit = given.get("_commit_hash")
+    commit = base_models.commit_of(source)
     at = f"{source.name} at revision {commit}" if commit else str(source)
     where = f"the repository {repository}, at its newest revision" if repository else at
     return OwnCode(name, reference, f"{module.replace('.', '/')}.py", where)
@@ -238,7 +238,7 @@ def as_scores(model: Any, encoding: Any, name: str) -> Any:
         with torch.no_grad():
             model.alone = True
             alone = model(**given).logits
-            model.alone = model.config.pad_token_id is None
+            model.alone = getattr(model.config, "pad_token_id", None) is None
             if not model.alone:
                 model.alone = not _same(model, given, alone)
     except PlauditError:

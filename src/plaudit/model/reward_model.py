@@ -8,6 +8,7 @@ tokens alone, whatever else is in its batch.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack, overload
@@ -31,6 +32,7 @@ from plaudit.model.identity import weights_digest
 from plaudit.model.loading import Loading
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.posterior import Posterior
+from plaudit.model.remembered import Remembered, key_of
 from plaudit.model.saving import save_model, stored_settings
 from plaudit.model.scorer import UNTRAINED, Scorer
 from plaudit.model.uncertainty import HeadUncertainty
@@ -66,6 +68,8 @@ class RewardModel(Scorer):
     def __post_init__(self) -> None:
         if not self.max_tokens_per_batch:
             self.max_tokens_per_batch = tokens_per_batch(self.device)
+        self._remembered: Remembered | None = None
+        self._remembering = 0  # how many ask for it
         self._fits = math.inf  # tokens of a pass: fewer where memory was not enough for more
 
     # ---- load ----
@@ -157,11 +161,8 @@ class RewardModel(Scorer):
     ) -> "RewardModel":
         """`load`, by the name that transformers' users look for.
 
-        >>> model = RewardModel.from_pretrained("runs/first", device_map="cpu")
-        >>> model.score("What is 2 + 2?", "4") == RewardModel.load("runs/first").score(
-        ...     "What is 2 + 2?", "4"
-        ... )
-        True
+        >>> RewardModel.from_pretrained("runs/first", device_map="cpu").device
+        device(type='cpu')
         """
         return cls.load(pretrained_model_name_or_path, **options)
 
@@ -261,6 +262,18 @@ class RewardModel(Scorer):
         with features_shown(self.model):
             return self._each(encoded, self._logits)
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """See `Scorer`; weights and settings must stay as they are within it."""
+        self._remembering += 1
+        self._remembered = self._remembered or Remembered()
+        try:
+            yield
+        finally:
+            self._remembering -= 1
+            if not self._remembering:
+                self._remembered = None
+
     def _as_given(
         self, rewards: list[list[float]], encoded: Sequence[dict[str, Any]]
     ) -> list[list[float]]:
@@ -282,9 +295,11 @@ class RewardModel(Scorer):
         """What `forward` makes of the batches, a value or a row for each completion.
 
         Each distinct row of tokens is computed once, so that equal texts have equal rewards to the
-        last bit, in whatever batch they would have stood."""
+        last bit, in whatever batch they would have stood; within `remembering` in other calls too.
+        """
         results: list[list[Any]] = [[None] * len(row.get("input_ids", ())) for row in encoded]
-        distinct, where = _distinct(encoded)
+        known = self._remembered
+        distinct, keys, where, found = _distinct(encoded, forward.__name__, known)
         waiting = [
             (row["first"] + start, piece)
             for row in distinct
@@ -315,9 +330,13 @@ class RewardModel(Scorer):
                 for first, piece in left
                 for start, part in _pieces(piece, self._pass_tokens)
             ]
-        for number, places in enumerate(where):
-            for index, k in places:
-                results[index][k] = made[number]
+        fresh = {keys[number]: result for number, result in made.items()}
+        for key, result in (found | fresh).items():
+            for index, k in where[key]:
+                results[index][k] = result
+        if known is not None:
+            for key, result in fresh.items():
+                known.put(key, result)
         return results
 
     @property
@@ -431,33 +450,38 @@ class RewardModel(Scorer):
 
 
 def _distinct(
-    encoded: Sequence[dict[str, Any]],
-) -> tuple[list[dict[str, Any]], list[list[tuple[int, int]]]]:
-    """Encoded prompts without the rows of tokens that stood in one before.
+    encoded: Sequence[dict[str, Any]], kind: str, known: Remembered | None
+) -> tuple[list[dict[str, Any]], list[bytes], dict[bytes, list[tuple[int, int]]], dict[bytes, Any]]:
+    """Encoded prompts without the rows of tokens that stood in one before, or are known.
 
     Returns the prompts that have any left, with the number of the first of their rows among all
-    distinct ones in `first`; and for each distinct row where it stood: (prompt, completion).
+    that are left in `first`; the keys of these rows; for each distinct row where it stood, as
+    (prompt, completion); and the results that are known. `kind` is that of the results.
     """
     distinct: list[dict[str, Any]] = []
-    numbers: dict[Any, int] = {}
-    where: list[list[tuple[int, int]]] = []
+    keys: list[bytes] = []
+    where: dict[bytes, list[tuple[int, int]]] = {}
+    found: dict[bytes, Any] = {}
     for index, row in enumerate(encoded):
-        kept, first = [], len(where)
+        kept, first = [], len(keys)
         types = row.get("token_type_ids")
         for k, ids in enumerate(row.get("input_ids", ())):
-            key = (tuple(ids), tuple(types[k]) if types else None)
-            if key not in numbers:
-                numbers[key] = len(where)
-                where.append([])
-                kept.append(k)
-            where[numbers[key]].append((index, k))
+            key = key_of(ids, types[k] if types else None, kind=kind)
+            if key not in where:
+                where[key] = []
+                if known is not None and (result := known.get(key)) is not None:
+                    found[key] = result
+                else:
+                    keys.append(key)
+                    kept.append(k)
+            where[key].append((index, k))
         if kept:
             names = [name for name in ("input_ids", "token_type_ids") if row.get(name)]
             some = {name: [row[name][k] for k in kept] for name in names}
             distinct.append(
                 some | {"length": row["length"], "shared": row["shared"], "first": first}
             )
-    return distinct, where
+    return distinct, keys, where, found
 
 
 def _pieces(row: dict[str, Any], max_tokens: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -8,6 +8,7 @@ threads of their own, as long as only one thread calls `rewards`.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, overload
 
@@ -88,6 +89,15 @@ class Scorer(ABC):
     def rewards(self, encoded: Sequence[dict[str, Any]]) -> list[list[float]]:
         """Rewards of encoded prompts, K numbers for each, batched to the token budget."""
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Within it equal texts get rewards that are equal to the last bit, in whichever of many
+        calls they stand, and are computed once.
+
+        A scorer that keeps no results does nothing here.
+        """
+        yield
+
     @property
     def uncertain(self) -> bool:
         """Whether there are `posteriors`."""
@@ -141,19 +151,24 @@ class Scorer(ABC):
     def posterior_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[Posterior]:
         """`posterior` for a stream of (prompt, completions), in order, with flat memory."""
         self.check_uncertain()
-        for window in _windows(prompts):
-            found = self.posteriors(self.encode(window))
-            for (prompt, _), each in zip(window, found, strict=True):
-                check_finite(each.rewards.tolist(), prompt)
-            yield from found
+        with self.remembering():
+            for window in _windows(prompts):
+                found = self.posteriors(self.encode(window))
+                for (prompt, _), each in zip(window, found, strict=True):
+                    check_finite(each.rewards.tolist(), prompt)
+                yield from found
 
     def score_all(self, prompts: Iterable[tuple[Text, Sequence[Text]]]) -> Iterator[list[float]]:
         """Rewards for a stream of (prompt, completions), in order, with flat memory.
 
+        Equal texts get equal rewards, to the last bit, wherever in the stream they stand (within
+        the latest 131,072 distinct ones).
+
         Raises `PlauditError` that names the prompt when a reward is not a finite number.
         """
-        for window in _windows(prompts):
-            yield from self._score_window(window)
+        with self.remembering():
+            for window in _windows(prompts):
+                yield from self._score_window(window)
 
     def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
         together = gathered(window)

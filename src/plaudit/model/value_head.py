@@ -2,8 +2,9 @@
 
 TRL's PPO models and LLaMA-Factory's have `v_head.summary`, with a bias, in the model's files or in
 `value_head.safetensors` beside them; OpenRLHF's have a layer that their configuration names, and
-may say what rewards are normalised by. All read the last token of a row, as `last` does. The bias
-is no part of transformers' classifiers: it becomes part of the normalisation.
+may say what rewards are normalised by; GGUF files have `cls.output`. All read the last token of a
+row, as `last` does. The bias is no part of transformers' classifiers: it becomes part of the
+normalisation.
 """
 
 import math
@@ -26,6 +27,7 @@ from plaudit.model.normalisation import Normalisation
 TRL = "v_head.summary"
 # How OpenRLHF calls a reward model's class, and its head where the configuration names none.
 OPENRLHF, ITS_HEAD = "RewardModel", "score"
+GGUF = "cls.output"
 BESIDE = ("value_head.safetensors", "value_head.bin")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -75,8 +77,8 @@ def read_value_head(place: Source, config: Any) -> ValueHead | None:
     Raises:
         PlauditError: when a file that has it cannot be read.
     """
-    if place.is_gguf:  # a GGUF file has no such head
-        return None
+    if place.is_gguf:
+        return _of_gguf(place)
     named = getattr(config, "value_head_prefix", None) or (ITS_HEAD if is_openrlhf(config) else "")
     for head in filter(None, (TRL, named)):
         for file in _files(place, f"{head}.weight"):
@@ -91,6 +93,45 @@ def read_value_head(place: Source, config: Any) -> ValueHead | None:
                 )
             return ValueHead(head, weight, bias.item(), *_normalised_by(config), file=file.name)
     return None
+
+
+def _of_gguf(place: Source) -> ValueHead | None:
+    """The head in a GGUF file, which transformers leaves there; None where there is none.
+
+    llama.cpp calls a classifier's layers `cls` and `cls.output` (gguf/constants.py, 0.19.0); of a
+    decoder the second alone reads the last token.
+    """
+    from gguf import GGUFReader, dequantize
+
+    file = base_models.file_beside(place, place.options["gguf_file"])
+    if file is None:
+        return None
+    with base_models.loading(place):
+        reader = GGUFReader(file)
+        found = {
+            tensor.name: torch.tensor(dequantize(tensor.data, tensor.tensor_type).copy())
+            for tensor in reader.tensors
+            if tensor.name.startswith("cls.")
+        }
+        field = reader.fields.get(
+            f"{reader.fields['general.architecture'].contents()}.classifier.output_labels"
+        )
+        labels = [] if field is None else [str(label) for label in field.contents()]
+    if not found:
+        return None
+    weight, bias = found.pop(f"{GGUF}.weight", None), found.pop(f"{GGUF}.bias", torch.zeros(1))
+    if weight is None or found:
+        raise PlauditError(
+            f"base: {place} has the weights {', '.join(sorted(found))} of a head that is read "
+            f"where it is a linear {GGUF} alone; --new-head trains a head in its place"
+        )
+    if len(weight) != 1:
+        named = f" ({', '.join(labels)})" if labels else ""
+        raise PlauditError(
+            f"base: {place} gives {len(weight)} numbers for a text{named}, and a reward is one; "
+            "load the model that the file was made from with --attributes"
+        )
+    return ValueHead(GGUF, weight.float(), bias.item(), 0.0, 1.0, file=file.name)
 
 
 def _normalised_by(config: Any) -> tuple[float, float]:

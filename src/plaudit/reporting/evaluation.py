@@ -167,17 +167,18 @@ def evaluate(
         say(line)
     model.warn_if_untrained()
     covariances = None
-    if model.uncertain:
-        rewards, covariances = posteriors_of(model, rankings, what)
-    else:
-        rewards = rewards_of(model, rankings, what)
+    with model.remembering():
+        if model.uncertain:
+            rewards, covariances = posteriors_of(model, rankings, what)
+        else:
+            rewards = rewards_of(model, rankings, what)
+        number = stress if whitespace is None else whitespace
+        rewritten = rewards_of_rewritten(model, rankings, number, seed)
     evaluation = measure(
         rankings,
         rewards,
         covariances=covariances,
-        rewritten=rewards_of_rewritten(
-            model, rankings, stress if whitespace is None else whitespace, seed
-        ),
+        rewritten=rewritten,
         baselines=baselines,
         resamples=resamples,
         seed=seed,

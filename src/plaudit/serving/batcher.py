@@ -354,6 +354,10 @@ class Batcher:
     # ---- in the thread that has the model ----
 
     def _score_all(self) -> None:
+        with self.scorer.remembering():  # of a request in several batches, and of all requests
+            self._score_batches()
+
+    def _score_batches(self) -> None:
         # The first pass is the slowest, and fails where nothing will work.
         self.scorer.rewards(self.scorer.encode([("What is two plus two?", ["Four."])]))
         self.warm = True
