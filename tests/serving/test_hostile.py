@@ -35,7 +35,8 @@ LIMITS = ServiceSettings(
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 GOOD = {"prompt": "What is a bond?", "completions": ["A loan.", "It depends."]}
 PATHS = by_path()
-FIELDS = sorted({field for each in PATHS.values() for field in each.request.model_fields})
+SPOKEN = [protocol for spoken in PATHS.values() for protocol in spoken.values()]
+FIELDS = sorted({field for protocol in SPOKEN for field in protocol.request.model_fields})
 FIELDS += ["role", "content", "text", "labels"]
 
 texts = st.one_of(
