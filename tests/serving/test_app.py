@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -287,6 +288,17 @@ def test_protocols_that_cannot_be_told_apart_are_a_mistake(monkeypatch):
         with pytest.raises(PlauditError, match=r"/score: .* rerank and score .* `marks`"):
             by_path()
     assert score.PROTOCOL.marks
+
+
+def test_the_guide_has_a_command_and_a_row_for_each():
+    guide = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    commands = re.findall(r"^curl -s http://127.0.0.1:8000(\S+) .*\\\n  -d '(.*)'$", guide, re.M)
+    shown = [(path, json.loads(body)) for path, body in commands]
+    for name in PROTOCOLS:
+        protocol = PROTOCOLS.get(name)
+        assert (protocol.paths[0], protocol.example) in shown
+        for path in protocol.paths:
+            assert f"`{path}`" in guide or f"`POST {path}`" in guide or path.startswith("/sglang/")
 
 
 # ---- what it refuses ----
