@@ -290,15 +290,17 @@ def test_protocols_that_cannot_be_told_apart_are_a_mistake(monkeypatch):
     assert score.PROTOCOL.marks
 
 
-def test_the_guide_has_a_command_and_a_row_for_each():
+def test_the_guide_has_a_command_and_a_row_for_each(client):
     guide = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
-    commands = re.findall(r"^curl -s http://127.0.0.1:8000(\S+) .*\\\n  -d '(.*)'$", guide, re.M)
-    shown = [(path, json.loads(body)) for path, body in commands]
+    described = client.get("/openapi.json").json()["paths"]
     for name in PROTOCOLS:
-        protocol = PROTOCOLS.get(name)
-        assert (protocol.paths[0], protocol.example) in shown
-        for path in protocol.paths:
-            assert f"`{path}`" in guide or f"`POST {path}`" in guide or path.startswith("/sglang/")
+        first, *others = PROTOCOLS.get(name).paths
+        samples = described[first]["post"]["x-codeSamples"]
+        (command,) = (sample["source"] for sample in samples if sample["label"] == name)
+        assert command in guide  # where another test runs it
+        assert f"`POST {first}`" in guide
+        for path in others:
+            assert f"`{path}`" in guide or path.startswith("/sglang/")
 
 
 # ---- what it refuses ----
@@ -356,6 +358,8 @@ def test_what_is_no_json_is_refused_with_a_reason(client, body, status):
     response = client.post("/score", content=body, headers={"content-type": "application/json"})
     assert response.status_code == status, response.text
     assert response.json()["error"]["message"]
+    shown = {"score"} if status == 422 else {"score", "vllm-score"}
+    assert set(response.json()["error"]["examples"]) == shown
 
 
 def test_a_null_character_is_a_character(client, model):

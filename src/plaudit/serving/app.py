@@ -7,6 +7,8 @@ raw request, so that refusals are ours; OpenAPI's description comes from the pro
 
 import asyncio
 import inspect
+import json
+import shlex
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -77,7 +79,12 @@ class Service:
         """Read, score, reply, in the protocol of the path that the request is in."""
         if self.draining:
             raise RefusedError(503, "stopping", "the service is stopping", retry_after="5")
-        content = await read_json(request)
+        try:
+            content = await read_json(request)
+        except RefusedError as refused:
+            if refused.status in (400, 415):  # no JSON
+                refused.examples = examples_of(spoken)
+            raise
         if isinstance(content, dict) and len(content) > MOST_FIELDS:
             raise RefusedError(422, "too_many", f"more than {MOST_FIELDS} fields")
         name, protocol = spoken_in(content, spoken)
@@ -233,7 +240,8 @@ def _described(path: str, spoken: Mapping[str, Protocol]) -> dict[str, Any]:
     schema = {"anyOf": each} if len(each) > 1 else each[0]
     about = {name: inspect.getdoc(one.request) or "" for name, one in spoken.items()}
     told = [f"**{name}**: {text}" if len(about) > 1 else text for name, text in about.items()]
-    examples = {name: {"value": body} for name, body in examples_of(spoken).items()}
+    bodies = examples_of(spoken)
+    examples = {name: {"value": body} for name, body in bodies.items()}
     return {
         "summary": f"{path} ({', '.join(spoken)})",
         "operation_id": path.strip("/").replace("/", "_"),
@@ -247,9 +255,21 @@ def _described(path: str, spoken: Mapping[str, Protocol]) -> dict[str, Any]:
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": schema, "examples": examples}},
-            }
+            },
+            "x-codeSamples": [
+                {"lang": "Shell", "label": name, "source": _in_a_shell(path, body)}
+                for name, body in bodies.items()
+            ],
         },
     }
+
+
+def _in_a_shell(path: str, body: Mapping[str, Any]) -> str:
+    """A command that asks it of a service on its usual address."""
+    return (
+        f"curl -s http://127.0.0.1:8000{path} -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(json.dumps(body))}"
+    )
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:
