@@ -184,6 +184,10 @@ def test_vllms_classify_of_messages(client, model):
     assert answer.data[0].probs[0] == pytest.approx(model.score(QUERY, DOCUMENTS[0]), abs=1e-5)
     tokens = client.post("/classify", json={"input": [1, 2, 3]})
     assert tokens.status_code == 422
+    for other in ({"add_generation_prompt": True}, {"chat_template": "{{ messages }}"}):
+        refusal = client.post("/classify", json=body | other)
+        assert refusal.status_code == 422
+        assert "as in training" in refusal.json()["error"]["message"]
 
 
 def sigmoid(model, reward):

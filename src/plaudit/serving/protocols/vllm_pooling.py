@@ -8,49 +8,24 @@ or of each token, a reward model served here has not, and neither is there anyth
 """
 
 import time
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
-from plaudit.serving.asked import (
-    Job,
-    Messages,
-    Rows,
-    Theirs,
-    Usage,
-    job_of_dialogue,
-    new_id,
-    refuse_set,
-    scores_of,
-    usage_of,
-    vector_of,
-)
+from plaudit.serving.asked import Job, Usage, new_id, refuse_set, scores_of, usage_of, vector_of
 from plaudit.serving.batcher import Scored
 from plaudit.serving.protocols import Protocol
+from plaudit.serving.protocols._vllm import RowsOrDialogue
 
 
-class PoolingRequest(Theirs):
+class PoolingRequest(RowsOrDialogue):
     """vLLM's: `input` has whole rows, as somebody laid them out; `messages` is a dialogue, whose
     last message is the completion. `task` is `classify` or left out."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["input"]}, {"required": ["messages"]}]}
-    )
-    texts_field: ClassVar[str] = "input"
-
-    input: Rows | None = None
-    messages: Messages = None
     task: str | None = None
-    use_activation: bool | None = None
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] = "float"
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> "PoolingRequest":
-        if (self.input is None) == (self.messages is None):
-            raise PydanticCustomError("fields", "give input or messages")
-        return self
 
     def job(self) -> Job:
         """What is to be scored."""
@@ -61,9 +36,7 @@ class PoolingRequest(Theirs):
                 "out; there are no embeddings here, and no numbers of single tokens",
             )
         refuse_set(self, {"dimensions": "there is one number, and nothing to cut"})
-        if self.messages is not None:
-            return job_of_dialogue(self.messages)
-        return Job(None, self.input or [])
+        return super().job()
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `PoolingResponse`."""
