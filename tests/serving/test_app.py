@@ -9,6 +9,8 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ import tiny
 from plaudit.errors import PlauditError
 from plaudit.model.ensemble import Ensemble
 from plaudit.serving.app import build_app
+from plaudit.serving.protocols import PROTOCOLS, by_path
 from plaudit.serving.server import serve
 from plaudit.serving.settings import ServiceSettings, read_keys
 
@@ -235,13 +238,69 @@ def test_metrics_count_what_was_done(reward_model):
 
 def test_openapi_describes_every_endpoint_and_needs_nothing_from_elsewhere(client):
     described = client.get("/openapi.json").json()
-    paths = {"/score", "/rank", "/get_reward", "/rerank", "/v1/rerank", "/v2/rerank", "/classify"}
-    assert paths | {"/health", "/ready", "/metrics", "/v1/models"} <= set(described["paths"])
-    for path in paths:
+    paths = by_path()
+    assert {*paths, "/health", "/ready", "/metrics", "/v1/models"} <= set(described["paths"])
+    for path, spoken in paths.items():
         post = described["paths"][path]["post"]
-        assert post["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        asked = post["requestBody"]["content"]["application/json"]
+        schema = asked["schema"]
+        assert all("properties" in each for each in schema.get("anyOf", [schema]))
+        assert set(asked["examples"]) == set(spoken)
         assert {"200", "4XX", "5XX"} <= set(post["responses"])
     assert client.get("/docs").status_code == 404  # it would load its scripts from a CDN
+
+
+# ---- what is spoken at each path ----
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_body_of_no_protocols_shape_is_refused_with_one_that_is_right(client, name):
+    protocol = PROTOCOLS.get(name)
+    for path in protocol.paths:
+        for wrong in ({"nothing": 1}, [], {key: {"no": 1} for key in protocol.example}):
+            refusal = client.post(path, json=wrong)
+            if refusal.status_code == 200:  # of a protocol that needs no field
+                continue
+            assert refused(refusal, 422, "invalid", refusal.json()["error"].get("where"))
+            shown = refusal.json()["error"]["examples"]
+            if wrong == {"nothing": 1}:
+                assert set(shown) == set(by_path()[path])
+            for example in shown.values():
+                assert client.post(path, json=example).status_code == 200
+            assert shown[name] == protocol.example
+
+
+def test_peers_of_one_path_are_told_apart_by_their_fields(client):
+    both = {"prompt": PROMPT, "completions": COMPLETIONS, "text_1": PROMPT}
+    said = refused(client.post("/score", json=both), 422, "invalid")
+    assert "prompt or completions or completion or messages (score)" in said
+    assert "fields of several" in said
+    said = refused(client.post("/score", json={"query": PROMPT}), 422, "invalid")
+    assert "none of those fields" in said
+
+
+def test_protocols_that_cannot_be_told_apart_are_a_mistake(monkeypatch):
+    from plaudit.serving.protocols import rerank, score
+
+    same = replace(rerank.PROTOCOL, paths=("/score",), marks=("messages",))
+    for other in (same, replace(same, marks=())):
+        monkeypatch.setattr(rerank, "PROTOCOL", other)
+        with pytest.raises(PlauditError, match=r"/score: .* rerank and score .* `marks`"):
+            by_path()
+    assert score.PROTOCOL.marks
+
+
+def test_the_guide_has_a_command_and_a_row_for_each(client):
+    guide = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    described = client.get("/openapi.json").json()["paths"]
+    for name in PROTOCOLS:
+        first, *others = PROTOCOLS.get(name).paths
+        samples = described[first]["post"]["x-codeSamples"]
+        (command,) = (sample["source"] for sample in samples if sample["label"] == name)
+        assert command in guide  # where another test runs it
+        assert f"`POST {first}`" in guide
+        for path in others:
+            assert f"`{path}`" in guide or path.startswith("/sglang/")
 
 
 # ---- what it refuses ----
@@ -299,6 +358,8 @@ def test_what_is_no_json_is_refused_with_a_reason(client, body, status):
     response = client.post("/score", content=body, headers={"content-type": "application/json"})
     assert response.status_code == status, response.text
     assert response.json()["error"]["message"]
+    shown = {"score"} if status == 422 else {"score", "vllm-score"}
+    assert set(response.json()["error"]["examples"]) == shown
 
 
 def test_a_null_character_is_a_character(client, model):

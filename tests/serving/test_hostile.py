@@ -1,14 +1,19 @@
 """Malformed, oversized, truncated, wrongly typed and hostile requests: each is refused with a
 reason or answered, none is a fault of ours, and the service answers as before.
 
+They go to every path of every protocol, and between them right requests must be answered as before.
+
 `PLAUDIT_HOSTILE_REQUESTS=10000 pytest tests/serving/test_hostile.py -s` makes so many, to a service
-in a process of its own, whose memory it watches.
+in a process of its own, whose memory it watches. Each run has another seed, which it prints;
+`PLAUDIT_HOSTILE_SEED` takes one to repeat it.
 """
 
 import collections
 import contextlib
+import copy
 import json
 import os
+import random
 import re
 import socket
 import time
@@ -18,25 +23,27 @@ from pathlib import Path
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 import running
 from plaudit.serving.app import build_app
-from plaudit.serving.protocols import by_path
+from plaudit.serving.protocols import PROTOCOLS, by_path
 from plaudit.serving.settings import ServiceSettings
 
 ASKED = os.environ.get("PLAUDIT_HOSTILE_REQUESTS")
-REQUESTS = int(ASKED or "300")
+REQUESTS = int(ASKED or "600")
+SEED = int(os.environ.get("PLAUDIT_HOSTILE_SEED") or random.SystemRandom().randrange(2**32))
 LIMITS = ServiceSettings(
     max_body_bytes=64 * 1024, max_completions=32, max_characters=5000, body_timeout=0.5
 )
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 GOOD = {"prompt": "What is a bond?", "completions": ["A loan.", "It depends."]}
 PATHS = by_path()
-FIELDS = sorted({field for each in PATHS.values() for field in each.request.model_fields})
-FIELDS += ["role", "content", "text", "labels"]
+SPOKEN = [PROTOCOLS.get(name) for name in PROTOCOLS]
+FIELDS = sorted({field for protocol in SPOKEN for field in protocol.request.model_fields})
+FIELDS += ["role", "content", "text", "labels", "type", "output", "tool_calls", "arguments"]
 
 texts = st.one_of(
     st.text(max_size=40),
@@ -64,10 +71,42 @@ bodies = st.dictionaries(
 )
 
 
+def places(value):
+    """Every dict and list within a body, with each of its keys or indices."""
+    if isinstance(value, (dict, list)):
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from places(value[key])
+
+
+@st.composite
+def spoilt(draw):
+    """A path and a right body of one of its protocols, with a few things wrong."""
+    protocol = draw(st.sampled_from(SPOKEN))
+    body = copy.deepcopy(dict(protocol.example))
+    for _ in range(draw(st.integers(1, 4))):
+        change = draw(st.integers(0, 5))
+        found = list(places(body))
+        if change == 0 or not found:
+            body[draw(st.sampled_from(FIELDS))] = draw(values)
+        elif change == 1:  # two protocols in one
+            body |= copy.deepcopy(dict(draw(st.sampled_from(SPOKEN)).example))
+        else:
+            where, key = draw(st.sampled_from(found))
+            if change == 2:
+                del where[key]
+            elif change == 3:
+                where[key] = [where[key]] * draw(st.integers(0, 40))
+            else:
+                where[key] = draw(st.one_of(values, messages, texts))
+    return draw(st.sampled_from(protocol.paths)), body
+
+
 @st.composite
 def wire(draw):
     """Bytes that are nearly JSON."""
-    body = bytearray(json.dumps(draw(st.one_of(bodies, st.just(GOOD)))).encode())
+    right = st.sampled_from([dict(protocol.example) for protocol in SPOKEN])
+    body = bytearray(json.dumps(draw(st.one_of(bodies, right))).encode())
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(body)))
         piece = st.one_of(
@@ -112,13 +151,42 @@ def seen():
 @pytest.fixture(autouse=True)
 def _it_answers_after_as_before_and_has_not_grown(running_service):
     client, process = running_service
-    before = client.post("/score", json=GOOD).json()["rewards"]
+    print(f"PLAUDIT_HOSTILE_SEED={SEED}")
+    before = answers(client)
     memory = resident_mib(process)
     yield
-    assert client.post("/score", json=GOOD).json()["rewards"] == pytest.approx(before, abs=1e-5)
+    assert answers(client) == approximately(before)
     print(f"memory: {memory:.0f} MiB before, {resident_mib(process):.0f} MiB after")
     # In this process there is also hypothesis, which remembers what it tried.
     assert resident_mib(process) < memory + (50 if ASKED else 200)
+
+
+def answers(client):
+    """What each protocol's example is answered at each path."""
+    found = {}
+    for protocol in SPOKEN:
+        for path in protocol.paths:
+            response = client.post(path, json=dict(protocol.example))
+            assert response.status_code == 200
+            found[path, str(protocol.example)] = without_ids(response.json())
+    return found
+
+
+def without_ids(value):
+    """An answer without what differs each time, and the reward in a chat's text as a number."""
+    if isinstance(value, dict):
+        return {k: without_ids(v) for k, v in value.items() if k not in ("id", "created")}
+    if isinstance(value, str) and value.startswith("reward:"):
+        return float(value.removeprefix("reward:"))
+    return [without_ids(each) for each in value] if isinstance(value, list) else value
+
+
+def approximately(value):
+    if isinstance(value, dict):
+        return {key: approximately(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [approximately(each) for each in value]
+    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
 
 
 def resident_mib(process):
@@ -136,26 +204,52 @@ def check(response, seen):
         assert error["type"]
 
 
-def asked(client, seen, path, **given):
-    """One request; a server may also hang up on what is no HTTP."""
-    check(client.post(path, **given), seen)
+@pytest.fixture(scope="module")
+def right(running_service):
+    """The rewards of a right request, before any other."""
+    return pytest.approx(running_service[0].post("/score", json=GOOD).json()["rewards"], abs=1e-5)
 
 
-def test_bodies_that_are_nearly_right(client, seen):
-    @settings(max_examples=REQUESTS // 3, **QUIET)
+@pytest.fixture
+def ask(client, seen, right):
+    """Makes a hostile request, and now and then a right one after it."""
+
+    def one(path, **given):
+        check(client.post(path, **given), seen)
+        if seen.total() % 20 == 0:
+            assert client.post("/score", json=GOOD).json()["rewards"] == right
+
+    return one
+
+
+def test_bodies_of_any_fields(ask):
+    @seed(SEED)
+    @settings(max_examples=REQUESTS // 4, **QUIET)
     @given(st.sampled_from([*PATHS]), bodies)
     def every(path, body):
-        asked(client, seen, path, json=body)
+        ask(path, json=body)
 
     every()
 
 
-def test_bytes_that_are_nearly_json(client, seen):
-    @settings(max_examples=REQUESTS // 3, **QUIET)
+def test_bodies_that_are_nearly_right(ask):
+    @seed(SEED)
+    @settings(max_examples=REQUESTS // 4, **QUIET)
+    @given(spoilt())
+    def every(request):
+        path, body = request
+        ask(path, json=body)
+
+    every()
+
+
+def test_bytes_that_are_nearly_json(ask):
+    @seed(SEED)
+    @settings(max_examples=REQUESTS // 4, **QUIET)
     @given(st.sampled_from([*PATHS]), wire(), headers)
     def every(path, body, headers):
         headers = {"content-type": "application/json"} | headers
-        asked(client, seen, path, content=body, headers=headers)
+        ask(path, content=body, headers=headers)
 
     every()
 
@@ -166,10 +260,11 @@ def test_what_its_own_description_suggests(client, seen, mode):
     operations = [result.ok() for result in schema.get_all_operations()]
     # What takes nothing can be given nothing wrong.
     operations = [one for one in operations if one.body or mode == GenerationMode.POSITIVE]
-    count = max(REQUESTS // 6 // len(operations), 1)
+    count = max(REQUESTS // 8 // len(operations), 1)
     for operation in operations:
         strategy = operation.as_strategy(generation_mode=mode)
 
+        @seed(SEED)
         @settings(max_examples=count, **QUIET)
         @given(case=strategy)
         def every(case):

@@ -7,13 +7,17 @@ raw request, so that refusals are ours; OpenAPI's description comes from the pro
 
 import asyncio
 import inspect
+import json
+import shlex
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import PydanticCustomError, to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -36,7 +40,7 @@ from plaudit.serving.batcher import (
 )
 from plaudit.serving.gate import GONE, Gate, RefusedError, invalid, json_response, read_json
 from plaudit.serving.metrics import MEDIA_TYPE
-from plaudit.serving.protocols import Protocol, by_path
+from plaudit.serving.protocols import Protocol, by_path, examples_of, spoken_in
 from plaudit.serving.settings import ServiceSettings
 
 MOST_FIELDS = 100  # of a request: clients of other programs send some that are not known here
@@ -50,6 +54,9 @@ class Refused(BaseModel):
     message: str
     type: str
     where: str | None = None
+    examples: dict[str, Any] | None = Field(
+        default=None, description="Bodies that are right here, by protocol."
+    )
 
 
 class RefusedResponse(BaseModel):
@@ -68,22 +75,33 @@ class Service:
         self.draining = False
         self.started = int(time.time())
 
-    async def answer(self, request: Request, kind: type[Asked]) -> Response:
-        """Read, score, reply."""
+    async def answer(self, request: Request, spoken: Mapping[str, Protocol]) -> Response:
+        """Read, score, reply, in the protocol of the path that the request is in."""
         if self.draining:
             raise RefusedError(503, "stopping", "the service is stopping", retry_after="5")
-        content = await read_json(request)
+        try:
+            content = await read_json(request)
+        except RefusedError as refused:
+            if refused.status in (400, 415):  # no JSON
+                refused.examples = examples_of(spoken)
+            raise
+        if isinstance(content, dict) and len(content) > MOST_FIELDS:
+            raise RefusedError(422, "too_many", f"more than {MOST_FIELDS} fields")
+        name, protocol = spoken_in(content, spoken)
+        kind = protocol.request
         self._check_counts(content, kind)
+        examples = examples_of({name: protocol})
         try:
             asked = kind.model_validate(content)
             job = asked.job()
         except ValidationError as error:
-            raise invalid(error) from None
+            raise invalid(error, examples) from None
         except PydanticCustomError as error:
-            raise RefusedError(422, "invalid", error.message()) from None
+            raise RefusedError(422, "invalid", error.message(), examples=examples) from None
         self._check_size(job, kind.texts_field)
         request.scope["completions"] = len(job.texts)
-        scored = await self._score(request, job)
+        # A client that shards its rows over servers may have none left for this one.
+        scored = await self._score(request, job) if job.texts else Scored([], [], 0)
         if self.settings.log_text:
             shown = {"prompt": job.prompt, "texts": job.texts, "rewards": scored.rewards}
             say(to_json(shown).decode())
@@ -113,8 +131,6 @@ class Service:
         million texts take a minute and gigabytes to be told."""
         if not isinstance(content, dict):
             return
-        if len(content) > MOST_FIELDS:
-            raise RefusedError(422, "too_many", f"more than {MOST_FIELDS} fields")
         most = max(self.settings.max_completions, MAX_MESSAGES)
         for name in kind.model_fields:
             value = content.get(name)
@@ -193,8 +209,8 @@ def build_app(
         lifespan=lifespan,
     )
     app.state.service = service
-    for path, protocol in by_path().items():
-        app.post(path, **_described(path, protocol))(_handler(service, protocol.request))
+    for path, spoken in by_path().items():
+        app.post(path, **_described(path, spoken))(_handler(service, spoken))
     _add_facts(app, service)
     _add_refusals(app)
     app.include_router(page.router(labelling, service.rewards))
@@ -208,26 +224,52 @@ def build_app(
     return app
 
 
-def _handler(service: Service, kind: type[Asked]) -> Callable[[Request], Awaitable[Response]]:
+def _handler(
+    service: Service, spoken: Mapping[str, Protocol]
+) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
-        return await service.answer(request, kind)
+        return await service.answer(request, spoken)
 
     return handler
 
 
-def _described(path: str, protocol: Protocol) -> dict[str, Any]:
+def _described(path: str, spoken: Mapping[str, Protocol]) -> dict[str, Any]:
     """What OpenAPI says of an endpoint."""
     refused = {"model": RefusedResponse, "description": "Refused; the body says why."}
-    schema = protocol.request.model_json_schema()
+    each = [one.request.model_json_schema() for one in spoken.values()]
+    schema = {"anyOf": each} if len(each) > 1 else each[0]
+    about = {name: inspect.getdoc(one.request) or "" for name, one in spoken.items()}
+    told = [f"**{name}**: {text}" if len(about) > 1 else text for name, text in about.items()]
+    bodies = examples_of(spoken)
+    examples = {name: {"value": body} for name, body in bodies.items()}
     return {
-        "summary": path,
+        "summary": f"{path} ({', '.join(spoken)})",
         "operation_id": path.strip("/").replace("/", "_"),
-        "description": inspect.getdoc(protocol.request),
-        "responses": {200: {"model": protocol.answer}, "4XX": refused, "5XX": refused},
+        "description": "\n\n".join(told),
+        "responses": {
+            200: {"model": reduce(or_, (one.answer for one in spoken.values()))},
+            "4XX": refused,
+            "5XX": refused,
+        },
         "openapi_extra": {
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": schema, "examples": examples}},
+            },
+            "x-codeSamples": [
+                {"lang": "Shell", "label": name, "source": _in_a_shell(path, body)}
+                for name, body in bodies.items()
+            ],
         },
     }
+
+
+def _in_a_shell(path: str, body: Mapping[str, Any]) -> str:
+    """A command that asks it of a service on its usual address."""
+    return (
+        f"curl -s http://127.0.0.1:8000{path} -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(json.dumps(body))}"
+    )
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:

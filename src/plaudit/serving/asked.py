@@ -6,9 +6,11 @@ would be lost without a word; or a `Theirs`, another program's, which ignores wh
 for, since clients send it.
 """
 
+import base64
+import struct
 import uuid
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -21,6 +23,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
+from scipy.special import expit
 
 from plaudit.data.cells import read_text
 from plaudit.data.layouts import Given
@@ -103,12 +106,12 @@ class Job:
     """What is to be scored: completions of `prompt`.
 
     Where that is None, each text is a whole row, as another program laid it out; `begins` then has
-    the prompt that each row begins with, if the client sent it.
+    the prompt that each row begins with, or None for a row of which the client did not say it.
     """
 
     prompt: Text | None
     texts: Sequence[Any]
-    begins: Sequence[str] | None = None
+    begins: Sequence[str | None] | None = None
 
 
 def job_of(prompt: Text, completions: Sequence[Text]) -> Job:
@@ -119,6 +122,12 @@ def job_of(prompt: Text, completions: Sequence[Text]) -> Job:
     except BadRowError as error:
         raise bad_text(error) from error
     return Job(ranking.prompt, ranking.completions)
+
+
+def job_of_pairs(prompts: Sequence[str], completions: Sequence[str]) -> Job:
+    """A completion for each prompt."""
+    rows = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
+    return Job(None, rows, prompts)
 
 
 def listed(given: Any) -> Any:
@@ -140,7 +149,7 @@ class Asked(BaseModel):
         """
 
     @abstractmethod
-    def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
+    def reply(self, scored: Scored, scale: float, model: str) -> Any:
         """The answer as plain JSON.
 
         Args:
@@ -162,20 +171,98 @@ class Theirs(Asked):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
+def _one_or_list(of: dict[str, Any], least: int) -> WithJsonSchema:
+    """The schema of what is a list or one of it."""
+    return WithJsonSchema({"anyOf": [of, {"type": "array", "items": of, "minItems": least}]})
+
+
 # Whole rows, prompt and completion as some other program laid them out.
 Rows = Annotated[
     list[str],
     BeforeValidator(listed),
     Field(min_length=1),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            ]
-        }
-    ),
+    _one_or_list({"type": "string"}, 1),
 ]
+# The same of clients that may have none left for this server.
+RowsOrNone = Annotated[list[str], BeforeValidator(listed), _one_or_list({"type": "string"}, 0)]
+
+
+def _read_document(value: Any, blank: bool = True) -> str:
+    """A string; of Jina's and Cohere's documents the `text`, of vLLM's the parts in `content`."""
+    if isinstance(value, dict):
+        value = value.get("text", value.get("content"))
+    if isinstance(value, list):
+        value = join_parts(value, "document")
+    if not isinstance(value, str):
+        raise PydanticCustomError("bad_text", "the document is not text")
+    read(value, "document" if blank else "query", blank)
+    return value
+
+
+def join_parts(parts: Any, name: str) -> str:
+    """The text of a content that is in parts.
+
+    Raises:
+        PydanticCustomError: where it has a part that is not text.
+    """
+    if not isinstance(parts, list) or not all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts
+    ):
+        raise PydanticCustomError("bad_text", f"the {name} has a part that is not text")
+    return "".join(part["text"] for part in parts)
+
+
+def _document_schema(text: dict[str, Any]) -> dict[str, Any]:
+    keyed = {"type": "object", "required": ["text"], "properties": {"text": text}}
+    return {"anyOf": [text, keyed]}
+
+
+_QUERY_SCHEMA = _document_schema({"type": "string", "minLength": 1})
+_DOCUMENT_SCHEMA = _document_schema({"type": "string"})
+# What rerankers call a prompt and a completion.
+_read_query = PlainValidator(lambda value: _read_document(value, blank=False))
+Query = Annotated[Any, _read_query, WithJsonSchema(_QUERY_SCHEMA)]
+Document = Annotated[Any, PlainValidator(_read_document), WithJsonSchema(_DOCUMENT_SCHEMA)]
+# A list of them, or one.
+Queries = Annotated[
+    list[Query], BeforeValidator(listed), Field(min_length=1), _one_or_list(_QUERY_SCHEMA, 1)
+]
+Documents = Annotated[
+    list[Document], BeforeValidator(listed), Field(min_length=1), _one_or_list(_DOCUMENT_SCHEMA, 1)
+]
+
+
+def scores_of(scored: Scored, scale: float, raw: bool = False) -> list[float]:
+    """What a server of classifiers gives for a model of one label: its sigmoid, σ(scale · reward),
+    or the rewards themselves where `raw`."""
+    return scored.rewards if raw else [float(expit(scale * reward)) for reward in scored.rewards]
+
+
+def vector_of(reward: float, encoding_format: str) -> list[float] | str:
+    """A reward where a vector is asked for: a list of one, or base64 of one float32, which OpenAI's
+    client asks for and reads.
+
+    >>> vector_of(1.5, "float"), vector_of(1.5, "base64")
+    ([1.5], 'AADAPw==')
+    """
+    if encoding_format == "base64":
+        return base64.b64encode(struct.pack("<f", reward)).decode()
+    return [reward]
+
+
+def refuse_set(asked: Asked, reasons: Mapping[str, str]) -> None:
+    """Refuse what would change the answer elsewhere and is not served here.
+
+    Args:
+        asked: a request.
+        reasons: why not, for each field that may be neither given nor true.
+
+    Raises:
+        PydanticCustomError: for the first of them that is.
+    """
+    for name, reason in reasons.items():
+        if getattr(asked, name):
+            raise PydanticCustomError("unsupported", f"{name}: {reason}")
 
 
 class Usage(BaseModel):
@@ -183,6 +270,16 @@ class Usage(BaseModel):
 
     prompt_tokens: int
     total_tokens: int
+    completion_tokens: int
+
+
+def usage_of(scored: Scored) -> dict[str, int]:
+    """As `Usage`."""
+    return {
+        "prompt_tokens": scored.tokens,
+        "total_tokens": scored.tokens,
+        "completion_tokens": 0,
+    }
 
 
 def best_first(rewards: Sequence[float]) -> list[int]:

@@ -71,7 +71,7 @@ class Work:
 
     prompt: Text | None
     texts: Sequence[Any]
-    begins: Sequence[str] | None
+    begins: Sequence[str | None] | None
     costs: list[int]  # of each text with its prompt, in characters
     answer: "asyncio.Future[Scored]"
     key: str = field(init=False)
@@ -185,7 +185,7 @@ class Batcher:
         await self._idle.wait()
 
     def submit(
-        self, prompt: Text | None, texts: Sequence[Any], begins: Sequence[str] | None = None
+        self, prompt: Text | None, texts: Sequence[Any], begins: Sequence[str | None] | None = None
     ) -> Work:
         """Take one or more completions of `prompt`; where it is None, rendered rows, and what each
         of them begins with where that is known.
@@ -309,8 +309,9 @@ class Batcher:
         told: list[list[Part]] = []
         for part in parts:
             if part.work.prompt is None:
-                rows = rendered if part.work.begins is None else told
-                rows += [[Part(part.work, i, i + 1)] for i in range(part.start, part.stop)]
+                for i in range(part.start, part.stop):
+                    known = part.work.begins is not None and part.work.begins[i] is not None
+                    (told if known else rendered).append([Part(part.work, i, i + 1)])
             else:
                 together.setdefault(part.work.key, []).append(part)
         groups = self._groups(list(together.values()), self._encode)
@@ -348,7 +349,7 @@ class Batcher:
         return self.scorer.encode_rendered([text for (part,) in together for text in part.texts])
 
     def _encode_told(self, together: list[list[Part]]) -> list[dict[str, Any]]:
-        begins = [(part.work.begins or ())[part.start] for (part,) in together]
+        begins = [(part.work.begins or ())[part.start] or "" for (part,) in together]
         return self.scorer.encode_rendered([part.texts[0] for (part,) in together], begins)
 
     # ---- in the thread that has the model ----

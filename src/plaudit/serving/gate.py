@@ -1,14 +1,15 @@
 """What every request passes: is it for us, may it ask, is it too much, how did it go.
 
-Refusals have one shape, `{"error": {"message", "type", "where"}}`, and say why; none repeats what
-the user wrote, but for the name of a field that is unknown. Nor do logs, unless that is asked for.
+Refusals have one shape, `{"error": {"message", "type", "where", "examples"}}`, and say why; none
+repeats what the user wrote, but for the name of a field that is unknown. Nor do logs, unless that
+is asked for.
 """
 
 import asyncio
 import hmac
 import time
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,20 +34,30 @@ SHOWN = 80  # characters of a path or a field's name that fit into a line
 
 
 class RefusedError(Exception):
-    """A request that is not answered: `kind` tells programs why, `message` tells people."""
+    """A request that is not answered: `kind` tells programs why, `message` tells people, and
+    `examples` are bodies, by protocol, that would be."""
 
     def __init__(
-        self, status: int, kind: str, message: str, where: str = "", **headers: str
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        where: str = "",
+        examples: Mapping[str, Any] | None = None,
+        **headers: str,
     ) -> None:
         super().__init__(message)
         self.status, self.kind, self.message, self.where = status, kind, message, where
+        self.examples = examples
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def response(self) -> Response:
         """The answer that says so."""
-        error = {"message": self.message, "type": self.kind}
+        error: dict[str, Any] = {"message": self.message, "type": self.kind}
         if self.where:
             error["where"] = self.where
+        if self.examples:
+            error["examples"] = self.examples
         return json_response({"error": error}, self.status, self.headers)
 
 
@@ -212,13 +223,13 @@ async def read_json(request: Request) -> Any:
         raise RefusedError(400, "json", f"the body is not JSON: {error}") from None
 
 
-def invalid(error: ValidationError) -> RefusedError:
-    """Why a request is not one of its protocol: the first fault, and where it is."""
+def invalid(error: ValidationError, examples: Mapping[str, Any] | None = None) -> RefusedError:
+    """Why a request is not one of its protocol: the first fault, where it is, and right ones."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message = first["msg"]
     if first["type"] == "extra_forbidden":
         message = "there is no such field"
-    return RefusedError(422, "invalid", message, _path(first["loc"]))
+    return RefusedError(422, "invalid", message, _path(first["loc"]), examples)
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

@@ -24,7 +24,7 @@ from plaudit.results import (
     RowRecord,
     VerificationRecord,
 )
-from plaudit.verification.alone import SOME, check_alone, raw, score_rows, turned_pairs
+from plaudit.verification.alone import CHECKS, SOME, check_alone, raw, score_rows, turned_pairs
 from plaudit.verification.causes import Cause, Parted, find_causes
 from plaudit.verification.peers import PEERS, RefusedError, There
 from plaudit.verification.rows import Row, made_rows, read_rows

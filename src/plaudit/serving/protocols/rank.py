@@ -58,4 +58,12 @@ class RankResponse(BaseModel):
     ranking: list[Ranked]
 
 
-PROTOCOL = Protocol(("/rank",), RankRequest, RankResponse)
+PROTOCOL = Protocol(
+    ("/rank",),
+    RankRequest,
+    RankResponse,
+    example={
+        "prompt": "What is a bond?",
+        "completions": ["A loan to a company or a state.", "It depends."],
+    },
+)

@@ -93,4 +93,13 @@ class RewardResponse(BaseModel):
     truncated: bool
 
 
-PROTOCOL = Protocol(("/score",), ScoreRequest, ScoreResponse | RewardResponse)
+PROTOCOL = Protocol(
+    ("/score",),
+    ScoreRequest,
+    ScoreResponse | RewardResponse,
+    marks=("prompt", "completions", "completion", "messages"),
+    example={
+        "prompt": "What is a bond?",
+        "completions": ["A loan to a company or a state.", "It depends."],
+    },
+)

@@ -1,0 +1,86 @@
+"""vLLM's `/pooling`: what the head makes of whole rows, a list of one number for each.
+
+The shapes are those of `PoolingRequest` and `PoolingResponse` in vLLM's
+`entrypoints/pooling/pooling/protocol.py`. Of a model of one label vLLM answers `task` `classify`
+with the sigmoid unless `use_activation` is false. What its other tasks give, a vector of each row
+or of each token, a reward model served here has not, and neither is there anything to cut to
+`dimensions`.
+"""
+
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
+
+from plaudit.serving.asked import Job, Usage, new_id, refuse_set, scores_of, usage_of, vector_of
+from plaudit.serving.batcher import Scored
+from plaudit.serving.protocols import Protocol
+from plaudit.serving.protocols._vllm import RowsOrDialogue
+
+
+class PoolingRequest(RowsOrDialogue):
+    """vLLM's: `input` has whole rows, as somebody laid them out; `messages` is a dialogue, whose
+    last message is the completion. `task` is `classify` or left out."""
+
+    task: str | None = None
+    dimensions: int | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+
+    def job(self) -> Job:
+        """What is to be scored."""
+        if self.task not in (None, "classify"):
+            raise PydanticCustomError(
+                "unsupported",
+                "task: a reward model gives one number for a row: ask for classify, or leave task "
+                "out; there are no embeddings here, and no numbers of single tokens",
+            )
+        refuse_set(self, {"dimensions": "there is one number, and nothing to cut"})
+        return super().job()
+
+    def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
+        """As `PoolingResponse`."""
+        scores = scores_of(scored, scale, raw=self.use_activation is False)
+        return {
+            "id": new_id("pooling"),
+            "object": "list",
+            "created": int(time.time()),
+            "model": model,
+            "data": [
+                {
+                    "index": index,
+                    "object": "pooling",
+                    "data": vector_of(score, self.encoding_format),
+                }
+                for index, score in enumerate(scores)
+            ],
+            "usage": usage_of(scored),
+        }
+
+
+class Pooled(BaseModel):
+    """One row's."""
+
+    index: int
+    object: str
+    data: list[float] | str
+
+
+class PoolingResponse(BaseModel):
+    """As vLLM answers for a model of one label."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    data: list[Pooled]
+    usage: Usage
+
+
+PROTOCOL = Protocol(
+    ("/pooling",),
+    PoolingRequest,
+    PoolingResponse,
+    marks=("input", "messages"),
+    example={"input": ["What is a bond? A loan."], "task": "classify", "use_activation": False},
+)
