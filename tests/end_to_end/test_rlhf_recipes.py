@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import inspect
 import json
+import math
 import sys
 import types
 from collections import namedtuple
@@ -208,6 +209,10 @@ def test_slime_is_told_that_the_bare_prompt_is_missing(reward_model):
         asyncio.run(slime.custom_rm(args, sample_of_slime("<|im_start|>user…", "4")))
 
 
+def order(numbers):
+    return sorted(range(len(numbers)), key=lambda index: numbers[index])
+
+
 @pytest.fixture
 def executor_class(monkeypatch):
     """OpenRLHF's own, from its source; the package around it needs more than is installed here."""
@@ -252,7 +257,7 @@ def test_openrlhf_gets_the_rewards_of_score(reward_model, executor_class, laid_o
         ]
     rewards = [output["reward"][0] for output in found]
     assert rewards == pytest.approx(model.score(QUESTION, ANSWERS), abs=1e-5)
-    assert [output["scores"][0] for output in found] == rewards
+    assert order([output["scores"][0] for output in found]) == order(rewards)
 
 
 @pytest.mark.parametrize("label", [QUESTION, None], ids=["label", "plain prompt"])
@@ -277,6 +282,9 @@ def test_openrlhf_gets_them_through_the_file_whatever_its_template(
         ]
     rewards = [output["reward"][0] for output in found]
     assert rewards == pytest.approx(model.score(QUESTION, ANSWERS), abs=1e-5)
+    # Dynamic filtering takes prompts whose mean score is between 0 and 1.
+    scores = [output["scores"][0] for output in found]
+    assert scores == pytest.approx([1 / (1 + math.exp(-reward)) for reward in rewards])
 
 
 # ---- NeMo RL and NeMo Gym, which cannot be installed from PyPI: modules of theirs in the form that
