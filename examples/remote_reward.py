@@ -36,6 +36,7 @@ PLAUDIT_API_KEY. Needs nothing but Python, so that it runs beside whatever a tra
 
 import asyncio
 import json
+import math
 import os
 import random
 import re
@@ -115,7 +116,9 @@ def reward_func(
         "truncated_by_reward_model": [float(truncated) for _, truncated, _ in scored],
         "refused_by_reward_model": [float(not taken) for _, _, taken in scored],
     }
-    return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
+    # What `--algo.dynamic_filtering_range` is held against, (0, 1) unless it is set.
+    scores = [1 / (1 + math.exp(-max(reward, -700.0))) for reward in rewards]
+    return {"rewards": rewards, "scores": scores, "extra_logs": logs}
 
 
 def score(

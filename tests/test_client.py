@@ -404,7 +404,7 @@ def test_nobody_waits_longer_than_an_answer_may_take(connect):
     assert times == 1
 
 
-def test_a_service_that_is_busy_with_us_is_not_given_up(connect):
+def test_a_service_that_is_busy_with_us_is_not_given_up(connect, capsys):
     """Half of what is asked finds it full, more often in all than one request is tried."""
     turns = itertools.count()
 
@@ -414,6 +414,7 @@ def test_a_service_that_is_busy_with_us_is_not_given_up(connect):
     with scripted(answer) as (url, _), connect(url, retries=1, in_flight=8) as client:
         found = list(client.score_all([(str(n), ["x" * n]) for n in range(16)]))
     assert found == [[n] for n in range(16)]
+    assert capsys.readouterr().err.count("trying again") <= 1  # many wait, and one line says so
 
 
 def test_what_takes_too_long_is_asked_in_halves(connect):

@@ -20,7 +20,7 @@ from transformers.integrations.deepspeed import (
 )
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from plaudit import Client, PlauditError, RewardModel
+from plaudit import AsyncClient, Client, PlauditError, RewardModel
 from plaudit.rlhf import reward_func
 from plaudit.serving.app import build_app
 from plaudit.serving.settings import ServiceSettings
@@ -506,6 +506,8 @@ def test_a_service_that_is_not_there_ends_the_run(served):
         reward_func(served, dtype="float32")
     with pytest.raises(PlauditError, match=r"url: .* is no address"):
         reward_func("http://")
+    with pytest.raises(PlauditError, match="give a Client, not an AsyncClient"):
+        reward_func(AsyncClient(served))
 
 
 def test_trl_trains_with_a_service(base, reward_model, served, tmp_path):

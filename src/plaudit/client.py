@@ -44,6 +44,7 @@ PART = 64
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 # Seconds between looks at a service that is starting, at first and at most.
 LOOK, LONGEST_LOOK = 0.05, 1.0
+BETWEEN_LINES = 10.0  # seconds between lines that say that the service is busy
 CONNECTING = 10.0  # seconds that a connection may take at most
 # Parts that are read ahead for each that may be in flight.
 AHEAD = 2
@@ -130,6 +131,7 @@ class _Asking:
         self._told = False
         self._most = PART  # completions of a request: fewer where the service takes fewer
         self._answered = 0
+        self._said = -math.inf  # when that a service is busy
         self._counting = threading.Lock()
         self._open()
 
@@ -258,10 +260,19 @@ class _Asking:
                 raise failed.but(f"; tried {counted(tries, 'time')}")
             if failed.wait > self.timeout:
                 raise failed.but(f"; it asks to come again in {failed.wait:,.0f} s")
-            if tries == 2:
-                say(f"{failed}; trying again")
+            if tries > 1:
+                self._say_now_and_then(f"{failed}; trying again")
             pause = min(PAUSE * 2 ** (tries - 1), LONGEST_PAUSE) / 2
             yield max(failed.wait, pause) + random.uniform(0, pause)
+
+    def _say_now_and_then(self, message: str) -> None:
+        """Many requests may wait for the same."""
+        with self._counting:
+            tell = time.monotonic() - self._said > BETWEEN_LINES
+            if tell:
+                self._said = time.monotonic()
+        if tell:
+            say(message)
 
     def _request(self, method: str, path: str, body: Any, timeout: float) -> httpx.Request:
         limits = httpx.Timeout(timeout, connect=min(timeout, CONNECTING), pool=None)

@@ -75,6 +75,8 @@ class RewardFunc:
                 f"{', '.join(loading)}: the model is loaded already; give its name instead"
             )
         self._remote = _is_address(model) or hasattr(model, "score_each")
+        if hasattr(model, "__aenter__"):
+            raise PlauditError("TRL does not await a reward: give a Client, not an AsyncClient")
         self._scorer: Any = None if named else model
         if _is_address(model):
             self._scorer = self._connected()  # costs nothing, and finds mistakes now

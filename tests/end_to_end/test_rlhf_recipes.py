@@ -1,24 +1,34 @@
 """The recipes for RLHF: `examples/grpo.py` in a short form; programs that ask the service."""
 
+import abc
 import asyncio
 import functools
 import importlib.util
 import inspect
 import json
+import math
 import sys
 import types
+from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from openai.types.responses import (
+    EasyInputMessage,
+    Response,
+    ResponseOutputMessage,
+    ResponseOutputText,
+)
+from pydantic import BaseModel
 
-from plaudit import Policy, RewardModel
+from plaudit import Client, PlauditError, Policy, RewardModel
 from plaudit.bundled.sample import sample_rankings
 from plaudit.serving.app import build_app
 from plaudit.serving.settings import ServiceSettings
-from running import inside
+from running import free_port, inside
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUESTION = "What is two plus two?"
@@ -199,6 +209,10 @@ def test_slime_is_told_that_the_bare_prompt_is_missing(reward_model):
         asyncio.run(slime.custom_rm(args, sample_of_slime("<|im_start|>user…", "4")))
 
 
+def order(numbers):
+    return sorted(range(len(numbers)), key=lambda index: numbers[index])
+
+
 @pytest.fixture
 def executor_class(monkeypatch):
     """OpenRLHF's own, from its source; the package around it needs more than is installed here."""
@@ -243,7 +257,7 @@ def test_openrlhf_gets_the_rewards_of_score(reward_model, executor_class, laid_o
         ]
     rewards = [output["reward"][0] for output in found]
     assert rewards == pytest.approx(model.score(QUESTION, ANSWERS), abs=1e-5)
-    assert [output["scores"][0] for output in found] == rewards
+    assert order([output["scores"][0] for output in found]) == order(rewards)
 
 
 @pytest.mark.parametrize("label", [QUESTION, None], ids=["label", "plain prompt"])
@@ -268,3 +282,174 @@ def test_openrlhf_gets_them_through_the_file_whatever_its_template(
         ]
     rewards = [output["reward"][0] for output in found]
     assert rewards == pytest.approx(model.score(QUESTION, ANSWERS), abs=1e-5)
+    # Dynamic filtering takes prompts whose mean score is between 0 and 1.
+    scores = [output["scores"][0] for output in found]
+    assert scores == pytest.approx([1 / (1 + math.exp(-reward)) for reward in rewards])
+
+
+# ---- NeMo RL and NeMo Gym, which cannot be installed from PyPI: modules of theirs in the form that
+# their sources of August 2026 have ----
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """Makes modules of a name with these contents, and `remote_reward` one that can be imported."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+    def make(**contents):
+        for name, content in contents.items():
+            path = name.replace("__", ".").split(".")
+            for end in range(1, len(path)):
+                parent = ".".join(path[:end])
+                if parent not in sys.modules:
+                    monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+            module = types.ModuleType(".".join(path))
+            vars(module).update(content)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    return make
+
+
+@pytest.fixture
+def nemo_rl(modules):
+    """`nemo_rl_reward.py`, and what it registered."""
+
+    class EnvironmentInterface(abc.ABC):
+        @abc.abstractmethod
+        def step(self, message_log_batch, metadata): ...
+
+        @abc.abstractmethod
+        def global_post_process_and_metrics(self, batch): ...
+
+    names = "observations metadata next_stop_strings rewards terminateds answers"
+
+    def math_hf_data_processor(datum_dict, task_data_spec, tokenizer, max_seq_length, idx):
+        messages = datum_dict["messages"]
+        laid_out = f"<|user|>{messages[0]['content']}<|assistant|>"
+        return {
+            "message_log": [{"role": "user", "content": laid_out}],
+            "extra_env_info": {"ground_truth": messages[1]["content"]},
+        }
+
+    environments, processors, actors = {}, {}, {}
+    modules(
+        nemo_rl__environments__interfaces={
+            "EnvironmentInterface": EnvironmentInterface,
+            "EnvironmentReturn": namedtuple("EnvironmentReturn", names),
+        },
+        nemo_rl__environments__utils={"register_env": environments.__setitem__},
+        nemo_rl__data__processors={
+            "math_hf_data_processor": math_hf_data_processor,
+            "register_processor": processors.__setitem__,
+        },
+        nemo_rl__distributed__ray_actor_environment_registry={"ACTOR_ENVIRONMENT_REGISTRY": actors},
+        nemo_rl__distributed__virtual_cluster={
+            "PY_EXECUTABLES": SimpleNamespace(SYSTEM=sys.executable)
+        },
+    )
+    module = load_file(EXAMPLES / "nemo_rl_reward.py", "nemo_rl_reward")
+    module.register()
+    return SimpleNamespace(
+        module=module, environments=environments, processors=processors, actors=actors
+    )
+
+
+def test_nemo_rl_gets_the_rewards_of_score(reward_model, nemo_rl):
+    model = reward_model("bert")
+    processor = nemo_rl.processors["plaudit"]
+    spec = SimpleNamespace(prompt="Q: {}", system_prompt="Be kind.")
+    datum = {"messages": [{"role": "user", "content": QUESTION}, {"role": "a", "content": "4"}]}
+    asked = [processor(datum, spec, None, 100, 0) for _ in ANSWERS]
+    logs = [
+        [*row["message_log"], {"role": "assistant", "content": answer}]
+        for row, answer in zip(asked, ANSWERS, strict=True)
+    ]
+    with serving(model) as url:
+        environment = nemo_rl.module.PlauditEnvironment({"url": url})
+        found = environment.step(logs, [row["extra_env_info"] for row in asked])
+    prompt = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": f"Q: {QUESTION}"},
+    ]
+    assert found.rewards.tolist() == pytest.approx(model.score(prompt, ANSWERS), abs=1e-5)
+    assert found.terminateds.tolist() == [True] * 3
+    assert found.answers == ANSWERS
+    assert len(found.observations) == len(found.next_stop_strings) == len(found.metadata) == 3
+    # `create_env` finds the actor by this name, and its Python in this registry.
+    actor = nemo_rl.environments["plaudit"]
+    assert nemo_rl.actors == {actor: sys.executable}
+    assert hasattr(getattr(nemo_rl.module, actor.rpartition(".")[2]), "options")
+
+
+@pytest.mark.parametrize("asked", ["text", "messages"])
+def test_nemo_gym_gets_the_rewards_of_score(reward_model, modules, asked):
+    class Params(BaseModel):
+        input: str | list[EasyInputMessage]
+
+    class BaseVerifyRequest(BaseModel):
+        responses_create_params: Params
+        response: Response
+
+    class BaseVerifyResponse(BaseVerifyRequest):
+        reward: float
+
+    class SimpleResourcesServer(BaseModel):
+        config: BaseModel
+
+    modules(
+        nemo_gym__base_resources_server={
+            "BaseResourcesServerConfig": BaseModel, "BaseVerifyRequest": BaseVerifyRequest,
+            "BaseVerifyResponse": BaseVerifyResponse,
+            "SimpleResourcesServer": SimpleResourcesServer,
+        }
+    )  # fmt: skip
+    gym = load_file(EXAMPLES / "nemo_gym_reward.py", "nemo_gym_reward")
+    model = reward_model("qwen2")
+    answer = ResponseOutputText(text=ANSWERS[0], type="output_text", annotations=[])
+    said = ResponseOutputMessage(
+        id="m", content=[answer], role="assistant", status="completed", type="message"
+    )
+    response = Response(
+        id="r", created_at=0, model="policy", object="response", output=[said], tools=[],
+        parallel_tool_calls=False, tool_choice="auto",
+    )  # fmt: skip
+    parts = [{"type": "input_text", "text": QUESTION}]
+    given = QUESTION if asked == "text" else [{"role": "user", "content": parts}]
+    body = BaseVerifyRequest(responses_create_params={"input": given}, response=response)
+    with serving(model) as url:
+        server = gym.PlauditResourcesServer(config=gym.PlauditConfig(url=url))
+        found = asyncio.run(server.verify(body))
+    assert found.reward == pytest.approx(model.score(QUESTION, ANSWERS[0]), abs=1e-5)
+
+
+# ---- Ray Serve ----
+
+
+def test_replicas_behind_ray_serve_give_the_rewards_of_score(reward_model, tmp_path):
+    pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
+    import ray
+    from ray import serve
+
+    model = reward_model("qwen2")
+    model.save(tmp_path / "model")
+    example = load_file(EXAMPLES / "ray_serve.py", "ray_serve")
+    with pytest.raises(PlauditError, match="give model="):
+        example.application({"replica": "2"})
+    port = free_port()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        serve.start(http_options={"port": port})
+        args = {"model": str(tmp_path / "model"), "replicas": "2", "cpus": "0.5", "name": "first"}
+        serve.run(example.application(args))
+        with Client(f"http://127.0.0.1:{port}") as client:
+            client.wait_until_ready(60)
+            asked = [(f"What is {n}?", ANSWERS) for n in range(20)]
+            found = list(client.score_all(asked))
+            assert client.model().name == "first"
+            with pytest.raises(PlauditError, match="422 invalid: the prompt is blank"):
+                client.score(" ", ["a"])
+        for row, expected in zip(found, model.score_all(asked), strict=True):
+            assert row == pytest.approx(expected, abs=1e-5)
+    finally:
+        serve.shutdown()
+        ray.shutdown()
