@@ -1065,9 +1065,13 @@ def export(
     output: Annotated[str | Path, Help("file or folder to write", "PATH", flag=True)],
     *,
     format: Annotated[declared.ExportFormat, Help("what to write")],
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        Help("of the weights; only a folder may have half precision"),
+    ] = "float32",
     overwrite: Overwrite = False,
 ) -> Written:
-    """Write a model as one file, or as a folder for another program.
+    """Write a model as one file, or as a folder for other programs.
 
     Raises `PlauditError` when the model cannot be loaded, or not be expressed in that format.
 
@@ -1084,7 +1088,7 @@ def export(
     from plaudit.model.export import export
     from plaudit.model.reward_model import RewardModel
 
-    export(RewardModel.load(model, dtype="float32", device="cpu"), output, format)
+    export(RewardModel.load(model, dtype="float32", device="cpu"), output, format, dtype)
     say(f"written to {output}")
     return Written(Path(output))
 

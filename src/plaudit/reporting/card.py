@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from plaudit.evaluation.measures import Measure, shown_in
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import sentences
+from plaudit.model.saving import layout_in_python
 from plaudit.settings import Settings
 
 _TEMPLATE = """\
@@ -81,16 +82,7 @@ Or `AutoModelForSequenceClassification.from_pretrained(folder)`, as any classifi
 {%- endif %} rows have at most {{ encoding.max_length }} tokens, are padded on the right, and read:
 
 ```python
-{% if encoding.kind == "encoder" -%}
-tokenizer(prompt, completion)
-{%- elif encoding.template == "chat" -%}
-tokenizer.apply_chat_template([
-    {"role": "user", "content": prompt}, {"role": "assistant", "content": completion},
-])
-{%- else -%}
-tokenizer(prompt + {{ encoding.separator.__repr__() }} + completion
-{%- if ending %} + tokenizer.eos_token{% endif %})
-{%- endif %}
+{{ layout }}
 ```
 
 ## Settings
@@ -136,7 +128,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         parts=parts,
         names=names,
         encoding=encoding,
-        ending=encoding.tokenizer.eos_token_id not in (None, encoding.tokenizer.pad_token_id),
+        layout=layout_in_python(encoding),
         yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
         shown=_shown,
         sentences=sentences,
