@@ -208,7 +208,7 @@ def test_an_option_of_one_name_has_one_default():
         ("score m a --dtype half", "--dtype: 'half' is not auto, float32 or bfloat16"),
         ("compare m --prompts a -n 0", "-n: '0' is not a whole number, 1 or more"),
         ("compare m --prompts a --zzz", "there is no --zzz\n"),
-        ("export m --format gguf -o a", "--format: 'gguf' is not onnx, openvino or pt"),
+        ("export m --format gguf -o a", "--format: 'gguf' is not folder, onnx, openvino or pt"),
         (
             "train a --pooling lst",
             "'lst' is not auto, cls, last, layers, mean or own-mean; the nearest is last",
@@ -366,7 +366,7 @@ def test_inspect_names_shared_prompts_and_suspects(run, here):
     assert report["mislabelled"]["examples"][0]["probability"] == suspects[0]["probability"]
     assert report["advice"][0]["finding"].startswith("2 of the 2 prompts of test.csv")
     code, _, err = run(*given, "cv.jsonl", "--overwrite")
-    assert (code, err) == (1, "plaudit: cv.jsonl: is the input; write the output to another file\n")
+    assert (code, err) == (1, "plaudit: cv.jsonl: is the input; write the output elsewhere\n")
 
 
 def test_pairs(run, here):
@@ -457,6 +457,12 @@ def test_train_and_export(run, here, base):
         run("score", model, "ranked.csv", "--dtype", "float32")[1] for model in ("run", "model.pt")
     )
     assert from_run == from_pt != ""
+    for around in ("run", "."):  # to write there would take the model away
+        code, out, err = run("export", "run", "--format", "folder", "-o", around, "--overwrite")
+        assert (code, out) == (1, "")
+        assert f"{around}: is the input; write the output elsewhere" in err
+    assert run("export", "run", "--format", "folder", "-o", "run/out", "--dtype", "float16")[0] == 0
+    assert json.loads((here / "run" / "out" / "config.json").read_text())["dtype"] == "float16"
 
 
 def test_a_printed_config_trains_the_same_run(run, here, base):

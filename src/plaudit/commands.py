@@ -1154,9 +1154,13 @@ def export(
     *,
     format: Annotated[declared.ExportFormat, Help("what to write")],
     attributes: declared.Attributes = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        Help("of the weights; only a folder may have half precision"),
+    ] = "float32",
     overwrite: Overwrite = False,
 ) -> Written:
-    """Write a model as one file, or as a folder for another program.
+    """Write a model as one file, or as a folder for other programs.
 
     Raises `PlauditError` when the model cannot be loaded, or not be expressed in that format.
 
@@ -1174,7 +1178,7 @@ def export(
     from plaudit.model.reward_model import RewardModel
 
     loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
-    export(loaded, output, format)
+    export(loaded, output, format, dtype)
     say(f"written to {output}")
     return Written(Path(output))
 

@@ -95,7 +95,7 @@ def refuse_to_overwrite(
     """
     path = Path(path)
     if any(os.path.realpath(path) == os.path.realpath(each) for each in inputs):
-        raise PlauditError(f"{path}: is the input; write the output to another file")
+        raise PlauditError(f"{path}: is the input; write the output elsewhere")
     if path.exists() and path.is_dir() != folder:
         here, wanted = ("file", "folder") if folder else ("folder", "file")
         raise PlauditError(f"{path}: a {here} is in the way of the {wanted} to write")

@@ -17,6 +17,7 @@ from plaudit.errors import PlauditError
 from plaudit.files import writing
 from plaudit.model.checkpoint import weighted
 from plaudit.model.encoding import Encoding
+from plaudit.model.saving import layout_in_python
 
 TAGS = ["reward-model", "plaudit"]
 README = "README.md"
@@ -111,19 +112,6 @@ def usage(encoding: Encoding, pooling: str) -> str:
             "Or `AutoModelForSequenceClassification.from_pretrained(folder)`, as any classifier "
             "with one label;"
         )
-    tokenizer = encoding.tokenizer
-    ending = tokenizer.eos_token_id not in (None, tokenizer.pad_token_id)
-    if encoding.kind == "encoder":
-        text = "tokenizer(prompt, completion)"
-    elif encoding.template == "chat":
-        text = (
-            "tokenizer.apply_chat_template([\n"
-            '    {"role": "user", "content": prompt}, '
-            '{"role": "assistant", "content": completion},\n])'
-        )
-    else:
-        end = " + tokenizer.eos_token" if ending else ""
-        text = f"tokenizer(prompt + {encoding.separator!r} + completion{end})"
     return f"""\
 ## Use
 
@@ -136,5 +124,5 @@ RewardModel.load("this/folder").score("a prompt", ["a completion", "another"])
 {other} rows have at most {encoding.max_length} tokens, are padded on the right, and read:
 
 ```python
-{text}
+{layout_in_python(encoding)}
 ```"""

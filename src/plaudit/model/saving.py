@@ -63,6 +63,20 @@ def code_of(network: Any, config: Any) -> tuple[str, str]:
     return file.name, code.replace("PreTrainedConfig, PreTrainedModel", f"{name}, PreTrainedModel")
 
 
+def layout_in_python(encoding: Encoding) -> str:
+    """How a `prompt` and a `completion` become a row of tokens by transformers alone, as Python."""
+    if encoding.kind == "encoder":
+        return "tokenizer(prompt, completion)"
+    if encoding.template == "chat":
+        turns = ("user", "prompt"), ("assistant", "completion")
+        messages = ", ".join(f'{{"role": "{role}", "content": {text}}}' for role, text in turns)
+        return f"tokenizer.apply_chat_template([\n    {messages},\n])"
+    tokenizer = encoding.tokenizer
+    ended = tokenizer.eos_token_id not in (None, tokenizer.pad_token_id)
+    ending = " + tokenizer.eos_token" if ended else ""
+    return f"tokenizer(prompt + {encoding.separator!r} + completion{ending})"
+
+
 def stored_settings(
     encoding: Encoding, pooling: str, normalisation: Normalisation | None = None
 ) -> dict[str, Any]:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 class Export(ABC):
-    """A format; `folder` says whether it is one, or else a file."""
+    """A format; `folder` says whether it is one, or else a file, `half` whether its weights may be
+    in half precision."""
 
     folder: ClassVar[bool]
+    half: bool
 
     @abstractmethod
     def put(self, model: "RewardModel", path: Path) -> None:
@@ -40,6 +42,7 @@ class FileExport(Export):
     """
 
     write: "Callable[[RewardModel, BinaryIO, Path], None]"
+    half: bool = False
     folder = False
 
     def put(self, model: "RewardModel", path: Path) -> None:
@@ -57,6 +60,7 @@ class FolderExport(Export):
     """
 
     fill: "Callable[[RewardModel, Path, Path], None]"
+    half: bool = False
     folder = True
 
     def put(self, model: "RewardModel", path: Path) -> None:

@@ -7,6 +7,7 @@ model's rewards is looked at on batches of other sizes and lengths, with padding
 import contextlib
 import copy
 import io
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from plaudit.errors import PlauditError
 from plaudit.model.batches import model_inputs
 from plaudit.model.classifier import reward_difference
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.saving import layout_in_python, stored_settings
 
 # A batch's tokens by their names, `[N, L]` each, in; rewards `[N]`, float32, out.
 Session = Callable[[dict[str, Tensor]], Tensor]
@@ -50,14 +52,22 @@ class Network(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Rewards `[N]` of inputs `[N, L]`."""
-        return self.model(**dict(zip(self.names, inputs, strict=True))).logits[:, 0]
+        return self.rewards(dict(zip(self.names, inputs, strict=True)))
+
+    def rewards(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Rewards `[N]` of a batch by its names: the network as a `Session`."""
+        return self.model(**tokens).logits[:, 0]
 
 
 def batch(model: RewardModel, rows: int, length: int) -> dict[str, Tensor]:
-    """A batch of random tokens `[rows, length]`, of which all but the first row are padded."""
+    """A batch of random tokens `[rows, length]`, of which all but the first row are padded.
+
+    None is the pad token: transformers finds the last token of a decoder's row by it.
+    """
     draw = torch.Generator().manual_seed(rows * length)
     tokenizer = model.encoding.tokenizer
-    ids = torch.randint(len(tokenizer), (rows, length), generator=draw)
+    ids = torch.randint(len(tokenizer) - 1, (rows, length), generator=draw)
+    ids += ids >= tokenizer.pad_token_id
     kept = torch.randint(1, length + 1, (rows, 1), generator=draw)
     kept[0] = length
     mask = (torch.arange(length) < kept).long()
@@ -79,14 +89,8 @@ def check(
             relative to rewards above 1. It begins with `path`.
     """
     what = type(model.model).__name__
-    worst = 0.0
     try:
-        run = session()
-        for rows, length in CHECKED_SHAPES:
-            tokens = batch(model, rows, min(length, model.encoding.max_length))
-            with torch.no_grad():
-                expected = network(*tokens.values())
-            worst = max(worst, reward_difference(run(tokens), expected))
+        worst = largest_difference(session(), network, model)
     except Exception as error:  # the runtimes' exceptions share no base but this
         raise PlauditError(
             f"{path}: {runtime} cannot run {what}; choose pt ({first_line(error)})"
@@ -96,6 +100,22 @@ def check(
             f"{path}: the rewards of {what} in {runtime} differ from PyTorch's by {worst:.1g}; "
             "nothing was written; choose pt"
         )
+
+
+@torch.no_grad()
+def largest_difference(session: Session, network: Network, model: RewardModel) -> float:
+    """Of the rewards that `session` and `network` give, relative to rewards above 1."""
+    return max(
+        reward_difference(session(tokens), network.rewards(tokens))
+        for rows, length in CHECKED_SHAPES
+        for tokens in [batch(model, rows, min(length, model.encoding.max_length))]
+    )
+
+
+def described(model: RewardModel) -> str:
+    """JSON of what the file itself cannot say: how texts are laid out and rewards normalised."""
+    settings = stored_settings(model.encoding, model.pooling, model.normalisation)
+    return json.dumps(settings | {"layout": layout_in_python(model.encoding)})
 
 
 @contextlib.contextmanager

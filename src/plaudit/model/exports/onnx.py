@@ -7,7 +7,6 @@ beside how texts are laid out. The rewards are compared with PyTorch's before th
 """
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,9 +16,8 @@ from torch import Tensor
 from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model.exports import FileExport
-from plaudit.model.exports._checked import Network, Session, check, first_line, quiet
+from plaudit.model.exports._checked import Network, Session, check, described, first_line, quiet
 from plaudit.model.reward_model import RewardModel
-from plaudit.model.saving import stored_settings
 
 ONNX_TAKES_A_WHILE = "exporting to ONNX and comparing the rewards with PyTorch's"
 
@@ -80,8 +78,7 @@ def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
                 verbose=False,
             )
             assert program is not None
-            settings = stored_settings(model.encoding, model.pooling, model.normalisation)
-            program.model.metadata_props["plaudit"] = json.dumps(settings)
+            program.model.metadata_props["plaudit"] = described(model)
             content = program.model_proto.SerializeToString()
     except Exception as error:  # the exporter has no exception of its own for what it cannot do
         raise PlauditError(

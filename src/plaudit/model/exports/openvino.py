@@ -12,7 +12,6 @@ float32, and so must whoever wants the model's own rewards.
 """
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,8 @@ from transformers.masking_utils import sdpa_mask
 from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model.exports import FolderExport
-from plaudit.model.exports._checked import Network, Session, check, first_line, quiet
+from plaudit.model.exports._checked import Network, Session, check, described, first_line, quiet
 from plaudit.model.reward_model import RewardModel
-from plaudit.model.saving import stored_settings
 
 XML = "openvino_model.xml"
 FINITE = "plaudit_finite"  # the name of `_finite_attention` in transformers
@@ -96,8 +94,7 @@ def fill(model: RewardModel, folder: Path, path: Path) -> None:
             for given, name in zip(converted.inputs, network.names, strict=True):
                 given.set_names({name})
             converted.outputs[0].set_names({"reward"})
-            settings = stored_settings(model.encoding, model.pooling, model.normalisation)
-            converted.set_rt_info(json.dumps(settings), "plaudit")
+            converted.set_rt_info(described(model), "plaudit")
     except Exception as error:  # neither exporter has an exception of its own for what it cannot do
         raise PlauditError(
             f"{path}: {type(model.model).__name__} cannot be exported to OpenVINO; choose pt "
