@@ -1,11 +1,13 @@
 """Peers that are asked over HTTP, against a running service of plaudit's, which speaks for them."""
 
 import pytest
+import torch
 
 import plaudit
 import running
 from plaudit import RewardModel
 from plaudit.errors import PlauditError
+from plaudit.model.classifier import head_of
 from plaudit.model.normalisation import Normalisation
 from plaudit.serving.app import build_app
 from plaudit.serving.settings import ServiceSettings
@@ -87,3 +89,23 @@ def test_rows_that_are_refused_there_fail(saved, serve):
 def test_a_peer_that_is_not_there_is_named(saved, peer, message):
     with pytest.raises(PlauditError, match=message):
         verified(saved("bert"), peer)
+
+
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    # Of SGLang's `/v1/rerank`, which encoders are asked at, the service speaks Jina's dialect.
+    [("vllm", "qwen2"), ("vllm", "bert"), ("sglang", "qwen2"), ("tei", "qwen2"), ("tei", "bert")],
+)
+def test_servers_of_other_programs_are_asked_as_their_protocols_say(saved, serve, peer, name):
+    folder = saved(name)
+    url = serve(RewardModel.load(folder, dtype="float32"))
+    found, record = verified(folder, f"{peer}={url}")
+    assert found.passed, str(found)
+    assert record["largest"] < 1e-5
+    with torch.no_grad():
+        other = RewardModel.load(folder, dtype="float32")
+        for weight in head_of(other.model).parameters():
+            weight.mul_(-1)
+    found, record = verified(folder, f"{peer}={serve(other)}")
+    assert not found.passed
+    assert [cause["name"] for cause in record["causes"]] == ["label order"]
