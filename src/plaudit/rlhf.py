@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from plaudit.client import Client
     from plaudit.model.scorer import Scorer
 
-# Tries of a client that a run waits for: about 90 s, in which a service can be started anew.
+# Tries that a run waits for: about a minute, in which a service can be started anew.
 RETRIES = 8
 
 
