@@ -93,19 +93,19 @@ def test_a_peer_that_is_not_there_is_named(saved, peer, message):
 
 @pytest.mark.parametrize(
     ("peer", "name"),
-    # Of SGLang's `/v1/rerank`, which encoders are asked at, the service speaks Jina's dialect.
-    [("vllm", "qwen2"), ("vllm", "bert"), ("sglang", "qwen2"), ("tei", "qwen2"), ("tei", "bert")],
+    [(peer, name) for peer in ("vllm", "sglang", "tei") for name in ("qwen2", "bert")],
 )
 def test_servers_of_other_programs_are_asked_as_their_protocols_say(saved, serve, peer, name):
     folder = saved(name)
+    below = "/sglang" if peer == "sglang" else ""  # where the service speaks SGLang's dialect
     url = serve(RewardModel.load(folder, dtype="float32"))
-    found, record = verified(folder, f"{peer}={url}")
+    found, record = verified(folder, f"{peer}={url}{below}")
     assert found.passed, str(found)
     assert record["largest"] < 1e-5
     with torch.no_grad():
         other = RewardModel.load(folder, dtype="float32")
         for weight in head_of(other.model).parameters():
             weight.mul_(-1)
-    found, record = verified(folder, f"{peer}={serve(other)}")
+    found, record = verified(folder, f"{peer}={serve(other)}{below}")
     assert not found.passed
     assert [cause["name"] for cause in record["causes"]] == ["label order"]
