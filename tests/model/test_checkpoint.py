@@ -18,7 +18,7 @@ COMPLETIONS = ["A loan.", "It depends on a good many things, some of them small.
 OTHERS = {
     "qwen3": ("qwen2", {"head_dim": 8}),
     "gemma2": ("llama", {"head_dim": 8, "sliding_window": 16}),
-    "gemma3_text": ("qwen2", {"head_dim": 8, "sliding_window": 16}),
+    "gemma3_text": ("qwen2", {"head_dim": 8, "sliding_window": 16, "rope_parameters": None}),
     "eurobert": ("roberta", {"classifier_pooling": "mean", "num_key_value_heads": 4}),
     "xlm-roberta": ("roberta", {}),
     "distilbert": ("bert", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}),
