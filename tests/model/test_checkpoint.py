@@ -350,6 +350,18 @@ def test_a_base_model_with_other_heads_is_no_base_model(name, base, tmp_path):
     assert RewardModel.load(tmp_path, new_head=True).new_head
 
 
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_rewards_under_a_head_that_is_drawn_are_said_to_be_random(name, base, tmp_path, capsys):
+    """…ForCausalLM and …ForMaskedLM are base models, which bring no reward."""
+    model = RewardModel.load(base(name), dtype="float32", device="cpu")
+    model.score(PROMPT, COMPLETIONS)
+    model.score(PROMPT, "x")
+    assert capsys.readouterr().err.count("no trained reward head: its rewards are random") == 1
+    foreign(name, tmp_path, base)
+    RewardModel.load(tmp_path, dtype="float32", device="cpu").score(PROMPT, COMPLETIONS)
+    assert "random" not in capsys.readouterr().err
+
+
 def test_pretrainings_own_weights_are_left_aside(base, tmp_path):
     """As in the files of bert-base: the next sentence's head, which BertForMaskedLM lacks."""
     tiny.make("bert", tmp_path)
