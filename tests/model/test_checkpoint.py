@@ -18,7 +18,7 @@ COMPLETIONS = ["A loan.", "It depends on a good many things, some of them small.
 OTHERS = {
     "qwen3": ("qwen2", {"head_dim": 8}),
     "gemma2": ("llama", {"head_dim": 8, "sliding_window": 16}),
-    "gemma3_text": ("qwen2", {"head_dim": 8, "sliding_window": 16}),
+    "gemma3_text": ("qwen2", {"head_dim": 8, "sliding_window": 16, "rope_parameters": None}),
     "eurobert": ("roberta", {"classifier_pooling": "mean", "num_key_value_heads": 4}),
     "xlm-roberta": ("roberta", {}),
     "distilbert": ("bert", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}),
@@ -348,6 +348,18 @@ def test_a_base_model_with_other_heads_is_no_base_model(name, base, tmp_path):
     with pytest.raises(PlauditError, match=r"value_head\.weight"):
         RewardModel.load(tmp_path)
     assert RewardModel.load(tmp_path, new_head=True).new_head
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_rewards_under_a_head_that_is_drawn_are_said_to_be_random(name, base, tmp_path, capsys):
+    """…ForCausalLM and …ForMaskedLM are base models, which bring no reward."""
+    model = RewardModel.load(base(name), dtype="float32", device="cpu")
+    model.score(PROMPT, COMPLETIONS)
+    model.score(PROMPT, "x")
+    assert capsys.readouterr().err.count("no trained reward head: its rewards are random") == 1
+    foreign(name, tmp_path, base)
+    RewardModel.load(tmp_path, dtype="float32", device="cpu").score(PROMPT, COMPLETIONS)
+    assert "random" not in capsys.readouterr().err
 
 
 def test_pretrainings_own_weights_are_left_aside(base, tmp_path):

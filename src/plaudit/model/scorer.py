@@ -41,6 +41,7 @@ class Scorer(ABC):
     truncation: dict[str, int]
     new_head: bool
     device: torch.device
+    _told = False  # that the head is new
 
     # ---- what a scorer must know ----
 
@@ -134,8 +135,12 @@ class Scorer(ABC):
 
         A completion is a string or the messages of a turn. Rewards have no unit and no fixed zero:
         only their differences for one prompt mean something, σ(scale · (r_a − r_b)) being the
-        probability that a is preferred to b.
+        probability that a is preferred to b. Those of a head that nobody trained are random, which
+        a line says the first time.
         """
+        if not self._told:
+            self._told = True
+            self.warn_if_untrained()
         if isinstance(completions, str):
             return self.score(prompt, [completions])[0]
         return next(self.score_all([checked(prompt, completions)]))
