@@ -28,6 +28,8 @@ SGLANG_DECODERS = ("gemma2", "llama", "qwen2", "qwen3")
 SGLANG_WITH_BIAS = ("qwen2", "qwen3")
 VLLM = "vllm serve FOLDER --runner pooling --dtype float32"
 SGLANG = "sglang.launch_server --model-path FOLDER --is-embedding --dtype float32"
+# An encoder's row is read at once, and none begins with another's.
+WHOLE = "--disable-radix-cache --chunked-prefill-size -1"
 TEI = "text-embeddings-router --model-id FOLDER --dtype float32"
 LLAMA_CPP = "convert_hf_to_gguf.py FOLDER --outtype f32; llama-server -m FILE --rerank"
 BY_MEAN = (
@@ -56,7 +58,7 @@ def consumers(model: RewardModel, pairs: bool = True) -> list[Consumer]:
 
     >>> for each in consumers(RewardModel.load("runs/first")):
     ...     print(each)
-    transformers: AutoModelForSequenceClassification...
+    transformers: `AutoModelForSequenceClassification...
     """
     own_class = POOLINGS.get(model.pooling).network is not None
     code = ", trust_remote_code=True" if own_class else ""
@@ -88,7 +90,7 @@ def _of_encoder(model: RewardModel) -> list[Consumer]:
         (
             "SGLang",
             SGLANG_ENCODERS,
-            f"`{SGLANG}`: `/v1/rerank` of {pair.format('query', 'documents')}",
+            f"`{SGLANG} {WHOLE}`: `/v1/rerank` of {pair.format('query', 'documents')}",
         ),
         ("TEI", TEI_ENCODERS, f"`{TEI}`: `/rerank` with `raw_scores`, without it the sigmoid"),
     )
