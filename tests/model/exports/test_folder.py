@@ -236,6 +236,15 @@ def test_half_precision_is_stored_and_what_it_costs_is_said(reward_model, tmp_pa
         export(model, tmp_path / "model.onnx", "onnx", dtype="float16")
 
 
+def test_what_half_precision_cannot_hold_is_refused(base, tmp_path):
+    model = RewardModel.load(base("qwen2"), dtype="float32", device="cpu")
+    with torch.no_grad():
+        model.model.score.weight.mul_(1e6)
+    with pytest.raises(PlauditError, match="in float16 its rewards are not numbers"):
+        export(model, tmp_path / "out", "folder", dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_exported_again_is_the_same(reward_model, tmp_path):
     export(reward_model("qwen2"), tmp_path / "one", "folder")
     again = RewardModel.load(tmp_path / "one", dtype="float32", device="cpu")
@@ -253,7 +262,9 @@ def test_where_no_template_lays_a_pair_out_it_says_so(tmp_path, capfd):
     folder = tiny.make("llama", tmp_path / "base", tokenizer=tokenizer)
     model = RewardModel.load(folder, dtype="float32", device="cpu")
     export(model, tmp_path / "out", "folder")
-    assert "sentence-transformers: no: it would lay out a pair otherwise" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "sentence-transformers: no: it would lay out a pair otherwise" in said
+    assert "`/classify` of `input`, laid out" in said
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template is None
 
 

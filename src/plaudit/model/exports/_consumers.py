@@ -76,10 +76,14 @@ def consumers(model: RewardModel, pairs: bool = True) -> list[Consumer]:
             else "it would lay out a pair otherwise than the model reads it",
         ),
     ]
-    served = _of_encoder if model.encoding.kind == "encoder" else _of_decoder
+    messages = "`messages`" if pairs else "`input`, laid out"
     if own_class:
-        served = _of_own_class
-    return [*found, *served(model), _of_llama_cpp(model)]
+        found += _of_own_class(model, messages)
+    elif model.encoding.kind == "encoder":
+        found += _of_encoder(model)
+    else:
+        found += _of_decoder(model, messages)
+    return [*found, _of_llama_cpp(model)]
 
 
 def _of_encoder(model: RewardModel) -> list[Consumer]:
@@ -100,7 +104,7 @@ def _of_encoder(model: RewardModel) -> list[Consumer]:
     ]
 
 
-def _of_decoder(model: RewardModel) -> list[Consumer]:
+def _of_decoder(model: RewardModel, messages: str) -> list[Consumer]:
     kind = model.model.config.model_type
     has = kind in SGLANG_DECODERS
     how = (
@@ -108,14 +112,14 @@ def _of_decoder(model: RewardModel) -> list[Consumer]:
     )
     return [
         Consumer(
-            "vLLM", True, f"`{VLLM}`, where it runs {_named(kind)}: `/classify` of `messages`"
+            "vLLM", True, f"`{VLLM}`, where it runs {_named(kind)}: `/classify` of {messages}"
         ),
         Consumer("SGLang", has, how),
         Consumer("TEI", False, "it has classifiers of encoders alone"),
     ]
 
 
-def _of_own_class(model: RewardModel) -> list[Consumer]:
+def _of_own_class(model: RewardModel, messages: str) -> list[Consumer]:
     """Of a model whose pooling transformers has no class for."""
     why = f"it has no class for pooling {model.pooling} and runs none of a folder's"
     none = [Consumer(name, False, why) for name in ("vLLM", "SGLang", "TEI")]
@@ -123,7 +127,7 @@ def _of_own_class(model: RewardModel) -> list[Consumer]:
         return none
     kind = _named(model.model.config.model_type)
     flags = f"{VLLM} {BY_MEAN.format(kind)}"
-    vllm = Consumer("vLLM", True, f"`{flags}`, where it runs {kind}: `/classify` of `messages`")
+    vllm = Consumer("vLLM", True, f"`{flags}`, where it runs {kind}: `/classify` of {messages}")
     return [vllm, *none[1:]]
 
 

@@ -174,9 +174,10 @@ def _tokenizer(encoding: Encoding) -> tuple[Any, bool]:
         tokenizer.chat_template = _plain_template(encoding)
     elif isinstance(own, str) and not own.startswith(OTHER_ROLES):
         tokenizer.chat_template = OTHER_ROLES + own
+    whole = replace(encoding, max_length=1_000_000)
     tried = PAIRS + (DIALOGUES if encoding.template == "plain" else [])
     for prompt, completion in tried:
-        row = encoding.encode_texts([(prompt, [completion])])[0]["input_ids"][0]
+        row = whole.encode_texts([(prompt, [completion])])[0]["input_ids"][0]
         for asks, answers in (("user", "assistant"), ("query", "document")):
             asked = [{"role": asks, "content": prompt}] if isinstance(prompt, str) else prompt
             messages = [*asked, {"role": answers, "content": completion}]
