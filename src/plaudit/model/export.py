@@ -47,6 +47,8 @@ def export(
         for weight in half.model.parameters():  # not the buffers, which no file holds
             weight.data = weight.data.to(getattr(torch, dtype))
         moved = largest_difference(Network(half).rewards, Network(model), model)
+        if moved == float("inf"):
+            raise PlauditError(f"dtype: in {dtype} its rewards are not numbers; choose another")
         say(f"in {dtype} its rewards for made-up tokens differ by up to {moved:.2g}")
         model = half
     chosen.put(model, Path(path))

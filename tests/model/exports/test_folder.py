@@ -19,6 +19,7 @@ from plaudit.model.exports._consumers import consumers
 from plaudit.model.exports.folder import OTHER_ROLES
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.uncertainty import FILE, HeadUncertainty
 
 PAIRS = [
     ("What is two plus two?", "Two plus two is four."),
@@ -94,6 +95,21 @@ def test_sentence_transformers_gives_the_rewards(reward_model, name, pooling, tm
     assert theirs.max_seq_length == model.max_length
 
 
+def test_a_template_lays_out_a_dialogue_in_plain_rows(reward_model, tmp_path):
+    model = reward_model("llama")
+    export(model, tmp_path / "out", "folder")
+    turns = ["Is that so?", "Yes, it is!", "Why?", "Two plus two is four."]
+    dialogue = [
+        {"role": role, "content": text}
+        for role, text in zip(("user", "assistant") * 2, turns, strict=True)
+    ]
+    alone = rewards_by_transformers(
+        tmp_path / "out", [turns], ("user", "assistant", "user", "assistant")
+    )
+    assert alone == pytest.approx(model.score(dialogue[:3], [turns[3]]), abs=1e-5)
+    assert alone != pytest.approx(model.score("\n\n".join(turns[:3]), [turns[3]]), abs=1e-3)
+
+
 def test_a_pipeline_of_transformers_gives_the_reward_and_not_its_sigmoid(reward_model, tmp_path):
     model = reward_model("roberta")
     export(model, tmp_path / "out", "folder")
@@ -161,6 +177,17 @@ def test_normalisation_is_part_of_the_head(base, name, left, tmp_path, capfd):
     assert own_rewards(model) == pytest.approx(expected, abs=1e-6)  # as it was
 
 
+def test_that_the_uncertainty_is_left_out_is_said(base, tmp_path, capfd):
+    model = RewardModel.load(base("bert"), dtype="float32", device="cpu")
+    none, centre = torch.zeros(0), torch.zeros(32)
+    model.uncertainty = HeadUncertainty("laplace", 1.0, 1.0, none, torch.zeros(0, 32), centre)
+    model.save(tmp_path / "saved")
+    export(model, tmp_path / "out", "folder")
+    assert "how uncertain a reward is was left out" in capfd.readouterr().err
+    assert (tmp_path / "saved" / FILE).exists()
+    assert not (tmp_path / "out" / FILE).exists()
+
+
 @pytest.mark.parametrize("name", ["bert", "llama"])
 def test_an_adapter_is_merged_with_its_whole_head(base, name, tmp_path):
     start = AutoModelForSequenceClassification.from_pretrained(base(name), num_labels=1)
@@ -209,6 +236,15 @@ def test_half_precision_is_stored_and_what_it_costs_is_said(reward_model, tmp_pa
         export(model, tmp_path / "model.onnx", "onnx", dtype="float16")
 
 
+def test_what_half_precision_cannot_hold_is_refused(base, tmp_path):
+    model = RewardModel.load(base("qwen2"), dtype="float32", device="cpu")
+    with torch.no_grad():
+        model.model.score.weight.mul_(1e6)
+    with pytest.raises(PlauditError, match="in float16 its rewards are not numbers"):
+        export(model, tmp_path / "out", "folder", dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_exported_again_is_the_same(reward_model, tmp_path):
     export(reward_model("qwen2"), tmp_path / "one", "folder")
     again = RewardModel.load(tmp_path / "one", dtype="float32", device="cpu")
@@ -226,7 +262,9 @@ def test_where_no_template_lays_a_pair_out_it_says_so(tmp_path, capfd):
     folder = tiny.make("llama", tmp_path / "base", tokenizer=tokenizer)
     model = RewardModel.load(folder, dtype="float32", device="cpu")
     export(model, tmp_path / "out", "folder")
-    assert "sentence-transformers: no: it would lay out a pair otherwise" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "sentence-transformers: no: it would lay out a pair otherwise" in said
+    assert "`/classify` of `input`, laid out" in said
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template is None
 
 

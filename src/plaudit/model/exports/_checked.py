@@ -32,11 +32,15 @@ TOLERANCE = 1e-4
 
 
 class Network(nn.Module):
-    """Tokens in, in the order of `names`, rewards `[N]` out: a copy of the model's, in float32."""
+    """Tokens in, in the order of `names`, rewards `[N]` out: the model's network, in float32.
 
-    def __init__(self, model: RewardModel) -> None:
+    It is a copy, unless `copied` is False: then the model's own is changed to float32.
+    """
+
+    def __init__(self, model: RewardModel, copied: bool = True) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model.model).to("cpu", torch.float32).eval()
+        network = copy.deepcopy(model.model) if copied else model.model
+        self.model = network.to("cpu", torch.float32).eval()
         self.example = batch(model, *EXAMPLE_SHAPE)
 
     @property

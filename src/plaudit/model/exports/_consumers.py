@@ -28,6 +28,8 @@ SGLANG_DECODERS = ("gemma2", "llama", "qwen2", "qwen3")
 SGLANG_WITH_BIAS = ("qwen2", "qwen3")
 VLLM = "vllm serve FOLDER --runner pooling --dtype float32"
 SGLANG = "sglang.launch_server --model-path FOLDER --is-embedding --dtype float32"
+# An encoder's row is read at once, and none begins with another's.
+WHOLE = "--disable-radix-cache --chunked-prefill-size -1"
 TEI = "text-embeddings-router --model-id FOLDER --dtype float32"
 LLAMA_CPP = "convert_hf_to_gguf.py FOLDER --outtype f32; llama-server -m FILE --rerank"
 BY_MEAN = (
@@ -56,7 +58,7 @@ def consumers(model: RewardModel, pairs: bool = True) -> list[Consumer]:
 
     >>> for each in consumers(RewardModel.load("runs/first")):
     ...     print(each)
-    transformers: AutoModelForSequenceClassification...
+    transformers: `AutoModelForSequenceClassification...
     """
     own_class = POOLINGS.get(model.pooling).network is not None
     code = ", trust_remote_code=True" if own_class else ""
@@ -74,10 +76,14 @@ def consumers(model: RewardModel, pairs: bool = True) -> list[Consumer]:
             else "it would lay out a pair otherwise than the model reads it",
         ),
     ]
-    served = _of_encoder if model.encoding.kind == "encoder" else _of_decoder
+    messages = "`messages`" if pairs else "`input`, laid out"
     if own_class:
-        served = _of_own_class
-    return [*found, *served(model), _of_llama_cpp(model)]
+        found += _of_own_class(model, messages)
+    elif model.encoding.kind == "encoder":
+        found += _of_encoder(model)
+    else:
+        found += _of_decoder(model, messages)
+    return [*found, _of_llama_cpp(model)]
 
 
 def _of_encoder(model: RewardModel) -> list[Consumer]:
@@ -88,7 +94,7 @@ def _of_encoder(model: RewardModel) -> list[Consumer]:
         (
             "SGLang",
             SGLANG_ENCODERS,
-            f"`{SGLANG}`: `/v1/rerank` of {pair.format('query', 'documents')}",
+            f"`{SGLANG} {WHOLE}`: `/v1/rerank` of {pair.format('query', 'documents')}",
         ),
         ("TEI", TEI_ENCODERS, f"`{TEI}`: `/rerank` with `raw_scores`, without it the sigmoid"),
     )
@@ -98,7 +104,7 @@ def _of_encoder(model: RewardModel) -> list[Consumer]:
     ]
 
 
-def _of_decoder(model: RewardModel) -> list[Consumer]:
+def _of_decoder(model: RewardModel, messages: str) -> list[Consumer]:
     kind = model.model.config.model_type
     has = kind in SGLANG_DECODERS
     how = (
@@ -106,14 +112,14 @@ def _of_decoder(model: RewardModel) -> list[Consumer]:
     )
     return [
         Consumer(
-            "vLLM", True, f"`{VLLM}`, where it runs {_named(kind)}: `/classify` of `messages`"
+            "vLLM", True, f"`{VLLM}`, where it runs {_named(kind)}: `/classify` of {messages}"
         ),
         Consumer("SGLang", has, how),
         Consumer("TEI", False, "it has classifiers of encoders alone"),
     ]
 
 
-def _of_own_class(model: RewardModel) -> list[Consumer]:
+def _of_own_class(model: RewardModel, messages: str) -> list[Consumer]:
     """Of a model whose pooling transformers has no class for."""
     why = f"it has no class for pooling {model.pooling} and runs none of a folder's"
     none = [Consumer(name, False, why) for name in ("vLLM", "SGLang", "TEI")]
@@ -121,7 +127,7 @@ def _of_own_class(model: RewardModel) -> list[Consumer]:
         return none
     kind = _named(model.model.config.model_type)
     flags = f"{VLLM} {BY_MEAN.format(kind)}"
-    vllm = Consumer("vLLM", True, f"`{flags}`, where it runs {kind}: `/classify` of `messages`")
+    vllm = Consumer("vLLM", True, f"`{flags}`, where it runs {kind}: `/classify` of {messages}")
     return [vllm, *none[1:]]
 
 

@@ -28,6 +28,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from plaudit.console import say
+from plaudit.data.rankings import Text
 from plaudit.model import base_models
 from plaudit.model.classifier import head_of
 from plaudit.model.encoding import Encoding
@@ -40,11 +41,20 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import layout_in_python, save_model
 
 IDENTITY = "torch.nn.modules.linear.Identity"
-# Pairs of a prompt and a completion on which a chat template is compared with the model's rows.
-TRIED = [
+# Prompts and completions on which a chat template is compared with the model's rows.
+PAIRS: list[tuple[Text, str]] = [
     ("What is two plus two?", "Four."),
-    ("Is that so?", "Yes, it is!"),
     ("  Say\n\nit. ", "\tIt 🙂 \n"),
+]
+DIALOGUES: list[tuple[Text, str]] = [
+    (
+        [
+            {"role": "user", "content": "Is that so?"},
+            {"role": "assistant", "content": "Yes, it is!"},
+            {"role": "user", "content": "Why?"},
+        ],
+        "Ask another.",
+    ),
 ]
 # Put before a chat template: who asks and who answers by other names.
 OTHER_ROLES = """\
@@ -55,6 +65,19 @@ OTHER_ROLES = """\
 {%- set named.messages = named.messages + [dict(message, role=role)] -%}
 {%- endfor -%}
 {%- set messages = named.messages %}
+"""
+# A prompt and its completion as plain rows have them, with what stands between.
+PLAIN = """\
+{%- set asked = messages[:-1] -%}
+{{- BEGINS -}}
+{%- for message in asked -%}
+{%- if not loop.first -%}{{- "\\n\\n" -}}{%- endif -%}
+{%- if asked | length > 1 -%}{{- message["role"] | capitalize + ": " -}}{%- endif -%}
+{{- message["content"] -}}
+{%- if loop.last and (message["content"] or asked | length > 1) -%}{{- SEPARATOR -}}{%- endif -%}
+{%- endfor -%}
+{{- messages[-1]["content"] -}}
+{{- ENDS -}}
 """
 README = """\
 ---
@@ -151,10 +174,13 @@ def _tokenizer(encoding: Encoding) -> tuple[Any, bool]:
         tokenizer.chat_template = _plain_template(encoding)
     elif isinstance(own, str) and not own.startswith(OTHER_ROLES):
         tokenizer.chat_template = OTHER_ROLES + own
-    for prompt, completion in TRIED:
-        row = encoding.encode_texts([(prompt, [completion])])[0]["input_ids"][0]
+    whole = replace(encoding, max_length=1_000_000)
+    tried = PAIRS + (DIALOGUES if encoding.template == "plain" else [])
+    for prompt, completion in tried:
+        row = whole.encode_texts([(prompt, [completion])])[0]["input_ids"][0]
         for asks, answers in (("user", "assistant"), ("query", "document")):
-            messages = [{"role": asks, "content": prompt}, {"role": answers, "content": completion}]
+            asked = [{"role": asks, "content": prompt}] if isinstance(prompt, str) else prompt
+            messages = [*asked, {"role": answers, "content": completion}]
             try:
                 given = tokenizer.apply_chat_template(messages, return_dict=False)
             except Exception:  # what a template raises is its own
@@ -171,15 +197,11 @@ def _plain_template(encoding: Encoding) -> str:
     row = encoding.encode_texts([("a", ["b"])])[0]["input_ids"][0]
     begins = tokenizer.bos_token if row[0] == tokenizer.bos_token_id else ""
     ends = tokenizer.eos_token if row[-1] == tokenizer.eos_token_id else ""
-    separator = json.dumps(encoding.separator, ensure_ascii=False)
-    return (
-        f"{{{{ {json.dumps(begins)} }}}}"
-        "{%- for message in messages -%}"
-        '{{ message["content"] }}'
-        f'{{%- if message["content"] and not loop.last -%}}{{{{ {separator} }}}}{{%- endif -%}}'
-        "{%- endfor -%}"
-        f"{{{{ {json.dumps(ends)} }}}}"
-    )
+    written = {"BEGINS": begins, "ENDS": ends, "SEPARATOR": encoding.separator}
+    template = PLAIN
+    for name, text in written.items():
+        template = template.replace(name, json.dumps(text, ensure_ascii=False))
+    return template
 
 
 def _readme(model: RewardModel, found: list[Consumer], notes: list[str]) -> str:
@@ -195,7 +217,7 @@ def _readme(model: RewardModel, found: list[Consumer], notes: list[str]) -> str:
 def _check(exported: RewardModel, folder: Path, path: Path) -> None:
     """Compare what transformers gives of the folder with the model itself."""
     network_class = POOLINGS.get(exported.pooling).network or AutoModelForSequenceClassification
-    network = Network(exported)
+    network = Network(exported, copied=False)  # which was written, and is ours
 
     def session() -> Session:
         with base_models.quiet():

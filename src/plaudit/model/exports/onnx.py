@@ -33,7 +33,8 @@ def session(file: str | Path | bytes) -> Session:
 
     >>> import torch
     >>> run = session("first.onnx")  # doctest: +SKIP
-    >>> run({"input_ids": torch.tensor([[5, 6]]), "attention_mask": torch.ones(1, 2).long()}).shape
+    >>> tokens = {"input_ids": torch.tensor([[5, 6]]), "attention_mask": torch.ones(1, 2).long()}
+    >>> run(tokens).shape  # doctest: +SKIP
     torch.Size([1])
     """
     _need("onnxruntime")
