@@ -11,7 +11,7 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig
 
 from plaudit import PlauditError, RewardModel, train
 from plaudit.cli import main
@@ -427,6 +427,32 @@ def test_what_is_wrong_with_its_code_is_told(fault, base, tmp_path, monkeypatch)
     file.write_text(changed)
     with pytest.raises(PlauditError, match=said):
         RewardModel.load(folder, trust_remote_code=True, device="cpu")
+
+
+def test_a_class_of_transformers_is_read_without_code_that_is_left_of_its_base(base, tmp_path):
+    """A classifier whose `auto_map` still names its base model's class, and a new head."""
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_pretrained(base("llama"), num_labels=1)
+    model.config.pad_token_id = AutoTokenizer.from_pretrained(base("llama")).eos_token_id
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(base("llama")).save_pretrained(tmp_path)
+    expected = RewardModel.load(tmp_path, dtype="float32", device="cpu").score(PROMPT, COMPLETIONS)
+    file = tmp_path / "config.json"
+    more = {"auto_map": {"AutoModelForCausalLM": "modeling_gone.LlamaForCausalLM"}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    for trusted in (False, True):
+        ours = RewardModel.load(tmp_path, dtype="float32", device="cpu", trust_remote_code=trusted)
+        assert ours.score(PROMPT, COMPLETIONS) == expected
+    assert RewardModel.load(tmp_path, new_head=True, trust_remote_code=True).new_head
+
+
+def test_a_new_head_needs_no_code(base, tmp_path, monkeypatch):
+    folder = tmp_path / "theirs"
+    repository("gated", base, folder, monkeypatch)
+    (folder / "modeling_gated.py").write_text("raise RuntimeError\n")
+    model = RewardModel.load(folder, new_head=True, trust_remote_code=True, device="cpu")
+    assert model.new_head
+    assert len(model.score(PROMPT, COMPLETIONS)) == 3
 
 
 def test_code_that_is_not_there_is_not_asked_for(base, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Evaluating a model on data: figures, files, and what is refused."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import ClassVar
 
@@ -74,6 +75,7 @@ def test_a_model_that_reads_whitespace_is_found_out(reward_model):
         encodings = ()
         uncertain = False
         scale = 1.0
+        remembering = nullcontext
 
         def warn_if_untrained(self): ...
 

@@ -228,10 +228,9 @@ def noted_activation(found: Checkpoint) -> str:
     Versions before 4 noted it under a name of its own, 4 and 5 in `config.json`, later ones in a
     file of their own.
     """
-    given = getattr(found.config, "sentence_transformers", None) or {}
-    named = given.get("activation_fn") or getattr(
-        found.config, "sbert_ce_default_activation_function", None
-    )
+    given = getattr(found.config, "sentence_transformers", None)
+    named = given.get("activation_fn") if isinstance(given, dict) else None
+    named = named or getattr(found.config, "sbert_ce_default_activation_function", None)
     if not named and (file := base_models.file_beside(found.source, CROSS_ENCODER)):
         noted = read_json(file)
         named = noted.get("activation_fn") if noted.get("model_type") == "CrossEncoder" else None

@@ -137,7 +137,9 @@ def _load(
     if not (length_penalty >= 0 and math.isfinite(length_penalty)):
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
     place, precision = _placed(device, device_map), _precision(dtype)
-    source, adapter = located(name, revision, subfolder, trusted=trust_remote_code)
+    # Under a new head there is no need of a class that the old one came with.
+    trusted = trust_remote_code and not new_head
+    source, adapter = located(name, revision, subfolder, trusted=trusted)
     found = read_checkpoint(
         str(name), source, adapter, new_head=new_head, normalised=normalised, attributes=attributes
     )

@@ -64,8 +64,8 @@ def own_code(given: Mapping[str, Any], source: Source) -> OwnCode | None:
         return None
     each = [mapped[key] for key in MAPPED if isinstance(mapped.get(key), str)]
     same = [reference for reference in each if reference.rpartition(".")[2] == named]
-    if not each:
-        return None
+    if not each or (hasattr(transformers, named) and not same):
+        return None  # what is left of its base model's
     reference = (same or each)[0]
     repository, _, place = reference.rpartition("--")
     module, _, name = place.rpartition(".")
