@@ -36,7 +36,7 @@ _READS = "it reads 128 tokens at most, of rows padded on the right: "
 _TURNS = '{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}'
 LAID_OUT = {
     "gpt2": _READS + r"tokenizer(prompt + '\n\n' + completion)",
-    "llama": _READS + r"tokenizer(prompt + '\n\n' + completion + tokenizer.eos_token)",
+    "llama": _READS + r"tokenizer(prompt + '\n\n' + completion)",
     "qwen2": _READS + f"tokenizer.apply_chat_template([ {_TURNS}, ])",
     "bert": _READS + "tokenizer(prompt, completion)",
     "deberta-v2": _READS + "tokenizer(prompt, completion)",

@@ -31,8 +31,8 @@ KINDS = [
     ("modernbert", "own-mean"),
     ("roberta", "cls"),
     ("deberta-v2", "cls"),
-    ("gpt2", "last"),  # its pad token ends its rows, so it has no ending
-    ("llama", "last"),  # begins and ends its rows
+    ("gpt2", "last"),  # neither begins nor ends its rows
+    ("llama", "last"),  # begins its rows
     ("qwen2", "last"),  # has a chat template
     ("bert", "layers"),
     ("mistral", "mean"),
@@ -253,6 +253,19 @@ def test_a_folder_exported_again_is_the_same(reward_model, tmp_path):
     assert template.count(OTHER_ROLES) == 1
     for file in (tmp_path / "one").iterdir():
         assert (tmp_path / "two" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_a_template_begins_and_ends_plain_rows(tmp_path):
+    tokenizer = tiny.byte_bpe(bos="<s>", eos="</s>", pad="<pad>", frame=("<s>", ""))
+    folder = tiny.make("llama", tmp_path / "base", tokenizer=tokenizer)
+    model = RewardModel.load(folder, dtype="float32", device="cpu")
+    export(model, tmp_path / "out", "folder")
+    template = AutoTokenizer.from_pretrained(tmp_path / "out")
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    assert template.apply_chat_template(turns, tokenize=False) == "<s>Why?\n\nSo.</s>"
+    assert rewards_by_transformers(tmp_path / "out") == pytest.approx(own_rewards(model), abs=1e-5)
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "completion + tokenizer.eos_token)" in readme
 
 
 def test_where_no_template_lays_a_pair_out_it_says_so(tmp_path, capfd):

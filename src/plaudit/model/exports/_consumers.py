@@ -134,7 +134,9 @@ def _of_own_class(model: RewardModel, messages: str) -> list[Consumer]:
 def _of_llama_cpp(model: RewardModel) -> Consumer:
     kind, encoder = model.model.config.model_type, model.encoding.kind == "encoder"
     if kind in LLAMA_CPP_ENCODERS and model.pooling == "cls":
-        return Consumer("llama.cpp", True, f"`{LLAMA_CPP}`: `/rerank` of query, the prompt")
+        return Consumer(
+            "llama.cpp", True, f"`{LLAMA_CPP}`: `/rerank` of query, the prompt, within 1e-3"
+        )
     if not encoder:
         why = (
             "it pools the first token of a decoder; of Qwen3 the last, and puts a softmax after it"
