@@ -93,6 +93,16 @@ def made_rows(model: RewardModel) -> list[Row]:
     return rows_of(taken)
 
 
+def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """The places of rows in batches of a size, those alike in length together: little is padded.
+
+    >>> batches([3, 9, 4], 2)
+    [[0, 2], [1]]
+    """
+    order = sorted(range(len(lengths)), key=lambda place: lengths[place])
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
 def _tokens(model: RewardModel, text: str) -> int:
     """How many tokens a text has that is put at the end of another; at least one."""
     rows = model.encoding.encode_texts([("a", [text, text + text])])[0]["input_ids"]

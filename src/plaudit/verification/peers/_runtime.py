@@ -11,7 +11,7 @@ from plaudit.model.exports import EXPORTS
 from plaudit.model.exports._checked import Session
 from plaudit.model.reward_model import RewardModel
 from plaudit.verification.peers import There
-from plaudit.verification.rows import Row
+from plaudit.verification.rows import Row, batches
 
 AT_ONCE = 8
 
@@ -24,13 +24,14 @@ class Runtime(There):
         self._run, self._encoding = run, model.encoding
 
     def rewards(self, rows: Sequence[Row]) -> list[float]:
-        """See `There`; in the order of the rows, a few at once."""
-        found: list[float] = []
-        for start in range(0, len(rows), AT_ONCE):
-            some = rows[start : start + AT_ONCE]
-            encoded = self._encoding.encode_texts([(r.prompt, [r.completion]) for r in some])
-            batch = Padded(self._encoding.tokenizer.pad_token_id).collate(encoded, range(len(some)))
-            found += self._run(model_inputs(batch)).tolist()
+        """See `There`."""
+        encoded = self._encoding.encode_texts([(row.prompt, [row.completion]) for row in rows])
+        padded = Padded(self._encoding.tokenizer.pad_token_id)
+        found = [0.0] * len(rows)
+        for places in batches([of["length"] for of in encoded], AT_ONCE):
+            batch = padded.collate([encoded[place] for place in places], places)
+            for place, reward in zip(places, self._run(model_inputs(batch)).tolist(), strict=True):
+                found[place] = reward
         return found
 
     def tokens(self, rows: Sequence[Row]) -> list[list[int]]:

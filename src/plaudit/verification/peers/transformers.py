@@ -27,7 +27,7 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import code_of
 from plaudit.verification.peers import Peer, RefusedError, There
 from plaudit.verification.peers._texts import text_of
-from plaudit.verification.rows import Row
+from plaudit.verification.rows import Row, batches
 
 AT_ONCE = 8
 
@@ -78,10 +78,10 @@ class Transformers(There):
 
     def rewards(self, rows: Sequence[Row]) -> list[float]:
         """See `There`."""
-        found: list[float] = []
-        for start in range(0, len(rows), AT_ONCE):
-            encoded = [self._encoded(row) for row in rows[start : start + AT_ONCE]]
-            batch = self._tokenizer.pad(encoded, return_tensors="pt")
+        encoded = [self._encoded(row) for row in rows]
+        found = [0.0] * len(rows)
+        for places in batches([len(of["input_ids"]) for of in encoded], AT_ONCE):
+            batch = self._tokenizer.pad([encoded[place] for place in places], return_tensors="pt")
             batch.pop("special_tokens_mask", None)
             try:
                 with torch.no_grad():
@@ -90,7 +90,9 @@ class Transformers(There):
                 raise RefusedError(f"{self.name} fails: {' '.join(str(error).split())}") from error
             # A class of a repository's own may call its reward `score`.
             numbers = getattr(output, "score", None) if self._own_code else None
-            found += self._rewards(output.logits if numbers is None else numbers).tolist()
+            each = self._rewards(output.logits if numbers is None else numbers).tolist()
+            for place, reward in zip(places, each, strict=True):
+                found[place] = reward
         return found
 
     def _rewards(self, numbers: torch.Tensor) -> torch.Tensor:
