@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from plaudit import RewardModel
-from plaudit.verification.alone import check_alone, largest, turned_pairs
+from plaudit.verification.alone import apart, check_alone, turned_pairs
 from plaudit.verification.rows import made_rows, read_rows, rows_of
 
 
@@ -90,8 +90,8 @@ def test_pairs_that_change_places_are_those_of_one_prompt():
     rows = rows_of([("a", ["1", "2", "3"]), ("b", ["4"])])
     here, there = [3.0, 2.0, 2.0, 9.0], [2.0, 3.0, 1.0, -9.0]
     assert turned_pairs(rows, here, there, 0.5) == (2, [(0, 1)])
-    assert largest([0.5, 10.0], [0.6, 11.0]) == pytest.approx(0.1)
-    assert largest([1.0], [math.nan]) == math.inf
+    assert apart([0.5, 10.0], [0.6, 11.0]).tolist() == pytest.approx([0.1, 0.1])
+    assert apart([1.0], [math.nan]).tolist() == [math.inf]
 
 
 def test_rows_of_data_are_whole_rankings(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Padded, model_inputs
@@ -40,10 +41,15 @@ class Check:
 
 
 def check_alone(model: RewardModel, rows: Sequence[Row]) -> Iterator[Check]:
-    """All checks of the model alone, one after another."""
+    """All checks of the model alone, one after another.
+
+    Of a model whose rewards are no numbers that is the first one.
+    """
     for check in CHECKS:
         if (found := check(model, rows)) is not None:
             yield found
+            if found.name == "rewards" and found.measured is None and not found.passed:
+                return
 
 
 def score_rows(model: RewardModel, rows: Sequence[Row]) -> list[float]:
@@ -58,16 +64,18 @@ def _by_prompt(model: RewardModel, rows: Sequence[Row]) -> list[list[float]]:
     return model.rewards(model.encode(list(prompts.values())))  # type: ignore[arg-type]
 
 
-def largest(here: Sequence[float], there: Sequence[float]) -> float:
-    """The largest difference, relative to `here` where that is above 1; infinite for what is no
-    number.
+def apart(here: Sequence[float], there: Sequence[float]) -> NDArray[np.float64]:
+    """How far rewards are apart, relative to `here` where that is above 1; infinite for no number.
 
-    >>> largest([1.0, 2.0], [1.0, 2.5])
-    0.25
+    >>> apart([1.0, 2.0], [1.0, 2.5]).tolist()
+    [0.0, 0.25]
     """
     a, b = np.array(here, dtype=float), np.array(there, dtype=float)
-    each = np.abs(a - b) / np.maximum(np.abs(a), 1.0)
-    return float(np.nan_to_num(each, nan=math.inf).max(initial=0.0))
+    return np.nan_to_num(np.abs(a - b) / np.maximum(np.abs(a), 1.0), nan=math.inf)
+
+
+def _largest(here: Sequence[float], there: Sequence[float]) -> float:
+    return float(apart(here, there).max(initial=0.0))
 
 
 def _head(model: RewardModel, rows: Sequence[Row]) -> Check:
@@ -75,7 +83,7 @@ def _head(model: RewardModel, rows: Sequence[Row]) -> Check:
     if not all(map(math.isfinite, here)):
         return Check("rewards", False, "some reward is not a finite number")
     if model.new_head:
-        return Check("rewards", False, "the head was never trained: rewards are random numbers")
+        return Check("rewards", False, "the head was never trained: rewards are random", 0.0)
     low, high = min(here), max(here)
     if high - low < 100 * ROUNDING:
         return Check("rewards", False, f"all rewards are about {low:.6g}", high - low)
@@ -86,7 +94,7 @@ def _batch(model: RewardModel, rows: Sequence[Row]) -> Check:
     some = rows[:: max(len(rows) // SOME, 1)]
     together = score_rows(model, rows)
     alone = [score_rows(model, [row])[0] for row in some]
-    return _small("batch", largest(alone, [together[row.number] for row in some]),
+    return _small("batch", _largest(alone, [together[row.number] for row in some]),
                   "a row alone and among others")  # fmt: skip
 
 
@@ -95,7 +103,7 @@ def _order(model: RewardModel, rows: Sequence[Row]) -> Check:
     random.Random(0).shuffle(order)
     mixed = [replace(rows[place], prompt_number=n) for n, place in enumerate(order)]
     here, there = score_rows(model, rows), score_rows(model, mixed)
-    return _small("order", largest([here[place] for place in order], there),
+    return _small("order", _largest([here[place] for place in order], there),
                   "the rows in order and mixed")  # fmt: skip
 
 
@@ -104,18 +112,18 @@ def _layout(model: RewardModel, rows: Sequence[Row]) -> Check | None:
         return None
     here = score_rows(model, rows)
     with padded(model):
-        return _small("layout", largest(here, score_rows(model, rows)),
+        return _small("layout", _largest(here, score_rows(model, rows)),
                       "tokens laid flat and padded on the right")  # fmt: skip
 
 
 def _duplicates(model: RewardModel, rows: Sequence[Row]) -> Check:
-    twice = [replace(row, number=len(rows) + row.number, prompt_number=10**9 + row.prompt_number)
-             for row in rows[::-1]]  # fmt: skip
-    here = score_rows(model, [*rows, *twice])
-    differ = sum(a != b for a, b in zip(here[: len(rows)], here[len(rows) :][::-1], strict=True))
-    seen = "rows that are there twice have equal rewards to the last bit"
+    with model.remembering():  # as a stream and the service do
+        first = score_rows(model, rows)
+        again = [score_rows(model, [row])[0] for row in rows[::-1]][::-1]
+    differ = sum(a != b for a, b in zip(first, again, strict=True))
+    seen = "rows that come back have equal rewards to the last bit"
     if differ:
-        seen = f"of {len(rows)} rows that are there twice {differ} have two rewards"
+        seen = f"of {len(rows)} rows that come back {differ} have two rewards"
     return Check("duplicates", not differ, seen)
 
 
@@ -178,8 +186,10 @@ def _beginning(model: RewardModel, rows: Sequence[Row]) -> Check | None:
     return Check("beginning", True, f"{once} of {len(ids)} rows begin with {word}, none twice")
 
 
-def _left(model: RewardModel, rows: Sequence[Row]) -> Check:
+def _left(model: RewardModel, rows: Sequence[Row]) -> Check | None:
     """What the model's own class gives for rows that are padded on the left, as some servers do."""
+    if model.own_code:  # which is run on rows padded on the right alone
+        return None
     encoded = model.encode([(row.prompt, [row.completion]) for row in rows[:SOME]])
     model.truncation.clear()
     with padded(model):
@@ -198,7 +208,7 @@ def _left(model: RewardModel, rows: Sequence[Row]) -> Check:
             batch["token_type_ids"] = torch.stack([_on_the_left(t, longest, 0) for t in types])
         with torch.no_grad():
             left = model.model(**model_inputs(batch, model.device)).logits[:, 0].float()
-    difference = largest([raw(model, reward) for reward in right], left.tolist())
+    difference = _largest([raw(model, reward) for reward in right], left.tolist())
     if difference <= ROUNDING:
         return Check("padding side", True, "left and right give the same rewards", difference)
     return Check(
@@ -214,7 +224,7 @@ def _dtype(model: RewardModel, rows: Sequence[Row]) -> Check | None:
     here = score_rows(model, rows)
     low = score_rows(replace(model, dtype=torch.bfloat16), rows)
     pairs, turned = turned_pairs(rows, here, low, 0.0)
-    difference = largest(here, low)
+    difference = _largest(here, low)
     seen = (
         f"in bfloat16 rewards differ by up to {difference:.2g}, and {len(turned)} of {pairs} pairs "
         "change places"
@@ -232,7 +242,7 @@ def _saved(model: RewardModel, rows: Sequence[Row]) -> Check | None:
         model.save(place)
         again = RewardModel.load(place, dtype="float32", device=str(model.device))
         here, there = score_rows(model, rows), score_rows(again, rows)
-    return _small("saved", largest(here, there), "the model here and saved and loaded again")
+    return _small("saved", _largest(here, there), "the model here and saved and loaded again")
 
 
 CHECKS: tuple[Callable[[RewardModel, Sequence[Row]], Check | None], ...] = (
@@ -246,6 +256,7 @@ def turned_pairs(
     """How many pairs of completions of one prompt have rewards here that differ by more than
     `least`, and those whose order is another one there.
 
+    >>> from plaudit.verification.rows import rows_of
     >>> turned_pairs(rows_of([("2+2?", ["4", "5", "6"])]), [2.0, 1.0, 1.0], [1.0, 2.0, 0.0], 0.0)
     (2, [(0, 1)])
     """

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from plaudit.errors import PlauditError
 from plaudit.model.base_models import quiet
 from plaudit.model.classifier import backbone, head_of
+from plaudit.model.encoding import plain_text
 from plaudit.model.poolings import Pooling
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.states import States
-from plaudit.verification.alone import padded, raw
+from plaudit.verification.alone import apart, padded, raw
 from plaudit.verification.peers import There
 from plaudit.verification.rows import Row
 
@@ -32,6 +34,14 @@ CUTS = (128, 256, 512, 1024, 2048, 4096)
 LEFT = 0.02
 # And is named where it explains so many of the rows that part.
 MOST = 0.8
+# Rows with which a coincidence is out of the question.
+ENOUGH = 4
+# Fields of a configuration that change nothing in a reward.
+NOT_COMPUTED = {
+    "_name_or_path", "architectures", "auto_map", "dtype", "id2label", "label2id", "num_labels",
+    "pad_token_id", "plaudit", "problem_type", "sentence_transformers", "transformers_version",
+    "use_cache",
+}  # fmt: skip
 NAMED = 3  # weights of other values
 
 
@@ -70,9 +80,13 @@ class Parted:
 
     def explained(self, expected: Sequence[float]) -> int:
         """Of how many rows the peer's reward is the expected one."""
-        left = np.abs(np.array(expected) - self.there)
-        bound = np.maximum(self.tolerance, LEFT * np.abs(self.here - self.there))
-        return int((left <= bound).sum())
+        left, before = (
+            apart(expected, self.there.tolist()),
+            apart(self.here.tolist(), self.there.tolist()),
+        )
+        # Of a few rows one among many guesses would come near by chance.
+        share = LEFT if len(self.rows) >= ENOUGH else 0.0
+        return int((left <= np.maximum(self.tolerance, share * before)).sum())
 
     def fits(self, count: int) -> bool:
         """Whether so many explained rows are most of them."""
@@ -87,7 +101,8 @@ def find_causes(parted: Parted) -> list[Cause]:
     if not same_tokens:
         return of_tokens
     rest = parted.only(same_tokens)
-    return [*of_tokens, *filter(None, [_weights(rest) or _sums(rest) or _best_guess(rest)])]
+    cause = _weights(rest) or _configuration(rest) or _sums(rest) or _best_guess(rest)
+    return [*of_tokens, *filter(None, [cause])]
 
 
 def _best_guess(parted: Parted) -> Cause | None:
@@ -107,7 +122,7 @@ def _best_guess(parted: Parted) -> Cause | None:
 
 def _padding(parted: Parted) -> Cause | None:
     """Its reward of a row alone is ours, but not that of the row among others."""
-    moved = np.abs(parted.alone - parted.there) > parted.tolerance
+    moved = apart(parted.there.tolist(), parted.alone.tolist()) > parted.tolerance
     if not moved.any():
         return None
     tokenizer, model = parted.peer.tokenizer, parted.peer.model
@@ -167,6 +182,10 @@ def _difference(parted: Parted, here: list[int], there: list[int]) -> tuple[str,
         if long[: len(short)] == short:
             end = tokenizer.decode(long[len(short) :][:8])
             return "ending", f"at their end rows {what} {end!r} there"
+    if (other := parted.peer.tokenizer) is not None and other.decode(there) == tokenizer.decode(
+        here
+    ):
+        return "tokenizer", "the same texts are other tokens there: its tokenizer is another one"
     place = next((n for n, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), None)
     place = min(len(here), len(there)) if place is None else place
     a, b = (tokenizer.decode(ids[max(place - 2, 0) : place + 6]) for ids in (here, there))
@@ -218,7 +237,7 @@ def _of_head(differ: dict[str, tuple[Tensor, Tensor]]) -> tuple[str, str]:
     if all(torch.equal(a.bfloat16().float(), b) for a, b in differ.values()):
         return "bf16 head", f"the head is rounded to bfloat16 there ({', '.join(differ)})"
     if all(torch.allclose(a, -b, rtol=1e-4, atol=1e-6) for a, b in differ.values()):
-        return "label order", "its two labels stand in the other order there: rewards are turned"
+        return "label order", "the head has the other sign there, as of two labels turned round"
     biases = {name: pair for name, pair in differ.items() if name.endswith("bias")}
     if biases.keys() == differ.keys():
         if all(not b.any() for _, b in biases.values()):
@@ -254,23 +273,42 @@ def _own_names(model: Any) -> dict[str, Tensor]:
     return {name: value for name, value in names.items() if "lora_" not in name}
 
 
+def _configuration(parted: Parted) -> Cause | None:
+    """What its configuration says of how the model computes, and ours says otherwise."""
+    if parted.peer.model is None:
+        return None
+    theirs, ours = (model.config.to_dict() for model in (parted.peer.model, parted.model.model))
+    differ = [key for key in ours if key not in NOT_COMPUTED and theirs.get(key) != ours[key]]
+    if not differ:
+        return None
+    said = ", ".join(f"{key} is {theirs.get(key)} there and {ours[key]} here" for key in differ[:3])
+    name = "pooling" if differ == ["classifier_pooling"] else "configuration"
+    return Cause(name, f"in config.json {said}", len(parted.rows))
+
+
 def _sums(parted: Parted) -> Cause | None:
-    """The same rewards, but for a sum that is the same for all rows."""
+    """The same rewards but for a simple sum, the same one for all rows."""
     here, there, count = parted.all_here, parted.all_there, len(parted.rows)
+    if len(set(here.tolist())) < ENOUGH:  # a line through two points is always there
+        return None
+
+    def gives(expected: NDArray[np.float64]) -> bool:
+        return bool((apart(expected.tolist(), there.tolist()) <= parted.tolerance).all())
+
+    if np.ptp(there) <= parted.tolerance * max(1.0, float(np.abs(there).max())):
+        says = f"all rewards are {there[0]:.6g} there, as of a head that is empty"
+        return Cause("head", says, count)
     offset = float(np.median(there - here))
-    near = parted.tolerance
-    if np.abs(there - here - offset).max() <= near:
+    if gives(here + offset):
         says = f"all rewards are {offset:+.6g} there: a bias dropped, or other normalisation"
         return Cause("bias", says, count)
-    if np.abs(there + here).max() <= near:
+    if gives(-here):
         return Cause("label order", "all rewards have the other sign there: the label order", count)
-    with np.errstate(over="ignore"):
-        chance = 1 / (1 + np.exp(-here))
-    if np.abs(there - chance).max() <= near:
+    if gives(expit(here)):
         says = "it gives σ(reward): ask for the number without its activation"
         return Cause("activation", says, count)
     factor, base = np.polyfit(here, there, 1)
-    if factor > 0 and np.abs(there - factor * here - base).max() <= max(near, near * abs(factor)):
+    if factor > 0 and gives(factor * here + base):
         says = f"its rewards are {factor:.6g} × reward {base:+.6g}: normalised, or scaled"
         return Cause("normalisation", says, count)
     return None
@@ -284,6 +322,10 @@ def _guesses(parted: Parted) -> Iterator[tuple[str, str, list[float]]]:
     model, encoded = parted.model, _encoded(parted.model, parted.rows)
     for name, says, change in _changed_tokens(parted):
         rows = [change(of) for of in encoded]
+        reads = model.max_length
+        rows = [
+            new if new["length"] <= reads else of for new, of in zip(rows, encoded, strict=True)
+        ]
         if any(
             new["input_ids"] != old["input_ids"] for new, old in zip(rows, encoded, strict=True)
         ):
@@ -374,7 +416,7 @@ def _otherwise_laid_out(parted: Parted) -> Iterator[tuple[str, str, list[float]]
             continue
         yield "template", f"{says} there", _rewards(parted.model, encoded)
     if encoding.kind == "encoder":
-        texts = [f"{row.prompt}{row.completion}" for row in parted.rows]
+        texts = [plain_text(row.prompt) + plain_text(row.completion) for row in parted.rows]
         one = encoding.encode_rendered(texts)
         says = "prompt and completion are read as one sentence there, not as a pair"
         yield "template", says, _rewards(parted.model, one)

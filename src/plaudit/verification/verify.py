@@ -6,8 +6,9 @@ the rows are named with what was found to be the cause. Rows that the model read
 told apart: programs cut in ways of their own.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,15 @@ from plaudit.results import (
     RowRecord,
     VerificationRecord,
 )
-from plaudit.verification.alone import CHECKS, SOME, check_alone, raw, score_rows, turned_pairs
+from plaudit.verification.alone import (
+    CHECKS,
+    SOME,
+    apart,
+    check_alone,
+    raw,
+    score_rows,
+    turned_pairs,
+)
 from plaudit.verification.causes import Cause, Parted, find_causes
 from plaudit.verification.peers import PEERS, RefusedError, There
 from plaudit.verification.rows import Row, made_rows, read_rows
@@ -65,20 +74,21 @@ class Verification:
 
 def _lines(peer: PeerRecord, tolerance: float) -> Iterator[str]:
     yield f"against {peer['name']}"
-    mark = MARKS[peer["passed"]]
     compared = peer["rows"] - peer["refused"] - peer["cut"]
     if compared:
         yield (
-            f"  {mark:4}  reward  largest difference {peer['largest']:.2g}, 99th percentile "
-            f"{peer['percentile_99']:.2g}; {peer['parted']} of {counted(compared, 'row')} beyond "
-            f"{tolerance:g}"
+            f"  {MARKS[not peer['parted']]:4}  reward  largest difference {peer['largest']:.2g}, "
+            f"99th percentile {peer['percentile_99']:.2g} (relative to rewards above 1); "
+            f"{peer['parted']} of {counted(compared, 'row')} beyond {tolerance:g}"
         )
         yield (
             f"  {MARKS[not peer['turned']]:4}  order   {peer['turned']} of "
             f"{counted(peer['pairs'], 'pair')} of completions of one prompt change places"
         )
+    else:
+        yield "  FAIL  nothing could be compared"
     if peer["refused"]:
-        yield f"  FAIL  {counted(peer['refused'], 'row')} refused there"
+        yield f"  FAIL  {counted(peer['refused'], 'row')} refused there, or without a number"
     if peer["cut"]:
         yield (
             f"  note  {counted(peer['cut'], 'row')} longer than is read here: not compared, since "
@@ -89,7 +99,7 @@ def _lines(peer: PeerRecord, tolerance: float) -> Iterator[str]:
     if peer["parted"] and not peer["causes"]:
         yield (
             "  why   not known: no guess explains it (template, BOS, ending, truncation, pooling, "
-            "padding, dtype, bias, label order); are the weights the same?"
+            "padding, dtype, bias, label order); has it the same weights, tokenizer and template?"
         )
     for row in peer["examples"]:
         there = row.get("refused") or f"{row['there']:.6g}"
@@ -131,7 +141,7 @@ def verify(
         peers = [open_peers.enter_context(_opened(each, name, model)) for each in against]
         alone = list(progress(check_alone(model, taken), "checking the model alone", len(CHECKS)))
         compared = []
-        for peer in peers:
+        for peer in peers if len(alone) > 1 else ():  # without rewards there is nothing to compare
             say(f"asking {peer.name}")
             compared.append(_against(model, peer, taken, tolerance))
     passed = all(check.passed is not False for check in alone)
@@ -163,20 +173,21 @@ def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: fl
     answered = [row for row in rows if row.number in rewards]
     here = np.array([raw(model, reward) for reward in score_rows(model, answered)])
     there = np.array([rewards[row.number] for row in answered])
-    apart = np.nan_to_num(np.abs(there - here) / np.maximum(np.abs(here), 1), nan=np.inf)
-    beyond: list[int] = np.flatnonzero(apart > tolerance).tolist()
+    far = apart(here.tolist(), there.tolist())
+    beyond: list[int] = np.flatnonzero(far > tolerance).tolist()
     pairs, turned = turned_pairs(answered, here.tolist(), there.tolist(), 2 * tolerance)
     causes: list[Cause] = []
     if beyond:
         say("looking for the cause")
         alone = there.copy()
-        for place in range(0, len(answered), max(len(answered) // SOME, 1)):
-            alone[place] = unit(peer.rewards([answered[place]])[0])
+        for place in beyond[:: max(len(beyond) // SOME, 1)]:
+            with suppress(RefusedError):
+                alone[place] = unit(peer.rewards([answered[place]])[0])
         parted = Parted(model, peer, answered, here, there, alone, here, there, tolerance)
         causes = find_causes(parted.only(beyond))
     examples = [
         RowRecord(row=answered[n].name, here=float(here[n]), there=float(there[n]))
-        for n in sorted(beyond, key=lambda n: -apart[n])[:SHOWN]
+        for n in sorted(beyond, key=lambda n: -far[n])[:SHOWN]
     ]
     for row in [row for row in rows if row.number in refused][:SHOWN]:
         own = raw(model, score_rows(model, [row])[0])
@@ -188,8 +199,8 @@ def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: fl
         parted=len(beyond),
         refused=len(refused),
         cut=len(cut),
-        largest=float(apart.max()) if answered else None,
-        percentile_99=float(np.percentile(apart, 99)) if answered else None,
+        largest=float(far.max()) if answered else None,
+        percentile_99=float(np.percentile(far, 99)) if answered else None,
         pairs=pairs,
         turned=len(turned),
         causes=[CauseRecord(name=c.name, says=c.says, rows=c.rows) for c in causes],
@@ -200,20 +211,26 @@ def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: fl
 def _ask(
     peer: There, rows: Sequence[Row], unit: Callable[[float], float]
 ) -> tuple[dict[int, float], dict[int, str]]:
-    """The rewards of rows by their numbers, all asked for at once; where some row is refused, each
-    by itself, and why of those."""
+    """The rewards of rows by their numbers, all asked for at once, or each by itself where one is
+    refused; and why those have none that are refused, or have no number."""
     rewards: dict[int, float] = {}
     refused: dict[int, str] = {}
     try:
-        asked = zip(rows, peer.rewards(rows), strict=True)
-        return {row.number: unit(reward) for row, reward in asked}, refused
+        found = peer.rewards(rows)
     except RefusedError:
+        found = []
         for row in progress(rows, "asking for each row alone"):
             try:
-                rewards[row.number] = unit(peer.rewards([row])[0])
+                found += peer.rewards([row])
             except RefusedError as error:
                 refused[row.number] = str(error)
-        return rewards, refused
+                found.append(math.nan)
+    for row, reward in zip(rows, found, strict=True):
+        if math.isfinite(reward):
+            rewards[row.number] = unit(reward)
+        else:
+            refused.setdefault(row.number, f"{peer.name}: the reward is not a finite number")
+    return rewards, refused
 
 
 def _cut(model: RewardModel, rows: Sequence[Row]) -> set[int]:

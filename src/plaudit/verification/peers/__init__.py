@@ -28,7 +28,7 @@ class There(ABC):
     """A peer that has been reached.
 
     `name` is what it is called in results. With `normalised` it gives rewards as `score` does,
-    normalised and penalised where the model is; else as the weights give them.
+    normalised where the model is; else as the weights give them.
     """
 
     name: str

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from peft import PeftModel
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from plaudit.errors import PlauditError
@@ -48,14 +49,16 @@ class Transformers(There):
         options = source.options | {"trust_remote_code": _may_run(source, like)}
         tokenizer = adapter.tokenizer if adapter else source
         with base_models.loading(source):
-            self._tokenizer = AutoTokenizer.from_pretrained(tokenizer.name, **tokenizer.options)
+            self._tokenizer = AutoTokenizer.from_pretrained(tokenizer.name, **tokenizer.keywords)
             if adapter:
-                self._model, missing = _adapted(adapter), set()
-            else:
-                self._model, info = AutoModelForSequenceClassification.from_pretrained(
-                    source.name, dtype=torch.float32, output_loading_info=True, **options
-                )
-                missing = info["missing_keys"]
+                options["num_labels"] = adapter.labels
+            self._model, info = AutoModelForSequenceClassification.from_pretrained(
+                source.name, dtype=torch.float32, output_loading_info=True, **options
+            )
+            missing = info["missing_keys"]
+            if adapter:
+                self._model = PeftModel.from_pretrained(self._model, str(adapter.folder))
+                missing -= adapter.names
         if missing:
             raise PlauditError(
                 f"{self.name} lacks the weights {', '.join(sorted(missing)[:3])} and draws them at "
@@ -141,21 +144,15 @@ def _may_run(source: Source, like: RewardModel) -> bool:
         return False
     name, code = code_of(network, like.model.config)
     file = base_models.file_beside(source, name)
-    if file is None or file.read_text(encoding="utf-8") != code:
+    mapped = {"AutoModelForSequenceClassification": f"{Path(name).stem}.{network.__name__}"}
+    named = base_models.config_file(source).get("auto_map")
+    if named != mapped or file is None or file.read_text(encoding="utf-8") != code:
         raise PlauditError(
-            f"transformers: {source} is of a class of its own, in {name}, and that is not as this "
-            "version of plaudit writes it, so it is not run; save the model anew"
+            f"transformers: {source} is of a class of its own, and its {name} and the auto_map of "
+            "its config.json are not as this version of plaudit writes them, so it is not run; "
+            "save the model anew"
         )
     return True
-
-
-def _adapted(adapter: Adapter) -> Any:
-    """An adapter on its base model, as peft loads it."""
-    from peft import AutoPeftModelForSequenceClassification
-
-    return AutoPeftModelForSequenceClassification.from_pretrained(
-        str(adapter.folder), num_labels=adapter.labels, dtype=torch.float32
-    )
 
 
 @contextmanager
