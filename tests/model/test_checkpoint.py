@@ -6,12 +6,13 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, LlamaConfig
 
 import tiny
 from plaudit import PlauditError, RewardModel, train
 from plaudit.cli import main
 from plaudit.data.rankings import Ranking
+from plaudit.model.checkpoint import names_of_labels, weights_of_labels
 
 PROMPT = "What is a bond?"
 COMPLETIONS = ["A loan.", "It depends on a good many things, some of them small.", "x", ""][:3]
@@ -265,12 +266,45 @@ def test_a_reward_is_the_sum_of_the_attributes_that_are_asked_for(
         ("help=0", "every weight is 0"),
         ({"help": float("nan")}, "which is no number"),
         ("3", "there is no 3"),
+        ("²", "there is no ²"),
+        ("help=1,help=2", "help is named twice; give it one weight"),
+        ("help=1,0=2", "help is named twice, as help and as 0; give it one weight"),
+        ({"help": 1, "0": 2}, "help is named twice, as help and as 0"),
+        ({0: 1, "0": 2}, "help is named twice; give"),
+        ("help=0.65,truth", "in 'help=0.65,truth' truth has no weight; .* as help=0.5,truth=0.5"),
+        ("help,truth", "in 'help,truth' help has no weight"),
+        ("help=1,", "in 'help=1,' one label is blank and has no weight"),
+        ("=1", "there is no label without a name; there are help"),
     ],
 )
 def test_an_attribute_that_cannot_be_meant_is_named(asked, said, base, tmp_path):
     foreign("llama", tmp_path, base, **THREE)
     with pytest.raises(PlauditError, match=f"attributes: .*{said}"):
         RewardModel.load(tmp_path, attributes=asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named", "weights"),
+    [
+        (None, ["reward"], [1]),
+        ({"truth": 0.5}, ["reward"], [1]),  # it is their sum already
+        (None, ["bad", "good"], [-1, 1]),
+        ("bad", ["bad", "good"], [1, 0]),
+        ({"good": 2, "0": -1}, ["bad", "good"], [-1, 2]),
+        ("a=1, b=2", ["a, b", "a", "b"], [0, 1, 2]),
+        ("a, b", ["a, b", "a", "b"], [1, 0, 0]),
+    ],
+)
+def test_one_reward_of_several_labels(asked, named, weights):
+    assert weights_of_labels(asked, named) == weights
+
+
+def test_labels_of_which_none_is_asked_for_are_told_by_whoever_has_them():
+    config = LlamaConfig(id2label={0: "help", 1: "truth"})
+    named = names_of_labels(config, 3)
+    assert named == ["help", "truth", "2"]
+    with pytest.raises(PlauditError, match=r"^the peer gives 3 numbers for a text .help, truth, 2"):
+        weights_of_labels(None, named, "the peer")
 
 
 def test_an_attribute_is_chosen_only_where_there_are_several(base, tmp_path):

@@ -396,3 +396,28 @@ def test_calls_of_another_shape_are_the_template_s_to_judge(encoding, calls):
     answer = [{"role": "assistant", "content": "two", "tool_calls": calls}]
     [row] = encoding("qwen2").encode_texts([("What is two?", [answer])])
     assert len(row["input_ids"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "completion", "is_rendered"),
+    [
+        ("qwen2", "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n", "So.", True),
+        ("qwen2", "", "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo.", True),
+        ("qwen2", "Why?", "<|im_start|>So.", False),
+        ("qwen2", "What is <|im_start|>?", "So.", False),
+        ("qwen2", "[INST] Why? [/INST]", "So.", False),  # another template's
+        ("qwen2", [{"role": "user", "content": "<|im_start|>"}], "So.", False),
+        ("qwen2", "<|im_start|>user\nWhy?", [{"role": "assistant", "content": "So."}], False),
+        ("llama", "<|im_start|>user\nWhy?<|im_end|>\n", "So.", False),
+        ("bert", "<|im_start|>user\nWhy?<|im_end|>\n", "So.", False),
+    ],
+)
+def test_whether_a_text_went_through_the_template_already(
+    encoding, name, prompt, completion, is_rendered
+):
+    found = encoding(name)
+    assert found.is_rendered(prompt, completion) is is_rendered
+    if is_rendered:
+        [row] = found.encode_texts([(prompt, [completion])])
+        as_it_stands = found.tokenizer(prompt + completion, add_special_tokens=False)
+        assert row["input_ids"] == [as_it_stands["input_ids"]]

@@ -444,29 +444,59 @@ def as_one_reward(model: Any, name: str, asked: Attributes | None) -> dict[str, 
     Raises:
         PlauditError: for more than two labels of which none is asked for, or one there is not.
     """
-    labels = model.config.num_labels
-    if labels == 1:
+    named = names_of_labels(model.config, model.config.num_labels)
+    if len(named) == 1:
         if asked is not None:
             raise PlauditError(f"attributes: {name} gives one number, so there is none to choose")
         return {}
-    named = [str(model.config.id2label.get(n, n)) for n in range(labels)]
-    if asked is not None:
-        chosen = chosen_attributes(asked, named)
-    elif labels == 2:
-        chosen = [-1.0, 1.0]
-    else:
-        first, second = named[0], named[1]
-        raise PlauditError(
-            f"base: {name} gives {labels} numbers for a text ({', '.join(named)}), and a reward is "
-            f"one; choose it with --attributes {first}, or a sum with --attributes "
-            f"{first}=1,{second}=0.5 (in Python attributes={{{first!r}: 1, {second!r}: 0.5}}), or "
-            "train a head in their place with plaudit train --new-head"
-        )
+    chosen = weights_of_labels(asked, named, f"base: {name}")
     _leave_one_row(model, torch.tensor(chosen))
     labels_of = [f"{n}" if named.count(each) > 1 else each for n, each in enumerate(named)]
     of = {label: weight for label, weight in zip(labels_of, chosen, strict=True) if weight}
-    say(f"{name} gives {labels} numbers; the reward is {weighted(of)}")
+    say(f"{name} gives {len(named)} numbers; the reward is {weighted(of)}")
     return of
+
+
+def names_of_labels(config: Any, count: int) -> list[str]:
+    """What a configuration calls the `count` labels of a head; one without a name is its number.
+
+    >>> names_of_labels(transformers.PreTrainedConfig(id2label={0: "bad", 1: "good"}), 2)
+    ['bad', 'good']
+    """
+    return [str(config.id2label.get(number, number)) for number in range(count)]
+
+
+def weights_of_labels(
+    asked: Attributes | None, named: Sequence[str], whose: str = "base: this model"
+) -> list[float]:
+    """The weight of each label's logit in the reward, by the labels' names.
+
+    These are the weights that are asked for; else, of two labels, the second one's logit less the
+    first one's, which is the log-odds of the second. A single label is the reward, whatever was
+    asked for: it is the sum already.
+
+    Raises:
+        PlauditError: for what `chosen_attributes` refuses, or where none is asked for of more than
+            two, which begins with `whose` labels they are.
+
+    >>> weights_of_labels(None, ["bad", "good"])
+    [-1.0, 1.0]
+    >>> weights_of_labels({"truth": 1.0}, ["help", "truth", "length"])
+    [0.0, 1.0, 0.0]
+    """
+    if len(named) == 1:
+        return [1.0]
+    if asked is not None:
+        return chosen_attributes(asked, named)
+    if len(named) == 2:
+        return [-1.0, 1.0]
+    first, second = named[0], named[1]
+    raise PlauditError(
+        f"{whose} gives {len(named)} numbers for a text ({', '.join(named)}), and a reward is one; "
+        f"choose it with --attributes {first}, or a sum with --attributes {first}=1,{second}=0.5 "
+        f"(in Python attributes={{{first!r}: 1, {second!r}: 0.5}}), or train a head in their place "
+        "with plaudit train --new-head"
+    )
 
 
 def chosen_attributes(asked: Attributes, named: Sequence[str]) -> list[float]:
@@ -474,31 +504,34 @@ def chosen_attributes(asked: Attributes, named: Sequence[str]) -> list[float]:
     their weights.
 
     Raises:
-        PlauditError: for a label there is not, two that have that name, or no weight that is not 0.
+        PlauditError: for a label there is not, two that have that name, one that is named twice or
+            without a weight beside others, or no weight that is not 0.
 
     >>> chosen_attributes("help=0.65,2=-0.2", ["help", "truth", "length"])
     [0.65, 0.0, -0.2]
     >>> chosen_attributes("truth", ["help", "truth", "length"])
     [0.0, 1.0, 0.0]
     """
-    given: Mapping[Any, Any]
-    if not isinstance(asked, str):
-        given = asked
-    elif asked in named or "=" not in asked:
-        given = {asked: 1.0}
-    else:
-        parts = [part.rpartition("=") for part in asked.split(",")]
-        given = {label.strip(): weight for label, _, weight in parts}
     weights = [0.0] * len(named)
-    for label, weight in given.items():
+    by: dict[int, Any] = {}  # number of a label → as it was asked for
+    for label, weight in _asked_labels(asked, named):
         if (count := named.count(str(label))) == 1:
             number = named.index(str(label))
-        elif str(label).isdigit() and int(label) < len(named):
+        elif str(label).isdecimal() and int(label) < len(named):
             number = int(label)
         else:
             numbers = f"; a number from 0 to {len(named) - 1} will do too"
             why = f"there are {count}" if count else "there is no"
-            raise PlauditError(f"attributes: {why} {label}; there are {', '.join(named)}{numbers}")
+            raise PlauditError(
+                f"attributes: {why} {label or 'label without a name'}; there are "
+                f"{', '.join(named)}{numbers}"
+            )
+        if number in by:
+            as_before = "" if str(by[number]) == str(label) else f", as {by[number]} and as {label}"
+            raise PlauditError(
+                f"attributes: {named[number]} is named twice{as_before}; give it one weight"
+            )
+        by[number] = label
         try:
             weights[number] = float(weight)
         except (TypeError, ValueError):
@@ -511,6 +544,22 @@ def chosen_attributes(asked: Attributes, named: Sequence[str]) -> list[float]:
     if not any(weights):
         raise PlauditError("attributes: every weight is 0, and so every reward would be")
     return weights
+
+
+def _asked_labels(asked: Attributes, named: Sequence[str]) -> list[tuple[Any, Any]]:
+    """Labels and their weights as they were asked for, a label twice where it stands twice."""
+    if not isinstance(asked, str):
+        return list(asked.items())
+    if asked in named or not ("=" in asked or "," in asked):
+        return [(asked, 1.0)]
+    parts = [part.strip() for part in asked.split(",")]
+    if without := [part for part in parts if "=" not in part]:
+        what = f"{without[0]} has" if without[0] else "one label is blank and has"
+        raise PlauditError(
+            f"attributes: in {asked!r} {what} no weight; write every label with its own, as "
+            f"{','.join(f'{label}=0.5' for label in named[:2])}"
+        )
+    return [(label.strip(), weight) for label, _, weight in (x.rpartition("=") for x in parts)]
 
 
 def weighted(attributes: Mapping[str, float]) -> str:

@@ -154,6 +154,20 @@ class Encoding:
         except RefusedError as refused:
             return refused
 
+    def is_rendered(self, prompt: Text, completion: Text) -> bool:
+        """Whether these texts went through the chat template already, and so are read as they
+        stand, one after the other.
+
+        They did where the prompt, or the completion where there is no prompt, begins with a mark
+        that the template itself writes. An encoder and template plain use no chat template.
+        """
+        if self.kind == "encoder" or self.template == "plain":
+            return False
+        if not (isinstance(prompt, str) and isinstance(completion, str)):
+            return False
+        mark = begins_rendered(prompt or completion)
+        return bool(mark) and mark in str(self.tokenizer.chat_template)
+
     @cached_property
     def unknown(self) -> int | None:
         """The token of what the tokenizer does not know, where it stands for nothing else."""
@@ -169,10 +183,8 @@ class Encoding:
             before = plain_text(prompt)
             before += self.separator if before else ""
             return before, before + plain_text(completion)
-        if isinstance(prompt, str) and isinstance(completion, str):
-            mark = begins_rendered(prompt or completion)
-            if mark and mark in str(self.tokenizer.chat_template):  # it went through it already
-                return prompt, prompt + completion
+        if self.is_rendered(prompt, completion):
+            return str(prompt), f"{prompt}{completion}"
         asked = _messages(prompt, "user") if prompt else []
         answered = _messages(completion, "assistant")
         whole = self._chat(asked + answered)
