@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from plaudit import AsyncClient, Client, PlauditError, ServiceError
+from plaudit.client import checked_address
 from plaudit.serving.app import build_app
 from plaudit.serving.settings import ServiceSettings
 from running import free_port, inside
@@ -282,11 +283,34 @@ def test_a_client_loads_no_torch():
         ({"retries": -1}, "retries: -1 is not"),
         ({"timeout": 0}, "timeout: 0 is not"),
         ({"in_flight": 0}, "in_flight: 0 is not"),
+        ({"timeout": "60"}, "timeout: '60' is not"),
+        ({"retries": True}, "retries: True is not"),
+        ({"url": None}, "url: None is no address"),
+        ({"key": 7}, "key: an API key is a text"),
+        ({"key": "schlüssel"}, "key: .* only ASCII letters"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options, problem):
     with pytest.raises(PlauditError, match=problem):
         Client(**options)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:pass-word@127.0.0.1:8000/score?a=b",
+        "http://me:pass-word@127.0.0.1:no-port",
+        "ftp://me:pass-word@127.0.0.1",
+        "me:pass-word@127.0.0.1:8000",
+        "http://me:pass-word@",
+    ],
+)
+def test_a_password_in_an_address_is_not_repeated(url):
+    with pytest.raises(PlauditError) as raised:
+        checked_address(url)
+    assert "pass-word" not in str(raised.value)
+    shown, user = checked_address("http://me:pass-word@127.0.0.1:8000/")
+    assert (shown, user) == ("http://127.0.0.1:8000", ("me", "pass-word"))
 
 
 # ---- one that is busy, broken, or somebody else's ----

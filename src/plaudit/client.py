@@ -91,6 +91,13 @@ class Ranked:
     truncated: bool
 
 
+class Address(NamedTuple):
+    """Where a service is, in the form that may be shown, and whom a proxy before it lets in."""
+
+    url: str
+    user: tuple[str, str] | None  # name and password
+
+
 class Served(NamedTuple):
     """The model of a service."""
 
@@ -114,19 +121,20 @@ class _Asking:
         in_flight: int = 32,
     ) -> None:
         for name, number, least in (("retries", retries, 0), ("in_flight", in_flight, 1)):
-            if not isinstance(number, int) or number < least:
+            if not isinstance(number, int) or isinstance(number, bool) or number < least:
                 raise PlauditError(f"{name}: {number!r} is not a whole number from {least}")
-        if not 0 < timeout < math.inf:
+        seconds = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        if not (seconds and 0 < timeout < math.inf):
             raise PlauditError(f"timeout: {timeout!r} is not a number of seconds above 0")
         self._again = partial(
             type(self), url, key=key, timeout=timeout, retries=retries, in_flight=in_flight
         )
-        address = _address(url)
-        # Of a proxy before the service; our own messages do not repeat them.
-        self._user = (address.username, address.password) if address.userinfo else None
-        self.url = str(address.copy_with(userinfo=b"")).rstrip("/")
+        self.url, self._user = checked_address(url)
         self.timeout, self.retries, self.in_flight = timeout, retries, in_flight
-        self._headers = _headers(key)
+        key = checked_key(key)
+        self._headers = {"Content-Type": "application/json", "User-Agent": "plaudit"}
+        # A proxy before the service may have its own use for `Authorization`.
+        self._headers |= {"X-API-Key": key} if key else {}
         self.truncation: dict[str, int] = {}
         self._told = False
         self._most = PART  # completions of a request: fewer where the service takes fewer
@@ -632,27 +640,51 @@ class _Connections(NamedTuple):
     turns: asyncio.Semaphore
 
 
-def _address(url: str) -> httpx.URL:
-    """The address of a service; raises `PlauditError` for what is none."""
+def checked_address(url: str) -> Address:
+    """The address of a service, without the name and the password that it may have.
+
+    Raises:
+        PlauditError: for what is no address; the message repeats no password.
+
+    >>> checked_address("https://me:secret@models.example/first/")
+    Address(url='https://models.example/first', user=('me', 'secret'))
+    """
+    if not isinstance(url, str):
+        raise PlauditError(f"url: {url!r} is no address; give one such as {URL}")
+    before, at, after = url.rpartition("@")
+    scheme = before.partition("://")[0] + "://" if "://" in before else ""
+    shown = f"{scheme}…@{after}" if at else url
     try:
         address = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise PlauditError(f"url: {url!r} is no address: {error}") from error
+    except httpx.InvalidURL as error:
+        why = "" if at else f": {error}"
+        raise PlauditError(f"url: {shown!r} is no address{why}") from None
     if address.scheme not in ("http", "https") or not address.host:
-        raise PlauditError(f"url: {url!r} is no address; give one such as {URL}")
+        raise PlauditError(f"url: {shown!r} is no address; give one such as {URL}")
     if address.query or address.fragment:
-        raise PlauditError(f"url: {url!r} goes on after the path; leave that out")
-    return address
+        raise PlauditError(f"url: {shown!r} goes on after the path; leave that out")
+    user = (address.username, address.password) if address.userinfo else None
+    return Address(str(address.copy_with(userinfo=b"")).rstrip("/"), user)
 
 
-def _headers(key: str | None) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "User-Agent": "plaudit"}
+def checked_key(key: str | None = None) -> str:
+    """An API key; where none is given, that of `PLAUDIT_API_KEY`, or "" without one.
+
+    Raises:
+        PlauditError: for one that no header can hold; the message does not repeat it.
+
+    >>> checked_key("first-key")
+    'first-key'
+    """
     name = KEY_VARIABLE if key is None else "key"
     key = os.environ.get(KEY_VARIABLE, "") if key is None else key
+    if not isinstance(key, str):
+        raise PlauditError(
+            f"{name}: an API key is a text, and this is of type {type(key).__name__}"
+        )
     if not (key.isascii() and key.isprintable()) or key != key.strip():
         raise PlauditError(f"{name}: an API key has no white space about it and only ASCII letters")
-    # A proxy before the service may have its own use for `Authorization`.
-    return headers | ({"X-API-Key": key} if key else {})
+    return key
 
 
 def _http_options(user: tuple[str, str] | None, in_flight: int) -> dict[str, Any]:
