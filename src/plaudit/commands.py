@@ -1115,7 +1115,7 @@ def verify(
     ] = None,
     rows: Annotated[Count, Help("how many of --data")] = 200,
     tolerance: Annotated[
-        AboveZero, Help("how far rewards may be apart, relative to those above 1")
+        AboveZero, Help("how far rewards may be apart, as a share of their standard deviation")
     ] = 1e-4,
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,

@@ -416,8 +416,9 @@ class PeerRecord(TypedDict):
     """How far the rewards of a peer are from ours, and why.
 
     Of `rows`, those `refused` there and those `cut` here are not compared; of the others `parted`
-    are further apart than is tolerated. `largest` and `percentile_99` are relative to ours above 1.
-    Of `pairs` of completions of one prompt `turned` are in another order there.
+    are further apart than is tolerated. `largest` and `percentile_99` are in units of reward, in
+    which the rewards here have the standard deviation `spread`. Of `pairs` of completions of one
+    prompt `turned` are in another order there. `notes` say what to know besides.
     """
 
     name: str
@@ -428,8 +429,10 @@ class PeerRecord(TypedDict):
     cut: int
     largest: float | None
     percentile_99: float | None
+    spread: float
     pairs: int
     turned: int
+    notes: list[str]
     causes: list[CauseRecord]
     examples: list[RowRecord]
 

@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from plaudit import RewardModel
-from plaudit.verification.alone import apart, check_alone, turned_pairs
+from plaudit.verification.alone import Scale, check_alone, differences, turned_pairs
 from plaudit.verification.rows import made_rows, read_rows, rows_of
 
 
@@ -90,14 +90,27 @@ def test_pairs_that_change_places_are_those_of_one_prompt():
     rows = rows_of([("a", ["1", "2", "3"]), ("b", ["4"])])
     here, there = [3.0, 2.0, 2.0, 9.0], [2.0, 3.0, 1.0, -9.0]
     assert turned_pairs(rows, here, there, 0.5) == (2, [(0, 1)])
-    assert apart([0.5, 10.0], [0.6, 11.0]).tolist() == pytest.approx([0.1, 0.1])
-    assert apart([1.0], [math.nan]).tolist() == [math.inf]
+    assert differences([0.5, 10.0], [0.6, 11.0]).tolist() == pytest.approx([0.1, 1.0])
+    assert differences([1.0], [math.nan]).tolist() == [math.inf]
 
 
-def test_rows_of_data_are_whole_rankings(tmp_path):
+def test_differences_are_measured_by_the_spread_of_rewards_and_not_by_their_size():
+    here = [9999.0, 10001.0]
+    scale = Scale.of(here)
+    assert scale.same(here, [9999.01, 10000.99], 1e-4).all()  # what float32 has of digits
+    assert not scale.same(here, [9999.5, 10000.5], 1e-4).any()  # halved
+    small = [0.001, 0.003]
+    assert not Scale.of(small).same(small, [0.0011, 0.0029], 1e-4).any()
+
+
+def test_rows_of_data_are_those_that_score_reads(tmp_path, capsys):
     file = tiny.write_rankings(tmp_path / "data.jsonl", prompts=5)
     rows = read_rows(str(file), 4)
-    assert [row.prompt_number for row in rows] == [0, 0, 0, 1, 1, 1]
+    assert [row.prompt_number for row in rows] == [0, 0, 0, 1]
+    (tmp_path / "rows.csv").write_text("prompt,completion\n2+2?,4\n,\n2+2?,5\n")
+    rows = read_rows(str(tmp_path / "rows.csv"), 9)
+    assert [(row.prompt, row.completion) for row in rows] == [("2+2?", "4"), ("2+2?", "5")]
+    assert "1 row rejected in all" in capsys.readouterr().err
 
 
 def test_made_rows_are_long_and_short_and_taken_by_the_model(reward_model):

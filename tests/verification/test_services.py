@@ -57,7 +57,7 @@ def test_plaudits_own_service_gives_the_same_rewards(saved, serve, monkeypatch, 
     assert found.passed, str(found)
     assert peer["largest"] < 1e-5
     monkeypatch.setenv("PLAUDIT_API_KEY", "another")
-    with pytest.raises(PlauditError, match=r"answers 401.*no valid API key"):
+    with pytest.raises(PlauditError, match=r"401.*no valid API key"):
         verified(folder, f"http={url}")
 
 
@@ -82,7 +82,7 @@ def test_rows_that_are_refused_there_fail(saved, serve):
     ("peer", "message"),
     [
         ("http", "give the address of the server: --against http=http://127.0.0.1:8000"),
-        ("http=http://127.0.0.1:1", "plaudit at http://127.0.0.1:1 cannot be reached"),
+        ("http=http://127.0.0.1:1", "http://127.0.0.1:1.*: "),
         ("vlm=http://127.0.0.1:1", "there is no peer vlm; the nearest is vllm"),
     ],
 )

@@ -21,8 +21,10 @@ from plaudit.model.batches import Padded, model_inputs
 from plaudit.model.reward_model import RewardModel
 from plaudit.verification.rows import Row
 
-# Of float32: other batches are other orders of summation.
-ROUNDING = 1e-5
+# Of the spread of rewards, in float32: other batches are other orders of summation.
+ROUNDING = 1e-4
+# Of the size of a reward: what float32 loses in sums of its products.
+NOISE = 4e-6
 # A share of pairs that bfloat16 may turn round before it is worth a word.
 TURNED = 0.01
 # Weights beyond which no second copy of a model is written to disk.
@@ -45,8 +47,10 @@ def check_alone(model: RewardModel, rows: Sequence[Row]) -> Iterator[Check]:
 
     Of a model whose rewards are no numbers that is the first one.
     """
+    here = score_rows(model, rows)
+    subject = Subject(model, rows, here, Scale.of(here))
     for check in CHECKS:
-        if (found := check(model, rows)) is not None:
+        if (found := check(subject)) is not None:
             yield found
             if found.name == "rewards" and found.measured is None and not found.passed:
                 return
@@ -64,70 +68,97 @@ def _by_prompt(model: RewardModel, rows: Sequence[Row]) -> list[list[float]]:
     return model.rewards(model.encode(list(prompts.values())))  # type: ignore[arg-type]
 
 
-def apart(here: Sequence[float], there: Sequence[float]) -> NDArray[np.float64]:
-    """How far rewards are apart, relative to `here` where that is above 1; infinite for no number.
+@dataclass(frozen=True)
+class Scale:
+    """What a difference between rewards is measured by: the `spread` of a model's rewards, their
+    standard deviation, and the `noise` that float32 has at their size."""
 
-    >>> apart([1.0, 2.0], [1.0, 2.5]).tolist()
-    [0.0, 0.25]
+    spread: float
+    noise: float
+
+    @classmethod
+    def of(cls, rewards: Sequence[float]) -> "Scale":
+        """The scale of some rewards.
+
+        >>> Scale.of([1.0, 3.0])
+        Scale(spread=1.0, noise=1.2e-05)
+        """
+        each = np.array(rewards, dtype=float)
+        return cls(float(each.std()) or 1.0, NOISE * float(np.abs(each).max(initial=0.0)))
+
+    def same(
+        self, here: Sequence[float], there: Sequence[float], tolerance: float
+    ) -> NDArray[np.bool_]:
+        """Which rewards are apart by no more than a share of the spread, and noise."""
+        return differences(here, there) <= tolerance * self.spread + self.noise
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to be checked, and its rewards of the rows."""
+
+    model: RewardModel
+    rows: Sequence[Row]
+    here: Sequence[float]
+    scale: Scale
+
+
+def differences(here: Sequence[float], there: Sequence[float]) -> NDArray[np.float64]:
+    """How far rewards are apart; infinite for what is no number.
+
+    >>> differences([1.0, 2.0], [1.0, float("nan")]).tolist()
+    [0.0, inf]
     """
-    a, b = np.array(here, dtype=float), np.array(there, dtype=float)
-    return np.nan_to_num(np.abs(a - b) / np.maximum(np.abs(a), 1.0), nan=math.inf)
+    each = np.abs(np.array(here, dtype=float) - np.array(there, dtype=float))
+    return np.nan_to_num(each, nan=math.inf, posinf=math.inf)
 
 
-def _largest(here: Sequence[float], there: Sequence[float]) -> float:
-    return float(apart(here, there).max(initial=0.0))
-
-
-def _head(model: RewardModel, rows: Sequence[Row]) -> Check:
-    here = score_rows(model, rows)
-    if not all(map(math.isfinite, here)):
+def _head(of: Subject) -> Check:
+    if not all(map(math.isfinite, of.here)):
         return Check("rewards", False, "some reward is not a finite number")
-    if model.new_head:
+    if of.model.new_head:
         return Check("rewards", False, "the head was never trained: rewards are random", 0.0)
-    low, high = min(here), max(here)
-    if high - low < 100 * ROUNDING:
+    low, high = min(of.here), max(of.here)
+    if high - low <= 100 * NOISE * max(abs(low), abs(high)):
         return Check("rewards", False, f"all rewards are about {low:.6g}", high - low)
     return Check("rewards", True, f"from {low:.4g} to {high:.4g}", high - low)
 
 
-def _batch(model: RewardModel, rows: Sequence[Row]) -> Check:
-    some = rows[:: max(len(rows) // SOME, 1)]
-    together = score_rows(model, rows)
-    alone = [score_rows(model, [row])[0] for row in some]
-    return _small("batch", _largest(alone, [together[row.number] for row in some]),
-                  "a row alone and among others")  # fmt: skip
+def _batch(of: Subject) -> Check:
+    some = of.rows[:: max(len(of.rows) // SOME, 1)]
+    alone = [score_rows(of.model, [row])[0] for row in some]
+    together = [of.here[row.number] for row in some]
+    return _small("batch", together, alone, "a row alone and among others", of.scale)
 
 
-def _order(model: RewardModel, rows: Sequence[Row]) -> Check:
-    order = list(range(len(rows)))
+def _order(of: Subject) -> Check:
+    order = list(range(len(of.rows)))
     random.Random(0).shuffle(order)
-    mixed = [replace(rows[place], prompt_number=n) for n, place in enumerate(order)]
-    here, there = score_rows(model, rows), score_rows(model, mixed)
-    return _small("order", _largest([here[place] for place in order], there),
-                  "the rows in order and mixed")  # fmt: skip
+    mixed = [replace(of.rows[place], prompt_number=n) for n, place in enumerate(order)]
+    there, here = score_rows(of.model, mixed), [of.here[place] for place in order]
+    return _small("order", here, there, "the rows in order and mixed", of.scale)
 
 
-def _layout(model: RewardModel, rows: Sequence[Row]) -> Check | None:
-    if isinstance(model.layout, Padded):
+def _layout(of: Subject) -> Check | None:
+    if isinstance(of.model.layout, Padded):
         return None
-    here = score_rows(model, rows)
-    with padded(model):
-        return _small("layout", _largest(here, score_rows(model, rows)),
-                      "tokens laid flat and padded on the right")  # fmt: skip
+    with padded(of.model):
+        there = score_rows(of.model, of.rows)
+    return _small("layout", of.here, there, "tokens laid flat and padded on the right", of.scale)
 
 
-def _duplicates(model: RewardModel, rows: Sequence[Row]) -> Check:
-    with model.remembering():  # as a stream and the service do
-        first = score_rows(model, rows)
-        again = [score_rows(model, [row])[0] for row in rows[::-1]][::-1]
+def _duplicates(of: Subject) -> Check:
+    with of.model.remembering():  # as a stream and the service do
+        first = score_rows(of.model, of.rows)
+        again = [score_rows(of.model, [row])[0] for row in of.rows[::-1]][::-1]
     differ = sum(a != b for a, b in zip(first, again, strict=True))
     seen = "rows that come back have equal rewards to the last bit"
     if differ:
-        seen = f"of {len(rows)} rows that come back {differ} have two rewards"
+        seen = f"of {len(of.rows)} rows that come back {differ} have two rewards"
     return Check("duplicates", not differ, seen)
 
 
-def _empty(model: RewardModel, rows: Sequence[Row]) -> Check:
+def _empty(of: Subject) -> Check:
     cases = {
         "an empty completion": ("What is a bond?", ""),
         "white space": ("What is a bond?", "  \n"),
@@ -136,7 +167,7 @@ def _empty(model: RewardModel, rows: Sequence[Row]) -> Check:
     told = []
     for what, (prompt, completion) in cases.items():
         try:
-            reward = model.score(prompt, completion)
+            reward = of.model.score(prompt, completion)
         except PlauditError:
             told.append(f"{what} is refused")
             continue
@@ -146,8 +177,9 @@ def _empty(model: RewardModel, rows: Sequence[Row]) -> Check:
     return Check("empty", True, ", ".join(told))
 
 
-def _length(model: RewardModel, rows: Sequence[Row]) -> Check:
+def _length(of: Subject) -> Check:
     """A row of twice as many words as tokens are read."""
+    model, rows = of.model, of.rows
     limit = min(model.max_length, 4096)
     shorter = replace(model, encoding=replace(model.encoding, max_length=limit), truncation={})
     words = "yes " * (2 * limit)
@@ -159,8 +191,8 @@ def _length(model: RewardModel, rows: Sequence[Row]) -> Check:
         return Check("length", False, f"a row of {2 * limit} words is read as {size} tokens of "
                      f"{limit}, and {'not ' if not counted else ''}counted as cut")  # fmt: skip
     cut = sum(
-        bool(of["prompt_cut"][0] or of["completion_cut"][0])
-        for of in model.encode([(row.prompt, [row.completion]) for row in rows])
+        bool(each["prompt_cut"][0] or each["completion_cut"][0])
+        for each in model.encode([(row.prompt, [row.completion]) for row in rows])
     )
     model.truncation.clear()
     seen = f"at most {model.max_length:,} tokens are read, what is cut is counted"
@@ -169,13 +201,15 @@ def _length(model: RewardModel, rows: Sequence[Row]) -> Check:
     return Check("length", True, seen)
 
 
-def _beginning(model: RewardModel, rows: Sequence[Row]) -> Check | None:
+def _beginning(of: Subject) -> Check | None:
     """The special token that a row begins with stands there once."""
+    model, rows = of.model, of.rows
     bos = model.encoding.tokenizer.bos_token_id
     if bos is None or model.encoding.kind == "encoder":
         return None
     ids = [
-        of["input_ids"][0] for of in model.encode([(row.prompt, [row.completion]) for row in rows])
+        each["input_ids"][0]
+        for each in model.encode([(row.prompt, [row.completion]) for row in rows])
     ]
     model.truncation.clear()
     twice = sum(row[:2] == [bos, bos] for row in ids)
@@ -186,16 +220,17 @@ def _beginning(model: RewardModel, rows: Sequence[Row]) -> Check | None:
     return Check("beginning", True, f"{once} of {len(ids)} rows begin with {word}, none twice")
 
 
-def _left(model: RewardModel, rows: Sequence[Row]) -> Check | None:
+def _left(of: Subject) -> Check | None:
     """What the model's own class gives for rows that are padded on the left, as some servers do."""
+    model, rows = of.model, of.rows
     if model.own_code:  # which is run on rows padded on the right alone
         return None
     encoded = model.encode([(row.prompt, [row.completion]) for row in rows[:SOME]])
     model.truncation.clear()
     with padded(model):
-        right = [of[0] for of in model.rewards(encoded)]
+        right = [each[0] for each in model.rewards(encoded)]
         pad = model.encoding.tokenizer.pad_token_id
-        ids = [torch.tensor(of["input_ids"][0]) for of in encoded]
+        ids = [torch.tensor(each["input_ids"][0]) for each in encoded]
         longest = max(map(len, ids))
         batch = {
             "input_ids": torch.stack([_on_the_left(row, longest, pad) for row in ids]),
@@ -204,12 +239,13 @@ def _left(model: RewardModel, rows: Sequence[Row]) -> Check | None:
             ),
         }
         if "token_type_ids" in encoded[0]:
-            types = [torch.tensor(of["token_type_ids"][0]) for of in encoded]
+            types = [torch.tensor(each["token_type_ids"][0]) for each in encoded]
             batch["token_type_ids"] = torch.stack([_on_the_left(t, longest, 0) for t in types])
         with torch.no_grad():
             left = model.model(**model_inputs(batch, model.device)).logits[:, 0].float()
-    difference = _largest([raw(model, reward) for reward in right], left.tolist())
-    if difference <= ROUNDING:
+    here = [raw(model, reward) for reward in right]
+    difference = float(differences(here, left.tolist()).max())
+    if Scale.of(here).same(here, left.tolist(), ROUNDING).all():
         return Check("padding side", True, "left and right give the same rewards", difference)
     return Check(
         "padding side", None,
@@ -218,13 +254,13 @@ def _left(model: RewardModel, rows: Sequence[Row]) -> Check | None:
     )  # fmt: skip
 
 
-def _dtype(model: RewardModel, rows: Sequence[Row]) -> Check | None:
+def _dtype(of: Subject) -> Check | None:
+    model, rows = of.model, of.rows
     if model.dtype != torch.float32:
         return None
-    here = score_rows(model, rows)
     low = score_rows(replace(model, dtype=torch.bfloat16), rows)
-    pairs, turned = turned_pairs(rows, here, low, 0.0)
-    difference = _largest(here, low)
+    pairs, turned = turned_pairs(rows, of.here, low, 0.0)
+    difference = float(differences(of.here, low).max())
     seen = (
         f"in bfloat16 rewards differ by up to {difference:.2g}, and {len(turned)} of {pairs} pairs "
         "change places"
@@ -232,7 +268,8 @@ def _dtype(model: RewardModel, rows: Sequence[Row]) -> Check | None:
     return Check("dtype", None if len(turned) > TURNED * pairs else True, seen, difference)
 
 
-def _saved(model: RewardModel, rows: Sequence[Row]) -> Check | None:
+def _saved(of: Subject) -> Check | None:
+    model, rows = of.model, of.rows
     if model.own_code:  # such a model is not saved
         return None
     if (size := sum(weight.numel() for weight in model.model.parameters())) > LARGE:
@@ -241,11 +278,11 @@ def _saved(model: RewardModel, rows: Sequence[Row]) -> Check | None:
         place = Path(folder) / "model"
         model.save(place)
         again = RewardModel.load(place, dtype="float32", device=str(model.device))
-        here, there = score_rows(model, rows), score_rows(again, rows)
-    return _small("saved", _largest(here, there), "the model here and saved and loaded again")
+        there = score_rows(again, rows)
+    return _small("saved", of.here, there, "the model here and saved and loaded again", of.scale)
 
 
-CHECKS: tuple[Callable[[RewardModel, Sequence[Row]], Check | None], ...] = (
+CHECKS: tuple[Callable[[Subject], Check | None], ...] = (
     _head, _batch, _order, _layout, _duplicates, _empty, _length, _beginning, _left, _dtype, _saved,
 )  # fmt: skip
 
@@ -271,9 +308,12 @@ def turned_pairs(
     return len(first), list(zip(first[turned].tolist(), second[turned].tolist(), strict=True))
 
 
-def _small(name: str, difference: float, between: str) -> Check:
+def _small(
+    name: str, here: Sequence[float], there: Sequence[float], between: str, scale: Scale
+) -> Check:
+    difference = float(differences(here, there).max(initial=0.0))
     seen = f"between {between} the largest difference is {difference:.2g}"
-    return Check(name, difference <= ROUNDING, seen, difference)
+    return Check(name, bool(scale.same(here, there, ROUNDING).all()), seen, difference)
 
 
 def raw(model: RewardModel, reward: float) -> float:

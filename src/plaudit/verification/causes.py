@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from plaudit.errors import PlauditError
 from plaudit.model.base_models import quiet
+from plaudit.model.checkpoint import names_of_labels, weights_of_labels
 from plaudit.model.classifier import backbone, head_of
 from plaudit.model.encoding import plain_text
 from plaudit.model.poolings import Pooling
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.states import States
-from plaudit.verification.alone import apart, padded, raw
+from plaudit.verification.alone import Scale, differences, padded, raw, score_rows
 from plaudit.verification.peers import There
 from plaudit.verification.rows import Row
 
@@ -42,6 +43,7 @@ NOT_COMPUTED = {
     "pad_token_id", "plaudit", "problem_type", "sentence_transformers", "transformers_version",
     "use_cache",
 }  # fmt: skip
+ALIKE = 4.0  # how many times as large a difference may be as another that it is like
 NAMED = 3  # weights of other values
 
 
@@ -70,6 +72,7 @@ class Parted:
     alone: NDArray[np.float64]
     all_here: NDArray[np.float64]
     all_there: NDArray[np.float64]
+    scale: Scale
     tolerance: float
 
     def only(self, places: Sequence[int]) -> "Parted":
@@ -80,13 +83,12 @@ class Parted:
 
     def explained(self, expected: Sequence[float]) -> int:
         """Of how many rows the peer's reward is the expected one."""
-        left, before = (
-            apart(expected, self.there.tolist()),
-            apart(self.here.tolist(), self.there.tolist()),
-        )
+        there = self.there.tolist()
+        left, before = differences(expected, there), differences(self.here.tolist(), there)
         # Of a few rows one among many guesses would come near by chance.
         share = LEFT if len(self.rows) >= ENOUGH else 0.0
-        return int((left <= np.maximum(self.tolerance, share * before)).sum())
+        near = self.scale.same(expected, there, self.tolerance)
+        return int((near | (left <= share * before)).sum())
 
     def fits(self, count: int) -> bool:
         """Whether so many explained rows are most of them."""
@@ -101,7 +103,8 @@ def find_causes(parted: Parted) -> list[Cause]:
     if not same_tokens:
         return of_tokens
     rest = parted.only(same_tokens)
-    cause = _weights(rest) or _configuration(rest) or _sums(rest) or _best_guess(rest)
+    cause = _sums(rest) or _weights(rest) or _configuration(rest) or _best_guess(rest)
+    cause = cause or _half_precision(rest)
     return [*of_tokens, *filter(None, [cause])]
 
 
@@ -121,10 +124,15 @@ def _best_guess(parted: Parted) -> Cause | None:
 
 
 def _padding(parted: Parted) -> Cause | None:
-    """Its reward of a row alone is ours, but not that of the row among others."""
-    moved = apart(parted.there.tolist(), parted.alone.tolist()) > parted.tolerance
+    """Its reward of a row depends on what else is asked at once."""
+    alone, same = parted.alone.tolist(), parted.scale.same
+    moved = ~same(parted.there.tolist(), alone, parted.tolerance)
     if not moved.any():
         return None
+    right = moved & same(parted.here.tolist(), alone, parted.tolerance)
+    if right.sum() < MOST * moved.sum():
+        says = "a row has one reward among others, another one alone, and neither is the one here"
+        return Cause("unsteady", says, int(moved.sum()))
     tokenizer, model = parted.peer.tokenizer, parted.peer.model
     says = "its rewards depend on what else is asked at once"
     if tokenizer is not None and tokenizer.padding_side == "left":
@@ -203,11 +211,14 @@ def _weights(parted: Parted) -> Cause | None:
     if parted.peer.model is None:
         return None
     theirs, ours = _own_names(parted.peer.model), _own_names(parted.model.model)
+    ours_of_head = _names_of_head(parted.model)
     differ: dict[str, tuple[Tensor, Tensor]] = {}
     for name in ours.keys() & theirs.keys():
         a, b = ours[name].float().cpu(), theirs[name].float().cpu()
-        if a.shape != b.shape and len(b) == 2 and len(a) == 1:  # two labels: their difference
-            b = b[1:] - b[:1]
+        if len(a) == 1 < len(b) and name in ours_of_head:  # the one row that is left of several
+            labels = names_of_labels(parted.peer.model.config, len(b))
+            of = torch.tensor(weights_of_labels(parted.model.attributes or None, labels))
+            b = (of @ b.reshape(len(b), -1)).reshape(a.shape)
         if a.shape != b.shape or not torch.allclose(a, b, rtol=1e-4, atol=1e-6):
             differ[name] = (a, b)
     adapted = [name for name in theirs if "lora_" in name]
@@ -216,7 +227,7 @@ def _weights(parted: Parted) -> Cause | None:
             return Cause("weights", f"it has no weight {missing[0]}", len(parted.rows))
         return None
     count = len(parted.rows)
-    head = differ.keys() & _names_of_head(parted.model)
+    head = differ.keys() & ours_of_head
     if head == differ.keys():
         return Cause(*_of_head({name: differ[name] for name in sorted(head)}), count)
     if all(torch.equal(a.bfloat16().float(), b) for a, b in differ.values()):
@@ -293,7 +304,7 @@ def _sums(parted: Parted) -> Cause | None:
         return None
 
     def gives(expected: NDArray[np.float64]) -> bool:
-        return bool((apart(expected.tolist(), there.tolist()) <= parted.tolerance).all())
+        return bool(parted.scale.same(expected.tolist(), there.tolist(), parted.tolerance).all())
 
     if np.ptp(there) <= parted.tolerance * max(1.0, float(np.abs(there).max())):
         says = f"all rewards are {there[0]:.6g} there, as of a head that is empty"
@@ -365,6 +376,15 @@ def _changed_tokens(
             says = f"rows are cut to {cut:,} tokens there"
             yield "truncation", f"{says}, their ends first", _with(lambda r, n=cut: r[:n])
             yield "truncation", f"{says}, their beginnings first", _with(lambda r, n=cut: r[-n:])
+            yield (
+                "truncation",
+                f"{says}, before their last token",
+                _with(lambda r, n=cut: _short(r, n)),
+            )
+
+
+def _short(row: list[int], length: int) -> list[int]:
+    return [*row[: length - 1], row[-1]] if len(row) > length else row
 
 
 def _with(change: Callable[..., list[int]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -494,6 +514,21 @@ def _rounded(
             yield "bf16 head" if name == "bfloat16" else "dtype", says, _rewards(model, encoded)
         with _cast(model.model, dtype):
             yield "dtype", f"all weights are rounded to {name} there", _rewards(model, encoded)
+
+
+def _half_precision(parted: Parted) -> Cause | None:
+    """Differences as large as those that half precision makes here, though not the same ones: each
+    program rounds in places of its own."""
+    model, rows = parted.model, parted.rows
+    if len(rows) < ENOUGH:
+        return None
+    own = [raw(model, each) for each in score_rows(replace(model, dtype=torch.bfloat16), rows)]
+    ours = float(np.median(differences(parted.here.tolist(), own)))
+    theirs = float(np.median(differences(parted.here.tolist(), parted.there.tolist())))
+    if not ours / ALIKE <= theirs <= ours * ALIKE:
+        return None
+    says = f"rewards differ by {theirs:.2g} in the middle, as bfloat16 makes them differ here"
+    return Cause("dtype", f"{says} ({ours:.2g})", len(rows))
 
 
 @contextmanager

@@ -4,14 +4,17 @@ Where no data are given, the rows are made: of many lengths up to what the model
 doubled, with white space, code, other scripts, words of a tokenizer's own, and of several turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
+from plaudit.console import counted, say
 from plaudit.data.cells import excerpt, said
-from plaudit.data.rankings import Text
+from plaudit.data.rankings import Rejected, Text
+from plaudit.data.rows import find_sources
+from plaudit.data.tasks import Tasks
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.scorer import gathered
 
 # Words of a made row that is to be long, as a share of the tokens that the model reads.
 LENGTHS = (0.1, 0.3, 0.6, 0.9)
@@ -34,7 +37,10 @@ _SHORT: tuple[tuple[Text, tuple[str, ...]], ...] = (
     ("Qu'est-ce qu'une obligation ?", ("Un prêt à une entreprise, à intérêts.", "Je ne sais pas.")),
     ("什么是债券?", ("债券是一种债务工具。", "不知道。 🤷‍♀️")),
     ("Say nothing.", ("…", "   ", "-")),
-    ("How does a row end?", ("With <|im_end|>, </s> or [SEP].", "With <|endoftext|>.")),
+    (
+        "How does a row end?",
+        ("With <|im_end|>, </s> or [SEP].", "With </s>", "With [SEP]", "With <|endoftext|>"),
+    ),
     (" \tIndented?\n", ("Yes, by a tab.", "No")),
     (_TURNS, ("A part of a company.", "The same as a bond.")),
 )
@@ -65,22 +71,32 @@ def rows_of(prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[Row]:
     return [Row(number, *of) for number, of in enumerate(each)]
 
 
-def read_rows(data: Any, count: int, **reading: Any) -> list[Row]:
-    """The first `count` rows of preference data, whole rankings of them.
+def read_rows(
+    data: Any, count: int, columns: Mapping[str, str] | None = None, encoding: str | None = None
+) -> list[Row]:
+    """The rows with the first `count` completions of data that `plaudit score` reads, those of one
+    prompt together; what is rejected is counted and told.
 
     Raises:
         PlauditError: when they cannot be read.
     """
-    from plaudit.data.readers import as_rankings
-
     found: list[tuple[Text, Sequence[Text]]] = []
-    left = count
-    for ranking in islice(as_rankings(data, **reading), count):
-        if left <= 0:
-            break
-        found.append((ranking.prompt, ranking.completions))
-        left -= len(ranking.completions)
-    return rows_of(found)
+    left, rejected = count, 0
+    for source in find_sources(data, None, True, encoding):
+        for task in Tasks(source, columns or {}):
+            if left <= 0:
+                break
+            if isinstance(task, Rejected):
+                rejected += 1
+                if rejected == 1:
+                    say(f"{source.name}: row rejected: {task.reason}")
+                continue
+            found.append((task.prompt, task.completions))
+            left -= len(task.completions)
+    if rejected:
+        say(f"{counted(rejected, 'row')} rejected in all")
+    together = gathered(found)
+    return rows_of(list(together.values()))
 
 
 def made_rows(model: RewardModel) -> list[Row]:

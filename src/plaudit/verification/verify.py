@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ from plaudit.results import (
 from plaudit.verification.alone import (
     CHECKS,
     SOME,
-    apart,
+    Scale,
     check_alone,
+    differences,
     raw,
     score_rows,
     turned_pairs,
@@ -78,8 +80,9 @@ def _lines(peer: PeerRecord, tolerance: float) -> Iterator[str]:
     if compared:
         yield (
             f"  {MARKS[not peer['parted']]:4}  reward  largest difference {peer['largest']:.2g}, "
-            f"99th percentile {peer['percentile_99']:.2g} (relative to rewards above 1); "
-            f"{peer['parted']} of {counted(compared, 'row')} beyond {tolerance:g}"
+            f"99th percentile {peer['percentile_99']:.2g}, where rewards have a standard deviation "
+            f"of {peer['spread']:.3g}; {peer['parted']} of {counted(compared, 'row')} beyond "
+            f"{tolerance:g} of that"
         )
         yield (
             f"  {MARKS[not peer['turned']]:4}  order   {peer['turned']} of "
@@ -94,6 +97,7 @@ def _lines(peer: PeerRecord, tolerance: float) -> Iterator[str]:
             f"  note  {counted(peer['cut'], 'row')} longer than is read here: not compared, since "
             "programs cut in ways of their own"
         )
+    yield from (f"  note  {note}" for note in peer["notes"])
     for cause in peer["causes"]:
         yield f"  why   {cause['name']}: {cause['says']} ({counted(cause['rows'], 'row')})"
     if peer["parted"] and not peer["causes"]:
@@ -124,7 +128,7 @@ def verify(
         against: peers, each `NAME` or `NAME=ADDRESS`.
         data: preference data, of which the first `rows` are scored; None makes some.
         rows: how many of `data`.
-        tolerance: how far rewards may be apart, relative to ours where that is above 1.
+        tolerance: how far rewards may be apart, as a share of their standard deviation.
         **reading: what `load_rankings` takes.
 
     Raises:
@@ -168,14 +172,22 @@ def _opened(given: str, name: str, model: RewardModel) -> AbstractContextManager
 def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: float) -> PeerRecord:
     """Ask a peer and compare, in the rewards as the weights give them."""
     cut = _cut(model, rows)
-    unit: Callable[[float], float] = (lambda r: raw(model, r)) if peer.normalised else float
-    rewards, refused = _ask(peer, [row for row in rows if row.number not in cut], unit)
+    unit: Callable[[float], float] = partial(raw, model) if peer.normalised else float
+    rewards, refused, notes = _ask(peer, [row for row in rows if row.number not in cut])
     answered = [row for row in rows if row.number in rewards]
-    here = np.array([raw(model, reward) for reward in score_rows(model, answered)])
-    there = np.array([rewards[row.number] for row in answered])
-    far = apart(here.tolist(), there.tolist())
-    beyond: list[int] = np.flatnonzero(far > tolerance).tolist()
-    pairs, turned = turned_pairs(answered, here.tolist(), there.tolist(), 2 * tolerance)
+    given = score_rows(model, answered)
+    here = np.array([raw(model, reward) for reward in given])
+    there = np.array([unit(rewards[row.number]) for row in answered])
+    if model.normalisation and not peer.normalised and _are(given, there.tolist(), tolerance):
+        notes.append("its rewards are normalised as those of `plaudit score` are")
+        unit = partial(raw, model)
+        there = np.array([unit(reward) for reward in there.tolist()])
+    scale = Scale.of(here.tolist())
+    far = differences(here.tolist(), there.tolist())
+    same = scale.same(here.tolist(), there.tolist(), tolerance)
+    beyond: list[int] = np.flatnonzero(~same).tolist()
+    least = 2 * (tolerance * scale.spread + scale.noise)
+    pairs, turned = turned_pairs(answered, here.tolist(), there.tolist(), least)
     causes: list[Cause] = []
     if beyond:
         say("looking for the cause")
@@ -183,7 +195,7 @@ def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: fl
         for place in beyond[:: max(len(beyond) // SOME, 1)]:
             with suppress(RefusedError):
                 alone[place] = unit(peer.rewards([answered[place]])[0])
-        parted = Parted(model, peer, answered, here, there, alone, here, there, tolerance)
+        parted = Parted(model, peer, answered, here, there, alone, here, there, scale, tolerance)
         causes = find_causes(parted.only(beyond))
     examples = [
         RowRecord(row=answered[n].name, here=float(here[n]), there=float(there[n]))
@@ -201,23 +213,29 @@ def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: fl
         cut=len(cut),
         largest=float(far.max()) if answered else None,
         percentile_99=float(np.percentile(far, 99)) if answered else None,
+        spread=scale.spread,
         pairs=pairs,
         turned=len(turned),
+        notes=notes,
         causes=[CauseRecord(name=c.name, says=c.says, rows=c.rows) for c in causes],
         examples=examples,
     )
 
 
-def _ask(
-    peer: There, rows: Sequence[Row], unit: Callable[[float], float]
-) -> tuple[dict[int, float], dict[int, str]]:
-    """The rewards of rows by their numbers, all asked for at once, or each by itself where one is
-    refused; and why those have none that are refused, or have no number."""
+def _are(here: Sequence[float], there: Sequence[float], tolerance: float) -> bool:
+    """Whether most rewards there are these."""
+    return bool(here) and Scale.of(here).same(here, there, tolerance).mean() > 1 / 2
+
+
+def _ask(peer: There, rows: Sequence[Row]) -> tuple[dict[int, float], dict[int, str], list[str]]:
+    """The rewards of rows by their numbers, all asked for at once, or each by itself where that is
+    refused; why those have none that are refused, or have no number; and what is to be noted."""
     rewards: dict[int, float] = {}
     refused: dict[int, str] = {}
+    notes: list[str] = []
     try:
         found = peer.rewards(rows)
-    except RefusedError:
+    except RefusedError as together:
         found = []
         for row in progress(rows, "asking for each row alone"):
             try:
@@ -225,12 +243,14 @@ def _ask(
             except RefusedError as error:
                 refused[row.number] = str(error)
                 found.append(math.nan)
+        if not refused:
+            notes.append(f"it refuses rows together, and takes each alone: {together}")
     for row, reward in zip(rows, found, strict=True):
         if math.isfinite(reward):
-            rewards[row.number] = unit(reward)
+            rewards[row.number] = reward
         else:
             refused.setdefault(row.number, f"{peer.name}: the reward is not a finite number")
-    return rewards, refused
+    return rewards, refused, notes
 
 
 def _cut(model: RewardModel, rows: Sequence[Row]) -> set[int]:

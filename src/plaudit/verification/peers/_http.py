@@ -1,32 +1,34 @@
 """What peers that are asked over HTTP share: one question, its answer, and what a refusal is."""
 
-import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
+from plaudit.client import Address, checked_address, checked_key
 from plaudit.errors import PlauditError
 from plaudit.model.reward_model import RewardModel
-from plaudit.verification.peers import RefusedError, There
+from plaudit.verification.peers import Peer, RefusedError, There
 from plaudit.verification.rows import Row
 
 AT_ONCE = 32  # rows of a request, which the strictest servers still take
-KEY = "PLAUDIT_API_KEY"
-# What servers answer where a row is the reason.
-OF_A_ROW = (400, 413, 422)
+# What servers answer where a row is the reason, and where they are busy.
+OF_A_ROW, BUSY = (400, 413, 422), (429, 502, 503, 504)
+TRIES, LONGEST_PAUSE = 6, 30.0
 
 
 class Service(There):
-    """A server at `url`; `PLAUDIT_API_KEY` is sent as its bearer token."""
+    """A server; the key in `PLAUDIT_API_KEY` is sent as its bearer token."""
 
-    def __init__(self, url: str, what: str, model: RewardModel) -> None:
-        self.url = url.rstrip("/")
-        self.name = f"{what} at {self.url}"
-        self.local = model
-        key = os.environ.get(KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(timeout=600, headers=headers, trust_env=False)
+    def __init__(self, http: httpx.Client, url: str, what: str, model: RewardModel) -> None:
+        self.url, self.local = url, model
+        self.name = f"{what} at {url}"
+        self._http = http
+
+    def connect(self) -> None:
+        """Find out what must be known before it is asked."""
 
     def ask(self, path: str, body: Any) -> Any:
         """What it answers to a body that is posted.
@@ -57,21 +59,51 @@ class Service(There):
         """A part of an answer; an error that says what is missing where it has none."""
         return _part(answer, self, *steps)
 
+    def each(self, answer: Any, count: int, *steps: int | str) -> list[Any]:
+        """A list in an answer, of which as many are expected as were asked for."""
+        found = self.part(answer, *steps)
+        if not isinstance(found, list) or len(found) != count:
+            got = len(found) if isinstance(found, list) else "no list"
+            raise PlauditError(f"{self.name} answers {got} for {count} rows")
+        return found
+
+    def reward(self, numbers: Any) -> float:
+        """The reward of the numbers that it gives for a row: of two labels the second one less the
+        first one.
+
+        Raises:
+            PlauditError: where there are more.
+        """
+        count = len(numbers) if isinstance(numbers, list) else 0
+        if count not in (1, 2):
+            raise PlauditError(
+                f"{self.name} gives {count} numbers for a row, and which are the reward it does "
+                "not know: serve the folder that `plaudit export --format folder` writes"
+            )
+        last = self.number(numbers, -1)
+        return last - self.number(numbers, 0) if count == 2 else last
+
     def number(self, answer: Any, *steps: int | str) -> float:
         """A number in an answer."""
         found = _part(answer, self, *steps)
-        if not isinstance(found, int | float):
+        if not isinstance(found, int | float) or isinstance(found, bool):
             where = ".".join(map(str, steps))
             raise PlauditError(f"{self.name} answers {where} as {found!r}, not as a number")
         return float(found)
 
     def _answer(self, method: str, path: str, body: Any) -> Any:
-        try:
-            answer = self._client.request(method, self.url + path, json=body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise PlauditError(
-                f"{self.name} cannot be reached ({error}); is it running, and is the address right?"
-            ) from error
+        for attempt in range(TRIES):
+            try:
+                answer = self._http.request(method, self.url + path, json=body)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise PlauditError(
+                    f"{self.name} cannot be reached ({error}); is it running, and is the address "
+                    "right?"
+                ) from error
+            if answer.status_code not in BUSY or attempt == TRIES - 1:
+                break
+            asked = answer.headers.get("Retry-After", "")
+            time.sleep(min(float(asked) if asked.isdigit() else 2**attempt, LONGEST_PAUSE))
         if answer.status_code == 200:
             try:
                 return answer.json()
@@ -94,13 +126,28 @@ def _part(answer: Any, service: Service, *steps: int | str) -> Any:
     return answer
 
 
-def checked_address(address: str, peer: str) -> str:
+def address_of(address: str, peer: str) -> Address:
     """The address of a service.
 
     Raises:
         PlauditError: where there is none.
     """
-    if not address.startswith(("http://", "https://")):
+    if not address:
         example = f"--against {peer}=http://127.0.0.1:8000"
         raise PlauditError(f"{peer}: give the address of the server: {example}")
-    return address
+    return checked_address(address)
+
+
+def peer_of(kind: type[Service], name: str, what: str) -> Peer:
+    """A kind of service as a peer of a name; `what` is what it is called."""
+
+    @contextmanager
+    def opened(address: str, _: str, model: RewardModel) -> Iterator[There]:
+        place, key = address_of(address, name), checked_key()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        with httpx.Client(timeout=600, headers=headers, auth=place.user, trust_env=False) as http:
+            service = kind(http, place.url, what, model)
+            service.connect()
+            yield service
+
+    return Peer(opened)

@@ -22,6 +22,8 @@ def text_of(row: Row, encoding: Encoding, tokenizer: Any = None) -> str:
         RefusedError: where the chat template does not take the dialogue.
     """
     tokenizer = tokenizer or encoding.tokenizer
+    if encoding.is_rendered(row.prompt, row.completion):
+        return f"{row.prompt}{row.completion}"
     if encoding.template == "chat":
         try:
             return str(tokenizer.apply_chat_template(messages_of(row), tokenize=False))
@@ -29,7 +31,7 @@ def text_of(row: Row, encoding: Encoding, tokenizer: Any = None) -> str:
             raise RefusedError(f"the chat template: {' '.join(str(error).split())}") from error
     before = plain_text(row.prompt)
     before += encoding.separator if before else ""
-    eos, pad = tokenizer.eos_token, tokenizer.pad_token
+    eos, pad = encoding.tokenizer.eos_token, encoding.tokenizer.pad_token
     return before + plain_text(row.completion) + (eos if eos and eos != pad else "")
 
 

@@ -5,13 +5,10 @@ its guide to reward models does; of an encoder `/v1/rerank` with a prompt and it
 shapes are those of sglang/srt/entrypoints and its documentation "Reward models" of SGLang 0.5.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from plaudit.model.encoding import plain_text
-from plaudit.model.reward_model import RewardModel
-from plaudit.verification.peers import Peer, There
-from plaudit.verification.peers._http import Service, checked_address
+from plaudit.verification.peers._http import Service, peer_of
 from plaudit.verification.peers._texts import text_of
 from plaudit.verification.rows import Row
 
@@ -25,17 +22,12 @@ class SGLang(Service):
             return [self._reranked(row) for row in rows]
         texts = [text_of(row, self.local.encoding) for row in rows]
         answer = self.ask("/classify", {"text": texts})
-        return [self.number(answer, place, "embedding", -1) for place in range(len(rows))]
+        return [self.reward(self.part(of, "embedding")) for of in self.each(answer, len(rows))]
 
     def _reranked(self, row: Row) -> float:
         body = {"query": plain_text(row.prompt), "documents": [plain_text(row.completion)]}
-        return self.number(self.ask("/v1/rerank", body), 0, "score")
+        [of] = self.each(self.ask("/v1/rerank", body), 1)
+        return self.number(of, "score")
 
 
-@contextmanager
-def open_peer(address: str, name: str, model: RewardModel) -> Iterator[There]:
-    """See `Peer`."""
-    yield SGLang(checked_address(address, "sglang"), "SGLang", model)
-
-
-PEER = Peer(open_peer)
+PEER = peer_of(SGLang, "sglang", "SGLang")

@@ -5,14 +5,10 @@ for raw scores, and not to truncate: a row that is too long for it is refused, a
 shapes are those of router/src/http/types.rs of text-embeddings-inference 1.8.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from plaudit.errors import PlauditError
 from plaudit.model.encoding import plain_text
-from plaudit.model.reward_model import RewardModel
-from plaudit.verification.peers import Peer, There
-from plaudit.verification.peers._http import Service, checked_address
+from plaudit.verification.peers._http import Service, peer_of
 from plaudit.verification.peers._texts import text_of
 from plaudit.verification.rows import Row
 
@@ -26,26 +22,14 @@ class TEI(Service):
             "/predict",
             {"inputs": [self._input(row) for row in rows], "raw_scores": True, "truncate": False},
         )
-        return [self._reward(answer, place) for place in range(len(rows))]
+        # It sorts labels by their scores, so that of several nobody knows which is which.
+        labels = [self.each(of, 1) for of in self.each(answer, len(rows))]
+        return [self.number(of, 0, "score") for of in labels]
 
     def _input(self, row: Row) -> list[str]:
         if self.local.encoding.kind == "encoder":
             return [plain_text(row.prompt), plain_text(row.completion)]
         return [text_of(row, self.local.encoding)]
 
-    def _reward(self, answer: object, place: int) -> float:
-        if (count := len(self.part(answer, place))) != 1:
-            raise PlauditError(
-                f"{self.name} gives {count} labels for a row, and which are the reward it does not "
-                "know: serve the folder that `plaudit export --format folder` writes"
-            )
-        return self.number(answer, place, 0, "score")
 
-
-@contextmanager
-def open_peer(address: str, name: str, model: RewardModel) -> Iterator[There]:
-    """See `Peer`."""
-    yield TEI(checked_address(address, "tei"), "TEI", model)
-
-
-PEER = Peer(open_peer)
+PEER = peer_of(TEI, "tei", "TEI")

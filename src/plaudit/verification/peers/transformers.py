@@ -21,6 +21,7 @@ from plaudit.errors import PlauditError
 from plaudit.model import base_models
 from plaudit.model.adapter import Adapter
 from plaudit.model.base_models import Source
+from plaudit.model.checkpoint import names_of_labels, weights_of_labels
 from plaudit.model.encoding import plain_text
 from plaudit.model.loading import located
 from plaudit.model.poolings import POOLINGS
@@ -67,7 +68,7 @@ class Transformers(There):
             )
         self._model.eval()
         if self._tokenizer.pad_token_id is None:  # else there are no batches
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+            self._tokenizer.pad_token = like.encoding.tokenizer.pad_token
 
     @property
     def model(self) -> Any:
@@ -102,19 +103,9 @@ class Transformers(There):
         """`[N]` of the numbers `[N]` or `[N, labels]` that it gives: the labels that are asked for,
         by its own names of them, else of two the second one less the first one."""
         each = numbers.float().reshape(len(numbers), -1)
-        count = each.shape[1]
-        weights = dict.fromkeys(range(count), 1.0) if count == 1 else {count - 1: 1.0, 0: -1.0}
-        if count > 1 and self._attributes:
-            labels = {str(name): int(n) for n, name in self._model.config.id2label.items()}
-            weights = {labels.get(name, -1): w for name, w in self._attributes.items()}
-        elif count > 2:
-            weights = {}
-        if not weights or min(weights) < 0:
-            raise PlauditError(
-                f"{self.name} gives {count} numbers for a row, and which of them are the reward is "
-                "not known; say it with --attributes"
-            )
-        return sum((w * each[:, n] for n, w in weights.items()), torch.zeros(len(each)))
+        labels = names_of_labels(self._model.config, each.shape[1])
+        weights = weights_of_labels(self._attributes or None, labels, self.name)
+        return each @ torch.tensor(weights)
 
     def tokens(self, rows: Sequence[Row]) -> list[list[int]]:
         """See `There`."""

@@ -6,15 +6,12 @@ asked for without activation. `/tokenize` tells which tokens it reads of a dialo
 shapes are those of vllm/entrypoints/pooling (classify, scoring, base) of vLLM 0.11 and later.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import plain_text
-from plaudit.model.reward_model import RewardModel
-from plaudit.verification.peers import Peer, There
-from plaudit.verification.peers._http import Service, checked_address
+from plaudit.verification.peers._http import Service, peer_of
 from plaudit.verification.peers._texts import messages_of, text_of
 from plaudit.verification.rows import Row
 
@@ -25,8 +22,8 @@ RAW = {"use_activation": False, "activation": False}
 class VLLM(Service):
     """A server with `--runner pooling`, or of a class that is a classifier by itself."""
 
-    def __init__(self, url: str, what: str, model: RewardModel) -> None:
-        super().__init__(url, what, model)
+    def connect(self) -> None:
+        """See `Service`."""
         self._model = self.model_name()
 
     def some(self, rows: Sequence[Row]) -> list[float]:
@@ -38,14 +35,20 @@ class VLLM(Service):
                 "text_2": [plain_text(row.completion) for row in rows],
             }
             answer = self.ask("/score", {"model": self._model, **pairs, **RAW})
-            return [self.number(answer, "data", place, "score") for place in range(len(rows))]
+            return [self.number(of, "score") for of in self.each(answer, len(rows), "data")]
         if encoding.template == "chat":
-            return [self._of({"messages": messages_of(row)}, 1)[0] for row in rows]
-        return self._of({"input": [text_of(row, self.local.encoding) for row in rows]}, len(rows))
+            return [self._of(self._asked(row), 1)[0] for row in rows]
+        return self._of({"input": [text_of(row, encoding) for row in rows]}, len(rows))
+
+    def _asked(self, row: Row) -> dict[str, Any]:
+        """A dialogue; as a text where it went through a template already."""
+        if self.local.encoding.is_rendered(row.prompt, row.completion):
+            return {"input": text_of(row, self.local.encoding), "add_special_tokens": False}
+        return {"messages": messages_of(row)}
 
     def _of(self, asked: dict[str, Any], count: int) -> list[float]:
         answer = self.ask("/classify", {"model": self._model, **asked, **RAW})
-        return [self.number(answer, "data", place, "probs", -1) for place in range(count)]
+        return [self.reward(self.part(of, "probs")) for of in self.each(answer, count, "data")]
 
     def tokens(self, rows: Sequence[Row]) -> list[list[int]] | None:
         """See `There`."""
@@ -54,9 +57,13 @@ class VLLM(Service):
             return None
         found = []
         for row in rows:
-            asked: dict[str, Any] = {"prompt": text_of(row, self.local.encoding)}
+            asked: dict[str, Any] = {"input": text_of(row, encoding)}
             if encoding.template == "chat":
-                asked = {"messages": messages_of(row), "add_generation_prompt": False}
+                asked = self._asked(row)
+            if "input" in asked:
+                asked["prompt"] = asked.pop("input")
+            else:
+                asked["add_generation_prompt"] = False
             try:
                 answer = self.ask("/tokenize", {"model": self._model, **asked})
             except PlauditError:  # it need not have that endpoint
@@ -65,10 +72,4 @@ class VLLM(Service):
         return found
 
 
-@contextmanager
-def open_peer(address: str, name: str, model: RewardModel) -> Iterator[There]:
-    """See `Peer`."""
-    yield VLLM(checked_address(address, "vllm"), "vLLM", model)
-
-
-PEER = Peer(open_peer)
+PEER = peer_of(VLLM, "vllm", "vLLM")
