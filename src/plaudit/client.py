@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -40,6 +40,9 @@ KEY_VARIABLE = "PLAUDIT_API_KEY"
 PASSING = (429, 502, 503, 504)
 # Completions of a request: the service makes its batches of several requests.
 PART = 64
+# Requests of the most completions, answered in time one after the other, before twice as many are
+# tried again.
+GROWING = 16
 # Seconds before the second try, and at most before another one.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 # Seconds between looks at a service that is starting, at first and at most.
@@ -137,15 +140,23 @@ class _Asking:
         self._headers |= {"X-API-Key": key} if key else {}
         self.truncation: dict[str, int] = {}
         self._told = False
-        self._most = PART  # completions of a request: fewer where the service takes fewer
+        # Completions of a request: `_allowed` where the service says that it takes no more, `_most`
+        # where it has not the time for more, which may pass.
+        self._allowed = self._most = PART
+        self._in_time = 0  # requests of `_most` that were answered since it changed
         self._answered = 0
         self._said = -math.inf  # when that a service is busy
         self._counting = threading.Lock()
+        self._closed = False
         self._open()
 
     def _open(self) -> None:
         """Make what holds connections."""
         raise NotImplementedError
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PlauditError(f"{self.url}: this client is closed; make another one")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -192,20 +203,39 @@ class _Asking:
         try:
             body = self._body(prompt, completions, first) | {"preference": False}
             answer = yield from self._ask("POST", "/score", body, several, first)
-            return self._rewards_of(answer, len(completions))
+            rewards = self._rewards_of(answer, len(completions))
+            self._grow(len(completions))
+            return rewards
         except ServiceError as error:
             failed = error.but(f"; the prompt is {_quoted(prompt)}")
-        too_much = several and (failed.status in (413, 504) or failed.kind == "too_many")
-        if not too_much and not (each and failed.refused):
+        forbidden = several and (failed.status == 413 or failed.kind == "too_many")
+        too_slow = several and failed.status == 504
+        if not (forbidden or too_slow or (each and failed.refused)):
             raise failed
         if not several:
             return [failed]
         middle = len(completions) // 2
-        if too_much:
-            self._most = min(self._most, middle)
+        if forbidden or too_slow:
+            self._shrink(middle, forbidden)
         before = yield from self._part(prompt, completions[:middle], first, each)
         after = yield from self._part(prompt, completions[middle:], first + middle, each)
         return before + after
+
+    def _shrink(self, count: int, forbidden: bool) -> None:
+        with self._counting:
+            if forbidden:
+                self._allowed = min(self._allowed, count)
+            self._most, self._in_time = min(self._most, count), 0
+
+    def _grow(self, count: int) -> None:
+        """Ask for more at a time after an answer to so many: what was slow may be so no more."""
+        with self._counting:
+            if count < self._most:
+                return
+            self._most = min(count, self._allowed)
+            self._in_time += 1
+            if self._in_time >= GROWING:
+                self._most, self._in_time = min(2 * self._most, self._allowed), 0
 
     def _rank(self, prompt: Text, completions: Sequence[Text]) -> Steps[list[Ranked]]:
         answer = yield from self._ask("POST", "/rank", self._body(prompt, completions))
@@ -272,6 +302,11 @@ class _Asking:
                 self._say_now_and_then(f"{failed}; trying again")
             pause = min(PAUSE * 2 ** (tries - 1), LONGEST_PAUSE) / 2
             yield max(failed.wait, pause) + random.uniform(0, pause)
+
+    def _due(self, waiting: "deque[list[Future[Any]]] | deque[list[asyncio.Task[Any]]]") -> bool:
+        """Whether the first of those that wait is to be given before another prompt is read."""
+        ahead = sum(map(len, waiting))
+        return ahead > AHEAD * self.in_flight or all(part.done() for part in waiting[0])
 
     def _say_now_and_then(self, message: str) -> None:
         """Many requests may wait for the same."""
@@ -448,8 +483,13 @@ class Client(_Asking):
         self._take(self._readiness(timeout))
 
     def close(self) -> None:
-        """Close the connections, and say how many completions were truncated."""
+        """Close the connections, and say how many completions were truncated.
+
+        Whoever asks it then, or waits for an answer in another thread, gets `PlauditError`.
+        """
+        self._closed = True
         if self._process == os.getpid():
+            self._closing.set()
             self._pool.shutdown(cancel_futures=True)
             self._http.close()
         self.report_truncation()
@@ -473,13 +513,12 @@ class Client(_Asking):
             while waiting:
                 yield [reward for part in waiting[0] for reward in part.result()]
                 waiting.popleft()
+        except (CancelledError, RuntimeError):  # of the threads, where it was closed meanwhile
+            self._check_open()
+            raise
         finally:
             for part in chain.from_iterable(waiting):
                 part.cancel()
-
-    def _due(self, waiting: deque[list[Future[list[Any]]]]) -> bool:
-        ahead = sum(map(len, waiting))
-        return ahead > AHEAD * self.in_flight or all(part.done() for part in waiting[0])
 
     def _take(self, steps: Steps[T]) -> T:
         self._open()
@@ -487,19 +526,25 @@ class Client(_Asking):
         try:
             while True:
                 step = steps.send(given)
+                self._check_open()
                 if isinstance(step, httpx.Request):
                     try:
                         given = self._http.send(step)
                     except httpx.RequestError as fault:
                         given = fault
+                    except RuntimeError:  # it was closed before it could be sent
+                        self._check_open()
+                        raise
                 else:
-                    time.sleep(step)
+                    self._closing.wait(step)
         except StopIteration as done:
             return done.value
 
     def _open(self) -> None:
         """Connections and threads, of this process: a fork has none of its parent's."""
+        self._check_open()
         if getattr(self, "_process", None) != os.getpid():
+            self._closing = threading.Event()
             self._http = httpx.Client(**_http_options(self._user, self.in_flight))
             self._pool = ThreadPoolExecutor(self.in_flight, "plaudit-client")
             self._counting = threading.Lock()
@@ -558,7 +603,12 @@ class AsyncClient(_Asking):
         await self._take(self._readiness(timeout))
 
     async def close(self) -> None:
-        """Close this loop's connections, and say how many completions were truncated."""
+        """Close the connections, and say how many completions were truncated.
+
+        Connections in flight are closed when they have their answer. Whoever asks then, or waits to
+        ask again, gets `PlauditError`, in every event loop.
+        """
+        self._closed = True
         if own := self._of_loops.pop(asyncio.get_running_loop(), None):
             for http in own.idle:
                 await http.aclose()
@@ -590,22 +640,23 @@ class AsyncClient(_Asking):
                 part.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    def _due(self, waiting: deque[list[asyncio.Task[list[Any]]]]) -> bool:
-        ahead = sum(map(len, waiting))
-        return ahead > AHEAD * self.in_flight or all(part.done() for part in waiting[0])
-
     async def _take(self, steps: Steps[T]) -> T:
         """When its turn has come, of those that may be in flight."""
+        self._check_open()
         loop = asyncio.get_running_loop()
         if loop not in self._of_loops:
             self._of_loops[loop] = _Connections([], asyncio.Semaphore(self.in_flight))
         own = self._of_loops[loop]
         async with own.turns:
+            self._check_open()
             http = own.idle.pop() if own.idle else httpx.AsyncClient(**self._options)
             try:
                 return await self._through(http, steps)
             finally:
-                own.idle.append(http)
+                if self._closed:
+                    await http.aclose()
+                else:
+                    own.idle.append(http)
 
     async def _through(self, http: httpx.AsyncClient, steps: Steps[T]) -> T:
         given: httpx.Response | httpx.RequestError | None = None
@@ -614,6 +665,7 @@ class AsyncClient(_Asking):
                 step = steps.send(given)
             except StopIteration as done:
                 return done.value
+            self._check_open()
             if isinstance(step, httpx.Request):
                 try:
                     given = await http.send(step)
