@@ -164,6 +164,42 @@ def test_a_flag_takes_what_the_library_takes(command, name, named):
     assert tuple(option.choices()) == get_args(named)
 
 
+TRUSTING = {
+    "inspect": "ranked.csv --base one",
+    "evaluate": "one ranked.csv --against two",
+    "score": "one prompts.jsonl",
+    "compare": "one --prompts prompts.jsonl",
+    "generate": "prompts.jsonl --model one -o out.jsonl",
+    "policy-test": "one --samples prompts.jsonl --gold two",
+    "serve": "one",
+    "label": "one prompts.jsonl -o labels.csv",
+    "verify": "one",
+}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [name for name, function in COMMANDS.items()
+     if "trust_remote_code" in [option.name for option in options_of(function)]],
+)  # fmt: skip
+@pytest.mark.parametrize("flag", [[], ["--trust-remote-code"]])
+def test_a_flag_of_trust_reaches_every_model(run, here, monkeypatch, command, flag):
+    (here / "prompts.jsonl").write_text('{"prompt": "Why?", "completions": ["a", "b"]}\n')
+    words = TRUSTING[command].split()
+    trusted = {}
+
+    def load(name, **options):
+        trusted[name] = options.get("trust_remote_code", False)
+        if name == [word for word in words if word in ("one", "two")][-1]:
+            raise plaudit.PlauditError("loaded")
+        return object()
+
+    monkeypatch.setattr(plaudit.RewardModel, "load", load)
+    code, _, err = run(command, *words, *flag)
+    assert (code, err) == (1, "plaudit: loaded\n")
+    assert trusted == {name: bool(flag) for name in ("one", "two") if name in words}
+
+
 def test_a_command_is_a_public_function():
     for function in COMMANDS.values():
         assert getattr(plaudit, function.__name__) is function
@@ -172,9 +208,9 @@ def test_a_command_is_a_public_function():
 
 def test_an_option_of_one_name_has_one_default():
     """But for how many completions are sampled, how long they may be, that `inspect` looks at
-    no model unless one is named, that `policy-test` takes samples instead of prompts, that `export`
-    writes weights, and not what is computed in, and that `score` and `generate`, which account for
-    every row in what they write, stop for no share, as their help says."""
+    no model unless one is named, that `policy-test` takes samples instead of prompts, and that
+    `score` and `generate`, which account for every row in what they write, stop for no share, as
+    their help says, and that the `dtype` of `export` is that of the weights which it writes."""
     defaults = {}
     for function in COMMANDS.values():
         for option in options_of(function):

@@ -792,22 +792,14 @@ def policy_test(
     from plaudit.sampling.policy_test import policy_test
     from plaudit.sampling.samples import draw, read_samples
 
-    loading: dict[str, Any] = {"dtype": dtype, "max_length": max_length}
-    scorers = [
-        _scorer(
-            each,
-            also,
-            combine,
-            spread,
-            length_penalty=length_penalty,
-            attributes=attributes,
-            **loading,
-        )
-        for each in several
-    ]
-    judging = None if gold is None else (
-        judge, as_scorer(gold, trust_remote_code=trust_remote_code, **loading)
-    )  # fmt: skip
+    loading: dict[str, Any] = {
+        "dtype": dtype,
+        "max_length": max_length,
+        "trust_remote_code": trust_remote_code,
+    }
+    own = loading | {"length_penalty": length_penalty, "attributes": attributes}
+    scorers = [_scorer(each, also, combine, spread, **own) for each in several]
+    judging = None if gold is None else (judge, as_scorer(gold, **loading))
     if samples is not None:
         source = f"{samples}" if isinstance(samples, str | Path) else ", ".join(map(str, samples))
         bad = _bad_rows(source, on_bad_row, max_rejected)

@@ -20,6 +20,7 @@ import tiny
 from plaudit import PlauditError, RewardModel
 from plaudit.cli import main
 from plaudit.model.base_models import locate
+from plaudit.model.hub import short_card
 
 PROMPT, COMPLETIONS = "What is a bond?", ["A loan.", "It depends on a good many things."]
 
@@ -159,6 +160,29 @@ def test_code_of_the_repository_is_of_that_revision(base, hub, tmp_path):
     assert second == pytest.approx([-2 * reward for reward in first], abs=1e-5)
 
 
+def test_code_of_another_repository_is_its_newest_whatever_the_revision(base, hub, tmp_path):
+    folder = classifier(base, tmp_path / "one", 1)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "modeling_own.py").write_text(OWN.replace("TIMES", "2"))
+    own = {"architectures": ["Own"], "auto_map": {"AutoModel": "me/model--modeling_own.Own"}}
+    (folder / "config.json").write_text(json.dumps(config | own))
+    hub("me/model", "main", folder)
+    hub("me/model", "v2", folder)
+    commit = f"{sum(map(ord, 'v2')):040x}"
+    with pytest.raises(PlauditError, match=f"modeling_own.py of me/model at revision {commit}"):
+        rewards("me/model@v2")  # its own, by its whole name
+    expected = rewards("me/model@v2", trust_remote_code=True)
+    (tmp_path / "code").mkdir()
+    (folder / "modeling_own.py").rename(tmp_path / "code" / "modeling_own.py")
+    own["auto_map"]["AutoModel"] = "other/repo--modeling_own.Own"
+    (folder / "config.json").write_text(json.dumps(config | own))
+    hub("me/apart", "v2", folder)
+    hub("other/repo", "main", tmp_path / "code")
+    with pytest.raises(PlauditError, match="the repository other/repo, at its newest revision;"):
+        rewards("me/apart@v2")
+    assert rewards("me/apart@v2", trust_remote_code=True) == expected
+
+
 def test_a_revision_that_there_is_not_is_named(base, hub, tmp_path):
     hub("owner/name", "main", classifier(base, tmp_path / "one", 1))
     with pytest.raises(PlauditError, match=r"owner/name@v9 cannot be loaded: .*the revision"):
@@ -290,7 +314,8 @@ def test_what_is_pushed_loads_and_says_where_it_is_from(base, upload, tmp_path):
     assert "/api/models/owner/name/commit/draft" in paths
     assert {given for _, given in upload.asked} <= {"Bearer hf_abc", None}
     card = upload.files["README.md"].decode()
-    assert f"Loaded from {folder}" in card
+    assert "Loaded from theirs and saved by" in card
+    assert not [name for name, text in upload.files.items() if str(tmp_path).encode() in text]
     assert "Nothing was measured on the way" in card
     ours = unpacked(upload.files, tmp_path / "fetched")
     assert rewards(ours) == model.score(PROMPT, COMPLETIONS)
@@ -299,6 +324,19 @@ def test_what_is_pushed_loads_and_says_where_it_is_from(base, upload, tmp_path):
     with torch.no_grad():
         expected = theirs.eval()(torch.tensor([row])).logits.item()
     assert rewards(ours)[0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("owner/name@v2", "owner/name@v2"), ("memory", "memory"), (__file__, "test_hub.py"),
+     ("/gone/by/now/reward", "reward"), (".", None)],
+)  # fmt: skip
+def test_a_card_says_no_path_of_this_disk(name, said, reward_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = reward_model("bert")
+    card = short_card(name, model.encoding, model.pooling)
+    assert f"Loaded from {said or tmp_path.name} and saved" in card
+    assert str(tmp_path) not in card
 
 
 def test_a_run_is_pushed_with_the_card_that_it_wrote(base, upload, tmp_path, capsys):

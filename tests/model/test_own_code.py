@@ -15,6 +15,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 
 from plaudit import PlauditError, RewardModel, train
 from plaudit.cli import main
+from plaudit.model.export import export
+from plaudit.model.exports import EXPORTS
 
 PROMPT = "What is a bond?"
 COMPLETIONS = ["A loan.", "It depends on a good many things, some of them small.", "x"]
@@ -335,6 +337,29 @@ def test_a_class_that_knows_no_padding_gets_one_row_at_a_time(name, base, tmp_pa
     assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("alone", [False, True])
+def test_rows_padded_on_the_left_have_the_same_rewards(name, alone, base, tmp_path, monkeypatch):
+    """As programs pad that sample from a policy, and then ask the model for rewards."""
+    model, tokenizer = repository(name, base, tmp_path / "theirs", monkeypatch)
+    expected = of_each(model, tokenizer, READ[name])
+    ours = RewardModel.load(
+        tmp_path / "theirs", trust_remote_code=True, dtype="float32", device="cpu"
+    )
+    if alone:
+        ours.model.alone = True
+    rows = ours.encode([(PROMPT, COMPLETIONS)])[0]["input_ids"]
+    for side in ("left", "right"):
+        given = tokenizer.pad({"input_ids": rows}, padding_side=side, return_tensors="pt")
+        assert given["attention_mask"][:, 0].all() == (side == "right")
+        if name == "bare":  # the one whose forward takes more
+            given["position_ids"] = (given["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+            given["use_cache"] = False
+        with torch.no_grad():
+            rewards = ours.model(**given).logits
+        assert rewards[:, 0].tolist() == pytest.approx(expected, abs=1e-5)
+
+
 def test_an_appended_token_leaves_its_place(base, tmp_path, monkeypatch):
     repository("appended", base, tmp_path / "theirs", monkeypatch)
     ours = RewardModel.load(tmp_path / "theirs", trust_remote_code=True, device="cpu")
@@ -374,6 +399,9 @@ def test_it_is_neither_saved_nor_trained_further(base, tmp_path, monkeypatch):
     ours = RewardModel.load(folder, trust_remote_code=True, device="cpu")
     with pytest.raises(PlauditError, match=f"save: .*LlamaWithGating, .*copy {folder} as it is"):
         ours.save(tmp_path / "ours")
+    for format in EXPORTS:
+        with pytest.raises(PlauditError, match=f"export: .*LlamaWithGating, .*copy {folder} as it"):
+            export(ours, tmp_path / "ours", format)
     assert not (tmp_path / "ours").exists()
     data = [{"prompt": f"{n}?", "chosen": f"{n} is it", "rejected": "no"} for n in range(12)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, data)))

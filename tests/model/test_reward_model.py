@@ -18,7 +18,6 @@ from plaudit.errors import PlauditError
 from plaudit.model.batches import Padded, model_inputs
 from plaudit.model.ensemble import Ensemble
 from plaudit.model.normalisation import Normalisation
-from plaudit.model.remembered import Remembered
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.scorer import WINDOW
 
@@ -152,17 +151,6 @@ def test_members_of_an_ensemble_remember_each_their_own(reward_model, base):
     assert [last[2], last[0]] == first
     pairs = zip(model.score(*MET), other.score(*MET), strict=True)
     assert first == pytest.approx([sum(pair) / 2 for pair in pairs], abs=1e-5)
-
-
-def test_the_oldest_result_is_forgotten_where_there_is_no_room():
-    kept = Remembered(rows=10, numbers=12)
-    kept.put(b"row", torch.zeros(8))
-    kept.put(b"one", 0.0)
-    assert kept.get(b"row") is not None
-    kept.put(b"other", torch.zeros(8))  # of 17 numbers; `row` was asked for last, and goes last
-    assert kept.get(b"one") is None
-    assert kept.get(b"row") is None
-    assert kept.get(b"other") is not None
 
 
 def counting(model, monkeypatch, fits=None):

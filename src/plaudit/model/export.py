@@ -33,12 +33,14 @@ def export(
             far half precision moves the rewards is said.
 
     Raises:
-        PlauditError: when there is no such format, or the model cannot be written in it.
+        PlauditError: when there is no such format, the model cannot be written in it, or code of
+            its own gives its rewards, which no format has.
 
     >>> export(RewardModel.load("runs/first"), "first.pt", "pt")
     """
     if format not in EXPORTS:
         raise PlauditError(f"format: there is no {format}; choose {' or '.join(EXPORTS)}")
+    model.refuse_own_code("export")
     chosen = EXPORTS.get(format)
     if dtype != "float32":
         if not chosen.half:

@@ -76,7 +76,12 @@ def short_card(
     pooling: str,
     attributes: Mapping[str, float] | None = None,
 ) -> str:
-    """The text of the card of a model that was loaded from `name`, and not trained by plaudit."""
+    """The text of the card of a model that was loaded from `name`, and not trained by plaudit.
+
+    Of what is on this disk it says the last part of the path: the card is for everybody to read.
+    """
+    if Path(name).is_absolute() or Path(name).exists():
+        name = Path(name).resolve().name
     made = (
         f" Its head had several labels: the reward is {weighted(attributes)}." if attributes else ""
     )

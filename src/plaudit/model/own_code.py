@@ -2,10 +2,11 @@
 
 Its code runs only where the user trusts it. What it returns is read by what such classes agree on:
 `score` (ArmoRM, QRM), else `logits` (InternLM2's reward models), or of a tuple the one tensor with
-a number for each row (GRM's last). Rows are padded on the right; where that changes a reward,
-because the class knows of no padding, each row is computed alone. The shapes are those of the code
-in the repositories RLHFlow/ArmoRM-Llama3-8B-v0.1, nicolinho/QRM-Llama3.1-8B,
-Ray2333/GRM-llama3-8B-sftreg and internlm/internlm2-7b-reward.
+a number for each row (GRM's last). It gets rows that are padded on the right, on whatever side they
+were padded; where that changes a reward, because the class knows of no padding, each row is
+computed alone. The shapes are those of the code in the repositories
+RLHFlow/ArmoRM-Llama3-8B-v0.1, nicolinho/QRM-Llama3.1-8B, Ray2333/GRM-llama3-8B-sftreg and
+internlm/internlm2-7b-reward.
 """
 
 import inspect
@@ -49,9 +50,9 @@ class OwnCode:
         return PlauditError(
             f"base: {base} is a {self.name}, a class of its own code: {self.file} of {self.where}; "
             "without it the rewards would be others, and code that a model brings is not run "
-            "unasked. Read that file, and where you trust it add --trust-remote-code (in Python "
-            "trust_remote_code=True); plaudit train --new-head trains a head on its base model "
-            "instead"
+            "unasked. Read that file, and where you trust it add --trust-remote-code to a command "
+            "that scores with it (in Python trust_remote_code=True); it is not trained further, "
+            "saved or exported, but plaudit train --new-head trains a head on its base model"
         )
 
 
@@ -71,7 +72,8 @@ def own_code(given: Mapping[str, Any], source: Source) -> OwnCode | None:
     module, _, name = place.rpartition(".")
     commit = base_models.commit_of(source)
     at = f"{source.name} at revision {commit}" if commit else str(source)
-    where = f"the repository {repository}, at its newest revision" if repository else at
+    elsewhere = repository not in ("", source.name)
+    where = f"the repository {repository}, at its newest revision" if elsewhere else at
     return OwnCode(name, reference, f"{module.replace('.', '/')}.py", where)
 
 
@@ -97,9 +99,9 @@ def load_own(code: OwnCode, source: Source, config: Any, **options: Any) -> Weig
 
     with base_models.loading(source):
         _lend_documentation(code, source)
-        revision = source.options.get("revision")
+        # Of another repository's code the newest: a revision is one of the model's own.
         of_class: Any = get_class_from_dynamic_module(
-            code.reference, source.name, revision=revision, code_revision=revision
+            code.reference, source.name, revision=source.options.get("revision")
         )
     if not (inspect.isclass(of_class) and issubclass(of_class, PreTrainedModel)):
         raise PlauditError(
@@ -151,6 +153,13 @@ class _Scores:
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> SequenceClassifierOutput:
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if not mask[:, 0].all():
+            order = mask.long().argsort(dim=-1, descending=True, stable=True)
+            input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)
+            kwargs = {
+                name: value.gather(1, order) if _has_rows(value, order) else value
+                for name, value in kwargs.items()
+            }
         lengths = mask.sum(-1)
         if self.ending is not None:
             # To rows that end in it already, by their template, it is not appended once more.
@@ -166,7 +175,10 @@ class _Scores:
             self._run(
                 input_ids[n : n + 1, :length],
                 mask[n : n + 1, :length],
-                {key: value[n : n + 1, :length] for key, value in kwargs.items()},
+                {
+                    name: value[n : n + 1, :length] if _has_rows(value, input_ids) else value
+                    for name, value in kwargs.items()
+                },
             )
             for n, length in enumerate(lengths.tolist())
         ]
@@ -177,6 +189,11 @@ class _Scores:
             input_ids=input_ids, attention_mask=mask, **more
         )
         return rewards_of(output, len(input_ids), type(self).__name__)
+
+
+def _has_rows(value: Any, like: Tensor) -> bool:
+    """Whether an argument has something for each token of each row, as `like` has."""
+    return isinstance(value, Tensor) and value.shape == like.shape
 
 
 def rewards_of(output: Any, rows: int, name: str) -> Tensor:

@@ -53,8 +53,14 @@ class Remembered:
         return found
 
     def put(self, key: bytes, result: Any) -> None:
-        """Keep a number, or a row of them, and forget the oldest where there is no room."""
-        self._kept[key] = result
+        """Keep a number, or a row of them, and forget the oldest where there is no room.
+
+        Of a row a copy is kept, since it may be a view of a whole batch. What is put again is the
+        latest.
+        """
+        if key in self._kept:
+            self._held -= _numbers(self._kept.pop(key))
+        self._kept[key] = result.clone() if isinstance(result, Tensor) else result
         self._held += _numbers(result)
         while len(self._kept) > self._rows or self._held > self._numbers:
             _, forgotten = self._kept.popitem(last=False)

@@ -395,11 +395,7 @@ class RewardModel(Scorer):
             PlauditError: when the folder cannot be written, or code of the model's own computes
                 its rewards: that is not copied.
         """
-        if self.own_code:
-            raise PlauditError(
-                f"save: the rewards are those of {self.own_code}, code of the model's own, which "
-                f"plaudit does not copy; copy {self.origin} as it is"
-            )
+        self.refuse_own_code("save")
         with writing_folder(folder) as partial:
             save_model(
                 self.model,
@@ -409,6 +405,18 @@ class RewardModel(Scorer):
                 self.normalisation,
                 self.uncertainty,
                 self.attributes,
+            )
+
+    def refuse_own_code(self, doing: str) -> None:
+        """Refuse to write the model elsewhere where its rewards are those of code of its own.
+
+        Raises:
+            PlauditError: where they are; it begins with what was to be done.
+        """
+        if self.own_code:
+            raise PlauditError(
+                f"{doing}: the rewards are those of {self.own_code}, code of the model's own, "
+                f"which plaudit does not copy; copy {self.origin} as it is"
             )
 
     def push_to_hub(

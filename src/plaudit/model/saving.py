@@ -25,13 +25,8 @@ def save_model(
     uncertainty: HeadUncertainty | None = None,
     attributes: Mapping[str, float] | None = None,
 ) -> None:
-    """Write model and tokenizer into an existing folder, and what is known beside the weights.
-
-    `attributes` are the labels that a head had of which the reward is now a sum, and their weights.
-    """
-    stored = stored_settings(encoding, pooling, normalisation)
-    if attributes:
-        stored["attributes"] = dict(attributes)
+    """Write model and tokenizer into an existing folder, and what is known beside the weights."""
+    stored = stored_settings(encoding, pooling, normalisation, attributes)
     setattr(model.config, CONFIG_KEY, stored)
     model.config.architectures = [type(model).__name__]
     if (network := POOLINGS.get(pooling).network) is not None:
@@ -78,13 +73,23 @@ def layout_in_python(encoding: Encoding) -> str:
 
 
 def stored_settings(
-    encoding: Encoding, pooling: str, normalisation: Normalisation | None = None
+    encoding: Encoding,
+    pooling: str,
+    normalisation: Normalisation | None = None,
+    attributes: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """What `config.json` keeps, so that a loaded model encodes as it did in training."""
+    """What `config.json` keeps, so that a loaded model encodes as it did in training.
+
+    `attributes` are the labels that a head had of which the reward is now a sum, and their weights.
+    """
     settings: dict[str, Any] = {
         "pooling": pooling,
         "template": encoding.template,
         "max_length": encoding.max_length,
         "separator": encoding.separator,
     }
-    return settings | ({"normalisation": asdict(normalisation)} if normalisation else {})
+    if normalisation:
+        settings["normalisation"] = asdict(normalisation)
+    if attributes:
+        settings["attributes"] = dict(attributes)
+    return settings

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,19 @@ def test_normalisation_is_part_of_the_head(base, name, left, tmp_path, capfd):
     assert own_rewards(model) == pytest.approx(expected, abs=1e-6)  # as it was
 
 
+def test_what_became_of_several_labels_is_noted(reward_model, tmp_path, capfd):
+    model = replace(reward_model("bert"), attributes={"help": 0.65, "length": -0.2})
+    export(model, tmp_path / "out", "folder")
+    said = "its head had several labels: the reward is 0.65 × 'help' - 0.2 × 'length' of its logits"
+    assert said in capfd.readouterr().err.splitlines()
+    assert f"- {said}\n" in (tmp_path / "out" / "README.md").read_text()
+    model.save(tmp_path / "saved")
+    kept = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("out", "saved")]
+    assert kept[0]["plaudit"]["attributes"] == {"help": 0.65, "length": -0.2}
+    assert kept[1]["plaudit"] == kept[0]["plaudit"]
+    assert RewardModel.load(tmp_path / "out", device="cpu").attributes == model.attributes
+
+
 def test_that_the_uncertainty_is_left_out_is_said(base, tmp_path, capfd):
     model = RewardModel.load(base("bert"), dtype="float32", device="cpu")
     none, centre = torch.zeros(0), torch.zeros(32)
@@ -197,6 +211,7 @@ def test_an_adapter_is_merged_with_its_whole_head(base, name, tmp_path):
     tokenizer.save_pretrained(tmp_path / "start")
     start = AutoModelForSequenceClassification.from_pretrained(tmp_path / "start")
     trained = get_peft_model(start, LoraConfig(task_type=TaskType.SEQ_CLS, r=4))
+    torch.manual_seed(1)
     with torch.no_grad():
         for weight in trained.parameters():
             if weight.requires_grad:  # `lora_B` begins as 0, so that nothing would be told apart

@@ -118,7 +118,7 @@ def largest_difference(session: Session, network: Network, model: RewardModel) -
 
 def described(model: RewardModel) -> str:
     """JSON of what the file itself cannot say: how texts are laid out and rewards normalised."""
-    settings = stored_settings(model.encoding, model.pooling, model.normalisation)
+    settings = stored_settings(model.encoding, model.pooling, model.normalisation, model.attributes)
     return json.dumps(settings | {"layout": layout_in_python(model.encoding)})
 
 

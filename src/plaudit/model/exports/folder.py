@@ -30,6 +30,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from plaudit.console import say
 from plaudit.data.rankings import Text
 from plaudit.model import base_models
+from plaudit.model.checkpoint import weighted
 from plaudit.model.classifier import head_of
 from plaudit.model.encoding import Encoding
 from plaudit.model.exports import FolderExport
@@ -111,6 +112,8 @@ def fill(model: RewardModel, folder: Path, path: Path) -> None:
         PlauditError: when transformers gives other rewards of it.
     """
     exported, notes = _normalising(model)
+    if model.attributes:
+        notes.append(f"its head had several labels: the reward is {weighted(model.attributes)}")
     tokenizer, pairs = _tokenizer(model.encoding)
     exported.encoding = replace(model.encoding, tokenizer=tokenizer)
     config = exported.model.config
@@ -123,7 +126,14 @@ def fill(model: RewardModel, folder: Path, path: Path) -> None:
         head = head_of(exported.model)
         head.bias = nn.Parameter(torch.zeros(1, dtype=head.weight.dtype))
         notes.append("`score.bias` is 0 and for SGLang; transformers leaves it aside, and says so")
-    save_model(exported.model, exported.encoding, exported.pooling, folder, exported.normalisation)
+    save_model(
+        exported.model,
+        exported.encoding,
+        exported.pooling,
+        folder,
+        exported.normalisation,
+        attributes=exported.attributes,
+    )
     length = {"max_seq_length": model.max_length, "do_lower_case": False}
     (folder / "sentence_bert_config.json").write_text(json.dumps(length), encoding="utf-8")
     found = consumers(model, pairs)
