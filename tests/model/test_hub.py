@@ -6,6 +6,7 @@ The cache of the hub is written as huggingface_hub would, so that its own code r
 import base64
 import json
 import shutil
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +14,12 @@ import pytest
 import torch
 from huggingface_hub import constants
 from peft import LoraConfig, TaskType, get_peft_model
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    dynamic_module_utils,
+)
+from transformers.models.llama import modeling_llama
 
 import plaudit
 import tiny
@@ -30,6 +36,9 @@ def hub(tmp_path, monkeypatch):
     """A function that puts a folder into the cache as a revision of a repository."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    # Or code that was copied there, of a repository and a commit of these names, would be run.
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
     def put(name, revision, folder, within=""):
         repo = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
@@ -163,7 +172,8 @@ def test_code_of_the_repository_is_of_that_revision(base, hub, tmp_path):
 def test_code_of_another_repository_is_its_newest_whatever_the_revision(base, hub, tmp_path):
     folder = classifier(base, tmp_path / "one", 1)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "modeling_own.py").write_text(OWN.replace("TIMES", "2"))
+    for_4 = "from transformers.models.llama.modeling_llama import LLAMA_OF_HUB_DOCSTRING\n"
+    (folder / "modeling_own.py").write_text(for_4 + OWN.replace("TIMES", "2"))
     own = {"architectures": ["Own"], "auto_map": {"AutoModel": "me/model--modeling_own.Own"}}
     (folder / "config.json").write_text(json.dumps(config | own))
     hub("me/model", "main", folder)
@@ -178,6 +188,7 @@ def test_code_of_another_repository_is_its_newest_whatever_the_revision(base, hu
     (folder / "config.json").write_text(json.dumps(config | own))
     hub("me/apart", "v2", folder)
     hub("other/repo", "main", tmp_path / "code")
+    del modeling_llama.LLAMA_OF_HUB_DOCSTRING  # a text that transformers 4 had
     with pytest.raises(PlauditError, match="the repository other/repo, at its newest revision;"):
         rewards("me/apart@v2")
     assert rewards("me/apart@v2", trust_remote_code=True) == expected

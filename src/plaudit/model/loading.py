@@ -143,57 +143,31 @@ def _load(
     found = read_checkpoint(
         str(name), source, adapter, new_head=new_head, normalised=normalised, attributes=attributes
     )
-    config, stored, kind = found.config, found.stored, found.kind
+    stored = found.stored
     tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
     if chat_template is not None or chat_template_args:
-        _check_own_template(kind, template, stored)
+        _check_own_template(found.kind, template, stored)
         set_chat_template(tokenizer, chat_template, chat_template_args)
     pooling = _resolve_pooling(pooling, found)
-    highest = max(tokenizer.get_vocab().values(), default=-1)
-    as_is = found.brings_head and kind == "decoder"
-    text = config.get_text_config()  # of a model that reads images too, a part of its own
-    _set_pad_token(tokenizer, getattr(text, "pad_token_id", None), as_is=as_is)
-    drawn, of = False, dict[str, float]()
-    if found.code:
-        model = load_by_own_code(found, found.code, attn_implementation)
-    else:
-        # A pad token that is new has no embedding before the model is loaded and resized.
-        known = tokenizer.pad_token_id < text.vocab_size
-        text.pad_token_id = config.pad_token_id = tokenizer.pad_token_id if known else None
-        set_pooling(config, pooling)
-        model, drawn, of = load_model(found, POOLINGS.get(pooling), seed, attn_implementation)
-    embedded = _embedded(model)
-    if highest >= embedded:
-        raise PlauditError(
-            f"base: {name}: its tokenizer has tokens up to number {highest} and the model's "
-            f"vocabulary {embedded} rows: they are not of one model, or tokens were added to the "
-            "tokenizer alone; copy the tokenizer that the model was saved with"
-        )
-    if not found.code:
-        if len(tokenizer) > embedded:
-            with base_models.quiet():
-                model.resize_token_embeddings(len(tokenizer))
-        model.config.pad_token_id = tokenizer.pad_token_id
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    model, drawn, of = _load_for(tokenizer, found, pooling, seed, attn_implementation)
     model.config.use_cache = False  # there is nothing to generate
     encoding = Encoding(
         tokenizer=tokenizer,
-        kind=kind,
-        template=_resolve_template(template, kind, tokenizer, stored.get("template")),
+        kind=found.kind,
+        template=_resolve_template(template, found.kind, tokenizer, stored.get("template")),
         max_length=_resolve_max_length(max_length, model, tokenizer, stored, drawn),
         separator=separator if separator is not None else stored.get("separator", "\n\n"),
         pooling=pooling,
     )
     if found.code:
         model = as_scores(model, encoding, str(name))
+        why_padded = f"its own {found.code.name} computes it"
     else:
         model = exact(model, POOLINGS.get(pooling), pooling).eval()
+        why_padded = f"its attention is to be {attn_implementation}" if attn_implementation else ""
     if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
         model = model.to(place)
     computed = compute_dtype(precision, place)
-    why_padded = f"its attention is to be {attn_implementation}" if attn_implementation else ""
-    if found.code:
-        why_padded = f"its own {found.code.name} computes it"
     return Loaded(
         model=model,
         encoding=encoding,
@@ -212,12 +186,52 @@ def _load(
     )
 
 
-def _embedded(model: Any) -> int:
-    """How many tokens a model has embeddings for."""
+def _load_for(
+    tokenizer: Any, found: Checkpoint, pooling: str, seed: int, attention: str | None
+) -> tuple[Any, bool, dict[str, float]]:
+    """What `load_model` gives, with the tokenizer's pad token, which is set, and all its tokens.
+
+    Raises:
+        PlauditError: where the model has no embedding of a token that the tokenizer came with.
+    """
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    as_is = found.brings_head and found.kind == "decoder"
+    text = found.config.get_text_config()  # of a model that reads images too, a part of its own
+    _set_pad_token(tokenizer, getattr(text, "pad_token_id", None), as_is=as_is)
+    if found.code:
+        model = load_by_own_code(found, found.code, attention)
+        _check_vocabulary(model, highest, found.name)
+        return model, False, {}
+    # A pad token that is new has no embedding before the model is loaded and resized.
+    known = tokenizer.pad_token_id < text.vocab_size
+    text.pad_token_id = found.config.pad_token_id = tokenizer.pad_token_id if known else None
+    set_pooling(found.config, pooling)
+    model, drawn, of = load_model(found, POOLINGS.get(pooling), seed, attention)
+    if len(tokenizer) > _check_vocabulary(model, highest, found.name):
+        with base_models.quiet():
+            model.resize_token_embeddings(len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return model, drawn, of
+
+
+def _check_vocabulary(model: Any, highest: int, name: str) -> int:
+    """How many tokens a model has embeddings for, which are more than the tokenizer's `highest`.
+
+    Raises:
+        PlauditError: where they are not.
+    """
     try:
-        return int(model.get_input_embeddings().num_embeddings)
+        embedded = int(model.get_input_embeddings().num_embeddings)
     except NotImplementedError:  # of code of its own, which may not say where they are
-        return int(model.config.get_text_config().vocab_size)
+        embedded = int(model.config.get_text_config().vocab_size)
+    if highest >= embedded:
+        raise PlauditError(
+            f"base: {name}: its tokenizer has tokens up to number {highest} and the model's "
+            f"vocabulary {embedded} rows: they are not of one model, or tokens were added to the "
+            "tokenizer alone; copy the tokenizer that the model was saved with"
+        )
+    return embedded
 
 
 def _card(source: base_models.Source) -> str:

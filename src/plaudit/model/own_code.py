@@ -132,7 +132,9 @@ class _Loader:
 def _lend_documentation(code: OwnCode, source: Source) -> None:
     """Give transformers' modules those texts of documentation that a file imports and that are
     there no longer: nothing is computed with them."""
-    file = None if "--" in code.reference else base_models.file_beside(source, code.file)
+    repository = code.reference.rpartition("--")[0]
+    place = source if repository in ("", source.name) else Source(repository)
+    file = base_models.file_beside(place, code.file)
     for module, names in IMPORTED.findall(file.read_text(encoding="utf-8") if file else ""):
         for name in DOCUMENTATION.findall(names):
             if not hasattr(imported := import_module(module), name):
