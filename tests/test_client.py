@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 
+import httpx
 import pytest
 
 from plaudit import AsyncClient, Client, PlauditError, ServiceError
@@ -480,6 +481,137 @@ def test_what_takes_too_long_is_asked_in_halves(connect):
     assert len(asked) - first == 2  # it knows by now
 
 
+def test_after_an_outage_as_much_is_asked_at_a_time_as_before(connect, monkeypatch):
+    monkeypatch.setattr("plaudit.client.PAUSE", 0.001)
+    out = True
+    texts = ["x" * n for n in range(64)]
+    with (
+        scripted(lambda body: refusal(504, "timeout") if out else scored(body)) as (url, asked),
+        connect(url, retries=0) as client,
+    ):
+        with pytest.raises(ServiceError, match="504"):
+            client.score("q", texts)
+        out = False
+        for _ in range(20):
+            assert client.score("q", texts) == list(range(64))
+        asked.clear()
+        assert client.score("q", texts) == list(range(64))
+    assert len(asked) == 1
+
+
+def test_what_a_service_does_not_take_is_not_tried_again(connect):
+    def answer(body):
+        return scored(body) if len(body["completions"]) <= 5 else refusal(422, "too_many")
+
+    with scripted(answer) as (url, asked), connect(url) as client:
+        client.score("q", ["x"] * 64)
+        asked.clear()
+        for _ in range(3):
+            client.score("q", ["x"] * 40)
+    assert {len(body["completions"]) for body, _ in asked} == {4}
+
+
+def test_a_closed_client_says_that_it_is(connect):
+    with scripted(scored) as (url, asked):
+        with connect(url) as client:
+            assert client.score("q", ["abc"]) == [3]
+            stream = client.score_all([("q", ["x" * n]) for n in range(300)])
+            assert next(stream) == [0]
+            if isinstance(client, Blocking):
+                client.runner.run(client.client.close())
+            else:
+                client.close()
+            closed = "this client is closed; make another one"
+            with pytest.raises(PlauditError, match=closed):
+                list(stream)
+            count = len(asked)
+            for ask in (
+                lambda: client.score("q", ["abc"]),
+                lambda: client.score("q", ["abc"] * 100),
+                lambda: list(client.score_each([("q", ["abc"])])),
+                lambda: client.rank("q", ["abc"]),
+                lambda: client.model(),
+                lambda: client.wait_until_ready(5),
+            ):
+                with pytest.raises(PlauditError, match=closed):
+                    ask()
+            assert len(asked) == count
+        copy = pickle.loads(pickle.dumps(client if isinstance(client, Client) else client.client))
+        assert copy.url == url  # and is open
+
+
+def test_closing_ends_what_waits_in_another_thread():
+    busy = refusal(503, "queue_full", retry_after=20)
+    with scripted(lambda body: busy) as (url, asked), ThreadPoolExecutor(2) as threads:
+        client = Client(url)
+        waiting = [
+            threads.submit(client.score, "q", ["abc"]),
+            threads.submit(lambda: list(client.score_all([("q", ["abc"])]))),
+        ]
+        until(lambda: len(asked) == 2)
+        started = time.monotonic()
+        client.close()
+        for one in waiting:
+            with pytest.raises(PlauditError, match="this client is closed"):
+                one.result()
+        assert time.monotonic() - started < 5
+
+
+def until(true):
+    ends = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+def test_a_client_that_is_closed_while_it_asks_ends_in_words():
+    go_on = threading.Event()
+
+    def answer(body):
+        go_on.wait(20)
+        return scored(body)
+
+    with scripted(answer) as (url, asked), ThreadPoolExecutor(1) as threads:
+        client = Client(url)
+        asking = threads.submit(client.score, "q", ["abc"])
+        until(lambda: asked)
+        client.close()
+        go_on.set()
+        found = asking.exception(20)
+    assert isinstance(found, PlauditError)
+    assert "closed" in str(found)
+
+
+def test_connections_in_flight_are_closed_with_the_client(monkeypatch):
+    go_on = threading.Event()
+    made = []
+    make = httpx.AsyncClient
+
+    def remembered(**options):
+        made.append(make(**options))
+        return made[-1]
+
+    def answer(body):
+        go_on.wait(20)
+        return scored(body)
+
+    async def main(url, asked):
+        client = AsyncClient(url, in_flight=2)
+        asking = [asyncio.create_task(client.score("q", ["x" * n])) for n in range(5)]
+        while len(asked) < 2:
+            await asyncio.sleep(0.005)
+        await client.close()
+        go_on.set()
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    monkeypatch.setattr("httpx.AsyncClient", remembered)
+    with scripted(answer) as (url, asked):
+        found = asyncio.run(main(url, asked))
+    assert all(isinstance(one, PlauditError) and "closed" in str(one) for one in found)
+    assert len(asked) == 2
+    assert [http.is_closed for http in made] == [True, True]
+
+
 def test_an_answer_that_does_not_come_is_not_waited_for(connect):
     turns = itertools.count()
 
@@ -629,23 +761,6 @@ def test_whoever_leaves_after_an_error_waits_for_nobody(connect):
     assert time.monotonic() - started < 5
 
 
-def test_a_client_that_is_closed_ends_what_others_wait_for():
-    later = refusal(503, "queue_full", retry_after=60)
-    with scripted(lambda body: later) as (url, asked), ThreadPoolExecutor(3) as threads:
-        client = Client(url)
-        found = [
-            threads.submit(client.score, "q", ["abc"]),
-            threads.submit(lambda: list(client.score_all([("q", ["abc"])]))),
-            threads.submit(client.rank, "q", ["abc"]),
-        ]
-        while len(asked) < 3:
-            time.sleep(0.01)
-        client.close()
-        for waiting in found:
-            with pytest.raises(ServiceError, match="the client was closed"):
-                waiting.result(5)
-
-
 def test_an_async_client_leaves_no_task_behind():
     """Neither after an error nor once it is closed; a caller's own task gets an error."""
 
@@ -661,7 +776,7 @@ def test_an_async_client_leaves_no_task_behind():
             waiting = asyncio.create_task(client.score("q", ["1"]))
             while len(asked) < 6:
                 await asyncio.sleep(0.01)
-        with pytest.raises(ServiceError, match="the client was closed"):
+        with pytest.raises(PlauditError, match="this client is closed"):
             await asyncio.wait_for(waiting, 5)
         return after_error, len(asyncio.all_tasks())
 

@@ -504,6 +504,12 @@ def test_a_service_that_is_not_there_ends_the_run(served):
         reward_func(served)(["q"], ["a"])
     with pytest.raises(PlauditError, match="dtype: a service has its model loaded"):
         reward_func(served, dtype="float32")
+    with pytest.raises(PlauditError, match=r"set is key, timeout, retries, in_flight$"):
+        reward_func(served, batch_tokens=1000, timeout=5)
+    with pytest.raises(PlauditError, match=r"^timeout: '60' is not a number of seconds"):
+        reward_func(served, timeout="60")
+    with pytest.raises(PlauditError, match=r"^retries: '3' is not a whole number"):
+        reward_func(served, retries="3")
     with pytest.raises(PlauditError, match=r"url: .* is no address"):
         reward_func("http://")
     with pytest.raises(PlauditError, match="give a Client, not an AsyncClient"):

@@ -51,6 +51,9 @@ KEY_VARIABLE = "PLAUDIT_API_KEY"
 PASSING = (429, 502, 503, 504)
 # Completions of a request: the service makes its batches of several requests.
 PART = 64
+# Requests of the most completions, answered in time one after the other, before twice as many are
+# tried again.
+GROWING = 16
 # Seconds before the second try, and at most before another one.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 # Seconds between looks at a service that is starting, at first and at most.
@@ -151,16 +154,24 @@ class _Asking:
         self._headers |= {"X-API-Key": key} if key else {}
         self.truncation: dict[str, int] = {}
         self._told = False
-        self._most = PART  # completions of a request: fewer where the service takes fewer
+        # Completions of a request: `_allowed` where the service says that it takes no more, `_most`
+        # where it has not the time for more, which may pass.
+        self._allowed = self._most = PART
+        self._in_time = 0  # requests of `_most` that were answered since it changed
         self._answered = 0
         self._said = -math.inf  # when that a service is busy
         self._counting = threading.Lock()
+        self._closed = False
         self._open()
 
     def _open(self) -> None:
         """Make what holds connections."""
         self._options = _http_options(self._user)
         self._of_loops: _OfLoops = WeakKeyDictionary()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PlauditError(f"{self.url}: this client is closed; make another one")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -204,21 +215,40 @@ class _Asking:
         try:
             body = self._body(prompt, completions, first) | {"preference": False}
             answer = yield from self._ask("POST", "/score", body, several, first)
-            return self._rewards_of(answer, len(completions))
+            rewards = self._rewards_of(answer, len(completions))
+            self._grow(len(completions))
+            return rewards
         except ServiceError as error:
             ours = error.refused or error.of_texts
             failed = error.but(f"; the prompt is {_quoted(prompt)}") if ours else error
-        too_much = several and (failed.status in (413, 504) or failed.kind == "too_many")
-        if not too_much and not (each and failed.refused):
+        forbidden = several and (failed.status == 413 or failed.kind == "too_many")
+        too_slow = several and failed.status == 504
+        if not (forbidden or too_slow or (each and failed.refused)):
             raise failed
         if not several:
             return [failed]
         middle = len(completions) // 2
-        if too_much:
-            self._most = min(self._most, middle)
+        if forbidden or too_slow:
+            self._shrink(middle, forbidden)
         before = yield from self._part(prompt, completions[:middle], first, each)
         after = yield from self._part(prompt, completions[middle:], first + middle, each)
         return before + after
+
+    def _shrink(self, count: int, forbidden: bool) -> None:
+        with self._counting:
+            if forbidden:
+                self._allowed = min(self._allowed, count)
+            self._most, self._in_time = min(self._most, count), 0
+
+    def _grow(self, count: int) -> None:
+        """Ask for more at a time after an answer to so many: what was slow may be so no more."""
+        with self._counting:
+            if count < self._most:
+                return
+            self._most = min(count, self._allowed)
+            self._in_time += 1
+            if self._in_time >= GROWING:
+                self._most, self._in_time = min(2 * self._most, self._allowed), 0
 
     def _rank(self, prompt: Text, completions: Sequence[Text]) -> Steps[list[Ranked]]:
         _check_list(completions)
@@ -296,6 +326,11 @@ class _Asking:
             pause = min(PAUSE * 2 ** (tries - 1), LONGEST_PAUSE) / 2
             yield max(failed.wait, pause) + random.uniform(0, pause)
 
+    def _due(self, waiting: "deque[list[Future[Any]]] | deque[list[asyncio.Task[Any]]]") -> bool:
+        """Whether the first of those that wait is to be given before another prompt is read."""
+        ahead = sum(map(len, waiting))
+        return ahead > AHEAD * self.in_flight or all(part.done() for part in waiting[0])
+
     def _say_now_and_then(self, message: str) -> None:
         """Many requests may wait for the same."""
         with self._counting:
@@ -335,6 +370,7 @@ class _Asking:
 
     async def _through(self, steps: Steps[T], in_turn: bool = True) -> T:
         """All steps, in a task of our own; `in_turn` as one of those that may be in flight."""
+        self._check_open()
         loop = asyncio.get_running_loop()
         if loop not in self._of_loops:
             self._of_loops[loop] = _Connections([], asyncio.Semaphore(self.in_flight), set())
@@ -351,9 +387,6 @@ class _Asking:
                     own.idle.append(http)
         finally:
             own.asking.discard(task)
-
-    def _closed(self) -> ServiceError:
-        return ServiceError(f"{self.url}: the client was closed before it had the answer")
 
     # ---- what became of it ----
 
@@ -504,8 +537,9 @@ class Client(_Asking):
     def close(self) -> None:
         """Close the connections, and say how many completions were truncated.
 
-        What other threads still ask ends with a `ServiceError`, also where it waits.
+        Whoever asks it then, or waits for an answer in another thread, gets `PlauditError`.
         """
+        self._closed = True
         if self._process == os.getpid():  # a fork leaves its parent's connections alone
             with self._opening:
                 loop, self._loop = self._loop, None
@@ -536,10 +570,6 @@ class Client(_Asking):
             for part in chain.from_iterable(waiting):
                 part.cancel()
 
-    def _due(self, waiting: deque[list[Future[list[Any]]]]) -> bool:
-        ahead = sum(map(len, waiting))
-        return ahead > AHEAD * self.in_flight or all(part.done() for part in waiting[0])
-
     def _row(self, parts: list[Future[list[Any]]]) -> list[Any]:
         """What the parts have found; the first that fails ends it."""
         try:
@@ -547,7 +577,8 @@ class Client(_Asking):
                 part.result()
             return [reward for part in parts for reward in part.result()]
         except CancelledError:
-            raise self._closed() from None
+            self._check_open()
+            raise
 
     def _take(self, steps: Steps[T]) -> T:
         """Of each thread that asks one at a time: none takes another's turn."""
@@ -555,7 +586,8 @@ class Client(_Asking):
         try:
             return found.result()
         except CancelledError:
-            raise self._closed() from None
+            self._check_open()
+            raise
         finally:
             found.cancel()  # where this thread was interrupted
 
@@ -563,6 +595,7 @@ class Client(_Asking):
         if self._process != os.getpid():
             self._open()  # a fork has no threads of its parent's, and locks that they may have held
         with self._opening:
+            self._check_open()
             if self._loop is None:
                 self._loop = self._started()
             return asyncio.run_coroutine_threadsafe(self._through(steps, in_turn), self._loop)
@@ -635,10 +668,15 @@ class AsyncClient(_Asking):
         await self._take(self._readiness(timeout), in_turn=False)
 
     async def close(self) -> None:
-        """Close this loop's connections, and say how many completions were truncated.
+        """Close the connections, and say how many completions were truncated.
 
-        What other tasks still ask on this loop ends with a `ServiceError`, also where it waits.
+        Whoever asks then, or waits for an answer, gets `PlauditError`, in every event loop.
         """
+        self._closed = True
+        here = asyncio.get_running_loop()
+        for loop in list(self._of_loops):
+            if loop is not here and loop.is_running():
+                asyncio.run_coroutine_threadsafe(_hang_up(self._of_loops), loop)
         await _hang_up(self._of_loops)
         self.report_truncation()
 
@@ -666,10 +704,6 @@ class AsyncClient(_Asking):
         finally:
             await _ended(chain.from_iterable(waiting))
 
-    def _due(self, waiting: deque[list[asyncio.Task[list[Any]]]]) -> bool:
-        ahead = sum(map(len, waiting))
-        return ahead > AHEAD * self.in_flight or all(part.done() for part in waiting[0])
-
     async def _row(self, parts: list[asyncio.Task[list[Any]]]) -> list[Any]:
         """What the parts have found; the first that fails ends it."""
         return [reward for found in await self._found(parts) for reward in found]
@@ -688,7 +722,8 @@ class AsyncClient(_Asking):
             asking = asyncio.current_task()
             if asking is None or asking.cancelling():
                 raise  # it is the caller who does not want it
-            raise self._closed() from None
+            self._check_open()
+            raise
 
 
 class _Connections(NamedTuple):

@@ -10,6 +10,7 @@ it (`plaudit serve`), whose address is given in place of the name. No gradient f
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -138,13 +139,13 @@ class RewardFunc:
     def _connected(self) -> "Client":
         from plaudit.client import Client
 
-        try:
-            return Client(self._model, **{"retries": RETRIES} | self._loading)
-        except TypeError as error:
+        settings = list(signature(Client).parameters)[1:]  # after the address
+        if others := [name for name in self._loading if name not in settings]:
             raise PlauditError(
-                f"{', '.join(self._loading)}: a service has its model loaded; what can be set is "
-                "`key`, `timeout`, `retries` and `in_flight`"
-            ) from error
+                f"{', '.join(others)}: a service has its model loaded; what can be set is "
+                f"{', '.join(settings)}"
+            )
+        return Client(self._model, **{"retries": RETRIES} | self._loading)
 
     def _report_refused(self, refused: Mapping[int, str], count: int, log_metric: Any) -> None:
         if refused:

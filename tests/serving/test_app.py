@@ -328,6 +328,8 @@ def test_the_guide_has_a_command_and_a_row_for_each(client):
         ({"prompt": PROMPT, "completions": ["a"] * 65}, 422, "too_many", "completions"),
         ({"prompt": PROMPT, "completions": ["a", "b" * 2001]}, 422, "too_long", "completions[1]"),
         ({"prompt": "b" * 2001, "completions": ["a"]}, 422, "too_long", "prompt"),
+        ({"text_1": ["a", "b" * 2001], "text_2": ["a", "b"]}, 422, "too_long", "prompt"),
+        ({"text_1": ["a", "b"], "text_2": ["a", "b" * 2001]}, 422, "too_long", "text_2[1]"),
         ([], 422, "invalid", None),
         ("text", 422, "invalid", None),
     ],
@@ -570,7 +572,11 @@ def test_no_text_is_logged_unless_asked(reward_model, capsys):
     assert re.search(r"^GET /\?\?2026 all is well 404 \d+ ms$", talk, re.M)
     with ready(build_app(reward_model("bert"), ServiceSettings(log_text=True))) as client:
         client.post("/score", json=body)
-    assert secret in capsys.readouterr().err
+        client.post("/score", json={"text_1": ["one", "two"], "text_2": ["three", "four"]})
+    lines = capsys.readouterr().err.splitlines()
+    one, pairs = (json.loads(line) for line in lines if '"texts"' in line)
+    assert (one["prompt"], one["texts"]) == (secret, [secret])
+    assert (pairs["prompts"], pairs["texts"]) == (["one", "two"], ["three", "four"])
 
 
 def test_a_fault_of_our_own_is_logged_without_text(reward_model, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import importlib.util
+import json
 import logging
 import math
 import struct
@@ -246,6 +247,65 @@ def test_vllms_score_of_pairs(client, model):
         {"text_1": [[1, 2]], "text_2": [[3]]},
     ):
         assert client.post("/score", json=wrong).status_code == 422
+
+
+SPECIAL = ["Use the tag {eos}", "{eos}", "It ends with {sep}", "{bos}begins", "Plain.", " spaces "]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert", "qwen2", "llama"])
+def test_a_pair_has_the_reward_of_its_texts_alone_or_among_others(reward_model, name):
+    model = reward_model(name)
+    tokenizer = model.encoding.tokenizer
+    marks = {
+        "eos": tokenizer.eos_token or tokenizer.sep_token,
+        "sep": tokenizer.sep_token or tokenizer.eos_token,
+        "bos": tokenizer.bos_token or tokenizer.cls_token or "",
+    }
+    texts = [text.format(**marks) for text in SPECIAL]
+    spoken = json.dumps([{"role": "assistant", "content": "Four."}])
+    pairs = [("Why?", text) for text in [*texts, spoken]]
+    pairs += [(f"Ends in the separator{model.encoding.separator}", "Yes."), ("Why?\n", texts[0])]
+    pairs.append((json.dumps([{"role": "user", "content": QUERY}]), spoken))
+    expected = [model.score(*pair) for pair in pairs]
+    with running.inside(build_app(model)) as client:
+
+        def ask(path, key, **body):
+            found = client.post(path, json=body)
+            assert found.status_code == 200, found.text
+            return found.json()[key] if key else found.json()
+
+        firsts, seconds = zip(*pairs, strict=True)
+        both = {"text_1": firsts, "text_2": seconds, "use_activation": False}
+        rows = [row["score"] for row in ask("/v1/score", "data", **both)]
+        predicted = [row["score"] for [row] in ask("/predict", "", inputs=pairs, raw_scores=True)]
+        for number, (first, second) in enumerate(pairs):
+            one = {"text_1": [first], "text_2": [second], "use_activation": False}
+            [row] = ask("/v1/score", "data", **one)
+            own = ask("/score", "reward", prompt=first, completion=second)
+            [label] = ask("/predict", "", inputs=[first, second], raw_scores=True)
+            [[item]] = ask("/v1/score", "scores", query=first, items=[second])
+            found = [rows[number], predicted[number], row["score"], own, label["score"], item]
+            assert found == [pytest.approx(expected[number], abs=1e-5)] * 6
+
+
+@pytest.mark.parametrize("field", ["use_activation", "activation", "softmax"])
+def test_vllms_endpoints_all_give_rewards_where_they_are_asked_for(client, model, field):
+    pair = model.score(QUERY, DOCUMENTS[0])
+    [row] = whole(model, DOCUMENTS[:1])
+    for path, body, reward, steps in (
+        ("/classify", {"input": DOCUMENTS[0]}, row, ("data", 0, "probs", 0)),
+        ("/pooling", {"input": DOCUMENTS[0]}, row, ("data", 0, "data", 0)),
+        ("/score", {"text_1": QUERY, "text_2": DOCUMENTS[0]}, pair, ("data", 0, "score")),
+        ("/rerank", {"query": QUERY, "documents": DOCUMENTS[:1]}, pair,
+         ("results", 0, "relevance_score")),
+    ):  # fmt: skip
+        for given, expected in ((False, reward), (True, sigmoid(model, reward))):
+            found = client.post(path, json=body | {field: given}).json()
+            for step in steps:
+                found = found[step]
+            assert found == pytest.approx(expected, abs=1e-5)
+        both = {"use_activation": True, "activation": False}
+        assert "contradict" in client.post(path, json=body | both).json()["error"]["message"]
 
 
 class PoolingResponseData(Strict):

@@ -29,9 +29,10 @@ from plaudit.data.rankings import Text
 from plaudit.labelling.labelling import Labelling
 from plaudit.model.scorer import Scorer
 from plaudit.serving import page
-from plaudit.serving.asked import MAX_MESSAGES, Asked, Job, job_of
+from plaudit.serving.asked import MAX_MESSAGES, Asked, job_of
 from plaudit.serving.batcher import (
     Batcher,
+    Job,
     ModelError,
     NotScorableError,
     QueueFullError,
@@ -103,7 +104,9 @@ class Service:
         # A client that shards its rows over servers may have none left for this one.
         scored = await self._score(request, job) if job.texts else Scored([], [], 0)
         if self.settings.log_text:
-            shown = {"prompt": job.prompt, "texts": job.texts, "rewards": scored.rewards}
+            alike = len({id(prompt) for prompt in job.prompts}) == 1
+            prompts = {"prompt": job.prompts[0]} if alike else {"prompts": job.prompts}
+            shown = prompts | {"texts": job.texts, "rewards": scored.rewards}
             say(to_json(shown).decode())
         return json_response(asked.reply(scored, self.scorer.scale, self.settings.name))
 
@@ -117,7 +120,7 @@ class Service:
             while self.draining or not self.batcher.warm:
                 await asyncio.sleep(0.1)
             try:
-                work = self.batcher.submit(job.prompt, job.texts)
+                work = self.batcher.submit(job)
                 break
             except QueueFullError as full:
                 await asyncio.sleep(full.retry_after)
@@ -144,15 +147,16 @@ class Service:
             reason = f"{len(job.texts):,} texts, and {most:,} are the most for one request"
             raise RefusedError(422, "too_many", reason, where)
         reason = f"has more than {longest:,} characters"
-        if job.prompt is not None and characters(job.prompt) > longest:
-            raise RefusedError(422, "too_long", reason, "prompt")
+        for prompt in {id(prompt): prompt for prompt in job.prompts}.values():
+            if prompt is not None and characters(prompt) > longest:
+                raise RefusedError(422, "too_long", reason, "prompt")
         for index, text in enumerate(job.texts):
             if characters(text) > longest:
                 raise RefusedError(422, "too_long", reason, f"{where}[{index}]")
 
     async def _score(self, request: Request, job: Job) -> Scored:
         try:
-            work = self.batcher.submit(job.prompt, job.texts, job.begins)
+            work = self.batcher.submit(job)
         except ModelError as error:
             raise RefusedError(500, "model", str(error)) from None
         except QueueFullError as full:

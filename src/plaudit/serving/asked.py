@@ -10,9 +10,8 @@ import base64
 import struct
 import uuid
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -29,7 +28,7 @@ from plaudit.data.cells import read_text
 from plaudit.data.layouts import Given
 from plaudit.data.parse import make_ranking
 from plaudit.data.rankings import BadRowError, Text
-from plaudit.serving.batcher import Scored
+from plaudit.serving.batcher import Job, Scored
 
 MAX_MESSAGES = 1000
 
@@ -101,19 +100,6 @@ Completion = Annotated[
 Messages = Annotated[Any, PlainValidator(_read_messages), WithJsonSchema(_MESSAGES_SCHEMA)]
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is to be scored: completions of `prompt`.
-
-    Where that is None, each text is a whole row, as another program laid it out; `begins` then has
-    the prompt that each row begins with, or None for a row of which the client did not say it.
-    """
-
-    prompt: Text | None
-    texts: Sequence[Any]
-    begins: Sequence[str | None] | None = None
-
-
 def job_of(prompt: Text, completions: Sequence[Text]) -> Job:
     """Prompt and completions through the door that all rows take."""
     try:
@@ -121,13 +107,27 @@ def job_of(prompt: Text, completions: Sequence[Text]) -> Job:
         ranking = make_ranking(given, order=False)
     except BadRowError as error:
         raise bad_text(error) from error
-    return Job(ranking.prompt, ranking.completions)
+    return Job([ranking.prompt] * len(ranking.completions), ranking.completions)
 
 
-def job_of_pairs(prompts: Sequence[str], completions: Sequence[str]) -> Job:
-    """A completion for each prompt."""
-    rows = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
-    return Job(None, rows, prompts)
+def job_of_pairs(pairs: Iterable[tuple[Text | None, Text]]) -> Job:
+    """A completion for each prompt, through the same door; a text without a prompt is a whole row.
+
+    >>> job_of_pairs([("2+2?", "4"), (None, "2+2? 4"), ("3+3?", "6")]).prompts
+    ['2+2?', None, '3+3?']
+    """
+    jobs = [
+        job_of_rows([text]) if prompt is None else job_of(prompt, [text]) for prompt, text in pairs
+    ]
+    return Job(
+        [prompt for job in jobs for prompt in job.prompts],
+        [text for job in jobs for text in job.texts],
+    )
+
+
+def job_of_rows(rows: Sequence[Any], begins: Sequence[str | None] | None = None) -> Job:
+    """Whole rows, with what each begins with where the client says it."""
+    return Job([None] * len(rows), rows, begins)
 
 
 def listed(given: Any) -> Any:
@@ -280,6 +280,24 @@ def usage_of(scored: Scored) -> dict[str, int]:
         "total_tokens": scored.tokens,
         "completion_tokens": 0,
     }
+
+
+Entry = TypeVar("Entry", bound=BaseModel)
+
+
+class Listing(BaseModel, Generic[Entry]):
+    """OpenAI's form of an answer that has an entry for each text, in their order."""
+
+    object: str
+    model: str
+    data: list[Entry]
+    usage: Usage
+
+
+def listing_of(entries: Sequence[dict[str, Any]], scored: Scored, model: str) -> dict[str, Any]:
+    """As `Listing`, of entries without their index."""
+    data = [{"index": index} | entry for index, entry in enumerate(entries)]
+    return {"object": "list", "model": model, "data": data, "usage": usage_of(scored)}
 
 
 def best_first(rewards: Sequence[float]) -> list[int]:

@@ -13,8 +13,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from plaudit.data.cells import characters
@@ -56,6 +57,19 @@ class ModelError(Exception):
 
 
 @dataclass(frozen=True)
+class Job:
+    """What is to be scored: texts, each a completion of the prompt beside it.
+
+    Where the prompt is None, the text is a whole row, as another program laid it out; `begins` then
+    has what the row begins with, or None where the client did not say it.
+    """
+
+    prompts: Sequence[Text | None]
+    texts: Sequence[Any]
+    begins: Sequence[str | None] | None = None
+
+
+@dataclass(frozen=True)
 class Scored:
     """Rewards of a request, which of its completions were truncated, and its share of tokens."""
 
@@ -66,15 +80,12 @@ class Scored:
 
 @dataclass(eq=False)
 class Work:
-    """A request on its way: completions of `prompt`; where it is None, rows laid out elsewhere,
-    which begin with `begins` where that is known."""
+    """A request on its way."""
 
-    prompt: Text | None
-    texts: Sequence[Any]
-    begins: Sequence[str | None] | None
+    job: Job
+    keys: list[str | None]  # of each text's prompt: equal for equal ones, None for a whole row
     costs: list[int]  # of each text with its prompt, in characters
     answer: "asyncio.Future[Scored]"
-    key: str = field(init=False)
     rewards: list[float] = field(init=False)
     truncated: list[bool] = field(init=False)
     unfinished: int = field(init=False)
@@ -85,15 +96,14 @@ class Work:
     arrived: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.key = "" if self.prompt is None else text_key(self.prompt)
-        self.rewards = [0.0] * len(self.texts)
-        self.truncated = [False] * len(self.texts)
-        self.unfinished = len(self.texts)
+        self.rewards = [0.0] * len(self.job.texts)
+        self.truncated = [False] * len(self.job.texts)
+        self.unfinished = len(self.job.texts)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some texts of a request, `work.texts[start:stop]`."""
+    """Some texts of a request, those from `start` up to `stop`."""
 
     work: Work
     start: int
@@ -102,7 +112,26 @@ class Part:
     @property
     def texts(self) -> Sequence[Any]:
         """The texts themselves."""
-        return self.work.texts[self.start : self.stop]
+        return self.work.job.texts[self.start : self.stop]
+
+    @property
+    def prompt(self) -> Text | None:
+        """That of the first of them."""
+        return self.work.job.prompts[self.start]
+
+    @property
+    def begins(self) -> str | None:
+        """What the first of them, a whole row, begins with, where that is known."""
+        begins = self.work.job.begins
+        return None if begins is None else begins[self.start]
+
+    def by_prompt(self) -> "Iterator[tuple[str | None, Part]]":
+        """Its parts of one prompt each, with its key; whole rows one by one."""
+        keys = self.work.keys
+        numbers = range(self.start, self.stop)
+        for key, some in groupby(numbers, key=lambda i: (keys[i], i if keys[i] is None else None)):
+            first, *others = some
+            yield key[0], Part(self.work, first, first + 1 + len(others))
 
 
 @dataclass
@@ -133,7 +162,7 @@ class Batcher:
     >>> async def rewards(scorer):
     ...     batcher = Batcher(scorer, ServiceSettings())
     ...     batcher.start()
-    ...     work = batcher.submit("What is 2 + 2?", ["4", "5"])
+    ...     work = batcher.submit(Job(["What is 2 + 2?"] * 2, ["4", "5"]))
     ...     return (await work.answer).rewards
     >>> from plaudit import RewardModel
     >>> len(asyncio.run(rewards(RewardModel.load("runs/first"))))
@@ -184,28 +213,33 @@ class Batcher:
         """Return once all that was taken is answered."""
         await self._idle.wait()
 
-    def submit(
-        self, prompt: Text | None, texts: Sequence[Any], begins: Sequence[str | None] | None = None
-    ) -> Work:
-        """Take one or more completions of `prompt`; where it is None, rendered rows, and what each
-        of them begins with where that is known.
+    def submit(self, job: Job) -> Work:
+        """Take one or more texts.
 
         Raises `QueueFullError` when too much waits for them to be answered in time, `ModelError`
         when the service cannot score any more.
         """
         if self.failed is not None:
             raise ModelError("the service has failed: start it anew")
-        before = 0 if prompt is None else characters(prompt)
+        distinct = {id(prompt): prompt for prompt in job.prompts}  # most are one and the same
+        facts = {
+            same: (None, 0) if prompt is None else (text_key(prompt), characters(prompt))
+            for same, prompt in distinct.items()
+        }
+        each = [facts[id(prompt)] for prompt in job.prompts]
         most = self.scorer.max_length * CHARACTERS_PER_TOKEN
-        costs = [max(1, min(before + characters(text), most)) for text in texts]
-        work = Work(prompt, texts, begins, costs, self._loop.create_future())
+        costs = [
+            max(1, min(before + characters(text), most))
+            for (_, before), text in zip(each, job.texts, strict=True)
+        ]
+        work = Work(job, [key for key, _ in each], costs, self._loop.create_future())
         with self._changed:
             wait = self._seconds_for(self._queued_cost * self._tokens_per_character)
-            full = self._queued + len(texts) > self.settings.max_queue
+            full = self._queued + len(job.texts) > self.settings.max_queue
             if self._queued and (full or wait > self.settings.timeout):
                 raise QueueFullError(max(math.ceil(wait), 1))
             self._waiting.append(work)
-            self._queued += len(texts)
+            self._queued += len(job.texts)
             self._queued_cost += sum(costs)
             if len(self._waiting) == 1:
                 self._changed.notify_all()
@@ -277,13 +311,16 @@ class Batcher:
         while self._waiting and room > -full:
             work = self._waiting.popleft()
             over = work.dropped or work.error is not None
-            if room <= 0 and not over and work.key not in prompts:
+            late = room <= 0 and not over
+            if late and work.keys[work.begun] not in prompts:
                 left.append(work)
                 continue
             start = stop = work.begun
             cost = 0
             most = min(PART_TOKENS / self._tokens_per_character, room if room > 0 else full)
-            while stop < len(work.texts) and (over or stop == start or cost < most):
+            while stop < len(work.keys) and (over or stop == start or cost < most):
+                if late and work.keys[stop] not in prompts:
+                    break
                 cost += work.costs[stop]
                 stop += 1
             work.begun = stop
@@ -295,9 +332,8 @@ class Batcher:
                 self.metrics.queue_seconds.observe(now - work.arrived)
             parts.append(Part(work, start, stop))
             room -= cost
-            if work.key:
-                prompts.add(work.key)
-            if stop < len(work.texts):
+            prompts.update(key for key in work.keys[start:stop] if key is not None)
+            if stop < len(work.keys):
                 (self._waiting if room > 0 else left).append(work)
         left.extend(self._waiting)
         self._waiting = left
@@ -307,13 +343,12 @@ class Batcher:
         together: dict[str, list[Part]] = {}
         rendered: list[list[Part]] = []
         told: list[list[Part]] = []
-        for part in parts:
-            if part.work.prompt is None:
-                for i in range(part.start, part.stop):
-                    known = part.work.begins is not None and part.work.begins[i] is not None
-                    (told if known else rendered).append([Part(part.work, i, i + 1)])
-            else:
-                together.setdefault(part.work.key, []).append(part)
+        for whole in parts:
+            for key, part in whole.by_prompt():
+                if key is not None:
+                    together.setdefault(key, []).append(part)
+                else:
+                    (rendered if part.begins is None else told).append([part])
         groups = self._groups(list(together.values()), self._encode)
         others = self._groups(rendered, self._encode_rendered)
         others += self._groups(told, self._encode_told)
@@ -340,7 +375,7 @@ class Batcher:
     def _encode(self, together: list[list[Part]]) -> list[dict[str, Any]]:
         return self.scorer.encode(
             [
-                (parts[0].work.prompt or "", [t for p in parts for t in p.texts])
+                (parts[0].prompt or "", [text for part in parts for text in part.texts])
                 for parts in together
             ]
         )
@@ -349,7 +384,7 @@ class Batcher:
         return self.scorer.encode_rendered([text for (part,) in together for text in part.texts])
 
     def _encode_told(self, together: list[list[Part]]) -> list[dict[str, Any]]:
-        begins = [(part.work.begins or ())[part.start] or "" for (part,) in together]
+        begins = [part.begins or "" for (part,) in together]
         return self.scorer.encode_rendered([part.texts[0] for (part,) in together], begins)
 
     # ---- in the thread that has the model ----

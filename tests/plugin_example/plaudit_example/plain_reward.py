@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from plaudit.serving.asked import Completion, Job, Prompt, Theirs, job_of
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Completion, Prompt, Theirs, job_of
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 

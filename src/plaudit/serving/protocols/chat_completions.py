@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel
 
 from plaudit.serving.asked import (
-    Job,
     Messages,
     Theirs,
     Usage,
@@ -23,7 +22,7 @@ from plaudit.serving.asked import (
     refuse_set,
     usage_of,
 )
-from plaudit.serving.batcher import Scored
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 

@@ -11,8 +11,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
-from plaudit.serving.asked import Job, Rows, Theirs, Usage, refuse_set, usage_of, vector_of
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import (
+    Listing,
+    Rows,
+    Theirs,
+    job_of_rows,
+    listing_of,
+    refuse_set,
+    vector_of,
+)
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 
@@ -29,23 +37,15 @@ class EmbeddingsRequest(Theirs):
     def job(self) -> Job:
         """What is to be scored."""
         refuse_set(self, {"dimensions": "there is one number, and nothing to cut"})
-        return Job(None, self.input)
+        return job_of_rows(self.input)
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
-        """As `EmbeddingsResponse`."""
-        return {
-            "object": "list",
-            "model": model,
-            "data": [
-                {
-                    "object": "embedding",
-                    "index": index,
-                    "embedding": vector_of(reward, self.encoding_format),
-                }
-                for index, reward in enumerate(scored.rewards)
-            ],
-            "usage": usage_of(scored),
-        }
+        """As a `Listing` of `RowVector`."""
+        entries = [
+            {"object": "embedding", "embedding": vector_of(reward, self.encoding_format)}
+            for reward in scored.rewards
+        ]
+        return listing_of(entries, scored, model)
 
 
 class RowVector(BaseModel):
@@ -56,19 +56,10 @@ class RowVector(BaseModel):
     embedding: list[float] | str
 
 
-class EmbeddingsResponse(BaseModel):
-    """The rewards in the order of the rows."""
-
-    object: str
-    model: str
-    data: list[RowVector]
-    usage: Usage
-
-
 PROTOCOL = Protocol(
     ("/v1/embeddings", "/sglang/v1/embeddings"),
     EmbeddingsRequest,
-    EmbeddingsResponse,
+    Listing[RowVector],
     marks=("input",),
     example={"input": ["What is a bond? A loan."]},
 )

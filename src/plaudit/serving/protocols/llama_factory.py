@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from plaudit.serving.asked import Job, RowsOrNone, Theirs, new_id
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import RowsOrNone, Theirs, job_of_rows, new_id
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 
@@ -25,7 +25,7 @@ class ScoreEvaluationRequest(Theirs):
 
     def job(self) -> Job:
         """What is to be scored."""
-        return Job(None, self.messages)
+        return job_of_rows(self.messages)
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `ScoreEvaluationResponse`."""

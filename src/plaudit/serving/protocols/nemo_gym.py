@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from plaudit.serving.asked import MAX_MESSAGES, Job, Theirs, job_of, join_parts
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import MAX_MESSAGES, Theirs, job_of, join_parts
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from plaudit.serving.asked import Job, Theirs
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Theirs
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 
@@ -20,7 +20,7 @@ class SeedSessionRequest(Theirs):
 
     def job(self) -> Job:
         """Nothing."""
-        return Job(None, [])
+        return Job([], [])
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `SeedSessionResponse`."""

@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from plaudit.serving.asked import Job, RowsOrNone, Theirs, listed, scores_of
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import RowsOrNone, Theirs, job_of_rows, listed, scores_of
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 
@@ -41,7 +41,7 @@ class GetRewardRequest(Theirs):
 
     def job(self) -> Job:
         """What is to be scored."""
-        return Job(None, self.query, self.prompts or None)
+        return job_of_rows(self.query, self.prompts or None)
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `GetRewardResponse`."""

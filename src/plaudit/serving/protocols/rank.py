@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import BaseModel, Field
 from scipy.special import softmax
 
-from plaudit.serving.asked import Completion, Job, Ours, Prompt, best_first, job_of
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Completion, Ours, Prompt, best_first, job_of
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 

@@ -1,4 +1,4 @@
-"""The rerank endpoint, as Jina, Cohere and vLLM have it.
+"""The rerank endpoint, as Jina, Cohere and vLLM have it; vLLM's clients may ask for raw scores.
 
 TEI's, which has `texts` in the place of `documents`, is `tei_rerank`; SGLang's, which asks with the
 same fields and is answered in another shape, `sglang_rerank`.
@@ -10,21 +10,19 @@ from pydantic import BaseModel, Field
 
 from plaudit.serving.asked import (
     Documents,
-    Job,
     Query,
-    Theirs,
     Usage,
     best_first,
     job_of,
     new_id,
-    scores_of,
     usage_of,
 )
-from plaudit.serving.batcher import Scored
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
+from plaudit.serving.protocols._vllm import Activated
 
 
-class RerankRequest(Theirs):
+class RerankRequest(Activated):
     """`query` is the prompt and `documents` are the completions."""
 
     texts_field: ClassVar[str] = "documents"
@@ -41,7 +39,7 @@ class RerankRequest(Theirs):
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `RerankResponse`."""
         results = []
-        scores = scores_of(scored, scale)
+        scores = self.scores(scored, scale)
         for index in best_first(scored.rewards)[: self.top_n or None]:
             result: dict[str, Any] = {
                 "index": index,
@@ -65,7 +63,8 @@ class RerankResult(BaseModel):
     index: int
     relevance_score: float = Field(
         description="σ(scale · reward): in the order of the rewards and between 0 and 1, but with "
-        "a zero of the model's own. Only comparable within one query."
+        "a zero of the model's own; the reward itself where use_activation is false. Only "
+        "comparable within one query."
     )
     reward: float
     document: dict[str, str] | None = None

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from scipy.special import expit, softmax
 
-from plaudit.serving.asked import Completion, Job, Messages, Ours, Prompt, job_of, job_of_dialogue
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Completion, Messages, Ours, Prompt, job_of, job_of_dialogue
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 # The preference of each over each is K² numbers: beyond this many completions they are asked for.

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from plaudit.serving.asked import Job, Theirs, listed, new_id
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Theirs, job_of_rows, listed, new_id
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 
@@ -23,7 +23,7 @@ class SglangClassifyRequest(Theirs):
 
     def job(self) -> Job:
         """What is to be scored."""
-        return Job(None, listed(self.text))
+        return job_of_rows(listed(self.text))
 
     def reply(self, scored: Scored, scale: float, model: str) -> Any:
         """As `RowReward`, or a list of them."""

@@ -11,8 +11,17 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from plaudit.serving.asked import Job, RowsOrNone, Theirs, Usage, job_of_pairs, refuse_set, usage_of
-from plaudit.serving.batcher import Scored
+from plaudit.data.chat import begins_rendered
+from plaudit.serving.asked import (
+    RowsOrNone,
+    Theirs,
+    Usage,
+    job_of,
+    job_of_rows,
+    refuse_set,
+    usage_of,
+)
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 
@@ -42,8 +51,11 @@ class SglangScoreRequest(Theirs):
             },
         )
         if not self.query:
-            return Job(None, self.items)
-        return job_of_pairs([self.query] * len(self.items), self.items)
+            return job_of_rows(self.items)
+        if not begins_rendered(self.query):
+            return job_of(self.query, self.items) if self.items else job_of_rows([])
+        rows = [self.query + item for item in self.items]
+        return job_of_rows(rows, [self.query] * len(rows))
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
         """As `SglangScoreResponse`."""

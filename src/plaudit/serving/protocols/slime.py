@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from plaudit.serving.asked import Job, Prompt, Theirs, job_of, job_of_pairs
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Prompt, Theirs, job_of, job_of_rows
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 
@@ -26,7 +26,7 @@ class RemoteRmRequest(Theirs):
     def job(self) -> Job:
         """What is to be scored."""
         if isinstance(self.prompt, str):
-            return job_of_pairs([self.prompt], [self.response])
+            return job_of_rows([self.prompt + self.response], [self.prompt])
         return job_of(self.prompt, [self.response])
 
     def reply(self, scored: Scored, scale: float, model: str) -> float:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from plaudit.serving.asked import Job, Theirs, read, scores_of
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Theirs, job_of_pairs, read, scores_of
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 
@@ -59,11 +59,9 @@ class PredictRequest(Theirs):
     def job(self) -> Job:
         """What is to be scored."""
         rows = self._rows()
-        prompts = [row[0] if len(row) == 2 else None for row in rows]
-        for prompt in prompts:
-            if prompt is not None:
-                read(prompt, "prompt")
-        return Job(None, ["".join(row) for row in rows], prompts)
+        return job_of_pairs(
+            (read(row[0], "prompt"), row[1]) if len(row) == 2 else (None, row[0]) for row in rows
+        )
 
     def reply(self, scored: Scored, scale: float, model: str) -> Any:
         """A list as of `Prediction`, or a list of such."""

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from plaudit.serving.asked import Documents, Job, Query, Theirs, best_first, job_of, scores_of
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Documents, Query, Theirs, best_first, job_of, scores_of
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
 

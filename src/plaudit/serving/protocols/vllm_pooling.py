@@ -1,22 +1,20 @@
 """vLLM's `/pooling`: what the head makes of whole rows, a list of one number for each.
 
 The shapes are those of `PoolingRequest` and `PoolingResponse` in vLLM's
-`entrypoints/pooling/pooling/protocol.py`. Of a model of one label vLLM answers `task` `classify`
-with the sigmoid unless `use_activation` is false. What its other tasks give, a vector of each row
-or of each token, a reward model served here has not, and neither is there anything to cut to
-`dimensions`.
+`entrypoints/pooling/pooling/protocol.py`. What its tasks other than `classify` give, a vector of
+each row or of each token, a reward model served here has not, and neither is there anything to cut
+to `dimensions`.
 """
 
-import time
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
-from plaudit.serving.asked import Job, Usage, new_id, refuse_set, scores_of, usage_of, vector_of
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import refuse_set, vector_of
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
-from plaudit.serving.protocols._vllm import RowsOrDialogue
+from plaudit.serving.protocols._vllm import RowsOrDialogue, VllmListing, vllm_listing_of
 
 
 class PoolingRequest(RowsOrDialogue):
@@ -39,23 +37,12 @@ class PoolingRequest(RowsOrDialogue):
         return super().job()
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
-        """As `PoolingResponse`."""
-        scores = scores_of(scored, scale, raw=self.use_activation is False)
-        return {
-            "id": new_id("pooling"),
-            "object": "list",
-            "created": int(time.time()),
-            "model": model,
-            "data": [
-                {
-                    "index": index,
-                    "object": "pooling",
-                    "data": vector_of(score, self.encoding_format),
-                }
-                for index, score in enumerate(scores)
-            ],
-            "usage": usage_of(scored),
-        }
+        """As a `VllmListing` of `Pooled`."""
+        entries = [
+            {"object": "pooling", "data": vector_of(score, self.encoding_format)}
+            for score in self.scores(scored, scale)
+        ]
+        return vllm_listing_of("pooling", entries, scored, model)
 
 
 class Pooled(BaseModel):
@@ -66,21 +53,10 @@ class Pooled(BaseModel):
     data: list[float] | str
 
 
-class PoolingResponse(BaseModel):
-    """As vLLM answers for a model of one label."""
-
-    id: str
-    object: str
-    created: int
-    model: str
-    data: list[Pooled]
-    usage: Usage
-
-
 PROTOCOL = Protocol(
     ("/pooling",),
     PoolingRequest,
-    PoolingResponse,
+    VllmListing[Pooled],
     marks=("input", "messages"),
     example={"input": ["What is a bond? A loan."], "task": "classify", "use_activation": False},
 )

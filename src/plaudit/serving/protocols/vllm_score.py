@@ -2,35 +2,23 @@
 
 The shapes are those of `ScoreRequest` and `ScoreResponse` in vLLM's
 `entrypoints/pooling/scoring/protocol.py`: four names for the same two fields. One prompt goes with
-all completions, several with one each. As of a model of one label, a score is the sigmoid unless
-`use_activation` is false.
+all completions, several with one each.
 """
 
-import time
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from plaudit.serving.asked import (
-    Documents,
-    Job,
-    Queries,
-    Theirs,
-    Usage,
-    job_of,
-    job_of_pairs,
-    new_id,
-    scores_of,
-    usage_of,
-)
-from plaudit.serving.batcher import Scored
+from plaudit.serving.asked import Documents, Queries, job_of, job_of_pairs
+from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
+from plaudit.serving.protocols._vllm import Activated, VllmListing, vllm_listing_of
 
 PAIRS = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 
 
-class VllmScoreRequest(Theirs):
+class VllmScoreRequest(Activated):
     """vLLM's: `text_1` has the prompt and `text_2` the completions, or as many prompts as
     completions. `queries` and `documents` or `items`, `data_1` and `data_2` are the same."""
 
@@ -44,7 +32,6 @@ class VllmScoreRequest(Theirs):
     items: Documents | None = None
     data_1: Queries | None = None
     data_2: Documents | None = None
-    use_activation: bool | None = None
 
     @model_validator(mode="after")
     def _one_pair(self) -> "VllmScoreRequest":
@@ -66,22 +53,12 @@ class VllmScoreRequest(Theirs):
             raise PydanticCustomError(
                 "fields", "give one prompt for all completions, or as many prompts as completions"
             )
-        return job_of_pairs(prompts, completions)
+        return job_of_pairs(zip(prompts, completions, strict=True))
 
     def reply(self, scored: Scored, scale: float, model: str) -> dict[str, Any]:
-        """As `VllmScoreResponse`."""
-        scores = scores_of(scored, scale, raw=self.use_activation is False)
-        return {
-            "id": new_id("score"),
-            "object": "list",
-            "created": int(time.time()),
-            "model": model,
-            "data": [
-                {"index": index, "object": "score", "score": score}
-                for index, score in enumerate(scores)
-            ],
-            "usage": usage_of(scored),
-        }
+        """As a `VllmListing` of `PairScore`."""
+        entries = [{"object": "score", "score": score} for score in self.scores(scored, scale)]
+        return vllm_listing_of("score", entries, scored, model)
 
 
 class PairScore(BaseModel):
@@ -92,21 +69,10 @@ class PairScore(BaseModel):
     score: float
 
 
-class VllmScoreResponse(BaseModel):
-    """The scores in the order of the completions."""
-
-    id: str
-    object: str
-    created: int
-    model: str
-    data: list[PairScore]
-    usage: Usage
-
-
 PROTOCOL = Protocol(
     ("/score", "/v1/score"),
     VllmScoreRequest,
-    VllmScoreResponse,
+    VllmListing[PairScore],
     marks=("text_1", "queries", "data_1"),
     example={
         "text_1": "What is a bond?",
