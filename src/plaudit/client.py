@@ -1,8 +1,9 @@
 """A client of `plaudit serve`: rewards of a model that runs elsewhere.
 
 `Client` and `AsyncClient` do the same. What they ask, divide, wait for and count is written once,
-as generators of steps, a request to send or seconds to wait; each client takes them in its own way.
-They need httpx (the extra `client`) and load no torch.
+as generators of steps, a request to send or seconds to wait. Tasks of asyncio take the steps, for
+`Client` on an event loop in a thread of its own: only there can a request be given up at a time,
+whatever the service sends by then. They need httpx (the extra `client`) and load no torch.
 """
 
 import asyncio
@@ -14,15 +15,25 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import CancelledError, Future, as_completed
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import Any, NamedTuple, Self, TypeVar, overload
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 from plaudit.console import counted, say
 from plaudit.data.cells import excerpt, read_text, said
@@ -53,6 +64,8 @@ CONNECTING = 10.0  # seconds that a connection may take at most
 AHEAD = 2
 # A machine reaches itself without a proxy, whatever the environment says.
 DIRECT = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+# What reading an answer may raise that is not in the form of this service.
+OTHERWISE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 
 T = TypeVar("T")
 # What a generator wants: a request sent, for which it gets the answer or the fault, or to be called
@@ -75,6 +88,7 @@ class ServiceError(PlauditError):
     ) -> None:
         super().__init__(message)
         self.status, self.kind, self.refused = status, kind, refused
+        self.of_texts = refused  # whether these texts are the reason
         self.passing = False  # whether another try may succeed
         self.wait = 0.0  # seconds that the service asks for before it
 
@@ -152,7 +166,8 @@ class _Asking:
 
     def _open(self) -> None:
         """Make what holds connections."""
-        raise NotImplementedError
+        self._options = _http_options(self._user)
+        self._of_loops: _OfLoops = WeakKeyDictionary()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -181,10 +196,7 @@ class _Asking:
 
         Raises `PlauditError` for completions that are no list.
         """
-        if isinstance(completions, str):
-            raise PlauditError(
-                f'completions: "{excerpt(completions)}" is one text; give a list for each prompt'
-            )
+        _check_list(completions)
         most = self._most
         return [
             self._part(prompt, completions[first : first + most], first, each)
@@ -207,7 +219,8 @@ class _Asking:
             self._grow(len(completions))
             return rewards
         except ServiceError as error:
-            failed = error.but(f"; the prompt is {_quoted(prompt)}")
+            ours = error.refused or error.of_texts
+            failed = error.but(f"; the prompt is {_quoted(prompt)}") if ours else error
         forbidden = several and (failed.status == 413 or failed.kind == "too_many")
         too_slow = several and failed.status == 504
         if not (forbidden or too_slow or (each and failed.refused)):
@@ -238,12 +251,22 @@ class _Asking:
                 self._most, self._in_time = min(2 * self._most, self._allowed), 0
 
     def _rank(self, prompt: Text, completions: Sequence[Text]) -> Steps[list[Ranked]]:
+        _check_list(completions)
         answer = yield from self._ask("POST", "/rank", self._body(prompt, completions))
         try:
-            places = answer.json()["ranking"]
-            names = [field.name for field in fields(Ranked)]
-            ranking = [Ranked(*(place[name] for name in names)) for place in places]
-        except (ValueError, TypeError, LookupError) as error:
+            ranking = [
+                Ranked(
+                    _whole(place["index"]),
+                    _whole(place["rank"]),
+                    _number(place["reward"]),
+                    _number(place["probability"]),
+                    _truth(place["truncated"]),
+                )
+                for place in answer.json()["ranking"]
+            ]
+            if sorted(place.index for place in ranking) != list(range(len(completions))):
+                raise ValueError("other completions than those that were asked for")
+        except OTHERWISE as error:
             raise self._not_ours(answer) from error
         self._count([place.truncated for place in ranking])
         return ranking
@@ -252,8 +275,8 @@ class _Asking:
         answer = yield from self._ask("GET", "/v1/models")
         try:
             (facts,) = answer.json()["data"]
-            return Served(facts["id"], facts["max_model_len"])
-        except (ValueError, TypeError, LookupError) as error:
+            return Served(str(facts["id"]), _whole(facts["max_model_len"]))
+        except OTHERWISE as error:
             raise self._not_ours(answer) from error
 
     def _readiness(self, timeout: float) -> Steps[None]:
@@ -343,6 +366,28 @@ class _Asking:
                 raise ServiceError(message, kind="invalid", refused=True) from None
         return {"prompt": texts[0], "completions": texts[1:]}
 
+    # ---- how the steps are taken ----
+
+    async def _through(self, steps: Steps[T], in_turn: bool = True) -> T:
+        """All steps, in a task of our own; `in_turn` as one of those that may be in flight."""
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        if loop not in self._of_loops:
+            self._of_loops[loop] = _Connections([], asyncio.Semaphore(self.in_flight), set())
+        own = self._of_loops[loop]
+        task = asyncio.current_task()
+        assert task is not None
+        own.asking.add(task)
+        try:
+            async with own.turns if in_turn else nullcontext():
+                http = own.idle.pop() if own.idle else httpx.AsyncClient(**self._options)
+                try:
+                    return await _through(http, steps)
+                finally:
+                    own.idle.append(http)
+        finally:
+            own.asking.discard(task)
+
     # ---- what became of it ----
 
     def _failure(
@@ -386,20 +431,22 @@ class _Asking:
     def _rewards_of(self, answer: httpx.Response, count: int) -> list[float]:
         try:
             content = answer.json()
-            rewards, truncated = content["rewards"], content["truncated"]
+            rewards = [_number(reward) for reward in content["rewards"]]
+            truncated = [_truth(known) for known in content["truncated"]]
             if not len(rewards) == len(truncated) == count:
                 raise ValueError(f"{len(rewards)} rewards of {count} completions")
-            finite = all(map(math.isfinite, rewards))
-        except (ValueError, TypeError, LookupError) as error:
+        except OTHERWISE as error:
             raise self._not_ours(answer) from error
-        if not finite:
-            raise ServiceError(
+        if not all(map(math.isfinite, rewards)):
+            failed = ServiceError(
                 f"{answer.url}: the model's reward of a completion is not a finite number; was the "
                 "model trained to the end, without an overflow?",
                 answer.status_code,
             )
+            failed.of_texts = True
+            raise failed
         self._count(truncated)
-        return list(map(float, rewards))
+        return rewards
 
     def _count(self, truncated: Sequence[bool]) -> None:
         with self._counting:
@@ -420,8 +467,8 @@ class Client(_Asking):
     Args:
         url: the address of the service.
         key: an API key; by default that of the environment variable `PLAUDIT_API_KEY`, if any.
-        timeout: seconds that an answer may take. The service itself gives up after 60, unless told
-            otherwise.
+        timeout: seconds that an answer may take, from the request to its last byte. The service
+            itself gives up after 60, unless told otherwise.
         retries: how often a request is sent again where the service is busy (429, 503), where a
             proxy does not reach it (502, 504), or the connection fails; after pauses that grow, and
             not before the time that the service names. Other refusals are final.
@@ -437,6 +484,11 @@ class Client(_Asking):
     ...     client.score("What is 2 + 2?", ["4", "5"])
     [1.25, -0.5]
     """
+
+    _process: int
+    _loop: asyncio.AbstractEventLoop | None
+    _thread: threading.Thread
+    _leave: "finalize[..., Any]"
 
     @overload
     def score(self, prompt: Text, completions: str) -> float: ...  # type: ignore[overload-overlap]
@@ -488,10 +540,12 @@ class Client(_Asking):
         Whoever asks it then, or waits for an answer in another thread, gets `PlauditError`.
         """
         self._closed = True
-        if self._process == os.getpid():
-            self._closing.set()
-            self._pool.shutdown(cancel_futures=True)
-            self._http.close()
+        if self._process == os.getpid():  # a fork leaves its parent's connections alone
+            with self._opening:
+                loop, self._loop = self._loop, None
+            if loop is not None:
+                self._leave()
+                self._thread.join()
         self.report_truncation()
 
     def __enter__(self) -> Self:
@@ -503,52 +557,64 @@ class Client(_Asking):
     def _scored(self, prompts: Prompts, each: bool) -> Iterator[list[Any]]:
         waiting: deque[list[Future[list[Any]]]] = deque()
         try:
-            for prompt, completions in prompts:
+            for prompt, completions in map(_pair, count(), _iterated(prompts)):
                 parts = self._parts(prompt, completions, each)
-                self._open()
-                waiting.append([self._pool.submit(self._take, part) for part in parts])
+                waiting.append([self._submit(part) for part in parts])
                 while waiting and self._due(waiting):
-                    yield [reward for part in waiting[0] for reward in part.result()]
+                    yield self._row(waiting[0])
                     waiting.popleft()
             while waiting:
-                yield [reward for part in waiting[0] for reward in part.result()]
+                yield self._row(waiting[0])
                 waiting.popleft()
-        except (CancelledError, RuntimeError):  # of the threads, where it was closed meanwhile
-            self._check_open()
-            raise
         finally:
             for part in chain.from_iterable(waiting):
                 part.cancel()
 
-    def _take(self, steps: Steps[T]) -> T:
-        self._open()
-        given: httpx.Response | httpx.RequestError | None = None
+    def _row(self, parts: list[Future[list[Any]]]) -> list[Any]:
+        """What the parts have found; the first that fails ends it."""
         try:
-            while True:
-                step = steps.send(given)
-                self._check_open()
-                if isinstance(step, httpx.Request):
-                    try:
-                        given = self._http.send(step)
-                    except httpx.RequestError as fault:
-                        given = fault
-                    except RuntimeError:  # it was closed before it could be sent
-                        self._check_open()
-                        raise
-                else:
-                    self._closing.wait(step)
-        except StopIteration as done:
-            return done.value
+            for part in as_completed(parts):
+                part.result()
+            return [reward for part in parts for reward in part.result()]
+        except CancelledError:
+            self._check_open()
+            raise
+
+    def _take(self, steps: Steps[T]) -> T:
+        """Of each thread that asks one at a time: none takes another's turn."""
+        found = self._submit(steps, in_turn=False)
+        try:
+            return found.result()
+        except CancelledError:
+            self._check_open()
+            raise
+        finally:
+            found.cancel()  # where this thread was interrupted
+
+    def _submit(self, steps: Steps[T], in_turn: bool = True) -> Future[T]:
+        if self._process != os.getpid():
+            self._open()  # a fork has no threads of its parent's, and locks that they may have held
+        with self._opening:
+            self._check_open()
+            if self._loop is None:
+                self._loop = self._started()
+            return asyncio.run_coroutine_threadsafe(self._through(steps, in_turn), self._loop)
 
     def _open(self) -> None:
-        """Connections and threads, of this process: a fork has none of its parent's."""
-        self._check_open()
-        if getattr(self, "_process", None) != os.getpid():
-            self._closing = threading.Event()
-            self._http = httpx.Client(**_http_options(self._user, self.in_flight))
-            self._pool = ThreadPoolExecutor(self.in_flight, "plaudit-client")
-            self._counting = threading.Lock()
-            self._process = os.getpid()
+        super()._open()
+        self._opening, self._counting = threading.Lock(), threading.Lock()
+        self._loop = None
+        self._process = os.getpid()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        """An event loop that runs in a thread, until this client is closed or gone."""
+        loop = asyncio.new_event_loop()
+        # At the end of the process the thread ends with it.
+        self._thread = threading.Thread(target=_run, args=(loop,), name=repr(self), daemon=True)
+        self._thread.start()
+        self._leave = finalize(self, _leave, loop, self._of_loops, self._process)
+        self._leave.atexit = False
+        return loop
 
 
 class AsyncClient(_Asking):
@@ -573,9 +639,8 @@ class AsyncClient(_Asking):
         """The reward of each completion of `prompt`; a number for one string, a list for a list."""
         if isinstance(completions, str):
             return (await self.score(prompt, [completions]))[0]
-        parts = self._parts(prompt, completions, each=False)
-        found = await asyncio.gather(*map(self._take, parts))
-        return list(chain.from_iterable(found))
+        async with aclosing(self._scored([(prompt, completions)], each=False)) as rows:
+            return await anext(rows)
 
     def score_all(
         self, prompts: Prompts | AsyncIterable[tuple[Text, Sequence[Text]]]
@@ -600,18 +665,19 @@ class AsyncClient(_Asking):
 
     async def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Return when the service takes requests; see `Client.wait_until_ready`."""
-        await self._take(self._readiness(timeout))
+        await self._take(self._readiness(timeout), in_turn=False)
 
     async def close(self) -> None:
         """Close the connections, and say how many completions were truncated.
 
-        Connections in flight are closed when they have their answer. Whoever asks then, or waits to
-        ask again, gets `PlauditError`, in every event loop.
+        Whoever asks then, or waits for an answer, gets `PlauditError`, in every event loop.
         """
         self._closed = True
-        if own := self._of_loops.pop(asyncio.get_running_loop(), None):
-            for http in own.idle:
-                await http.aclose()
+        here = asyncio.get_running_loop()
+        for loop in list(self._of_loops):
+            if loop is not here and loop.is_running():
+                asyncio.run_coroutine_threadsafe(_hang_up(self._of_loops), loop)
+        await _hang_up(self._of_loops)
         self.report_truncation()
 
     async def __aenter__(self) -> Self:
@@ -622,67 +688,46 @@ class AsyncClient(_Asking):
 
     async def _scored(
         self, prompts: Prompts | AsyncIterable[tuple[Text, Sequence[Text]]], each: bool
-    ) -> AsyncIterator[list[Any]]:
+    ) -> AsyncGenerator[list[Any], None]:
         waiting: deque[list[asyncio.Task[list[Any]]]] = deque()
         try:
-            async for prompt, completions in _streamed(prompts):
-                parts = self._parts(prompt, completions, each)
-                waiting.append([asyncio.create_task(self._take(part)) for part in parts])
+            place = count()
+            async for asked in _streamed(prompts):
+                parts = self._parts(*_pair(next(place), asked), each)
+                waiting.append([asyncio.create_task(self._through(part)) for part in parts])
                 while waiting and self._due(waiting):
-                    yield [reward for part in waiting[0] for reward in await part]
+                    yield await self._row(waiting[0])
                     waiting.popleft()
             while waiting:
-                yield [reward for part in waiting[0] for reward in await part]
+                yield await self._row(waiting[0])
                 waiting.popleft()
         finally:
-            left = list(chain.from_iterable(waiting))
-            for part in left:
-                part.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await _ended(chain.from_iterable(waiting))
 
-    async def _take(self, steps: Steps[T]) -> T:
-        """When its turn has come, of those that may be in flight."""
-        self._check_open()
-        loop = asyncio.get_running_loop()
-        if loop not in self._of_loops:
-            self._of_loops[loop] = _Connections([], asyncio.Semaphore(self.in_flight))
-        own = self._of_loops[loop]
-        async with own.turns:
+    async def _row(self, parts: list[asyncio.Task[list[Any]]]) -> list[Any]:
+        """What the parts have found; the first that fails ends it."""
+        return [reward for found in await self._found(parts) for reward in found]
+
+    async def _take(self, steps: Steps[T], in_turn: bool = True) -> T:
+        task = asyncio.create_task(self._through(steps, in_turn))
+        try:
+            return (await self._found([task]))[0]
+        finally:
+            await _ended([task])
+
+    async def _found(self, tasks: list[asyncio.Task[T]]) -> list[T]:
+        try:
+            return await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            asking = asyncio.current_task()
+            if asking is None or asking.cancelling():
+                raise  # it is the caller who does not want it
             self._check_open()
-            http = own.idle.pop() if own.idle else httpx.AsyncClient(**self._options)
-            try:
-                return await self._through(http, steps)
-            finally:
-                if self._closed:
-                    await http.aclose()
-                else:
-                    own.idle.append(http)
-
-    async def _through(self, http: httpx.AsyncClient, steps: Steps[T]) -> T:
-        given: httpx.Response | httpx.RequestError | None = None
-        while True:
-            try:
-                step = steps.send(given)
-            except StopIteration as done:
-                return done.value
-            self._check_open()
-            if isinstance(step, httpx.Request):
-                try:
-                    given = await http.send(step)
-                except httpx.RequestError as fault:
-                    given = fault
-            else:
-                await asyncio.sleep(step)
-
-    def _open(self) -> None:
-        self._options = _http_options(self._user, 1)
-        self._of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connections] = (
-            WeakKeyDictionary()
-        )
+            raise
 
 
 class _Connections(NamedTuple):
-    """What an event loop has: idle connections, and turns for those that may be in flight.
+    """What an event loop has: idle connections, turns for those that may be in flight, and tasks.
 
     Each connection is a client of httpx, whose own pool looks at all connections for each request:
     with 32 in one pool a third as many requests get through.
@@ -690,6 +735,65 @@ class _Connections(NamedTuple):
 
     idle: list[httpx.AsyncClient]
     turns: asyncio.Semaphore
+    asking: set[asyncio.Task[Any]]
+
+
+_OfLoops = WeakKeyDictionary[asyncio.AbstractEventLoop, _Connections]
+
+
+async def _through(http: httpx.AsyncClient, steps: Steps[T]) -> T:
+    given: httpx.Response | httpx.RequestError | None = None
+    while True:
+        try:
+            step = steps.send(given)
+        except StopIteration as done:
+            return done.value
+        if not isinstance(step, httpx.Request):
+            await asyncio.sleep(step)
+            continue
+        try:
+            # httpx's own limit is for each read: a service that sends a byte now and then keeps it.
+            async with asyncio.timeout(step.extensions["timeout"]["read"]):
+                given = await http.send(step)
+        except httpx.RequestError as fault:
+            given = fault
+        except TimeoutError:
+            given = httpx.ReadTimeout("", request=step)
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Return when none of the tasks runs any more."""
+    left = list(tasks)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _hang_up(of_loops: _OfLoops) -> None:
+    """End what the running loop asks, and close its connections."""
+    if own := of_loops.pop(asyncio.get_running_loop(), None):
+        await _ended(own.asking)
+        for http in own.idle:
+            await http.aclose()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """The thread of a `Client`."""
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _leave(loop: asyncio.AbstractEventLoop, of_loops: _OfLoops, process: int) -> None:
+    """End the thread of a `Client`, which is not waited for: the last use may be in that thread."""
+
+    async def leave() -> None:
+        await _hang_up(of_loops)
+        loop.stop()
+
+    if process == os.getpid():  # a fork has the loop, but not the thread
+        asyncio.run_coroutine_threadsafe(leave(), loop)
 
 
 def checked_address(url: str) -> Address:
@@ -739,11 +843,11 @@ def checked_key(key: str | None = None) -> str:
     return key
 
 
-def _http_options(user: tuple[str, str] | None, in_flight: int) -> dict[str, Any]:
-    """What both of httpx's clients are made with."""
+def _http_options(user: tuple[str, str] | None) -> dict[str, Any]:
+    """What httpx's clients are made with."""
     return {
         "auth": user,
-        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=in_flight),
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=1),
         "mounts": dict.fromkeys(DIRECT),
         "verify": httpx.create_ssl_context(),  # takes longer to make than all the rest
     }
@@ -763,8 +867,40 @@ async def _streamed(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
         async for item in items:
             yield item
     else:
-        for item in items:
+        for item in _iterated(items):
             yield item
+
+
+def _iterated(prompts: Iterable[T]) -> Iterator[T]:
+    try:
+        return iter(prompts)
+    except TypeError:
+        raise PlauditError(
+            f"prompts: {_shown(prompts)} is no stream of pairs (prompt, completions)"
+        ) from None
+
+
+def _pair(place: int, asked: Any) -> tuple[Text, Sequence[Text]]:
+    """A prompt and its completions; a dictionary or a text of two would come apart, too."""
+    if not isinstance(asked, tuple | list) or len(asked) != 2:
+        raise PlauditError(f"prompts[{place}]: {_shown(asked)} is no pair (prompt, completions)")
+    prompt, completions = asked
+    return prompt, completions
+
+
+def _check_list(completions: Any) -> None:
+    """An array or a column is as good as a list; a set has no order for the rewards."""
+    if isinstance(completions, str):
+        raise PlauditError(
+            f'completions: "{excerpt(completions)}" is one text; give a list for each prompt'
+        )
+    listed = hasattr(completions, "__len__") and hasattr(completions, "__getitem__")
+    if not listed or isinstance(completions, Mapping):
+        raise PlauditError(f"completions: {_shown(completions)} is no list; give a list of texts")
+
+
+def _shown(value: object) -> str:
+    return f"{excerpt(repr(value))} ({type(value).__name__})"
 
 
 def _fault(fault: httpx.RequestError) -> str:
@@ -781,9 +917,30 @@ def _refusal(answer: httpx.Response) -> tuple[str, str, str]:
     """The kind of a refusal, its message, and where in the request it is."""
     try:
         error = answer.json()["error"]
-        return error["type"], error["message"], error.get("where") or ""
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return "", excerpt(answer.text) or answer.reason_phrase, ""  # a proxy's
+        kind, message, where = error["type"], error["message"], error.get("where") or ""
+        if all(isinstance(word, str) for word in (kind, message, where)):
+            return kind, message, where
+    except OTHERWISE:
+        pass
+    return "", excerpt(answer.text) or answer.reason_phrase, ""  # a proxy's
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _seconds(retry_after: str) -> float:

@@ -522,7 +522,8 @@ def test_openais_client_judges_a_dialogue_as_nvidias_reward_models_are_asked(url
     # CAMEL's NemotronRewardModel: the log-probabilities of the attributes' names.
     tokens = answer.choices[0].logprobs.content
     assert {token.token: token.logprob for token in tokens} == {"reward": expected}
-    for wrong in ({"messages": asked[:1]}, {"stream": True}, {"n": 2}):
+    returned = [*asked, {"role": "tool", "tool_call_id": "c1", "content": "4"}]
+    for wrong in ({"messages": asked[:1]}, {"messages": returned}, {"stream": True}, {"n": 2}):
         with pytest.raises(openai.UnprocessableEntityError):
             client.chat.completions.create(**({"model": "any", "messages": asked} | wrong))
 
@@ -556,6 +557,16 @@ def test_llama_factorys_ppo_gets_scores_of_whole_rows(client, model):
     assert answer["scores"] == pytest.approx(whole(model, DOCUMENTS), abs=1e-5)
     assert answer["object"] == "score.evaluation"
     assert client.post("/v1/score/evaluation", json=body | {"messages": []}).json()["scores"] == []
+
+
+CALLED = {
+    "type": "function_call",
+    "call_id": "c1",
+    "name": "price",
+    "arguments": '{"of": "a bond"}',
+}
+# The Responses API has name and arguments in each call, both texts.
+NO_CALLS = [{"name": None}, {"name": ""}, {"name": 5}, {"arguments": None}, {"arguments": {}}]
 
 
 def said(text):
@@ -608,18 +619,22 @@ def test_nemo_gyms_agent_gets_its_rollout_back_with_the_reward(client, model):
         assert client.post("/verify", json=rollout | wrong).status_code == 422
 
 
+def test_a_call_of_a_function_without_a_name_is_refused_by_name(client):
+    """A chat template would write it as an empty message."""
+    for wrong in NO_CALLS:
+        asked = {"input": QUERY}
+        rollout = {"responses_create_params": asked, "response": {"output": [CALLED | wrong]}}
+        answer = client.post("/verify", json=rollout)
+        assert answer.status_code == 422
+        assert f"function without {next(iter(wrong))}" in answer.json()["error"]["message"]
+
+
 def test_nemo_gyms_calls_of_tools_are_messages(reward_model):
     model = reward_model("qwen2")
-    called = {
-        "type": "function_call",
-        "call_id": "c1",
-        "name": "price",
-        "arguments": '{"of": "a bond"}',
-    }
     returned = {"type": "function_call_output", "call_id": "c1", "output": "Four."}
     rollout = {
         "responses_create_params": {"input": QUERY},
-        "response": {"output": [called, returned, said(DOCUMENTS[0])]},
+        "response": {"output": [CALLED, returned, said(DOCUMENTS[0])]},
     }
     with running.inside(build_app(model)) as client:
         answer = client.post("/verify", json=rollout)

@@ -311,7 +311,8 @@ def best_first(rewards: Sequence[float]) -> list[int]:
 
 def job_of_dialogue(messages: Text) -> Job:
     """All but the last message as the prompt, the last as its completion."""
-    if messages[-1]["role"] in ("user", "system"):  # type: ignore[index]
+    # Models call what writes a completion by names of their own; these write none.
+    if messages[-1]["role"] in ("user", "system", "developer", "tool"):  # type: ignore[index]
         raise PydanticCustomError(
             "bad_text", "the last message is to be the completion, but is not the assistant's"
         )

@@ -37,7 +37,13 @@ def _message(item: dict[str, Any], name: str) -> dict[str, Any] | None:
         role = "system" if item.get("role") == "developer" else item.get("role")
         return {"role": role, "content": _content(item.get("content"), name)}
     if kind == "function_call":
-        function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        for field in ("name", "arguments"):
+            # Chat templates write what is missing as nothing: the call would be an empty message.
+            if not isinstance(item.get(field), str) or not item["name"]:
+                raise PydanticCustomError(
+                    "items", f"{name} has a call of a function without {field}"
+                )
+        function = {"name": item["name"], "arguments": item["arguments"]}
         call = {"id": item.get("call_id"), "type": "function", "function": function}
         return {"role": "assistant", "content": "", "tool_calls": [call]}
     if kind == "function_call_output":

@@ -14,7 +14,7 @@ from plaudit.serving.protocols import Protocol
 
 
 class SeedSessionRequest(Theirs):
-    """NeMo Gym's, of which nothing is looked at."""
+    """NeMo Gym's, an object whose fields are not looked at."""
 
     texts_field: ClassVar[str] = ""
 
