@@ -229,7 +229,7 @@ def _left(of: Subject) -> Check | None:
     model.truncation.clear()
     with padded(model):
         right = [each[0] for each in model.rewards(encoded)]
-        pad = model.encoding.tokenizer.pad_token_id
+        pad = model.encoding.pad_token_id
         ids = [torch.tensor(each["input_ids"][0]) for each in encoded]
         longest = max(map(len, ids))
         batch = {
@@ -330,7 +330,7 @@ def _on_the_left(row: torch.Tensor, length: int, fill: int) -> torch.Tensor:
 def padded(model: RewardModel) -> Iterator[None]:
     """Within the block the model lays its tokens in rows."""
     before = model.layout
-    model.layout = Padded(model.encoding.tokenizer.pad_token_id)
+    model.layout = Padded(model.encoding.pad_token_id)
     try:
         yield
     finally:
