@@ -1,6 +1,7 @@
 """Exported files give the model's rewards, appear whole or not at all, and run no code."""
 
 import builtins
+import dataclasses
 import functools
 import json
 import pickle
@@ -387,3 +388,10 @@ def test_exporting_leaves_the_model_as_it_was(reward_model, tmp_path):
     export(model, tmp_path / "model.pt", "pt")
     assert flat(model.score_all(PROMPTS)) == before
     assert model.encoding.tokenizer.chat_template == tiny.CHAT_TEMPLATE
+
+
+def test_a_network_alone_says_what_labels_its_reward_is_made_of(reward_model):
+    made_of = {"help": 0.65, "length": -0.2}
+    model = dataclasses.replace(reward_model("bert"), attributes=made_of)
+    assert json.loads(checking.described(model))["attributes"] == made_of
+    assert "attributes" not in json.loads(checking.described(reward_model("bert")))
