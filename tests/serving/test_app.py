@@ -303,6 +303,42 @@ def test_the_guide_has_a_command_and_a_row_for_each(client):
             assert f"`{path}`" in guide or path.startswith("/sglang/")
 
 
+@pytest.mark.parametrize("name", ["qwen2", "bert"])
+def test_one_completion_has_one_reward_in_all_examples_that_the_model_reads(reward_model, name):
+    model = reward_model(name)
+    (reward,) = model.score("What is a bond?", ["A loan."])
+    examples = {name: PROTOCOLS.get(name).example for name in PROTOCOLS}
+    bare = {"query": ["What is a bond?" + "A loan."], "prompts": ["What is a bond?"]}
+    with running.inside(build_app(model)) as client:
+
+        def asked(path, body):
+            answer = client.post(path, json=body)
+            assert answer.status_code == 200
+            return answer.json()
+
+        found = [
+            asked("/get_reward", bare)["rewards"][0],
+            asked("/classify", examples["vllm-classify"])["data"][0]["probs"][0],
+            asked("/pooling", examples["vllm-pooling"])["data"][0]["data"][0],
+            asked("/remote_rm", examples["slime"]),
+            asked("/verify", examples["nemo-gym"])["reward"],
+        ]
+        if name == "qwen2":  # its template is ChatML
+            found += [
+                asked("/get_reward", examples["openrlhf"])["rewards"][0],
+                asked("/v1/embeddings", examples["embeddings"])["data"][0]["embedding"][0],
+                asked("/classify", examples["sglang-classify"])[0]["embedding"][0],
+                asked("/v1/score/evaluation", examples["llama-factory"])["scores"][0],
+            ]
+    assert found == pytest.approx([reward] * len(found), abs=1e-5)
+
+
+def test_a_decoder_without_a_chat_template_reads_the_row_that_the_guide_says(reward_model):
+    model = reward_model("gpt2")
+    [[whole]] = model.rewards(model.encode_rendered(["What is a bond?\n\nA loan."]))
+    assert whole == pytest.approx(model.score("What is a bond?", ["A loan."])[0], abs=1e-5)
+
+
 # ---- what it refuses ----
 
 

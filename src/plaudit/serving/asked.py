@@ -176,6 +176,14 @@ def _one_or_list(of: dict[str, Any], least: int) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [of, {"type": "array", "items": of, "minItems": least}]})
 
 
+# A whole row as examples show it, in ChatML's layout: what it begins with, and the whole.
+ROW_BEGINS = "<|im_start|>user\nWhat is a bond?<|im_end|>\n<|im_start|>assistant\n"
+ROW = f"{ROW_BEGINS}A loan.<|im_end|>\n"
+# The same as messages, which are laid out here.
+DIALOGUE = [
+    {"role": "user", "content": "What is a bond?"},
+    {"role": "assistant", "content": "A loan."},
+]
 # Whole rows, prompt and completion as some other program laid them out.
 Rows = Annotated[
     list[str],

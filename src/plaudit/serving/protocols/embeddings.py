@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel
 
 from plaudit.serving.asked import (
+    ROW,
     Listing,
     Rows,
     Theirs,
@@ -61,5 +62,5 @@ PROTOCOL = Protocol(
     EmbeddingsRequest,
     Listing[RowVector],
     marks=("input",),
-    example={"input": ["What is a bond? A loan."]},
+    example={"input": [ROW]},
 )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from plaudit.serving.asked import RowsOrNone, Theirs, job_of_rows, new_id
+from plaudit.serving.asked import ROW, RowsOrNone, Theirs, job_of_rows, new_id
 from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
@@ -51,5 +51,5 @@ PROTOCOL = Protocol(
     ScoreEvaluationRequest,
     ScoreEvaluationResponse,
     marks=("messages",),
-    example={"model": "model", "messages": ["What is a bond? A loan."]},
+    example={"model": "model", "messages": [ROW]},
 )

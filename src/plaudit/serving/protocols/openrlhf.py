@@ -13,7 +13,15 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from plaudit.serving.asked import RowsOrNone, Theirs, job_of_rows, listed, scores_of
+from plaudit.serving.asked import (
+    ROW,
+    ROW_BEGINS,
+    RowsOrNone,
+    Theirs,
+    job_of_rows,
+    listed,
+    scores_of,
+)
 from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
@@ -64,5 +72,5 @@ PROTOCOL = Protocol(
     ("/get_reward",),
     GetRewardRequest,
     GetRewardResponse,
-    example={"query": ["What is a bond? A loan."], "prompts": ["What is a bond?"], "labels": [""]},
+    example={"query": [ROW], "prompts": [ROW_BEGINS], "labels": [""]},
 )

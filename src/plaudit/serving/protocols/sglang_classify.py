@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from plaudit.serving.asked import Theirs, job_of_rows, listed, new_id
+from plaudit.serving.asked import ROW, Theirs, job_of_rows, listed, new_id
 from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 
@@ -46,5 +46,5 @@ PROTOCOL = Protocol(
     SglangClassifyRequest,
     RowReward | list[RowReward],
     marks=("text",),
-    example={"text": ["What is a bond? A loan."]},
+    example={"text": [ROW]},
 )

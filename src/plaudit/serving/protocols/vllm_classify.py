@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from plaudit.serving.asked import DIALOGUE
 from plaudit.serving.batcher import Scored
 from plaudit.serving.protocols import Protocol
 from plaudit.serving.protocols._vllm import RowsOrDialogue, VllmListing, vllm_listing_of
@@ -42,5 +43,5 @@ PROTOCOL = Protocol(
     ClassifyRequest,
     VllmListing[Classified],
     marks=("input", "messages"),
-    example={"input": "What is a bond? A loan.", "use_activation": False},
+    example={"messages": DIALOGUE, "use_activation": False},
 )

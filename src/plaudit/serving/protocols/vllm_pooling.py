@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
-from plaudit.serving.asked import refuse_set, vector_of
+from plaudit.serving.asked import DIALOGUE, refuse_set, vector_of
 from plaudit.serving.batcher import Job, Scored
 from plaudit.serving.protocols import Protocol
 from plaudit.serving.protocols._vllm import RowsOrDialogue, VllmListing, vllm_listing_of
@@ -58,5 +58,5 @@ PROTOCOL = Protocol(
     PoolingRequest,
     VllmListing[Pooled],
     marks=("input", "messages"),
-    example={"input": ["What is a bond? A loan."], "task": "classify", "use_activation": False},
+    example={"messages": DIALOGUE, "task": "classify", "use_activation": False},
 )
