@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 import tiny
 from plaudit import PlauditError, RewardModel, train
+from plaudit.model.classifier import head_of
 
 PROMPT, COMPLETIONS = "What is a bond?", ["A loan.", "It depends on a good many things.", "x"]
 
@@ -150,3 +151,26 @@ def test_the_base_model_may_be_named_from_the_adapter_s_folder(adapter, tmp_path
     expected = RewardModel.load(adapter[0], dtype="float32").score(PROMPT, COMPLETIONS)
     found = RewardModel.load(tmp_path / "adapter", dtype="float32").score(PROMPT, COMPLETIONS)
     assert found == expected
+
+
+def test_a_whole_model_beside_an_adapter_is_the_one_that_is_loaded(adapter, tmp_path, capsys):
+    """As of one that was merged, saved into the adapter's folder and trained on."""
+    shutil.copytree(adapter[0], tmp_path / "both")
+    whole = RewardModel.load(adapter[0], dtype="float32", device="cpu")
+    with torch.no_grad():
+        head_of(whole.model).weight.mul_(2)
+    whole.save(tmp_path / "whole")
+    expected = whole.score(PROMPT, COMPLETIONS)
+    shutil.copytree(tmp_path / "whole", tmp_path / "both", dirs_exist_ok=True)
+    capsys.readouterr()
+    both = RewardModel.load(tmp_path / "both", dtype="float32", device="cpu")
+    assert "a LoRA adapter beside it, which is left aside" in capsys.readouterr().err
+    assert both.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-6)
+    assert not [name for name, _ in both.model.named_parameters() if "lora" in name]
+
+
+def test_the_base_s_configuration_beside_an_adapter_is_no_model(adapter, tmp_path):
+    shutil.copytree(adapter[0], tmp_path, dirs_exist_ok=True)
+    shutil.copy(adapter[0] / "base" / "config.json", tmp_path)
+    expected = RewardModel.load(adapter[0], dtype="float32").score(PROMPT, COMPLETIONS)
+    assert RewardModel.load(tmp_path, dtype="float32").score(PROMPT, COMPLETIONS) == expected

@@ -90,14 +90,26 @@ class Adapter:
             )
 
 
+def left_aside(source: Source) -> bool:
+    """Whether there is an adapter beside a whole model, whose weights and head are the ones meant.
+
+    A `config.json` alone is no model: some trainers put that of the base beside an adapter.
+    """
+    if source.is_gguf or not base_models.file_beside(source, CONFIG):
+        return False
+    whole = base_models.file_beside(source, "config.json") is not None
+    return whole and base_models.has_weights(source)
+
+
 def read_adapter(source: Source) -> Adapter | None:
-    """The adapter in a folder or on the hub; None where there is none, or a whole model beside it.
+    """The adapter in a folder or on the hub; None where there is none, or a whole model beside it:
+    one that was merged is often saved into its adapter's folder.
 
     Raises:
         PlauditError: when its base model cannot be told, or its weights cannot be read.
     """
     file = None if source.is_gguf else base_models.file_beside(source, CONFIG)
-    if file is None or base_models.file_beside(source, "config.json"):
+    if file is None or left_aside(source):
         return None
     folder = file.parent
     config = read_json(file)

@@ -50,6 +50,10 @@ TOKENIZER_FILES = {
     *("tokenizer.model", "sentencepiece.bpe.model", "tokenizer.tiktoken", "tekken.json"),
 }
 
+# Files of a whole model's weights, in the order in which transformers looks for them.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INDEX = ".index.json"  # what is put after that where the weights lie in shards
+
 
 @dataclass(frozen=True)
 class Source:
@@ -212,6 +216,11 @@ def has_tokenizer(source: Source) -> bool:
     return any(file_beside(source, name) for name in sorted(TOKENIZER_FILES))
 
 
+def has_weights(source: Source) -> bool:
+    """Whether a folder, or a repository on the hub, has a whole model's weights."""
+    return any(file_beside(source, f"{name}{end}") for name in WEIGHTS for end in ("", INDEX))
+
+
 def load_tokenizer(source: Source) -> Any:
     """The base model's tokenizer, padding and truncating nothing by itself."""
     from transformers import AutoTokenizer
@@ -240,7 +249,7 @@ def load_weights(
 ) -> Weights:
     """A model in float32, whatever the file holds.
 
-    Quantised GGUF files are unpacked.
+    Quantised GGUF files are unpacked. An adapter that lies beside the weights is left aside.
     A base model has no head yet, which is then drawn at random; a `trained` model must have all its
     weights, or `PlauditError` is raised. Weights are read from safetensors or GGUF, and from a
     pickled file only through PyTorch's `weights_only` reader, which runs no code: that is
@@ -252,7 +261,7 @@ def load_weights(
         from transformers import GgufConfig
 
         options["quantization_config"] = GgufConfig(dequantize=True)
-    with loading(source):
+    with loading(source), _without_adapters():
         model, loaded = auto_class.from_pretrained(
             source.name,
             dtype=torch.float32,
@@ -343,6 +352,27 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _without_adapters() -> Iterator[None]:
+    """Keep transformers from putting an adapter that lies beside a whole model's weights into it.
+
+    It looks for one by itself wherever peft is installed (`maybe_load_adapters` of
+    integrations/peft.py and models/auto/auto_factory.py, 5.23), and has no option against it.
+    """
+    from transformers.integrations import peft
+    from transformers.models.auto import auto_factory
+
+    name = "find_adapter_config_file"
+    kept = [(vars(module), vars(module)[name]) for module in (peft, auto_factory)]
+    for names, _ in kept:
+        names[name] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        for names, finds in kept:
+            names[name] = finds
 
 
 @contextlib.contextmanager

@@ -14,10 +14,12 @@ from typing import Any, Literal, Unpack, get_args
 import torch
 from typing_extensions import TypedDict
 
+from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models, pt_file
-from plaudit.model.adapter import Adapter, read_adapter
+from plaudit.model.adapter import CONFIG as ADAPTER_CONFIG
+from plaudit.model.adapter import Adapter, left_aside, read_adapter
 from plaudit.model.batches import Flat, Layout, Padded
 from plaudit.model.chat_templates import set_chat_template
 from plaudit.model.checkpoint import (
@@ -140,6 +142,12 @@ def _load(
     # Under a new head there is no need of a class that the old one came with.
     trusted = trust_remote_code and not new_head
     source, adapter = located(name, revision, subfolder, trusted=trusted)
+    if left_aside(source):
+        say(
+            f"{name} has a whole model, which is loaded, and a LoRA adapter beside it, which is "
+            f"left aside; for the adapter, take its {ADAPTER_CONFIG} and its weights to a folder of "
+            "their own"
+        )
     found = read_checkpoint(
         str(name), source, adapter, new_head=new_head, normalised=normalised, attributes=attributes
     )

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models
-from plaudit.model.base_models import Source
+from plaudit.model.base_models import INDEX, WEIGHTS, Source
 from plaudit.model.normalisation import Normalisation
 
 TRL = "v_head.summary"
@@ -29,7 +29,6 @@ TRL = "v_head.summary"
 OPENRLHF, ITS_HEAD = "RewardModel", "score"
 GGUF = "cls.output"
 BESIDE = ("value_head.safetensors", "value_head.bin")
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def _files(place: Source, weight: str) -> Iterator[Path]:
             yield file
     for name in WEIGHTS:
         shard: str | None = name
-        if index := base_models.file_beside(place, f"{name}.index.json"):
+        if index := base_models.file_beside(place, f"{name}{INDEX}"):
             shard = read_json(index)["weight_map"].get(weight)
         file = base_models.file_beside(place, shard) if shard else None
         if file:
