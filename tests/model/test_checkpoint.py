@@ -201,6 +201,44 @@ def test_a_configuration_without_a_pad_token_is_pooled_at_the_very_end(base, tmp
     )
 
 
+@pytest.mark.parametrize("name", ["gpt2", "qwen2"])
+@pytest.mark.parametrize("word", ["!", "e"])
+def test_a_pad_token_that_is_a_word_parts_no_texts(name, word, base, tmp_path):
+    """Many configurations name token 0 as the pad token, which is `!` to byte-level tokenizers."""
+    model = foreign(name, tmp_path / "theirs", base)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    pad = tokenizer.convert_tokens_to_ids(word)
+    file = tmp_path / "theirs" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token_id": pad}))
+    model.config.pad_token_id = pad
+    completions = ["The better answer is here!", "Whatever!!! he heeree", "e!", "A loan, here"]
+    expected = []
+    with torch.no_grad():
+        for completion in completions:
+            turns = (("user", PROMPT), ("assistant", completion))
+            messages = [{"role": role, "content": text} for role, text in turns]
+            if name == "qwen2":
+                given = tokenizer.apply_chat_template(messages, return_tensors="pt")
+            else:
+                given = tokenizer(f"{PROMPT}\n\n{completion}<|endoftext|>", return_tensors="pt")
+            expected.append(model(given["input_ids"]).logits.item())
+    ours = RewardModel.load(tmp_path / "theirs", dtype="float32", device="cpu", layout="padded")
+    assert ours.score(PROMPT, completions) == pytest.approx(expected, abs=1e-5)
+    row = (
+        f"<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\n" if name == "qwen2" else ""
+    )
+    for completion, reward in zip(completions, expected, strict=True):
+        rendered = ours.encoding.encode_rendered(
+            [row + completion if row else f"{PROMPT}\n\n{completion}"]
+        )
+        assert ours.rewards(rendered)[0][0] == pytest.approx(reward, abs=1e-5)
+    ours.save(tmp_path / "saved")
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert again.tokenize(completions[1]) == tokenizer.tokenize(completions[1])
+    saved = RewardModel.load(tmp_path / "saved", dtype="float32", device="cpu")
+    assert saved.score(PROMPT, completions) == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("name", ["llama", "bert", "deberta-v2"])
 def test_of_two_labels_the_reward_is_the_difference(name, base, tmp_path, capsys):
     model = foreign(name, tmp_path, base, labels=2)

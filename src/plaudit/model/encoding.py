@@ -54,7 +54,8 @@ class Encoding:
 
     `kind` is what the base model is. `template` "chat" renders messages (and plain text as one user
     and one assistant turn) with the tokenizer's chat template; "plain" joins plain texts with
-    `separator`. `max_length` is in tokens and counts special tokens.
+    `separator`. `max_length` is in tokens and counts special tokens. `configured_pad` is the pad
+    token of a model's configuration where that is an ordinary word, and so not the tokenizer's.
     """
 
     tokenizer: Any
@@ -63,6 +64,13 @@ class Encoding:
     max_length: int
     separator: str = "\n\n"
     pooling: str = "last"
+    configured_pad: int | None = None
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills batches of rows, and ends no row whose last token is pooled."""
+        own: int = self.tokenizer.pad_token_id
+        return own if self.configured_pad is None else self.configured_pad
 
     def encode(self, rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
         """Rows of tokens for every completion of every ranking.
@@ -172,7 +180,7 @@ class Encoding:
     def unknown(self) -> int | None:
         """The token of what the tokenizer does not know, where it stands for nothing else."""
         tokenizer = self.tokenizer
-        others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+        others = (tokenizer.eos_token_id, tokenizer.bos_token_id, self.pad_token_id)
         return None if tokenizer.unk_token_id in others else tokenizer.unk_token_id
 
     # ---- decoders: one text ----
@@ -237,16 +245,16 @@ class Encoding:
                 completion = completion[:-1]
             prompt, completion, cut = self._truncate(prompt, completion, len(head) + len(ending))
             ids = head + prompt + completion + (ending if not cut["completion_cut"] else [])
-            while self.pooling == "last" and len(ids) > 1 and ids[-1] == tokenizer.pad_token_id:
+            while self.pooling == "last" and len(ids) > 1 and ids[-1] == self.pad_token_id:
                 ids.pop()
                 completion = completion[:-1]
-            ids = ids or [tokenizer.pad_token_id]
+            ids = ids or [self.pad_token_id]
             yield {"input_ids": ids, "completion_tokens": len(completion), **cut}
 
     def _plain_ending(self) -> list[int]:
         # An ending says that the completion is whole. It cannot be the pad token: see above.
         eos = self.tokenizer.eos_token_id
-        return [] if eos in (None, self.tokenizer.pad_token_id) else [eos]
+        return [] if eos in (None, self.pad_token_id) else [eos]
 
     # ---- rows that another program laid out ----
 
@@ -277,9 +285,9 @@ class Encoding:
             ending = self._plain_ending() if self.kind == "decoder" else ending
         kept, _, cut = self._truncate(body, [], len(head) + len(ending))
         ids = head + kept + ending
-        while self.pooling == "last" and len(ids) > 1 and ids[-1] == tokenizer.pad_token_id:
+        while self.pooling == "last" and len(ids) > 1 and ids[-1] == self.pad_token_id:
             ids.pop()
-        ids = ids or [tokenizer.pad_token_id]
+        ids = ids or [self.pad_token_id]
         row: dict[str, Any] = {"input_ids": [ids], "length": len(ids), "shared": 0}
         row |= {name: [count] for name, count in cut.items()}
         if self.kind == "encoder" and "token_type_ids" in tokenizer("a"):

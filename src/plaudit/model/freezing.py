@@ -505,7 +505,7 @@ def _name_of(model: nn.Module, wanted: nn.Module) -> str:
 
 
 def _small_rankings(model: RewardModel) -> list[dict[str, Any]]:
-    return small_rankings(model.encoding.kind, model.encoding.tokenizer.pad_token_id)
+    return small_rankings(model.encoding.kind, model.encoding.pad_token_id)
 
 
 def _name(row: dict[str, Any]) -> bytes:

@@ -145,8 +145,8 @@ def _load(
     if left_aside(source):
         say(
             f"{name} has a whole model, which is loaded, and a LoRA adapter beside it, which is "
-            f"left aside; for the adapter, take its {ADAPTER_CONFIG} and its weights to a folder of "
-            "their own"
+            f"left aside; to load the adapter, copy its {ADAPTER_CONFIG} and its weights to a "
+            "folder of their own"
         )
     found = read_checkpoint(
         str(name), source, adapter, new_head=new_head, normalised=normalised, attributes=attributes
@@ -157,7 +157,7 @@ def _load(
         _check_own_template(found.kind, template, stored)
         set_chat_template(tokenizer, chat_template, chat_template_args)
     pooling = _resolve_pooling(pooling, found)
-    model, drawn, of = _load_for(tokenizer, found, pooling, seed, attn_implementation)
+    model, drawn, of, word = _load_for(tokenizer, found, pooling, seed, attn_implementation)
     model.config.use_cache = False  # there is nothing to generate
     encoding = Encoding(
         tokenizer=tokenizer,
@@ -166,6 +166,7 @@ def _load(
         max_length=_resolve_max_length(max_length, model, tokenizer, stored, drawn),
         separator=separator if separator is not None else stored.get("separator", "\n\n"),
         pooling=pooling,
+        configured_pad=word,
     )
     if found.code:
         model = as_scores(model, encoding, str(name))
@@ -196,8 +197,9 @@ def _load(
 
 def _load_for(
     tokenizer: Any, found: Checkpoint, pooling: str, seed: int, attention: str | None
-) -> tuple[Any, bool, dict[str, float]]:
-    """What `load_model` gives, with the tokenizer's pad token, which is set, and all its tokens.
+) -> tuple[Any, bool, dict[str, float], int | None]:
+    """What `load_model` gives, with the tokenizer's pad token, which is set, and all its tokens; and
+    what `_set_pad_token` returns.
 
     Raises:
         PlauditError: where the model has no embedding of a token that the tokenizer came with.
@@ -205,22 +207,21 @@ def _load_for(
     highest = max(tokenizer.get_vocab().values(), default=-1)
     as_is = found.brings_head and found.kind == "decoder"
     text = found.config.get_text_config()  # of a model that reads images too, a part of its own
-    _set_pad_token(tokenizer, getattr(text, "pad_token_id", None), as_is=as_is)
+    word = _set_pad_token(tokenizer, getattr(text, "pad_token_id", None), as_is=as_is)
     if found.code:
         model = load_by_own_code(found, found.code, attention)
         _check_vocabulary(model, highest, found.name)
-        return model, False, {}
+        return model, False, {}, word
     # A pad token that is new has no embedding before the model is loaded and resized.
-    known = tokenizer.pad_token_id < text.vocab_size
-    text.pad_token_id = found.config.pad_token_id = tokenizer.pad_token_id if known else None
+    pad = tokenizer.pad_token_id if word is None else word
+    text.pad_token_id = found.config.pad_token_id = pad if pad < text.vocab_size else None
     set_pooling(found.config, pooling)
     model, drawn, of = load_model(found, POOLINGS.get(pooling), seed, attention)
     if len(tokenizer) > _check_vocabulary(model, highest, found.name):
         with base_models.quiet():
             model.resize_token_embeddings(len(tokenizer))
-    model.config.pad_token_id = tokenizer.pad_token_id
-    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    return model, drawn, of
+    model.config.pad_token_id = model.config.get_text_config().pad_token_id = pad
+    return model, drawn, of, word
 
 
 def _check_vocabulary(model: Any, highest: int, name: str) -> int:
@@ -443,19 +444,26 @@ def choose_layout(
     if asked == "flat" and reason:
         raise PlauditError(f"layout: flat does not suit this model: {reason}; choose auto")
     if asked == "padded" or reason:
-        return Padded(encoding.tokenizer.pad_token_id, reason)
+        return Padded(encoding.pad_token_id, reason)
     return Flat(first_position)
 
 
-def _set_pad_token(tokenizer: Any, configured: int | None, *, as_is: bool) -> None:
+def _set_pad_token(tokenizer: Any, configured: int | None, *, as_is: bool) -> int | None:
     """The tokenizer's own pad token, else EOS, else a new one.
 
     A decoder's own classifier, which is to be read `as_is`, finds a row's last token by the pad
     token of its configuration: that then is the one. Where it has none, it reads the very last
     token, so that the pad token must be none that ends a row.
+
+    Returns the configured one where it is an ordinary word (many configurations say 0, which is `!`
+    to GPT-2, Qwen and Llama 3). The tokenizer is left as it is then: made special, the word would
+    part texts wherever the tokenizer is loaded from a file.
     """
     tokenizer.padding_side = "right"
     if as_is and configured is not None and 0 <= configured < len(tokenizer):
+        special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+        if configured not in special:
+            return configured
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(configured)
     elif as_is and tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         others = [tokenizer.unk_token, tokenizer.bos_token]
@@ -465,6 +473,7 @@ def _set_pad_token(tokenizer: Any, configured: int | None, *, as_is: bool) -> No
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
         tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    return None
 
 
 def _runs_beside(path: Path) -> str:

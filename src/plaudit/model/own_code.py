@@ -234,7 +234,7 @@ def as_scores(model: Any, encoding: Any, name: str) -> Any:
     model.__class__ = type(own.__name__, (_Scores, own), {"__module__": own.__module__})
     ending = getattr(model.config, "reward_token_id", None)
     model.ending = ending if isinstance(ending, int) and ending >= 0 else None
-    pad = encoding.tokenizer.pad_token_id
+    pad = encoding.pad_token_id
     [row] = encoding.encode_texts([TRIED])
     rows = [torch.tensor([ids]) for ids in row["input_ids"]]
     types = [torch.tensor([ids]) for ids in row.get("token_type_ids", ())]

@@ -222,8 +222,8 @@ def _tokenizer(model: RewardModel, rows: Any, chosen: Settings) -> CheckRecord:
 def _pad_token(model: RewardModel, rows: Any, chosen: Settings) -> CheckRecord:
     """Whether it is the base model's, and no word of the data."""
     tokenizer = model.encoding.tokenizer
-    pad, config = tokenizer.pad_token_id, _config(chosen)
-    shown = f"{tokenizer.pad_token!r} ({pad})"
+    pad, config = model.encoding.pad_token_id, _config(chosen)
+    shown = f"{tokenizer.convert_ids_to_tokens(pad)!r} ({pad})"
     roles = ("bos", "eos", "unk", "sep", "cls")
     within = sum(pad in each for row in rows for each in row["input_ids"])
     if pad in {getattr(tokenizer, f"{role}_token_id") for role in roles}:

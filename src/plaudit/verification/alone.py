@@ -184,7 +184,7 @@ def _left(model: RewardModel, rows: Sequence[Row]) -> Check:
     model.truncation.clear()
     with padded(model):
         right = [of[0] for of in model.rewards(encoded)]
-        pad = model.encoding.tokenizer.pad_token_id
+        pad = model.encoding.pad_token_id
         ids = [torch.tensor(of["input_ids"][0]) for of in encoded]
         longest = max(map(len, ids))
         batch = {
@@ -279,7 +279,7 @@ def _on_the_left(row: torch.Tensor, length: int, fill: int) -> torch.Tensor:
 def padded(model: RewardModel) -> Iterator[None]:
     """Within the block the model lays its tokens in rows."""
     before = model.layout
-    model.layout = Padded(model.encoding.tokenizer.pad_token_id)
+    model.layout = Padded(model.encoding.pad_token_id)
     try:
         yield
     finally:

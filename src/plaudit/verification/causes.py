@@ -301,7 +301,8 @@ def _changed_tokens(
     parted: Parted,
 ) -> Iterator[tuple[str, str, Callable[[dict[str, Any]], dict[str, Any]]]]:
     tokenizer = parted.model.encoding.tokenizer
-    bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    pad = parted.model.encoding.pad_token_id
     if bos is not None:
         word = tokenizer.bos_token
         yield "doubled BOS", f"rows begin with {word} once more there", _with(lambda r: [bos, *r])

@@ -69,13 +69,13 @@ def batch(model: RewardModel, rows: int, length: int) -> dict[str, Tensor]:
     None is the pad token: transformers finds the last token of a decoder's row by it.
     """
     draw = torch.Generator().manual_seed(rows * length)
-    tokenizer = model.encoding.tokenizer
-    ids = torch.randint(len(tokenizer) - 1, (rows, length), generator=draw)
-    ids += ids >= tokenizer.pad_token_id
+    pad = model.encoding.pad_token_id
+    ids = torch.randint(len(model.encoding.tokenizer) - 1, (rows, length), generator=draw)
+    ids += ids >= pad
     kept = torch.randint(1, length + 1, (rows, 1), generator=draw)
     kept[0] = length
     mask = (torch.arange(length) < kept).long()
-    tokens = {"input_ids": ids.where(mask == 1, tokenizer.pad_token_id), "attention_mask": mask}
+    tokens = {"input_ids": ids.where(mask == 1, pad), "attention_mask": mask}
     if "token_type_ids" in model.encoding.encode_texts([("a", ["b"])])[0]:
         kinds = getattr(model.model.config, "type_vocab_size", 0) or 1
         second = torch.arange(length) >= length // 2

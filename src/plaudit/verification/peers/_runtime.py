@@ -26,7 +26,7 @@ class Runtime(There):
     def rewards(self, rows: Sequence[Row]) -> list[float]:
         """See `There`."""
         encoded = self._encoding.encode_texts([(row.prompt, [row.completion]) for row in rows])
-        padded = Padded(self._encoding.tokenizer.pad_token_id)
+        padded = Padded(self._encoding.pad_token_id)
         found = [0.0] * len(rows)
         for places in batches([of["length"] for of in encoded], AT_ONCE):
             batch = padded.collate([encoded[place] for place in places], places)
