@@ -304,7 +304,8 @@ def learnt(load):
 def scored_texts(prompt, completions):
     """What `Scorer.score` gives to the model, with nothing computed."""
     kept = []
-    scorer = type("Kept", (), {"_told": True, "score_all": lambda self, texts: iter([kept.extend(texts)])})()
+    does = {"_told": True, "score_all": lambda self, texts: iter([kept.extend(texts)])}
+    scorer = type("Kept", (), does)()
     try:
         Scorer.score(scorer, prompt, completions)
     except PlauditError as error:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 import tiny
 from plaudit import PlauditError, RewardModel, train
 from plaudit.model.classifier import head_of
+from plaudit.model.normalisation import Normalisation
 
 PROMPT, COMPLETIONS = "What is a bond?", ["A loan.", "It depends on a good many things.", "x"]
 
@@ -174,3 +175,53 @@ def test_the_base_s_configuration_beside_an_adapter_is_no_model(adapter, tmp_pat
     shutil.copy(adapter[0] / "base" / "config.json", tmp_path)
     expected = RewardModel.load(adapter[0], dtype="float32").score(PROMPT, COMPLETIONS)
     assert RewardModel.load(tmp_path, dtype="float32").score(PROMPT, COMPLETIONS) == expected
+
+
+def test_a_normalised_base_does_not_normalise_an_adapter_s_rewards(base, tmp_path):
+    whole = RewardModel.load(base("llama"), dtype="float32", device="cpu")
+    whole.normalisation = Normalisation(3.0, 2.0, 10, ["x"])
+    whole.save(tmp_path / "base")
+    start = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    model = get_peft_model(start, LoraConfig(task_type=TaskType.SEQ_CLS, r=4)).eval()
+    model.save_pretrained(tmp_path / "adapter")
+    ours = RewardModel.load(tmp_path / "adapter", dtype="float32", device="cpu")
+    assert ours.normalisation is None
+    rows = ours.encode([(PROMPT, COMPLETIONS)])[0]["input_ids"]
+    with torch.no_grad():
+        expected = [model(input_ids=torch.tensor([row])).logits.item() for row in rows]
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_adapter_without_a_head_has_that_of_a_classifier_it_lies_on(base, tmp_path, capsys):
+    """As peft gives it: the head of the base's files, which was not trained."""
+    torch.manual_seed(5)
+    whole = AutoModelForSequenceClassification.from_pretrained(base("llama"), num_labels=1)
+    whole.save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(base("llama")).save_pretrained(tmp_path / "base")
+    start = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    model = get_peft_model(start, LoraConfig(r=4, target_modules=["q_proj", "v_proj"])).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.3)
+    model.save_pretrained(tmp_path / "adapter")
+    ours = RewardModel.load(tmp_path / "adapter", dtype="float32", device="cpu")
+    assert "the rewards are those of the head of" in capsys.readouterr().err
+    assert not ours.new_head
+    rows = ours.encode([(PROMPT, COMPLETIONS)])[0]["input_ids"]
+    with torch.no_grad():
+        expected = [model(input_ids=torch.tensor([row])).logits.item() for row in rows]
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(expected, abs=1e-5)
+
+    file = tmp_path / "base" / "model.safetensors"  # the base's head is lost
+    weights = load_file(file)
+    kept = {name: weight for name, weight in weights.items() if name != "score.weight"}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(PlauditError, match=r"lacks the weights score\.weight of its head"):
+        RewardModel.load(tmp_path / "adapter")
+
+    save_file(weights, file, metadata={"format": "pt"})  # the adapter's is, which was trained
+    config = tmp_path / "adapter" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"modules_to_save": ["score"]}))
+    with pytest.raises(PlauditError, match="without a head"):
+        RewardModel.load(tmp_path / "adapter")

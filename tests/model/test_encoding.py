@@ -1,5 +1,6 @@
 """Rows of tokens against what the tokenizers themselves make; batches against plain counting."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,10 @@ from plaudit.errors import PlauditError
 from plaudit.model.encoding import (
     PROMPT_SHARE,
     Encoding,
+    RefusedError,
     plain_text,
 )
+from plaudit.model.saving import layout_in_python
 
 WORDS = ["dog", "lazy", "four", "reward", "Ünï", "🙂👍🏽", "2+2", "×", "日本", "answer.", "is"]
 PLAIN = ("gpt2", "llama", "mistral")
@@ -138,6 +141,17 @@ def test_an_ending_is_added_once_where_it_is_not_the_pad_token():
     assert row_of(encoding, "two?", "fo</s>ur")["input_ids"] == (
         tokenizer("two? fo</s>ur")["input_ids"] + ending
     )
+
+
+@pytest.mark.parametrize("completion", ["", "four", "four</s>", "</s>"])
+def test_the_ending_that_a_tokenizer_adds_by_itself_stands_once(completion):
+    tokenizer = tiny.byte_bpe(bos="<s>", eos="</s>", pad="<pad>", frame=("<s>", "</s>"))
+    encoding = Encoding(tokenizer, "decoder", "plain", 10_000)
+    row = row_of(encoding, "two?", completion)
+    assert row["input_ids"] == tokenizer("two?\n\n" + completion)["input_ids"]
+    words = tokenizer(completion, add_special_tokens=False)["input_ids"]
+    assert row["completion_tokens"] == len(words)
+    assert layout_in_python(encoding) == r"tokenizer(prompt + '\n\n' + completion)"
 
 
 @pytest.mark.parametrize("name", tiny.DECODERS)
@@ -384,6 +398,50 @@ def test_a_text_that_went_through_the_model_s_template_is_not_put_into_it_again(
     assert text.count("<|im_start|>") == 3  # in a turn of the user's, and that of the assistant
 
 
+LAID_OUT = {  # as the chat templates of these families write them
+    "<|start_header_id|>": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi"
+    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    "<start_of_turn>": "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n",
+    "[INST]": "<s>[INST] Hi [/INST]",
+}
+
+
+@pytest.mark.parametrize("mark", LAID_OUT)
+def test_a_row_that_another_family_s_template_laid_out_is_refused(encoding, mark):
+    prompt = LAID_OUT[mark]
+    chat = encoding("qwen2")
+    refusal = rf"begins with {re.escape(mark)}, which the chat template of this model.*to /score"
+    for prompts in (None, [prompt]):
+        with pytest.raises(RefusedError, match=refusal):
+            chat.encode_rendered([f"{prompt}Yo</s>"], prompts)
+    encoding("llama").encode_rendered([f"{prompt}Yo</s>"])  # which has no template to miss
+
+
+def test_rows_with_marks_that_the_template_puts_together_are_its_own():
+    """As that of Phi-3.5: `'<|' + message['role'] + '|>'`."""
+    tokenizer = tiny.byte_bpe(eos="<|end|>", pad="<|endoftext|>")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    )
+    encoding = Encoding(tokenizer, "decoder", "chat", 10_000)
+    expected = encoding.encode_texts([("Hi", ["Yo"])])[0]["input_ids"]
+    prompt = "<|user|>\nHi<|end|>\n<|assistant|>\n"
+    [row] = encoding.encode_rendered([f"{prompt}Yo"])
+    assert row["input_ids"] == expected
+    [row] = encoding.encode_rendered([f"{prompt}Yo<|end|>"], [prompt])
+    assert row["input_ids"] == expected
+    assert encoding.encode_texts([(prompt, ["Yo<|end|>\n"])])[0]["input_ids"] == expected
+
+
+def test_with_a_template_that_opens_no_turn_a_bare_prompt_becomes_a_dialogue():
+    tokenizer = tiny.byte_bpe(eos="<|im_end|>", pad="<|endoftext|>", chat=True)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    encoding = Encoding(tokenizer, "decoder", "chat", 10_000)
+    [row] = encoding.encode_rendered(["Hi?Yo"], ["Hi?"])
+    assert row == encoding.encode_texts([("Hi?", ["Yo"])])[0]
+
+
 def test_a_call_that_the_template_does_not_write_is_refused(encoding):
     call = {"type": "function", "function": {"name": "look_up", "arguments": {"word": "two"}}}
     answer = [{"role": "assistant", "content": "", "tool_calls": [call]}]
@@ -421,3 +479,17 @@ def test_whether_a_text_went_through_the_template_already(
         [row] = found.encode_texts([(prompt, [completion])])
         as_it_stands = found.tokenizer(prompt + completion, add_special_tokens=False)
         assert row["input_ids"] == [as_it_stands["input_ids"]]
+
+
+@pytest.mark.parametrize("words", ["With </s>", "With <|endoftext|>", "Tokens: <|im_start|>"])
+def test_a_rendered_row_that_ends_as_the_template_ends_it_keeps_its_words(encoding, words):
+    qwen = encoding("qwen2")
+    dialogue = [
+        {"role": "user", "content": "How does it end?"},
+        {"role": "assistant", "content": words},
+    ]
+    text = qwen.tokenizer.apply_chat_template(dialogue, tokenize=False)
+    expected = row_of(qwen, "How does it end?", words)["input_ids"]
+    assert qwen.encode_rendered([text])[0]["input_ids"] == [expected]
+    padded = text + text[-len("<|im_end|>\n") :] * 2  # as a policy pads that ends so
+    assert qwen.encode_rendered([padded])[0]["input_ids"] == [expected]

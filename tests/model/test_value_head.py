@@ -1,6 +1,7 @@
 """Decoders whose head another trainer saved under a name of its own: that trainer's rewards."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -166,3 +167,33 @@ def test_a_head_beside_an_encoder_is_not_left_aside(base, tmp_path):
     add(tmp_path, {"v_head.summary.weight": WEIGHT}, "value_head.safetensors")
     with pytest.raises(PlauditError, match="is an encoder with a value head beside it"):
         load(tmp_path)
+
+
+def test_its_bias_is_found_in_another_shard(tmp_path):
+    tiny.make("llama", tmp_path)
+    expected = load_file(tmp_path / "model.safetensors")
+    files = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    shards = [{"v_head.summary.weight": WEIGHT} | expected, {"v_head.summary.bias": BIAS}]
+    (tmp_path / "model.safetensors").unlink()
+    where = {}
+    for file, shard in zip(files, shards, strict=True):
+        add(tmp_path, shard, file)
+        where |= dict.fromkeys(shard, file)
+    index = {"metadata": {"total_size": 1}, "weight_map": where}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    ours = load(tmp_path)
+    rewards = head_of_last(AutoModel.from_pretrained(tmp_path).eval(), ours) + BIAS
+    assert ours.score(PROMPT, COMPLETIONS) == pytest.approx(rewards.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["score.bias", "gating.0.weight", "v_head.summary.weight"])
+def test_a_weight_that_is_left_over_in_a_model_of_ours_is_named(name, base, tmp_path):
+    load(base("qwen2")).save(tmp_path)
+    before = load(tmp_path).score(PROMPT, COMPLETIONS)
+    add(tmp_path, {name: torch.full((1,), 3.0)})
+    with pytest.raises(PlauditError, match=f"weights that .* does not use: {re.escape(name)}"):
+        load(tmp_path)
+    load(tmp_path, new_head=True)
+    if name == "score.bias":  # of 0 it is written for SGLang
+        add(tmp_path, {name: torch.zeros(1)})
+        assert load(tmp_path).score(PROMPT, COMPLETIONS) == before

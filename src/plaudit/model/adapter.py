@@ -25,12 +25,14 @@ HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight")
 @dataclass(frozen=True)
 class Adapter:
     """An adapter, the base model it belongs to, and how many labels its head has: 0 where it has
-    none. `folder` is where its files are, of one on the hub that of their copies."""
+    none, and then the base's own is meant unless it `trained_head`. `folder` is where its files
+    are, of one on the hub that of their copies."""
 
     source: Source
     folder: Path
     base: Source
     labels: int
+    trained_head: bool  # whether its configuration says that a head was trained with it
     names: frozenset[str]  # of the weights that it has, as the base model's classifier names them
 
     @property
@@ -146,4 +148,7 @@ def read_adapter(source: Source) -> Adapter | None:
             f"base: {source} is a LoRA adapter without readable weights in {WEIGHTS}{advice} "
             f"({error})"
         ) from error
-    return Adapter(source, folder, base, labels[0] if labels else 0, names)
+    # peft trains the head of this task whether it is named or not.
+    named = {str(name).rpartition(".")[2] for name in config.get("modules_to_save") or ()}
+    trained = config.get("task_type") == "SEQ_CLS" or bool(named & {"score", "classifier"})
+    return Adapter(source, folder, base, labels[0] if labels else 0, trained, names)

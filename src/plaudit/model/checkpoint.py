@@ -29,7 +29,13 @@ from plaudit.model.modeling_mean import without_pooler
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.own_code import OwnCode, load_own, own_code, own_kind
 from plaudit.model.poolings import Pooling
-from plaudit.model.value_head import OPENRLHF, ValueHead, has_file_of_head, read_value_head
+from plaudit.model.value_head import (
+    OPENRLHF,
+    ValueHead,
+    adds_nothing,
+    has_file_of_head,
+    read_value_head,
+)
 
 # Where config.json keeps what plaudit needs beyond transformers' own fields.
 CONFIG_KEY = "plaudit"
@@ -119,7 +125,9 @@ def read_checkpoint(
         raise PlauditError(f"base: {name}: {CONFIG_KEY!r} in its config.json is damaged")
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
     kept = stored.pop("normalisation", None)
-    normalisation = Normalisation.read(kept, name) if normalised and not new_head else None
+    # What the base's rewards are normalised by says nothing of an adapter's.
+    own = normalised and not (new_head or adapter)
+    normalisation = Normalisation.read(kept, name) if own else None
     if code and source.trusted:
         return _of_own_code(name, source, config, given, code, adapter, attributes)
     kind = base_models.kind_of(config, name)
@@ -136,10 +144,12 @@ def read_checkpoint(
     if normalised and head:
         normalisation = normalisation or head.normalisation
     if adapter and not (new_head or head or adapter.labels):
-        raise adapter.without_head()
+        if adapter.trained_head or not is_classifier(config):
+            raise adapter.without_head()
+        say(f"{name} has no head of its own: the rewards are those of the head of {adapter.base}")
     if adapter and adapter.labels:
         config.num_labels = adapter.labels
-    elif adapter or head or new_head or not is_classifier(config):
+    elif head or new_head or not is_classifier(config):
         config.num_labels = 1
     found = Checkpoint(
         name, source, config, kind, stored, normalisation, adapter, head, new_head, attributes, None
@@ -249,7 +259,7 @@ def _classifier(found: Checkpoint, pooling: Pooling, attention: str | None) -> t
     options: dict[str, Any] = (
         {"num_labels": 1} if found.source.is_gguf else {"config": found.config}
     )
-    replaced = found.new_head or found.adapter is not None
+    replaced = found.new_head or bool(found.adapter and (found.head or found.adapter.labels))
     loaded = base_models.load_weights(
         found.source,
         pooling.network or AutoModelForSequenceClassification,
@@ -258,11 +268,10 @@ def _classifier(found: Checkpoint, pooling: Pooling, attention: str | None) -> t
         **_asked(attention),
     )
     known = found.head.names if found.head else set()
+    biases = {key for key in loaded.unexpected if key.endswith("score.bias")}
+    known |= {key for key in biases if adds_nothing(found.source, key)}
     loaded = loaded._replace(unexpected=loaded.unexpected - known)
-    if found.stored:
-        check_shapes(loaded, found.name, head_replaced=replaced)
-    else:
-        check_weights(loaded, given, found.name, head_replaced=replaced)
+    check_weights(loaded, given, found.name, head_replaced=replaced)
     return loaded.model, loaded.missing
 
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -24,6 +25,8 @@ from plaudit.errors import PlauditError
 PROMPT_SHARE = 0.25
 # How the tokens look with which a policy of another family ends what it writes.
 POLICY_ENDING = r"<\|[^\s<>|]+\|>|</s>"
+# And with which one begins what it is given.
+POLICY_BEGINNING = r"<s>|<bos>|<\|begin_of_text\|>"
 # Turns whose words a chat template must write as they are, but for white space at their ends. It
 # may strip the reasoning of an assistant's turn, and write a tool's as JSON.
 WRITTEN_AS_THEY_ARE = ("system", "developer", "user")
@@ -116,8 +119,12 @@ class Encoding:
         around a dialogue, else by the tokenizer's own tokens: special tokens at its end (the
         policy's end of text, padding) go first. Where it is too long, its beginning is cut.
         It has no `completion_tokens`: where the completion begins is not known.
+
+        Raises `RefusedError` where a text or a prompt begins with a mark of a chat template which
+        this model's own does not write: another family's template laid it out.
         """
         encoded = []
+        self._check_marks([*texts, *(prompts or ())])
         known = [None] * len(texts) if prompts is None else prompts
         for text, prompt in zip(texts, known, strict=True):
             parts = self._take_apart(text, prompt) if prompt is not None else None
@@ -174,7 +181,7 @@ class Encoding:
         if not (isinstance(prompt, str) and isinstance(completion, str)):
             return False
         mark = begins_rendered(prompt or completion)
-        return bool(mark) and mark in str(self.tokenizer.chat_template)
+        return bool(mark) and mark in self._written
 
     @cached_property
     def unknown(self) -> int | None:
@@ -236,13 +243,17 @@ class Encoding:
         distinct = list(dict.fromkeys(firsts))
         before = dict(zip(distinct, self._tokenize(distinct, special), strict=True))
         tokenizer = self.tokenizer
+        ending = self._plain_ending() if special else []
+        closed = bool(ending) and _single_frame(tokenizer)[1] == ending
         for first, row in zip(firsts, self._tokenize(wholes, special), strict=True):
-            start = _common_prefix(before[first], row)
             head = row[:1] if row and row[0] == tokenizer.bos_token_id else []
-            prompt, completion = row[len(head) : start], row[max(start, len(head)) :]
-            ending = self._plain_ending() if special else []
-            if ending and completion[-1:] == ending:
-                completion = completion[:-1]
+            if ending and row[len(head) :][-1:] == ending:  # which is put there again
+                row = row[:-1]
+            asked = before[first]
+            if closed and asked[-1:] == ending:  # by the tokenizer, after the prompt alone
+                asked = asked[:-1]
+            start = max(_common_prefix(asked, row), len(head))
+            prompt, completion = row[len(head) : start], row[start:]
             prompt, completion, cut = self._truncate(prompt, completion, len(head) + len(ending))
             ids = head + prompt + completion + (ending if not cut["completion_cut"] else [])
             while self.pooling == "last" and len(ids) > 1 and ids[-1] == self.pad_token_id:
@@ -258,12 +269,27 @@ class Encoding:
 
     # ---- rows that another program laid out ----
 
+    def _check_marks(self, texts: Sequence[str]) -> None:
+        if self.template != "chat":
+            return
+        for text in texts:
+            mark = begins_rendered(self._beginning.sub("", text))
+            if mark and mark not in self._written:
+                raise RefusedError(
+                    f"the row begins with {mark}, which the chat template of this model does not "
+                    "write: another model's template laid it out. Send messages, or prompt and "
+                    "completion, to /score, as examples/remote_reward.py does"
+                )
+
     def _take_apart(self, text: str, prompt: str) -> tuple[str, list[str]] | None:
         bos = self.tokenizer.bos_token or ""
         text, prompt = text.removeprefix(bos), prompt.removeprefix(bos)
         if not text.startswith(prompt):
             return None
-        if self.template == "chat" and prompt.rstrip().endswith(self._chat_frame.opening):
+        opening = self._chat_frame.opening if self.template == "chat" else ""
+        # Nothing tells of a template that opens no turn but the marks that it begins with.
+        laid_out = prompt.rstrip().endswith(opening) if opening else self.is_rendered(prompt, "")
+        if laid_out:
             return None
         completion = self._without_ending(text[len(prompt) :])
         if self.template == "plain" and self.kind == "decoder" and self.separator:
@@ -294,8 +320,42 @@ class Encoding:
             row["token_type_ids"] = [[0] * len(ids)]
         return row
 
+    @cached_property
+    def _beginning(self) -> re.Pattern[str]:
+        """What stands before what a chat template writes: BOS of any family, and padding."""
+        tokenizer = self.tokenizer
+        ours = filter(None, (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token))
+        return re.compile(rf"\A(?:\s*(?:{'|'.join([*map(re.escape, ours), POLICY_BEGINNING])}))+")
+
+    @cached_property
+    def _written(self) -> str:
+        """The chat template with what it writes of a dialogue: it may put marks together itself."""
+        asked: list[Message] = [{"role": "user", "content": "a"}]
+        dialogue: list[Message] = [*asked, {"role": "assistant", "content": "b"}]
+        written = [str(self.tokenizer.chat_template)]
+        for tried in (dialogue, [{"role": "system", "content": "c"}, *dialogue]):
+            with suppress(RefusedError):  # some take no turn of the system's
+                written.append(self._chat(tried))
+        return "\n".join(written)
+
     def _without_ending(self, text: str) -> str:
-        return self._ending.sub("", text)
+        """A text without what ends a row: one that ends as rows of training do is whole, and what
+        stands before that is the completion's own, though it may look like an ending."""
+        own = self._own_ending
+        if not (own and text.endswith(own)):
+            return self._ending.sub("", text)
+        while text.endswith(own):  # more than one where it is the policy's padding too
+            text = text.removesuffix(own)
+        return text
+
+    @cached_property
+    def _own_ending(self) -> str:
+        """What ends a row of training, as text; empty where nothing does."""
+        if self.template == "chat" and self.kind == "decoder":
+            after = self._chat_frame.after
+            return after if after.strip() else ""
+        ends = self.kind == "decoder" and self._plain_ending()
+        return str(self.tokenizer.eos_token) if ends else ""
 
     @cached_property
     def _ending(self) -> re.Pattern[str]:

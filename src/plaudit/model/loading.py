@@ -177,6 +177,7 @@ def _load(
     if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
         model = model.to(place)
     computed = compute_dtype(precision, place)
+    of_stored_head = not (new_head or (adapter and (adapter.labels or found.head)))
     return Loaded(
         model=model,
         encoding=encoding,
@@ -187,8 +188,8 @@ def _load(
         new_head=drawn,
         normalisation=found.normalisation,
         length_penalty=length_penalty,
-        uncertainty=_uncertainty(source, model) if stored and not new_head else None,
-        attributes=of or dict(stored.get("attributes") or {} if not new_head else {}),
+        uncertainty=_uncertainty(source, model) if stored and not (new_head or adapter) else None,
+        attributes=of or dict(stored.get("attributes") or {} if of_stored_head else {}),
         own_code=found.code.name if found.code else "",
         origin=str(adapter.source if adapter else source),
         card=_card(source) if stored and not new_head and not adapter else "",
@@ -198,8 +199,8 @@ def _load(
 def _load_for(
     tokenizer: Any, found: Checkpoint, pooling: str, seed: int, attention: str | None
 ) -> tuple[Any, bool, dict[str, float], int | None]:
-    """What `load_model` gives, with the tokenizer's pad token, which is set, and all its tokens;
-    and the pad token of the configuration where that is an ordinary word.
+    """What `load_model` gives, with the tokenizer's pad token, which is set, and all its tokens,
+    and what `_set_pad_token` returns.
 
     Raises:
         PlauditError: where the model has no embedding of a token that the tokenizer came with.

@@ -67,7 +67,8 @@ def layout_in_python(encoding: Encoding) -> str:
         messages = ", ".join(f'{{"role": "{role}", "content": {text}}}' for role, text in turns)
         return f"tokenizer.apply_chat_template([\n    {messages},\n])"
     tokenizer = encoding.tokenizer
-    ended = tokenizer.eos_token_id not in (None, encoding.pad_token_id)
+    by_itself = tokenizer("a")["input_ids"][-1:] == [tokenizer.eos_token_id]
+    ended = not by_itself and tokenizer.eos_token_id not in (None, encoding.pad_token_id)
     ending = " + tokenizer.eos_token" if ended else ""
     return f"tokenizer(prompt + {encoding.separator!r} + completion{ending})"
 

@@ -84,6 +84,9 @@ def read_value_head(place: Source, config: Any) -> ValueHead | None:
             found = _read(file, head)
             if f"{head}.weight" not in found:
                 continue
+            for other in _files(place, f"{head}.bias"):  # which may be in another shard
+                if f"{head}.bias" not in found:
+                    found |= _read(other, head)
             weight, bias = found[f"{head}.weight"], found.get(f"{head}.bias", torch.zeros(1))
             if weight.dim() != 2 or len(weight) != 1 or bias.numel() != 1:
                 raise PlauditError(
@@ -150,6 +153,14 @@ def _normalised_by(config: Any) -> tuple[float, float]:
 def has_file_of_head(source: Source) -> bool:
     """Whether a folder has a file that LLaMA-Factory keeps a value head in."""
     return any(base_models.file_beside(source, name) for name in BESIDE)
+
+
+def adds_nothing(place: Source, weight: str) -> bool:
+    """Whether a weight of a checkpoint's files is 0 everywhere, as a bias may be that a program
+    asks for (SGLang does)."""
+    head = weight.rpartition(".")[0]
+    found = [_read(file, head).get(weight) for file in _files(place, weight)]
+    return any(values is not None and not values.any() for values in found)
 
 
 def is_openrlhf(config: Any) -> bool:

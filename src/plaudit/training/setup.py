@@ -182,6 +182,11 @@ def build_trainer(
                 processing_class=model.encoding.tokenizer,
                 peft_config=_lora(settings, model.model, frozen),
             )
+            # TRL names the tokenizer's; ours may be another, by which rows were laid out.
+            config = model.model.config
+            config.pad_token_id = config.get_text_config().pad_token_id = (
+                model.encoding.pad_token_id
+            )
             if trainer.is_deepspeed_enabled:
                 raise PlauditError("DeepSpeed steps once for every backward pass; use FSDP instead")
             if not trainer.is_fsdp_enabled:
