@@ -511,6 +511,21 @@ def test_what_a_service_does_not_take_is_not_tried_again(connect):
     assert {len(body["completions"]) for body, _ in asked} == {4}
 
 
+def test_after_texts_that_are_too_large_as_much_is_asked_at_a_time_as_before(connect):
+    def answer(body):
+        return scored(body) if sum(map(len, body["completions"])) < 100 else refusal(413, "size")
+
+    texts = ["x"] * 64
+    with scripted(answer) as (url, asked), connect(url, in_flight=1) as client:
+        (found,) = client.score_each([("q", [*texts[:20], "x" * 100, *texts[21:]])])
+        assert [n for n, reward in enumerate(found) if not isinstance(reward, float)] == [20]
+        for _ in range(20):
+            client.score("q", texts)
+        asked.clear()
+        assert client.score("q", texts) == [1] * 64
+    assert len(asked) == 1
+
+
 def test_a_closed_client_says_that_it_is(connect):
     with scripted(scored) as (url, asked):
         with connect(url) as client:

@@ -155,7 +155,7 @@ class _Asking:
         self.truncation: dict[str, int] = {}
         self._told = False
         # Completions of a request: `_allowed` where the service says that it takes no more, `_most`
-        # where it has not the time for more, which may pass.
+        # where more are too large for it or for its time, which may pass.
         self._allowed = self._most = PART
         self._in_time = 0  # requests of `_most` that were answered since it changed
         self._answered = 0
@@ -221,14 +221,15 @@ class _Asking:
         except ServiceError as error:
             ours = error.refused or error.of_texts
             failed = error.but(f"; the prompt is {_quoted(prompt)}") if ours else error
-        forbidden = several and (failed.status == 413 or failed.kind == "too_many")
-        too_slow = several and failed.status == 504
-        if not (forbidden or too_slow or (each and failed.refused)):
+        forbidden = several and failed.kind == "too_many"
+        # Of 413 the number is not the reason: the next texts may be shorter.
+        too_much = several and failed.status in (413, 504)
+        if not (forbidden or too_much or (each and failed.refused)):
             raise failed
         if not several:
             return [failed]
         middle = len(completions) // 2
-        if forbidden or too_slow:
+        if forbidden or too_much:
             self._shrink(middle, forbidden)
         before = yield from self._part(prompt, completions[:middle], first, each)
         after = yield from self._part(prompt, completions[middle:], first + middle, each)

@@ -356,7 +356,7 @@ def test_what_vllms_pooling_gives_of_other_models_is_refused_with_a_reason(clien
     refusal = client.post("/pooling", json={"input": "One row."} | asked)
     assert refusal.status_code == 422
     assert refusal.json()["error"]["message"]
-    assert refusal.json()["error"]["examples"]["vllm-pooling"]["input"]
+    assert refusal.json()["error"]["examples"]["vllm-pooling"]["messages"]
 
 
 # ---- SGLang, by its own models (srt/entrypoints/openai/protocol.py) and its clients' bodies ----
