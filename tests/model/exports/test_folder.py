@@ -202,6 +202,26 @@ def test_that_the_uncertainty_is_left_out_is_said(base, tmp_path, capfd):
     assert not (tmp_path / "out" / FILE).exists()
 
 
+@pytest.mark.parametrize("name", ["qwen2", "gpt2"])
+def test_a_pad_token_that_is_a_word_is_none_elsewhere(base, name, tmp_path, capfd):
+    """Programs fill batches with the tokenizer's, and transformers pools by the configuration's."""
+    start = AutoModelForSequenceClassification.from_pretrained(base(name), num_labels=1)
+    tokenizer = AutoTokenizer.from_pretrained(base(name))
+    start.config.pad_token_id = tokenizer.convert_tokens_to_ids("e")
+    start.save_pretrained(tmp_path / "start")
+    tokenizer.save_pretrained(tmp_path / "start")
+    model = RewardModel.load(tmp_path / "start", dtype="float32", device="cpu")
+    export(model, tmp_path / "out", "folder")
+    pairs = [("What is a bond?", "The better answer is here"), ("What?", "A loan")]
+    expected = own_rewards(model, pairs)
+    assert rewards_by_transformers(tmp_path / "out", pairs) == pytest.approx(expected, abs=1e-4)
+    said = "names 'e' as the pad token, a word to the tokenizer" in capfd.readouterr().err
+    assert said == (name == "gpt2")  # which has no other
+    if not said:
+        found = CrossEncoder(str(tmp_path / "out"), device="cpu").predict(pairs)
+        assert found.tolist() == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize("name", ["bert", "llama"])
 def test_an_adapter_is_merged_with_its_whole_head(base, name, tmp_path):
     start = AutoModelForSequenceClassification.from_pretrained(base(name), num_labels=1)

@@ -117,6 +117,16 @@ def fill(model: RewardModel, folder: Path, path: Path) -> None:
     tokenizer, pairs = _tokenizer(model.encoding)
     exported.encoding = replace(model.encoding, tokenizer=tokenizer)
     config = exported.model.config
+    if (word := model.encoding.configured_pad) is not None:
+        pad = _pad_of_batches(exported.encoding)
+        if pad is None:
+            notes.append(
+                f"config.json names {tokenizer.decode([word])!r} as the pad token, a word to the "
+                "tokenizer: give it one row at a time elsewhere, without padding"
+            )
+        else:
+            exported.encoding = replace(exported.encoding, configured_pad=None)
+            config.pad_token_id = config.get_text_config().pad_token_id = pad
     config.problem_type = "regression"
     config.sentence_transformers = {"activation_fn": IDENTITY}
     if config.model_type == "modernbert":  # TEI reads them by these names alone
@@ -199,6 +209,16 @@ def _tokenizer(encoding: Encoding) -> tuple[Any, bool]:
                 tokenizer.chat_template = own
                 return tokenizer, False
     return tokenizer, True
+
+
+def _pad_of_batches(encoding: Encoding) -> int | None:
+    """The tokenizer's pad token, with which other programs fill batches, where rows are the same by
+    it as by a word that the configuration names: where none ends in that word. Else None."""
+    own = replace(encoding, configured_pad=None)
+    if (pad := encoding.tokenizer.pad_token_id) is None:
+        return None
+    tried = [("a", [f"b{encoding.tokenizer.decode([encoding.configured_pad])}"])]
+    return int(pad) if own.encode_texts(tried) == encoding.encode_texts(tried) else None
 
 
 def _plain_template(encoding: Encoding) -> str:
