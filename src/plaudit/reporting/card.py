@@ -104,6 +104,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         model_name="A reward model" if results else None,
         eval_results=results or None,
     )
+    shown = _without_folders(settings.model_dump())
     card = ModelCard.from_template(
         card_data,
         template_str=_TEMPLATE,
@@ -113,13 +114,29 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         parts=parts,
         names=names,
         usage=usage(encoding, metrics["model"]["pooling"]),
-        yaml=yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True).rstrip(),
+        yaml=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip(),
         shown=_shown,
         sentences=sentences,
         of_source=_of_source,
         counted=lambda count: "of a stream" if count is None else f"{count:,}",
     )
     return f"{card}\n"
+
+
+def _without_folders(value: Any) -> Any:
+    """A setting as a card shows it, which may be published: of a file its name, and not where it
+    lies on somebody's machine.
+
+    >>> _without_folders({"data": ["/home/me/a.csv:0.7", "b.csv"], "seed": 1})
+    {'data': ['a.csv:0.7', 'b.csv'], 'seed': 1}
+    """
+    if isinstance(value, dict):
+        return {key: _without_folders(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(each) for each in value]
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return value.rstrip("/").rpartition("/")[2]
+    return value
 
 
 def _of_source(entry: dict[str, Any], measure: str) -> tuple[str, str]:

@@ -190,9 +190,8 @@ def _difference(parted: Parted, here: list[int], there: list[int]) -> tuple[str,
         if long[: len(short)] == short:
             end = tokenizer.decode(long[len(short) :][:8])
             return "ending", f"at their end rows {what} {end!r} there"
-    if (other := parted.peer.tokenizer) is not None and other.decode(there) == tokenizer.decode(
-        here
-    ):
+    other = parted.peer.tokenizer
+    if other is not None and other.decode(there) == tokenizer.decode(here):
         return "tokenizer", "the same texts are other tokens there: its tokenizer is another one"
     place = next((n for n, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), None)
     place = min(len(here), len(there)) if place is None else place
