@@ -269,7 +269,12 @@ def _own_names(model: Any) -> dict[str, Tensor]:
     adapter added."""
     if not hasattr(model, "peft_config"):
         return dict(model.state_dict())
-    model.merge_adapter()
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    # Of a model that transformers put an adapter into by itself, the layers alone are peft's.
+    adapted = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in adapted:
+        layer.merge()
     try:
         names = {
             name.removeprefix("base_model.model.")
@@ -279,7 +284,8 @@ def _own_names(model: Any) -> dict[str, Tensor]:
             if ".original_module." not in name
         }
     finally:
-        model.unmerge_adapter()
+        for layer in adapted:
+            layer.unmerge()
     return {name: value for name, value in names.items() if "lora_" not in name}
 
 
