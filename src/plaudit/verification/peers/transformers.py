@@ -51,7 +51,7 @@ class Transformers(There):
         tokenizer = adapter.tokenizer if adapter else source
         with base_models.loading(source):
             self._tokenizer = AutoTokenizer.from_pretrained(tokenizer.name, **tokenizer.keywords)
-            if adapter:
+            if adapter and adapter.labels:  # else the head is its base's
                 options["num_labels"] = adapter.labels
             self._model, info = AutoModelForSequenceClassification.from_pretrained(
                 source.name, dtype=torch.float32, output_loading_info=True, **options
