@@ -13,6 +13,7 @@ from sentence_transformers import CrossEncoder
 from tokenizers import AddedToken
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
+import plaudit
 import tiny
 from plaudit.errors import PlauditError
 from plaudit.model.export import export
@@ -323,3 +324,15 @@ def test_what_transformers_gives_other_rewards_of_is_not_written(base, tmp_path)
     with pytest.raises(PlauditError, match=r"the rewards of Llama.* in transformers differ"):
         export(model, tmp_path / "out", "folder")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_files_of_ones_own_is_not_replaced(reward_model, tmp_path):
+    reward_model("bert").save(tmp_path / "model")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("of a year")
+    options = {"format": "folder", "overwrite": True}
+    with pytest.raises(PlauditError, match=r"has notes\.txt, which the export has not"):
+        plaudit.export(tmp_path / "model", tmp_path / "mine", **options)
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "of a year"
+    plaudit.export(tmp_path / "model", tmp_path / "new", **options)
+    plaudit.export(tmp_path / "model", tmp_path / "new", **options)  # one that it wrote

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
+from plaudit.errors import PlauditError
 from plaudit.files import writing, writing_folder
 from plaudit.plugins import Registry
 
@@ -64,9 +65,15 @@ class FolderExport(Export):
     folder = True
 
     def put(self, model: "RewardModel", path: Path) -> None:
-        """See `Export`."""
+        """See `Export`; a folder with files that this one has not is not replaced."""
         with writing_folder(path) as folder:
             self.fill(model, folder, path)
+            new, there = ({each.name for each in of.glob("*")} for of in (folder, path))
+            if lost := sorted(there - new):
+                raise PlauditError(
+                    f"{path}: has {lost[0]}, which the export has not, and would be lost; take it "
+                    "away, or name another folder"
+                )
 
 
 EXPORTS = Registry("export", __name__, "EXPORT", Export)  # type: ignore[type-abstract]  # only for isinstance
