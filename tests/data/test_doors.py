@@ -326,7 +326,8 @@ def over_http(prompt, completions, folder, request=ScoreRequest):
         raise RefusedError(error.errors()[0]["msg"]) from error
     except Exception as error:  # of `job`, which the service answers as it does the other
         raise RefusedError(str(error)) from error
-    return job.prompt, job.texts
+    [asked] = {id(each): each for each in job.prompts}.values()
+    return asked, job.texts
 
 
 def over_http_rank(prompt, completions, folder):
