@@ -31,9 +31,7 @@ def save_model(
     model.config.architectures = [type(model).__name__]
     if (network := POOLINGS.get(pooling).network) is not None:
         file, code = code_of(network, model.config)
-        model.config.auto_map = {
-            "AutoModelForSequenceClassification": f"{Path(file).stem}.{network.__name__}"
-        }
+        model.config.auto_map = mapped_to(network, file)
         (folder / file).write_text(code, encoding="utf-8")
     try:
         with base_models.quiet():
@@ -56,6 +54,11 @@ def code_of(network: Any, config: Any) -> tuple[str, str]:
     code, name = file.read_text(encoding="utf-8"), type(config).__name__
     code = code.replace("config_class = PreTrainedConfig", f"config_class = {name}")
     return file.name, code.replace("PreTrainedConfig, PreTrainedModel", f"{name}, PreTrainedModel")
+
+
+def mapped_to(network: Any, file: str) -> dict[str, str]:
+    """The `auto_map` of a saved model whose class `network` is in a file beside its weights."""
+    return {"AutoModelForSequenceClassification": f"{Path(file).stem}.{network.__name__}"}
 
 
 def layout_in_python(encoding: Encoding) -> str:

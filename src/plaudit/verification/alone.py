@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Padded, model_inputs
 from plaudit.model.reward_model import RewardModel
@@ -58,14 +59,11 @@ def check_alone(model: RewardModel, rows: Sequence[Row]) -> Iterator[Check]:
 
 def score_rows(model: RewardModel, rows: Sequence[Row]) -> list[float]:
     """The rewards of rows, each prompt with its completions together."""
-    return [reward for of in _by_prompt(model, rows) for reward in of]
-
-
-def _by_prompt(model: RewardModel, rows: Sequence[Row]) -> list[list[float]]:
-    prompts: dict[int, tuple[object, list[object]]] = {}
+    prompts: dict[int, tuple[Text, list[Text]]] = {}
     for row in rows:
         prompts.setdefault(row.prompt_number, (row.prompt, []))[1].append(row.completion)
-    return model.rewards(model.encode(list(prompts.values())))  # type: ignore[arg-type]
+    encoded = model.encode(list(prompts.values()))
+    return [reward for of in model.rewards(encoded) for reward in of]
 
 
 @dataclass(frozen=True)

@@ -126,10 +126,10 @@ def verify(
         model: in float32, as it is loaded of `name`.
         name: a run, a folder or a hub name.
         against: peers, each `NAME` or `NAME=ADDRESS`.
-        data: preference data, of which the first `rows` are scored; None makes some.
-        rows: how many of `data`.
+        data: what `plaudit score` reads, of which the first `rows` are scored; None makes some.
+        rows: how many completions of `data`.
         tolerance: how far rewards may be apart, as a share of their standard deviation.
-        **reading: what `load_rankings` takes.
+        **reading: `columns` and `encoding`, as `read_rows` takes them.
 
     Raises:
         PlauditError: when data cannot be read, there is no such peer, or one cannot be reached.

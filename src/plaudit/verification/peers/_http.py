@@ -42,7 +42,7 @@ class Service(There):
     def model_name(self) -> str:
         """The first model that it lists, as OpenAI's clients ask for them."""
         listed = self._answer("GET", "/v1/models", None)
-        return str(_part(listed, self, "data", 0, "id"))
+        return str(self.part(listed, "data", 0, "id"))
 
     def rewards(self, rows: Sequence[Row]) -> list[float]:
         """See `There`; some rows a request."""
@@ -56,8 +56,20 @@ class Service(There):
         raise NotImplementedError
 
     def part(self, answer: Any, *steps: int | str) -> Any:
-        """A part of an answer; an error that says what is missing where it has none."""
-        return _part(answer, self, *steps)
+        """A part of an answer.
+
+        Raises:
+            PlauditError: where it has none; it says what is missing.
+        """
+        for step in steps:
+            try:
+                answer = answer[step]
+            except (KeyError, IndexError, TypeError) as error:
+                where = ".".join(map(str, steps))
+                raise PlauditError(
+                    f"{self.name} answers in another shape than expected: there is no {where}"
+                ) from error
+        return answer
 
     def each(self, answer: Any, count: int, *steps: int | str) -> list[Any]:
         """A list in an answer, of which as many are expected as were asked for."""
@@ -85,7 +97,7 @@ class Service(There):
 
     def number(self, answer: Any, *steps: int | str) -> float:
         """A number in an answer."""
-        found = _part(answer, self, *steps)
+        found = self.part(answer, *steps)
         if not isinstance(found, int | float) or isinstance(found, bool):
             where = ".".join(map(str, steps))
             raise PlauditError(f"{self.name} answers {where} as {found!r}, not as a number")
@@ -112,18 +124,6 @@ class Service(There):
         told = " ".join(answer.text.split())[:300]
         problem = f"{self.name}{path} answers {answer.status_code}: {told}"
         raise (RefusedError if answer.status_code in OF_A_ROW else PlauditError)(problem)
-
-
-def _part(answer: Any, service: Service, *steps: int | str) -> Any:
-    for step in steps:
-        try:
-            answer = answer[step]
-        except (KeyError, IndexError, TypeError) as error:
-            where = ".".join(map(str, steps))
-            raise PlauditError(
-                f"{service.name} answers in another shape than expected: there is no {where}"
-            ) from error
-    return answer
 
 
 def address_of(address: str, peer: str) -> Address:

@@ -26,7 +26,7 @@ from plaudit.model.encoding import plain_text
 from plaudit.model.loading import located
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
-from plaudit.model.saving import code_of
+from plaudit.model.saving import code_of, mapped_to
 from plaudit.verification.peers import Peer, RefusedError, There
 from plaudit.verification.peers._texts import text_of
 from plaudit.verification.rows import Row, batches
@@ -135,9 +135,12 @@ def _may_run(source: Source, like: RewardModel) -> bool:
         return False
     name, code = code_of(network, like.model.config)
     file = base_models.file_beside(source, name)
-    mapped = {"AutoModelForSequenceClassification": f"{Path(name).stem}.{network.__name__}"}
-    named = base_models.config_file(source).get("auto_map")
-    if named != mapped or file is None or file.read_text(encoding="utf-8") != code:
+    mapped = base_models.config_file(source).get("auto_map")
+    if (
+        mapped != mapped_to(network, name)
+        or file is None
+        or file.read_text(encoding="utf-8") != code
+    ):
         raise PlauditError(
             f"transformers: {source} is of a class of its own, and its {name} and the auto_map of "
             "its config.json are not as this version of plaudit writes them, so it is not run; "
