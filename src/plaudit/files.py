@@ -206,6 +206,11 @@ def read_json(path: str | Path) -> Any:
         raise PlauditError(f"{path}: is damaged: {error}; it is not as plaudit wrote it") from error
 
 
+def user_cache() -> Path:
+    """`plaudit` where the user's caches are; `~` stands for the home folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "plaudit"
+
+
 @contextmanager
 def locked(folder: Path, doing: str = "writing", wait: bool = False) -> Iterator[None]:
     """Make the folder and keep it to this process; the lock ends with the block or the process.

@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 from checks import shapes
 from checks.setting import Report, Setting
-from plaudit.model.devices import compute_dtype
+from plaudit.model.precision import Work, choose_precision
 from plaudit.model.reward_model import RewardModel
 
 ORDER = 20
@@ -200,7 +200,7 @@ def _judge(run: str, dtype: Any, setting: Setting, report: Report) -> None:
         **{"first losses": first, "last losses": last},
     )
     report.holds(f"{run}: the loss goes down, from {first:.3f} to {last:.3f}", last < first)
-    expected = compute_dtype(dtype, torch.device(setting.device))
+    expected = choose_precision(dtype, torch.device(setting.device), Work({})).dtype
     report.holds(
         f"{run}: ran on {told['device']} in {told['dtype']}",
         told["device"].partition(":")[0] == setting.device

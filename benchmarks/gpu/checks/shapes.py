@@ -15,10 +15,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from plaudit.model.classifier import exact
-from plaudit.model.devices import compute_dtype
 from plaudit.model.encoding import Encoding
 from plaudit.model.loading import choose_layout
 from plaudit.model.poolings import POOLINGS
+from plaudit.model.precision import Work, choose_precision
 from plaudit.model.reward_model import RewardModel
 
 SPECIAL = {"pad_token": "<pad>", "eos_token": "<eos>", "cls_token": "<cls>", "sep_token": "<sep>"}
@@ -210,7 +210,7 @@ def reward_model(
     kind = "encoder" if encoder else "decoder"
     encoding = Encoding(words, kind, "plain", max_length, "\n\n", pooling)
     place = torch.device(device)
-    precision = compute_dtype(dtype, place)
+    precision = choose_precision(dtype, place, Work({})).dtype
     chosen = choose_layout(layout, model, encoding, precision)
     return RewardModel(model, encoding, pooling, place, precision, chosen)
 

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from plaudit.model.products_attention import attend_by_products
+
 NAME = "plaudit_flat"
 
 
@@ -31,6 +33,21 @@ BLOCK = 128
 # For wide heads in float32 PyTorch's own choice spills 7 KB of each thread's registers on a Hopper,
 # and this one nothing. Read off the compiled kernels, not timed.
 FLOAT32_BLOCKS: Any = {"fwd_BLOCK_M": 32, "fwd_BLOCK_N": 32, "fwd_num_warps": 8}
+
+
+Way = Literal["sdpa", "products", "sdpa in float32"]
+WAYS: tuple[Way, ...] = get_args(Way)
+
+
+class Ways(NamedTuple):
+    """How attention is computed on a CPU, whichever is faster there: by PyTorch's SDPA, by plain
+    matrix products, or by SDPA in float32, whatever comes in."""
+
+    scoring: Way = "sdpa"
+    training: Way = "sdpa"
+
+
+SDPA = Ways()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +62,7 @@ class Segments:
 
     rankings: Sequence[tuple[int, Sequence[int]]]
     by_parts: bool = False  # on a GPU, too: nothing is compiled
+    ways: Ways = SDPA  # on a CPU
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -285,12 +303,23 @@ def flat_attention(
         if options.get(name) is not None:
             raise NotImplementedError(f"attention with {name}")
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-    in_blocks = query.device.type == "cuda" and not dropout and not segments.by_parts
-    attend = attend_in_blocks if in_blocks else functools.partial(attend_by_parts, dropout=dropout)
-    output = attend(
-        query, key, value, segments, causal=causal, window=sliding_window, scale=scaling
-    )
-    return output.transpose(1, 2), None
+    how: Any = {"causal": causal, "window": sliding_window, "scale": scaling}
+    if query.device.type == "cuda" and not segments.by_parts and not dropout:
+        return attend_in_blocks(query, key, value, segments, **how).transpose(1, 2), None
+    way: Way = "sdpa"
+    if query.device.type == "cpu" and not dropout:
+        with_graph = torch.is_grad_enabled() and (query.requires_grad or value.requires_grad)
+        way = segments.ways.training if with_graph else segments.ways.scoring
+    if way == "products":
+        return attend_by_products(query, key, value, segments, **how), None
+    kind = value.dtype
+    if way == "sdpa in float32":
+        value = value.float()
+    # Under autocast, rotated queries and keys come in float32 and values do not.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    with torch.autocast(query.device.type, enabled=False):
+        output = attend_by_parts(query, key, value, segments, dropout=dropout, **how)
+    return output.to(kind).transpose(1, 2), None
 
 
 def attend_by_parts(

@@ -9,7 +9,7 @@ divided: their loss needs all their rewards.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from plaudit.data.rankings import PADDING
-from plaudit.model.attention import Segments, to_device
+from plaudit.model.attention import SDPA, Segments, Ways, to_device
 
 Batch = dict[str, Any]
 Encoded = Sequence[dict[str, Any]]
@@ -99,6 +99,7 @@ class Flat:
     """
 
     first_position: int  # RoBERTa and its kin do not count from 0
+    ways: Ways = SDPA  # of attention on a CPU
 
     def describe(self) -> str:
         """See `Layout`."""
@@ -113,7 +114,8 @@ class Flat:
         """One batch of these rankings."""
         batch = of_rankings(encoded, position)
         segments = Segments(
-            [(r["shared"], [len(row) - r["shared"] for row in r["input_ids"]]) for r in encoded]
+            [(r["shared"], [len(row) - r["shared"] for row in r["input_ids"]]) for r in encoded],
+            ways=self.ways,
         )
         batch["input_ids"] = _lay_flat(encoded, "input_ids")
         batch["position_ids"] = segments.positions(self.first_position).unsqueeze(0)
@@ -181,7 +183,7 @@ def halves(batch: Batch) -> list[Batch]:
         part: Batch = {}
         for name, value in batch.items():
             if name == "segments":
-                part[name] = Segments(value.rankings[of_rankings])
+                part[name] = replace(value, rankings=value.rankings[of_rankings])
             elif name in (*OF_RANKINGS, *OF_COMPLETIONS, "ranks", "origin", "position"):
                 part[name] = value[of_rankings]
             else:  # by tokens of a flat batch, by rows of a padded one

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from plaudit.errors import PlauditError
+from plaudit.files import user_cache
 
 try:
     import fcntl
@@ -42,9 +43,8 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def default_folder() -> Path:
-    """`plaudit/features` where the user's caches are; `~` stands for the home folder."""
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(caches) / "plaudit" / "features"
+    """`features` among the user's caches; `~` stands for the home folder."""
+    return user_cache() / "features"
 
 
 class FeatureCache:

@@ -34,12 +34,13 @@ from plaudit.model.checkpoint import (
     set_pooling,
 )
 from plaudit.model.classifier import exact, head_of, try_flat
-from plaudit.model.devices import Dtype, best_device, compute_dtype
+from plaudit.model.devices import Dtype, best_device
 from plaudit.model.encoding import Encoding
 from plaudit.model.hub import README
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.own_code import as_scores
 from plaudit.model.poolings import DEFAULTS, POOLINGS, poolings_for
+from plaudit.model.precision import Precision, choose_precision, work_of
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
 from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
 
@@ -86,6 +87,7 @@ class Loaded:
     pooling: str
     device: torch.device
     dtype: torch.dtype
+    ratio: float | None
     layout: Layout
     new_head: bool
     normalisation: Normalisation | None
@@ -138,7 +140,7 @@ def _load(
     """The parts of a model of a folder or the hub."""
     if not (length_penalty >= 0 and math.isfinite(length_penalty)):
         raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
-    place, precision = _placed(device, device_map), _precision(dtype)
+    place, asked = _placed(device, device_map), _precision(dtype)
     # Under a new head there is no need of a class that the old one came with.
     trusted = trust_remote_code and not new_head
     source, adapter = located(name, revision, subfolder, trusted=trusted)
@@ -176,15 +178,17 @@ def _load(
         why_padded = f"its attention is to be {attn_implementation}" if attn_implementation else ""
     if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
         model = model.to(place)
-    computed = compute_dtype(precision, place)
+    flat = layout != "padded" and not why_padded and model.base_model._can_set_attn_implementation()
+    precision = choose_precision(asked, place, work_of(model, found.kind, flat))
     of_stored_head = not (new_head or (adapter and (adapter.labels or found.head)))
     return Loaded(
         model=model,
         encoding=encoding,
         pooling=pooling,
         device=place,
-        dtype=computed,
-        layout=choose_layout(layout, model, encoding, computed, why_padded),
+        dtype=precision.dtype,
+        ratio=precision.ratio,
+        layout=choose_layout(layout, model, encoding, precision, why_padded),
         new_head=drawn,
         normalisation=found.normalisation,
         length_penalty=length_penalty,
@@ -431,7 +435,7 @@ def choose_layout(
     asked: LayoutName,
     model: Any,
     encoding: Encoding,
-    dtype: torch.dtype,
+    precision: Precision,
     reason: str = "",
 ) -> Layout:
     """The layout that is asked for, or the best one that gives the model's own rewards.
@@ -441,12 +445,14 @@ def choose_layout(
     """
     first_position = base_models.first_position(model)
     if asked != "padded" and not reason:
-        reason = try_flat(model, encoding.kind, first_position, encoding.max_length, dtype)
+        reason = try_flat(
+            model, encoding.kind, first_position, encoding.max_length, precision.dtype
+        )
     if asked == "flat" and reason:
         raise PlauditError(f"layout: flat does not suit this model: {reason}; choose auto")
     if asked == "padded" or reason:
         return Padded(encoding.pad_token_id, reason)
-    return Flat(first_position)
+    return Flat(first_position, precision.ways)
 
 
 def _set_pad_token(tokenizer: Any, configured: int | None, *, as_is: bool) -> int | None:

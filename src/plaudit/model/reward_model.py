@@ -63,6 +63,7 @@ class RewardModel(Scorer):
     attributes: dict[str, float] = field(default_factory=dict)  # labels that it is a sum of
     own_code: str = ""  # the class that its repository brings, where that computes it
     origin: str = ""  # the name that it was loaded by
+    ratio: float | None = None  # of speed in bfloat16 to float32, where that was measured
     card: str = ""  # that a run wrote of it
 
     def __post_init__(self) -> None:

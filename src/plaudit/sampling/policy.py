@@ -23,9 +23,10 @@ from plaudit.data.rankings import Text, text_key
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
-from plaudit.model.devices import Dtype, best_device, compute_dtype
+from plaudit.model.devices import Dtype, best_device
 from plaudit.model.encoding import RefusedError, plain_text
 from plaudit.model.identity import weights_digest
+from plaudit.model.precision import choose_precision, work_of
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
@@ -43,6 +44,9 @@ class Completion(NamedTuple):
 
     text: str
     finished: bool
+
+
+AT_ONCE = 8  # tokens of a forward pass, about: one of each completion that is sampled
 
 
 @dataclass
@@ -84,7 +88,8 @@ class Policy:
                 f"policy: {name} lacks weights that generate text ({min(missing)}); is it a reward "
                 "model?"
             )
-        model = model.to(place, compute_dtype(dtype, place)).eval()
+        precision = choose_precision(dtype, place, work_of(model, "decoder", False), AT_ONCE)
+        model = model.to(place, precision.dtype).eval()
         return cls(model, tokenizer, place)
 
     @property

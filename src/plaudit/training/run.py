@@ -33,6 +33,7 @@ from plaudit.model.encoding import (
 )
 from plaudit.model.freezing import FrozenLayout
 from plaudit.model.loading import token_limit
+from plaudit.model.precision import dtype_in_words
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.seen import each_encoded
 from plaudit.reporting.card import model_card
@@ -533,5 +534,5 @@ def _describe_model(model: RewardModel, settings: Settings) -> str:
     return (
         f"{settings.base}: {encoding.kind}, {count / 1e6:.1f} M parameters, pooling "
         f"{model.pooling}, {encoding.template} text, up to {encoding.max_length} tokens{of}, "
-        f"{model.layout.describe()}"
+        f"{model.layout.describe()}, {dtype_in_words(model.dtype, model.ratio)}"
     )

@@ -29,7 +29,7 @@ from plaudit.memory import keep_freed_memory
 from plaudit.model.base_models import quiet
 from plaudit.model.batches import of_rankings
 from plaudit.model.classifier import head_of
-from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
+from plaudit.model.devices import best_device, tokens_per_batch
 from plaudit.model.encoding import without_tokens
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.head import narrow, widen
@@ -161,7 +161,7 @@ def build_trainer(
     try:
         with quiet():
             arguments = training_arguments(
-                settings, folder, validation_set is not None, checkpoints
+                settings, folder, model.dtype, validation_set is not None, checkpoints
             )
             trainer = RankingTrainer(
                 loss=functools.partial(bound_loss(settings), **start.fixed),
@@ -199,7 +199,6 @@ def build_trainer(
         if isinstance(module, torch.nn.Dropout) and "lora_dropout" in name:
             module.p = settings.lora_dropout
     model.device = arguments.device
-    model.dtype = torch.bfloat16 if arguments.bf16 else torch.float32
     if frozen is not None:
         if log:
             say_once(frozen.describe())
@@ -289,7 +288,11 @@ def run_frozen_layers(trainer: RankingTrainer, settings: Settings) -> FrozenLayo
 
 
 def training_arguments(
-    settings: Settings, folder: Path, validate: bool, checkpoints: bool = True
+    settings: Settings,
+    folder: Path,
+    dtype: torch.dtype,
+    validate: bool,
+    checkpoints: bool = True,
 ) -> RewardConfig:
     """Our settings in TRL's and transformers' own terms."""
     if settings.early_stopping_patience and not validate:
@@ -316,7 +319,6 @@ def training_arguments(
         "save_total_limit",
         "report_to",
     )
-    dtype = compute_dtype(settings.dtype, torch.device(best_device()))
     best_by = settings.checkpoint_metric
     return RewardConfig(
         output_dir=str(folder / "checkpoints"),
