@@ -198,10 +198,10 @@ def _from_file(name: str, work: Work, tokens: int) -> Seconds:
 def _read(file: Path, name: str) -> Seconds | None:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        seconds: Seconds = stored["seconds"]
+        return seconds if stored["of"] == name else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    seconds: Seconds | None = stored.get("seconds") if stored.get("of") == name else None
-    return seconds
 
 
 def trial(work: Work, tokens: int) -> tuple[Seconds, bool]:
