@@ -60,8 +60,11 @@ PRIVATE = {
     ("transformers.modeling_gguf_pytorch_utils:", "tqdm"): (
         "model/base_models.py: exchanged, to silence the bar that no switch reaches"
     ),
-    ("torch:cpu", "_is_amx_tile_supported"): (
-        "model/devices.py: says whether bfloat16 is fast on this processor"
+    ("torch:Tensor", "_version"): (
+        "model/cast_once.py: grows with every change in place, after which weights are cast anew"
+    ),
+    ("torch:", "_softmax_backward_data"): (
+        "model/products_attention.py: the gradient of a softmax in one pass over the scores"
     ),
     ("torch:Tensor", "_is_view"): (
         "model/attention.py: says whether a tensor is a view: a kernel is compiled for each"

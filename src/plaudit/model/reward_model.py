@@ -23,6 +23,7 @@ from plaudit.errors import PlauditError
 from plaudit.files import writing_folder
 from plaudit.model import loading
 from plaudit.model.batches import Batch, Layout, model_inputs, unique_tokens
+from plaudit.model.cast_once import cast_once, keeping_casts
 from plaudit.model.classifier import features_shown
 from plaudit.model.devices import free_memory, tokens_per_batch
 from plaudit.model.encoding import Encoding, count_truncation
@@ -69,6 +70,8 @@ class RewardModel(Scorer):
     def __post_init__(self) -> None:
         if not self.max_tokens_per_batch:
             self.max_tokens_per_batch = tokens_per_batch(self.device)
+        if self.device.type == "cpu":
+            keeping_casts(self.model)
         self._remembered: Remembered | None = None
         self._remembering = 0  # how many ask for it
         self._fits = math.inf  # tokens of a pass: fewer where memory was not enough for more
@@ -373,7 +376,7 @@ class RewardModel(Scorer):
     @torch.no_grad()  # in inference mode a GPU's kernel would be compiled once more
     def _logits(self, batch: Batch) -> Tensor:
         self.model.eval()
-        with self.autocast():
+        with self.autocast(), cast_once():
             logits: Tensor = self.model(**model_inputs(batch, self.device)).logits
             return logits.float()
 
