@@ -86,7 +86,7 @@ def test_a_private_name_is_still_there(where, name):
         owner = getattr(owner, attribute)
     if owner is argparse.ArgumentParser:
         owner = owner()  # which makes it
-    if where == "torch:":
+    if name == "_dynamo":
         importlib.import_module(f"torch.{name}")  # torch imports it when it is first needed
     assert hasattr(owner, name), f"{where} has no {name} any more. {PRIVATE[where, name]}"
 
