@@ -152,7 +152,7 @@ MaxLength = Annotated[
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
     Field(
-        description="what matrix products run in; auto: bfloat16 if the machine has units for it"
+        description="what matrix products run in; auto: bfloat16 where it is measured to be faster"
     ),
 ]
 _ATTRIBUTES = "which of a head's labels give the reward: NAME, or the sum NAME=0.65,NAME=-0.2"

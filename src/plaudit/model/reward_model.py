@@ -119,8 +119,9 @@ class RewardModel(Scorer):
             chat_template_args: arguments of the template, such as `{"enable_thinking": False}`,
                 written into it, so that they are saved too.
             separator: what stands between prompt and completion in a plain decoder's row.
-            dtype: what matrix products run in. `auto` is bfloat16 where the machine has units for
-                it, else float32. Rewards agree within 1e-5 at any batching in float32.
+            dtype: what matrix products run in. `auto` is bfloat16 where that is measured to be
+                faster on this machine, else float32. Rewards agree within 1e-5 at any batching in
+                float32.
             layout: of tokens in a batch. `flat` has each unique token once and no padding, with
                 the same rewards; `auto` takes it where the base model's attention allows it.
             device: `auto`, or a torch device.

@@ -67,7 +67,7 @@ class Policy:
     def load(cls, name: str | Path, *, device: str = "auto", dtype: Dtype = "auto") -> "Policy":
         """Load a hub name, a folder, or `embedded:smollm2`.
 
-        `dtype` is that of the weights; `auto` is bfloat16 where the machine has units for it.
+        `dtype` is that of the weights; `auto` is bfloat16 where that is measured to be faster.
         Raises `PlauditError` where there is no such model or it cannot generate.
         """
         from transformers import AutoModelForCausalLM

@@ -15,6 +15,7 @@ from typing import Any
 
 import datasets
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from transformers import EarlyStoppingCallback
 from trl import RewardConfig
@@ -67,6 +68,8 @@ def load_base(settings: Settings) -> RewardModel:
         normalised=False,  # what is trained further gives other rewards
     )
     model.uncertainty, model.attributes, model.card = None, {}, ""  # likewise
+    # Each process has measured for itself, and all must compute in the same.
+    (model.dtype,) = broadcast_object_list([model.dtype])
     return model
 
 
