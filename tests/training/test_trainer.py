@@ -227,6 +227,29 @@ def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):
     assert torch.allclose(weights(one[1]), weights(two[1]), atol=1e-5)
 
 
+def test_accumulated_batches_of_unequal_weight_are_one_batch(bases, tmp_path):
+    """The last batch is smaller, its rankings weigh otherwise and have other K: what a ranking
+    counts for is its weight, in whichever batch it stands."""
+    data = [
+        Ranking(**{**vars_of(r), "weight": weight})
+        for r, weight in zip(
+            rankings(7, (2, 5, 3)), (1.0, 0.5, 4.0, 0.0, 2.0, 9.0, 0.25), strict=True
+        )
+    ]
+    # One step at rate 1, not clipped: what the weights move by is the gradient.
+    options = {"optim": "sgd", "learning_rate": 1.0, "warmup_steps": 0, "max_grad_norm": 0}
+    options |= {"weight_decay": 0, "max_steps": 1, "lr_scheduler_type": "constant"}
+    before = weights(RewardModel.load(bases["llama"], dtype="float32", device="cpu", seed=3))
+    moved = []
+    for batch, steps in ((7, 1), (4, 2), (1, 7)):
+        more = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
+        _, model, _ = trained(bases["llama"], tmp_path / str(batch), data, **more, **options)
+        moved.append(before - weights(model))
+    assert moved[0].abs().max() > 0.1
+    assert torch.allclose(moved[1], moved[0], atol=1e-5)
+    assert torch.allclose(moved[2], moved[0], atol=1e-5)
+
+
 # One whose head has several rows is held to the same in `test_attributes`.
 @pytest.mark.parametrize("loss", [n for n in OBJECTIVES if OBJECTIVES.get(n).mix is None])
 def test_the_first_logged_loss_is_the_loss_of_the_data(bases, tmp_path, loss):
