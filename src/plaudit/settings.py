@@ -376,8 +376,8 @@ class Settings(BaseModel):
     gradient_accumulation_steps: Count = Field(1, description="batches gathered into one step")
     max_tokens_per_batch: Count | None = Field(
         None,
-        description="tokens of a forward pass, padding included; a larger step is divided, "
-        "exactly; by default 4096, on a GPU 32768",
+        description="tokens of a forward pass, padding included; a larger step, or ranking, is "
+        "divided, exactly; by default 4096, on a GPU 32768",
     )
     # Below 2^32, since that is what numpy takes.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(

@@ -53,6 +53,8 @@ def made(base, folder, tokens, layout="auto", data=DATA, **options):
     rows = encoded(data, model.encoding, "encoding", **more)
     trainer = build_trainer(model, rows, None, chosen, folder, checkpoints=False, start=start)
     trainer.state.max_steps = 4
+    if chosen.gradient_checkpointing and not options.get("max_steps"):  # as `trainer.train` does
+        trainer.model.gradient_checkpointing_enable()
     return trainer, list(rows)
 
 
@@ -226,3 +228,28 @@ def test_validation_divides_a_ranking_too(base, tmp_path):
     assert torch.equal(given[2], expected[2])
     there = given[2] != PADDING
     assert torch.allclose(given[1][there], expected[1][there], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bert", "modernbert"])
+@pytest.mark.parametrize("layout", ["flat", "padded"])
+def test_activation_checkpointing_keeps_less_and_changes_no_gradient(base, tmp_path, name, layout):
+    found, kept = [], []
+    for checkpointing in (False, True):
+        folder = tmp_path / str(checkpointing)
+        options = {"gradient_checkpointing": checkpointing}
+        trainer, rows = made(base(name), folder, WHOLE, layout, **options)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x, sizes=sizes: sizes.append(x.numel()) or x, lambda x: x
+        ):
+            found.append(a_step(trainer, rows))
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 2
+    assert found[1][0].item() == pytest.approx(found[0][0].item(), abs=1e-6)
+    assert_same(found[1][1], found[0][1], atol=1e-6)
+
+
+def test_a_run_with_gradient_checkpointing_has_it(base, tmp_path):
+    trainer, _ = made(base("llama"), tmp_path, WHOLE, gradient_checkpointing=True, max_steps=1)
+    trainer.train()
+    assert trainer.model.is_gradient_checkpointing
