@@ -277,6 +277,16 @@ class Settings(BaseModel):
     lora_target_modules: str | list[str] | None = Field(
         None, description="modules that LoRA adapts; by default peft's choice for the base model"
     )
+    use_dora: bool = Field(
+        False, description="LoRA with the weights' lengths learnt apart (DoRA); slower"
+    )
+    use_rslora: bool = Field(
+        False, description="scale LoRA by the root of its rank, which suits high ranks (rsLoRA)"
+    )
+    save_adapter: bool = Field(
+        False,
+        description="save the LoRA adapter by itself, too, in the run's adapter/, for peft and TRL",
+    )
     freeze_layers: Annotated[int, Field(ge=-1)] = Field(
         0,
         description="train without the embeddings and so many of the lowest layers; -1: head alone",
@@ -366,8 +376,8 @@ class Settings(BaseModel):
     gradient_accumulation_steps: Count = Field(1, description="batches gathered into one step")
     max_tokens_per_batch: Count | None = Field(
         None,
-        description="tokens of a forward pass, padding included; a larger step is divided, "
-        "exactly; by default 4096, on a GPU 32768",
+        description="tokens of a forward pass, padding included; a larger step, or ranking, is "
+        "divided, exactly; by default 4096, on a GPU 32768",
     )
     # Below 2^32, since that is what numpy takes.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
@@ -499,6 +509,9 @@ class Settings(BaseModel):
             raise ValueError(
                 "freeze_layers: -1 leaves LoRA nothing to adapt; set lora_r 0, or freeze fewer"
             )
+        for name in ("use_dora", "use_rslora", "save_adapter"):
+            if getattr(self, name) and not self.lora_r:
+                raise ValueError(f"{name}: needs LoRA; set lora_r, for example to 16")
         return self
 
     @property

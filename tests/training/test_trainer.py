@@ -140,17 +140,17 @@ def test_how_a_step_is_divided_does_not_change_it(bases, tmp_path):
 def out_of_memory_above(tokens, monkeypatch, sizes):
     """Have every forward pass of more tokens fail midway, its gradients half made; `sizes` gets
     those that succeeded."""
-    compute = RankingTrainer.compute_loss
+    forward = RankingTrainer._logits
 
-    def limited(self, model, inputs, *args, **options):
-        if inputs["input_ids"].numel() > tokens:
+    def limited(self, model, batch):
+        if batch["input_ids"].numel() > tokens:
             if torch.is_grad_enabled():  # what a backward pass leaves that fails
                 next(model.parameters()).sum().backward()
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB.\nMore.")
-        sizes.append(inputs["input_ids"].numel())
-        return compute(self, model, inputs, *args, **options)
+        sizes.append(batch["input_ids"].numel())
+        return forward(self, model, batch)
 
-    monkeypatch.setattr(RankingTrainer, "compute_loss", limited)
+    monkeypatch.setattr(RankingTrainer, "_logits", limited)
 
 
 @pytest.mark.parametrize("name", ["llama", "bert"])
@@ -184,21 +184,30 @@ def sizes_of(run):
     return [batch["input_ids"].numel() for batch in batches]
 
 
-def test_a_ranking_that_alone_does_not_fit_is_an_error_that_says_what_to_set(
+@pytest.mark.parametrize("layout", ["flat", "padded"])
+def test_a_ranking_that_runs_out_of_memory_is_done_anew_by_completions(
+    layout, bases, tmp_path, monkeypatch
+):
+    """And one among small ones, which fit long since."""
+    data = [*rankings(7), Ranking("What?", ["fox " * 12, "dog " * 12, "two " * 12], [0, 1, 2])]
+    options = {"per_device_train_batch_size": 8, "max_steps": 2, "layout": layout, "optim": "sgd"}
+    whole = trained(bases["llama"], tmp_path / "a", data, **options)
+    longest = max(row["length"] for row in whole[0].train_dataset)
+    assert max(sizes_of(whole)) > 3 * longest  # passes of several completions are what fails
+    sizes = []
+    out_of_memory_above(longest, monkeypatch, sizes)
+    parts = trained(bases["llama"], tmp_path / "b", data, **options)
+    assert max(sizes) <= longest
+    assert parts[2] == pytest.approx(whole[2], abs=1e-5)
+    assert torch.allclose(weights(parts[1]), weights(whole[1]), atol=1e-5)
+
+
+def test_a_completion_that_alone_does_not_fit_is_an_error_that_says_what_to_set(
     bases, tmp_path, monkeypatch
 ):
-    out_of_memory_above(20, monkeypatch, [])
-    with pytest.raises(PlauditError, match=r"one ranking of .* set gradient_checkpointing, lora_r"):
+    out_of_memory_above(10, monkeypatch, [])
+    with pytest.raises(PlauditError, match=r"one completion of .* set gradient_checkpointing, lo"):
         trained(bases["llama"], tmp_path, rankings(8, sizes=(4,)))
-
-
-def test_one_ranking_too_large_among_small_ones_is_an_error_too(bases, tmp_path, monkeypatch):
-    """And not passes that are halved for ever, since the small ones fit long since."""
-    data = [*rankings(7), Ranking("What?", ["fox " * 12, "dog " * 12, "two " * 12], [0, 1, 2])]
-    out_of_memory_above(30, monkeypatch, [])
-    options = {"max_tokens_per_batch": 60, "per_device_train_batch_size": 8}
-    with pytest.raises(PlauditError, match=r"one ranking of .* tokens is too large for it"):
-        trained(bases["llama"], tmp_path, data, **options)
 
 
 def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):
@@ -216,6 +225,29 @@ def test_accumulated_batches_are_one_larger_batch(bases, tmp_path):
         max_steps=2,
     )
     assert torch.allclose(weights(one[1]), weights(two[1]), atol=1e-5)
+
+
+def test_accumulated_batches_of_unequal_weight_are_one_batch(bases, tmp_path):
+    """The last batch is smaller, its rankings weigh otherwise and have other K: what a ranking
+    counts for is its weight, in whichever batch it stands."""
+    data = [
+        Ranking(**{**vars_of(r), "weight": weight})
+        for r, weight in zip(
+            rankings(7, (2, 5, 3)), (1.0, 0.5, 4.0, 0.0, 2.0, 9.0, 0.25), strict=True
+        )
+    ]
+    # One step at rate 1, not clipped: what the weights move by is the gradient.
+    options = {"optim": "sgd", "learning_rate": 1.0, "warmup_steps": 0, "max_grad_norm": 0}
+    options |= {"weight_decay": 0, "max_steps": 1, "lr_scheduler_type": "constant"}
+    before = weights(RewardModel.load(bases["llama"], dtype="float32", device="cpu", seed=3))
+    moved = []
+    for batch, steps in ((7, 1), (4, 2), (1, 7)):
+        more = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
+        _, model, _ = trained(bases["llama"], tmp_path / str(batch), data, **more, **options)
+        moved.append(before - weights(model))
+    assert moved[0].abs().max() > 0.1
+    assert torch.allclose(moved[1], moved[0], atol=1e-5)
+    assert torch.allclose(moved[2], moved[0], atol=1e-5)
 
 
 # One whose head has several rows is held to the same in `test_attributes`.

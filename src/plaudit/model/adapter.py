@@ -1,13 +1,14 @@
 """A folder with a LoRA adapter: its base model found, the adapter merged, its head demanded.
 
 peft saves an adapter with the head that was trained beside it, unless whoever trained it forgot to
-say so; then the head is lost, and what is loaded would give random rewards.
+say so; then the head is lost, and what is loaded would give random rewards. `TrainedAdapter` writes
+such a folder.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -15,6 +16,9 @@ from plaudit.errors import PlauditError
 from plaudit.files import read_json
 from plaudit.model import base_models
 from plaudit.model.base_models import Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."  # of names in an adapter's file
@@ -34,6 +38,7 @@ class Adapter:
     labels: int
     trained_head: bool  # whether its configuration says that a head was trained with it
     names: frozenset[str]  # of the weights that it has, as the base model's classifier names them
+    beside: dict[str, Any]  # a `config.json` that lies there, else empty
 
     @property
     def tokenizer(self) -> Source:
@@ -151,4 +156,69 @@ def read_adapter(source: Source) -> Adapter | None:
     # peft trains the head of this task whether it is named or not.
     named = {str(name).rpartition(".")[2] for name in config.get("modules_to_save") or ()}
     trained = config.get("task_type") == "SEQ_CLS" or bool(named & {"score", "classifier"})
-    return Adapter(source, folder, base, labels[0] if labels else 0, trained, names)
+    own = base_models.file_beside(source, "config.json")
+    noted = read_json(own) if own else {}
+    noted = noted if isinstance(noted, dict) else {}
+    return Adapter(source, folder, base, labels[0] if labels else 0, trained, names, noted)
+
+
+@dataclass(frozen=True)
+class TrainedAdapter:
+    """An adapter as training left it, before it was merged.
+
+    `config` is peft's, and `weights` are named as in its file; those that LoRA has no part in, such
+    as the head, are what they are in the model that it was merged into.
+    """
+
+    base: Source
+    config: Any
+    weights: "Mapping[str, Tensor]"
+
+    @classmethod
+    def of(cls, adapted: Any, base: Source) -> "TrainedAdapter":
+        """The adapter of a `PeftModel`, which may be merged afterwards."""
+        from peft import get_peft_model_state_dict
+
+        # The embeddings are the base's: where a pad token was added, no text has it.
+        weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        kept = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+        return cls(base, adapted.peft_config["default"], kept)
+
+    def save(self, folder: Path, merged: Any) -> None:
+        """Write peft's two files into an existing folder; `merged` is the model with the adapter
+        merged, of which the head is."""
+        from safetensors.torch import save_file
+
+        whole = merged.state_dict()
+        weights = {
+            name: weight if "lora_" in name else whole[name.removeprefix(PREFIX)].cpu()
+            for name, weight in self.weights.items()
+        }
+        local = Path(self.base.name).is_dir()
+        self.config.base_model_name_or_path = (
+            str(Path(self.base.name).resolve()) if local else self.base.name
+        )
+        self.config.revision = self.base.options.get("revision")
+        self.config.inference_mode = True
+        self.config.save_pretrained(folder)
+        contiguous = {name: weight.contiguous() for name, weight in weights.items()}
+        save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def check_savable(base: Source, adapter: Adapter | None, own_class: bool) -> None:
+    """Raise `PlauditError` where an adapter of this base model could not be loaded from a folder.
+
+    `own_class` says that the model's class is plaudit's own.
+    """
+    why = ""
+    if adapter is not None:
+        why = f"{adapter.source} is itself an adapter, whose merged weights are in no file"
+    elif base.is_gguf:
+        why = f"{base} is a GGUF file, which peft does not load adapters onto"
+    elif own_class:
+        why = (
+            "the pooling has a class of plaudit's own, which peft does not know; choose pooling "
+            "last or cls"
+        )
+    if why:
+        raise PlauditError(f"save_adapter: {why}, or leave it out: model/ has the merged model")

@@ -3,10 +3,12 @@
 `Padded` lays every completion in a row of its own, padded on the right, rows alike in length
 together. `Flat` lays the tokens of all rankings in one row without padding, and those that the
 completions of a ranking begin with only once; `attention` then sees to it that each completion
-attends to its own tokens alone. Rewards and gradients are the same on both. Rankings are never
-divided: their loss needs all their rewards.
+attends to its own tokens alone. Rewards and gradients are the same on both. `divide` keeps rankings
+whole, since a loss needs all rewards of a ranking; `by_completions` divides one that is larger than
+a pass, for who sees to that.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -190,6 +192,60 @@ def halves(batch: Batch) -> list[Batch]:
                 part[name] = value[:, inside] if "segments" in batch else value[inside]
         parts.append(part)
     return parts
+
+
+def by_completions(batch: Batch, max_tokens: int) -> list[Batch]:
+    """A batch of one ranking as batches of some of its completions each, in order.
+
+    Each has at most `max_tokens` tokens, or is one completion. Of a flat batch each has the tokens
+    that all share, on a padded one rows keep their padding. A batch of several rankings stays as it
+    is.
+    """
+    if len(batch["ranks"]) > 1 or batch["input_ids"].numel() <= max_tokens:
+        return [batch]
+    if "segments" in batch:
+        [(shared, tokens)] = batch["segments"].rankings
+    else:
+        rows, width = batch["input_ids"].shape
+        shared, tokens = 0, [width] * rows
+    cuts, total = [0], shared
+    for number, own in enumerate(tokens):
+        if number > cuts[-1] and total + own > max_tokens:
+            cuts.append(number)
+            total = shared
+        total += own
+    return [
+        _of_completions(batch, begin, end)
+        for begin, end in itertools.pairwise([*cuts, len(tokens)])
+    ]
+
+
+def completions(batch: Batch) -> int:
+    """How many completions a batch has, of all its rankings."""
+    if "segments" in batch:
+        return sum(len(own) for _, own in batch["segments"].rankings)
+    return len(batch["input_ids"])
+
+
+def _of_completions(batch: Batch, begin: int, end: int) -> Batch:
+    """Of a batch of one ranking, its completions from `begin` to `end`."""
+    part: Batch = {}
+    for name, value in batch.items():
+        if name in (*OF_RANKINGS, "origin", "position"):
+            part[name] = value
+        elif name in (*OF_COMPLETIONS, "ranks"):
+            part[name] = value[:, begin:end]
+        elif "segments" not in batch:
+            part[name] = value[begin:end]
+        else:
+            [(shared, own)] = batch["segments"].rankings
+            if name == "segments":
+                part[name] = Segments([(shared, own[begin:end])])
+                continue
+            before = shared + sum(own[:begin])
+            of_own = value[:, before : before + sum(own[begin:end])]
+            part[name] = torch.cat([value[:, :shared], of_own], 1)
+    return part
 
 
 def unique_tokens(ranking: dict[str, Any]) -> int:

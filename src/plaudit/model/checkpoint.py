@@ -121,6 +121,10 @@ def read_checkpoint(
         raise code.refusal(name)
     config = base_models.load_config(source)
     stored = getattr(config, CONFIG_KEY, None) or {}
+    if adapter and CONFIG_KEY in adapter.beside:  # plaudit trained it, and notes its own
+        stored = adapter.beside[CONFIG_KEY]
+        pad = adapter.beside.get("pad_token_id")
+        config.pad_token_id = config.get_text_config().pad_token_id = pad
     if not isinstance(stored, dict):
         raise PlauditError(f"base: {name}: {CONFIG_KEY!r} in its config.json is damaged")
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.

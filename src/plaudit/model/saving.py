@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from plaudit.model import base_models
+from plaudit.model.adapter import TrainedAdapter
 from plaudit.model.checkpoint import CONFIG_KEY
 from plaudit.model.encoding import Encoding
 from plaudit.model.normalisation import Normalisation
@@ -41,6 +42,29 @@ def save_model(
             path.chmod((folder / "config.json").stat().st_mode)
         if uncertainty is not None:
             uncertainty.save(folder)
+    except SafetensorError as error:  # what a full disk looks like from there
+        raise OSError(str(error)) from error
+
+
+def save_adapter(
+    adapter: TrainedAdapter,
+    model: Any,
+    encoding: Encoding,
+    pooling: str,
+    folder: Path,
+    attributes: Mapping[str, float] | None = None,
+) -> None:
+    """Write an adapter, which was merged into `model`, with its tokenizer into an existing folder.
+
+    peft loads it onto the base model. What plaudit notes in `config.json` lies beside it, so that
+    loaded from there it encodes as it did in training.
+    """
+    setattr(model.config, CONFIG_KEY, stored_settings(encoding, pooling, None, attributes))
+    try:
+        with base_models.quiet():
+            adapter.save(folder, model)
+            model.config.save_pretrained(folder)
+            encoding.tokenizer.save_pretrained(folder)
     except SafetensorError as error:  # what a full disk looks like from there
         raise OSError(str(error)) from error
 

@@ -23,7 +23,13 @@ from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.rewards import rewards_of
-from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results, writing
+from plaudit.files import (
+    SCHEMA_VERSION,
+    write_jsonl,
+    write_results,
+    writing,
+    writing_folder,
+)
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import (
     Encoding,
@@ -35,6 +41,7 @@ from plaudit.model.freezing import FrozenLayout
 from plaudit.model.loading import token_limit
 from plaudit.model.precision import dtype_in_words
 from plaudit.model.reward_model import RewardModel
+from plaudit.model.saving import save_adapter
 from plaudit.model.seen import each_encoded
 from plaudit.reporting.card import model_card
 from plaudit.reporting.contents import evaluation_report
@@ -69,6 +76,7 @@ from plaudit.training.setup import (
     prepared,
     run_frozen_layers,
     sharded,
+    trained_adapter,
     trained_model,
 )
 from plaudit.training.trainer import RankingTrainer, last_checkpoint, read_log
@@ -197,13 +205,14 @@ def train_on(
         _train(trainer, checkpoint)
         moved = None if sharded() else head.moved(trainer.model)
         best = trainer.state.best_metric
+        adapter = trained_adapter(trainer, chosen)
         model = trained_model(trainer, model, chosen)
         if untrained is None and parts.test and processes().is_main_process:
             with console.hushed():  # all has been said about the base model
                 untrained = _untrained_rewards(load_base(chosen), parts.test)
         helped = alone is None or _improved(trainer, alone)
         if fitted and not helped:
-            model = head_first.with_head(load_base(chosen), fitted)
+            model, adapter = head_first.with_head(load_base(chosen), fitted), None
             say_once(
                 f"training all of it did not help the validation prompts ({best:.3f} at best, "
                 f"{alone:.3f} with the head alone): the head as it was fitted first is kept"
@@ -264,6 +273,16 @@ def train_on(
                 for finding in training["diagnosis"]:
                     say_once(in_words(finding))
             training["seconds"] = round(time.monotonic() - started, 1)
+            if adapter is not None and not figures_only:
+                with writing_folder(folder / "adapter") as partial:
+                    save_adapter(
+                        adapter,
+                        model.model,
+                        model.encoding,
+                        model.pooling,
+                        partial,
+                        model.attributes,
+                    )
             _save(model, chosen, folder, metrics, test, validation, figures_only)
             say_once(f"saved to {folder}")
     return Run(model, metrics, folder, test)

@@ -27,13 +27,16 @@ from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.measures import MEASURES
 from plaudit.memory import keep_freed_memory
+from plaudit.model.adapter import TrainedAdapter, check_savable
 from plaudit.model.base_models import quiet
 from plaudit.model.batches import of_rankings
-from plaudit.model.classifier import head_of
+from plaudit.model.classifier import backbone, head_of
 from plaudit.model.devices import best_device, tokens_per_batch
 from plaudit.model.encoding import without_tokens
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.head import narrow, widen
+from plaudit.model.loading import located
+from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
 from plaudit.training.control import Control, check_columns, sample
@@ -142,6 +145,8 @@ def build_trainer(
     start = start or Prepared()
     objective = OBJECTIVES.get(settings.loss)
     expert = make_control(settings, train_set) if settings.control else None
+    if settings.save_adapter:
+        _check_savable(settings, model.pooling)
     learns = f"loss: {settings.loss}" if start.learnt else ""
     if expert is not None and expert.learnt():
         learns = "control_weight: learned"
@@ -354,20 +359,42 @@ def _lora(settings: Settings, model: Any, frozen: FrozenLayout | None = None) ->
     from peft import LoraConfig, TaskType
 
     modules = settings.lora_target_modules
+    # All that stands outside the backbone is new or made for another task: trained whole.
+    outside = [
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in module.parameters())
+    ]
+    if backbone(model) is not model.base_model:
+        outside.append("pooler")
     return LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
+        use_dora=settings.use_dora,
+        use_rslora=settings.use_rslora,
         target_modules=modules[0] if modules == ["all-linear"] else modules,
         exclude_modules=frozen.modules.pattern() if frozen else None,
         task_type=TaskType.SEQ_CLS,
-        # All that stands outside the backbone is new or made for another task: trained whole.
-        modules_to_save=[
-            name
-            for name, module in model.named_children()
-            if name != model.base_model_prefix and any(True for _ in module.parameters())
-        ],
+        modules_to_save=outside,
     )
+
+
+def _check_savable(settings: Settings, pooling: str) -> None:
+    """Raise `PlauditError` where no adapter could be saved by itself."""
+    if sharded():
+        raise PlauditError("save_adapter: does not go with FSDP; leave it out")
+    own_class = POOLINGS.get(pooling).network is not None
+    check_savable(*located(settings.base), own_class=own_class)
+
+
+def trained_adapter(trainer: RankingTrainer, settings: Settings) -> TrainedAdapter | None:
+    """The adapter that training left, where it is to be saved; `trained_model` merges it."""
+    if not settings.save_adapter:
+        return None
+    adapted = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    base, _ = located(settings.base)
+    return TrainedAdapter.of(adapted, base)
 
 
 def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Settings) -> RewardModel:

@@ -30,6 +30,7 @@ NOT_SEARCHED = {
     *("streaming", "on_bad_row", "max_rejected", "features_cache", "features_cache_gb", "seed"),
     *("save_steps", "save_total_limit", "logging_steps", "report_to", "metric_for_best_model"),
     *("early_stopping_patience", "max_validation_rankings", "lora_target_modules", "recipe"),
+    "save_adapter",
     *("mixture", "validation_set", "encoding", "chat_template", "chat_template_args"),
 }
 

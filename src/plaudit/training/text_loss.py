@@ -70,35 +70,47 @@ class TextLoss:
     def _keep(self, _: nn.Module, __: Any, output: Any) -> None:
         self.hidden = output.last_hidden_state
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch, whole: Batch | None = None) -> Tensor:
         """`[R]` in nats, of the batch that has just gone through the model; 0 where the best
-        completion has no token."""
+        completion has no token.
+
+        Where the batch has but some of the completions of one ranking, `whole` has all of them,
+        and the result is their share in the mean.
+        """
         assert self.hidden is not None
         hidden, self.hidden = self.hidden, None
-        ranks = batch["ranks"]
+        rankings = len(batch["ranks"])
+        of_ranking, places, tokens = self._best(batch)
+        losses = self._losses(hidden.flatten(0, 1)[places], tokens)
+        total = losses.new_zeros(rankings).index_add(0, of_ranking, losses)
+        counted = of_ranking if whole is None else self._best(whole)[0]
+        count = counted.bincount(minlength=rankings).clamp(min=1)
+        return self.coefficient * total / count
+
+    def _best(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The tokens of best completions: of which ranking each is, where the state before it lies
+        among those of the batch, and the token."""
+        ranks, device = batch["ranks"], batch["input_ids"].device
         present = ranks != PADDING
         best = (ranks == 0)[present]
         if "segments" in batch:
-            places = batch["segments"].rows().to(hidden.device)[best]
+            places = batch["segments"].rows().to(device)[best]
             there = places >= 0
-            ids, states = batch["input_ids"][0][places.clamp(min=0)], hidden[0]
+            ids = batch["input_ids"][0][places.clamp(min=0)]
         else:
             there = batch["attention_mask"][best].bool()
-            ids, states = batch["input_ids"][best], hidden.flatten(0, 1)
-            width = hidden.shape[1]
-            places = width * best.nonzero() + torch.arange(width, device=hidden.device)
+            ids = batch["input_ids"][best]
+            width = ids.shape[1]
+            places = width * best.nonzero() + torch.arange(width, device=device)
         length = there.sum(1, keepdim=True)
         begin = length - batch["completion_tokens"][present][best].long().unsqueeze(1)
         if self.ending is not None:  # it is no token of the completion, and comes after it
             begin -= (ids.gather(1, length - 1) == self.ending).long()
-        place = torch.arange(ids.shape[1], device=ids.device)
+        place = torch.arange(ids.shape[1], device=device)
         wanted = there & (place >= begin.clamp(min=1))
         row, column = wanted.nonzero(as_tuple=True)
-        losses = self._losses(states[places[row, column - 1]], ids[row, column])
         of_ranking = (ranks == 0).nonzero()[:, 0][row]
-        total = losses.new_zeros(len(ranks)).index_add(0, of_ranking, losses)
-        count = of_ranking.bincount(minlength=len(ranks)).clamp(min=1)
-        return self.coefficient * total / count
+        return of_ranking, places[row, column - 1], ids[row, column]
 
     def _losses(self, states: Tensor, tokens: Tensor) -> Tensor:
         """Of each token, from the state before it."""

@@ -47,11 +47,20 @@ from plaudit.evaluation.metrics import (
     temperature,
 )
 from plaudit.files import write_jsonl
-from plaudit.model.batches import Batch, Layout, halves, model_inputs, per_ranking
+from plaudit.model.batches import (
+    Batch,
+    Layout,
+    by_completions,
+    completions,
+    halves,
+    model_inputs,
+    per_ranking,
+)
 from plaudit.model.classifier import head_of
 from plaudit.model.devices import free_memory
 from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
+from plaudit.training.split import losses_by_parts
 from plaudit.training.text_loss import TextLoss
 
 SECONDS_BETWEEN_LINES = 2.0
@@ -156,7 +165,8 @@ class RankingTrainer(RewardTrainer):
         change its gradient. Processes exchange gradients once, on the last pass.
 
         Where a pass does not fit into the device's memory, the step is done anew with passes of
-        half as many tokens, and so are all that follow.
+        half as many tokens, and so are all that follow. A ranking that is larger than a pass takes
+        several, some of its completions in each.
         """
         if self._step_begun != self.state.global_step:
             self._step_begun, self._since_update = self.state.global_step, []
@@ -186,9 +196,39 @@ class RankingTrainer(RewardTrainer):
         loss = torch.zeros((), device=self.args.device)
         for number, batch in enumerate(batches, start=1):
             last = number == len(batches)
+            parts = by_completions(batch, self._fits)
+            if len(parts) > 1:
+                loss += self._by_parts(model, batch, parts, weight, last)
+                continue
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 loss += super().training_step(model, batch, weight)  # type: ignore[no-untyped-call]
         return loss
+
+    def _by_parts(
+        self, model: Any, whole: Batch, parts: list[Batch], weight: Any, last: bool
+    ) -> Tensor:
+        """Forward and backward of one ranking, a part after another: see `split`."""
+        model.train()
+        if callable(prepare := getattr(self.optimizer, "train", None)):  # as of every other pass
+            prepare()
+        whole, parts = cast(Any, self._prepare_inputs(cast(Any, [whole, parts])))
+        losses = losses_by_parts(
+            parts,
+            forward=lambda part: self._logits(model, part),
+            loss=lambda logits: self._of_logits(model, logits, whole)[0].sum() / weight,
+            further=lambda part: self._of_text(part, whole).sum() / weight,
+            device=self.args.device,
+        )
+        total = torch.zeros((), device=self.args.device)
+        for number in range(1, len(parts) + 1):
+            exchange = last and number == len(parts)
+            with contextlib.nullcontext() if exchange else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss = next(losses)
+                self.accelerator.backward(loss)
+            total += loss.detach()
+        self._losses.note(total.unsqueeze(0), whole["origin"])
+        return total
 
     def _that_fit(self, batch: Batch) -> list[Batch]:
         """The batch, divided until each part is known to fit into memory or is one ranking."""
@@ -201,14 +241,15 @@ class RankingTrainer(RewardTrainer):
 
         Raises `PlauditError` where no pass can be divided, or there are several processes.
         """
-        largest = max(batch["input_ids"].numel() for batch in passes)
-        # A pass of one ranking stays as it is: only the others can still get smaller.
-        divisible = [batch["input_ids"].numel() for batch in passes if len(batch["ranks"]) > 1]
+        parts = [part for batch in passes for part in by_completions(batch, self._fits)]
+        largest = max(part["input_ids"].numel() for part in parts)
+        # A pass of one completion stays as it is: only the others can still get smaller.
+        divisible = [part["input_ids"].numel() for part in parts if completions(part) > 1]
         if self.accelerator.num_processes > 1:
             advice = f"set max_tokens_per_batch below {largest:,}"
         elif not divisible:
             advice = (
-                f"one ranking of {largest:,} tokens is too large for it; set "
+                f"one completion of {largest:,} tokens is too large for it; set "
                 "gradient_checkpointing, lora_r or a smaller max_length"
             )
         else:
@@ -232,10 +273,29 @@ class RankingTrainer(RewardTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The share of one forward pass in the step's loss; as outputs the rewards `[R, K]`, and
-        what the objective saw in their place."""
-        ranks = inputs["ranks"]
-        columns = model(**model_inputs(inputs)).logits.float().unbind(1)
-        table = torch.stack([per_ranking(column, ranks) for column in columns], -1)
+        what the objective saw in their place.
+
+        Where no gradients are wanted, a ranking that is larger than a pass takes several.
+        """
+        parts = [inputs] if torch.is_grad_enabled() else by_completions(inputs, self._fits)
+        logits = torch.cat([self._logits(model, part) for part in parts])
+        losses, rewards, seen = self._of_logits(model, logits, inputs)
+        if model.training:
+            losses = losses + self._of_text(inputs)
+            self._losses.note(losses.detach(), inputs["origin"])
+        loss = losses.sum() / num_items_in_batch
+        return (loss, {"rewards": rewards, "seen": seen}) if return_outputs else loss
+
+    def _logits(self, model: Any, batch: Batch) -> Tensor:
+        """What the head makes of N completions, `[N, rows]`."""
+        logits: Tensor = model(**model_inputs(batch)).logits
+        return logits.float()
+
+    def _of_logits(self, model: Any, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """What rankings cost `[R]`, their rewards `[R, K]` and what the objective saw in their
+        place, of what the head makes of all their completions."""
+        ranks = batch["ranks"]
+        table = torch.stack([per_ranking(column, ranks) for column in logits.unbind(1)], -1)
         predictions = None
         if self.mix is None:
             rewards, others = table[..., 0], table[..., 1:]
@@ -244,21 +304,23 @@ class RankingTrainer(RewardTrainer):
             predictions, others = table[..., : len(weights)], table[..., len(weights) :]
             rewards = predictions.detach() @ weights
         done = self.state.global_step / self.state.max_steps if model.training else 0.0
-        seen = self.seen(rewards, inputs, done, others)
-        losses = self.losses(rewards, seen, inputs, predictions)
+        seen = self.seen(rewards, batch, done, others)
+        losses = self.losses(rewards, seen, batch, predictions)
         if self.expert is not None and model.training and self.expert.rows:
             rows = head_of(model).weight.float()
             mixed = self.row_weights(len(rows)) @ rows
             head = torch.cat([mixed.unsqueeze(0), rows[-self.expert.rows :]])
-            penalty = self.expert.penalty(rewards, others, inputs["nuisances"], ranks, head, done)
-            losses = losses + penalty * inputs["weight"]
-        if self.text_loss is not None and model.training:
-            losses = losses + self.text_loss(inputs) * inputs["weight"]
-        loss = losses.sum() / num_items_in_batch
+            penalty = self.expert.penalty(rewards, others, batch["nuisances"], ranks, head, done)
+            losses = losses + penalty * batch["weight"]
         if model.training:
             self._observe(rewards.detach(), ranks)
-            self._losses.note(losses.detach(), inputs["origin"])
-        return (loss, {"rewards": rewards, "seen": seen}) if return_outputs else loss
+        return losses, rewards, seen
+
+    def _of_text(self, batch: Batch, whole: Batch | None = None) -> Tensor:
+        """What the text of rankings costs, `[R]`; of a part of one, as `TextLoss` says."""
+        if self.text_loss is None:
+            return torch.zeros_like(batch["weight"])
+        return self.text_loss(batch, whole) * batch["weight"]
 
     def row_weights(self, rows: int) -> Tensor:
         """What each of the head's rows counts for in the reward."""
