@@ -21,10 +21,11 @@ from plaudit.model.loading import suited_pooling
 from plaudit.recipes import RECIPES
 from plaudit.settings import Settings, renamed
 from plaudit.sources import named
-from plaudit.training.processes import processes
+from plaudit.training.processes import processes, say_once, sharded
 from plaudit.yaml_file import read_yaml
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
+STEP = "step.json"  # among checkpoints: how many rankings a step takes, of all processes
 # What a folder of one of these commands holds: what may go when it is filled anew.
 RUN_FILES = (
     *("metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl", "config.yaml"),
@@ -95,7 +96,7 @@ def open_run(
                     f"{name}: the run in {folder} has {getattr(chosen, name)!r}, not "
                     f"{getattr(asked, name)!r}; a resumed run keeps its settings"
                 )
-        return folder, chosen
+        return folder, _dealt_anew(folder, chosen)
     chosen = build_settings(config, settings)
     folder = Path(output) if output is not None else default_folder(chosen, what)
     if "\n" in str(folder):
@@ -111,6 +112,58 @@ def open_run(
         raise PlauditError(f"{folder}: is not empty and not a run; choose another folder")
     processes().wait_for_everyone()  # before anything is written where others still look
     return folder, chosen
+
+
+def _dealt_anew(folder: Path, settings: Settings) -> Settings:
+    """The settings of a run that is resumed, such that a step takes as many rankings as before.
+
+    That is what a step, the learning rate and the number of steps depend on; in how many batches
+    and processes it is done changes rounding alone.
+
+    Raises:
+        PlauditError: where the processes that there are now cannot share it evenly.
+    """
+    file = folder / "checkpoints" / STEP
+    step = read_json(file)["rankings"] if file.is_file() else _rankings_a_step(settings)
+    if step == _rankings_a_step(settings):
+        return settings
+    here, times = processes().num_processes, settings.gradient_accumulation_steps
+    share, left = divmod(step, here)
+    if left:
+        raise PlauditError(
+            f"{folder}: a step of this run takes {step} rankings, which {here} processes cannot "
+            f"share evenly; resume it in a number of processes that divides {step}"
+        )
+    times = times if share % times == 0 else 1
+    say_once(
+        f"{folder}: was begun in another number of processes; of the {step} rankings of a step "
+        f"each takes {share} now"
+    )
+    return settings.model_copy(
+        update={
+            "per_device_train_batch_size": share // times,
+            "gradient_accumulation_steps": times,
+        }
+    )
+
+
+def _rankings_a_step(settings: Settings) -> int:
+    of_a_process = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+    return of_a_process * processes().num_processes
+
+
+def check_divided(checkpoint: Path) -> None:
+    """Raise where a checkpoint is divided among processes and the model is not, or the reverse."""
+    divided = any(checkpoint.glob("pytorch_model_fsdp*"))
+    if divided == sharded():
+        return
+    raise PlauditError(
+        f"{checkpoint}: FSDP wrote it in parts, which only FSDP reads; resume it under FSDP, in "
+        "any number of processes"
+        if divided
+        else f"{checkpoint}: was written without FSDP; resume it without, in any number of "
+        "processes, or start the run anew with --overwrite"
+    )
 
 
 def default_folder(settings: Settings, what: str = "train") -> Path:
@@ -171,6 +224,7 @@ def begin(
             if plan is not None:
                 write_json(folder / PLAN, plan)
             write_json(data, fingerprint)
+            write_json(data.with_name(STEP), {"rankings": _rankings_a_step(settings)})
         elif data.is_file() and read_json(data) != fingerprint:
             raise PlauditError(
                 f"{folder}: the data have changed since this run began; --overwrite starts it anew"

@@ -24,8 +24,8 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
 from plaudit.training.control import some
 from plaudit.training.objectives import OBJECTIVES, Prepared
-from plaudit.training.processes import say_once
-from plaudit.training.setup import build_trainer, run_frozen_layers, sharded
+from plaudit.training.processes import say_once, sharded
+from plaudit.training.setup import build_trainer, run_frozen_layers
 
 KEPT = "head"  # the folder in a run's checkpoints
 AT_MOST = 2000  # rankings: a head has few weights, and more of them change it little

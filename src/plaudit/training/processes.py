@@ -1,10 +1,23 @@
-"""The processes of a run: a launcher may have started several that walk the same road."""
+"""The processes of a run: a launcher may have started several that walk the same road.
+
+They talk over NCCL on GPUs and over gloo on CPUs, and none can go on without the others.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from accelerate import PartialState
+from accelerate.utils import DistributedType
+from torch.distributed import DistError
 
 from plaudit import console
 from plaudit.errors import PlauditError
 from plaudit.model.devices import best_device
+
+# How gloo, whose errors have no type of their own, says that another process does not answer.
+_NO_ANSWER = re.compile("gloo.*(connection|socket|timed out)", re.IGNORECASE | re.DOTALL)
 
 
 def processes() -> PartialState:
@@ -22,3 +35,41 @@ def one_process(command: str) -> None:
     """Raise where a launcher has started several processes of a command that is for one."""
     if processes().num_processes > 1:
         raise PlauditError(f"plaudit {command} runs in one process; start it without a launcher")
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Within the block it is said in a line when another process of the run does not answer.
+
+    Raises:
+        PlauditError: in place of what gloo or NCCL raise then, which names neither cause nor cure.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, DistError) and not _NO_ANSWER.search(str(error)):
+            raise
+        here = processes()
+        raise PlauditError(
+            f"process {here.process_index} of {here.num_processes}: another process of this run "
+            "does not answer. It was killed, its machine is gone, or it ended with an error: see "
+            "what it said last. --resume continues from the last whole checkpoint, also in "
+            f"another number of processes ({' '.join(str(error).split())[:150]})"
+        ) from error
+
+
+def sharded() -> bool:
+    """Whether FSDP divides the model among processes."""
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    return asked and processes().distributed_type != DistributedType.NO
+
+
+def shard_on_cpu() -> None:
+    """Have accelerate divide a model among processes of the CPU, as among those of GPUs.
+
+    PyTorch can, over gloo; accelerate would leave the model whole there without a word. It looks
+    at what kind of processes there are when the trainer is made, and notes then that FSDP is used.
+    """
+    here = processes()
+    if sharded() and here.distributed_type == DistributedType.MULTI_CPU:
+        vars(here)["distributed_type"] = DistributedType.MULTI_GPU

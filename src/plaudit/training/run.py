@@ -53,7 +53,7 @@ from plaudit.settings import Settings
 from plaudit.training import head_first
 from plaudit.training.control import read_nuisances
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
-from plaudit.training.folder import begin, locked, open_run
+from plaudit.training.folder import begin, check_divided, locked, open_run
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.parts import (
     Given,
@@ -67,7 +67,7 @@ from plaudit.training.parts import (
     usable,
     with_steps,
 )
-from plaudit.training.processes import processes, say_once
+from plaudit.training.processes import processes, say_once, sharded, together
 from plaudit.training.setup import (
     bound_loss,
     build_trainer,
@@ -75,7 +75,6 @@ from plaudit.training.setup import (
     load_base,
     prepared,
     run_frozen_layers,
-    sharded,
     trained_adapter,
     trained_model,
 )
@@ -170,6 +169,8 @@ def train_on(
 
     checkpoints = folder / "checkpoints"
     checkpoint = last_checkpoint(checkpoints) if resume else None
+    if checkpoint is not None:
+        check_divided(checkpoint)
     untrained = fitted = None
     # On a CPU there is room for the base model once more, after training; elsewhere there may not
     # be, and the first step waits for these rewards. What frozen layers give is kept: computed now,
@@ -187,7 +188,7 @@ def train_on(
     )
     if trainer.expert is not None and chosen.control_method != "two-stage" and not fitted:
         say_once(trainer.expert.describe())
-    with locked(folder):
+    with locked(folder), together():
         begin(folder, chosen, rankings, resume)
         if resume:
             say_once(

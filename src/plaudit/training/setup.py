@@ -44,7 +44,7 @@ from plaudit.training.expert import make_expert
 from plaudit.training.objectives import DATA, OBJECTIVES, Prepared
 from plaudit.training.odin import Odin
 from plaudit.training.parts import SHUFFLE_BUFFER, attribute_table
-from plaudit.training.processes import processes, say_once
+from plaudit.training.processes import processes, say_once, shard_on_cpu, sharded
 from plaudit.training.text_loss import TextLoss
 from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
 
@@ -74,11 +74,6 @@ def load_base(settings: Settings) -> RewardModel:
     # Each process has measured for itself, and all must compute in the same.
     (model.dtype,) = broadcast_object_list([model.dtype])
     return model
-
-
-def sharded() -> bool:
-    """Whether FSDP divides the model among processes."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
 
 
 def pass_tokens(settings: Settings) -> int:
@@ -171,6 +166,7 @@ def build_trainer(
             arguments = training_arguments(
                 settings, folder, model.dtype, validation_set is not None, checkpoints
             )
+            shard_on_cpu()
             trainer = RankingTrainer(
                 loss=functools.partial(bound_loss(settings), **start.fixed),
                 data=[name for name in DATA if objective.takes(name)],

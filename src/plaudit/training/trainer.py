@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -151,7 +151,28 @@ class RankingTrainer(RewardTrainer):
     loss_is_scaled_for_ga = True
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        """The weight of a step's rankings, the mean over processes, as gradients are averaged."""
+        """The weight of a step's rankings, as `_weight` says; called once for each step."""
+        if batch_samples and self.accelerator.gradient_state.end_of_dataloader:
+            self._count_once(batch_samples[-1])
+        return self._weight(batch_samples, device)
+
+    def _count_once(self, batch: list[Batch]) -> None:
+        """Take the weight from rankings that accelerate repeats to fill an epoch's last batches.
+
+        Batches are dealt to processes in turn, and those of the last round are filled from its end
+        on. How many rankings a stream has is not known: there they count twice.
+        """
+        if not isinstance(self.train_dataset, Sized):
+            return
+        here = sum(len(part["ranks"]) for part in batch)
+        number = self.accelerator.process_index
+        left = len(self.train_dataset) % (here * self.accelerator.num_processes)
+        for part in batch if left else ():
+            repeated = number * here + part["position"] >= left
+            part["weight"] = part["weight"].masked_fill(repeated, 0.0)
+
+    def _weight(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        """The weight of these rankings, the mean over processes, as gradients are averaged."""
         parts = [part["weight"].sum() for batch in batch_samples for part in batch]
         weight = sum(parts, torch.zeros((), device=device))
         total = self.accelerator.reduce(weight, "mean")
@@ -175,6 +196,7 @@ class RankingTrainer(RewardTrainer):
         todo = [inputs]
         while True:
             divided = [[p for batch in batches for p in self._that_fit(batch)] for batches in todo]
+            divided = [self._as_many(passes) for passes in divided]
             problem = ""
             try:
                 for passes in divided:  # the last are this call's, whose loss is to be returned
@@ -235,6 +257,19 @@ class RankingTrainer(RewardTrainer):
         if batch["input_ids"].numel() <= self._fits or len(batch["ranks"]) == 1:
             return [batch]
         return [part for half in halves(batch) for part in self._that_fit(half)]
+
+    def _as_many(self, passes: list[Batch]) -> list[Batch]:
+        """With FSDP, as many passes in each process as where there are most of them.
+
+        In a pass all processes gather the weights of each layer, so that one with fewer passes
+        would leave the others waiting. Those that are added have no weight in the loss.
+        """
+        if not self.is_fsdp_enabled:
+            return passes
+        here = torch.tensor([len(passes)], device=self.args.device)
+        missing = int(self.accelerator.gather(here).max()) - len(passes)
+        least = min(passes, key=lambda batch: batch["input_ids"].numel())
+        return [*passes, *[{**least, "weight": torch.zeros_like(least["weight"])}] * missing]
 
     def _halve(self, problem: str, passes: list[Batch]) -> None:
         """Halve the tokens of a pass from now on.
@@ -313,7 +348,8 @@ class RankingTrainer(RewardTrainer):
             penalty = self.expert.penalty(rewards, others, batch["nuisances"], ranks, head, done)
             losses = losses + penalty * batch["weight"]
         if model.training:
-            self._observe(rewards.detach(), ranks)
+            counted = batch["weight"].unsqueeze(1) > 0
+            self._observe(rewards.detach(), ranks.masked_fill(~counted, PADDING))
         return losses, rewards, seen
 
     def _of_text(self, batch: Batch, whole: Batch | None = None) -> Tensor:
@@ -445,12 +481,13 @@ class RankingTrainer(RewardTrainer):
         With a control it is rewards and what the objective saw in their place.
         """
         inputs = self._prepare_inputs(inputs)
-        total = self._get_num_items_in_batch([inputs], self.args.device)
+        total = self._weight([inputs], self.args.device)
         width = max(batch["ranks"].shape[1] for batch in inputs)
         # Processes drop the examples that fill up their last batch by where they stand in it.
         order = torch.cat([batch["position"] for batch in inputs]).argsort()
         while True:
             passes = [part for batch in inputs for part in self._that_fit(batch)]
+            own, passes = len(passes), self._as_many(passes)
             loss = torch.zeros((), device=self.args.device)
             rewards, seen, ranks, problem = [], [], [], ""
             try:
@@ -461,7 +498,7 @@ class RankingTrainer(RewardTrainer):
                         rewards.append(_widen(outputs["rewards"], width))
                         seen.append(_widen(outputs["seen"], width))
                         ranks.append(_widen(batch["ranks"], width))
-                given = tuple(torch.cat(values)[order] for values in (rewards, seen, ranks))
+                given = tuple(torch.cat(values[:own])[order] for values in (rewards, seen, ranks))
                 return loss, given[0] if self.expert is None else given[:2], given[2]
             except torch.OutOfMemoryError as error:
                 problem = str(error) or "out of memory"

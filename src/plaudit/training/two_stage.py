@@ -29,8 +29,8 @@ from plaudit.settings import Settings
 from plaudit.training.control import sample, some
 from plaudit.training.expert import Expert, by_curve, pieces
 from plaudit.training.objectives import Prepared
-from plaudit.training.processes import processes, say_once
-from plaudit.training.setup import build_trainer, load_base, sharded, trained_model
+from plaudit.training.processes import processes, say_once, sharded
+from plaudit.training.setup import build_trainer, load_base, trained_model
 from plaudit.training.trainer import RankingTrainer
 
 Row = dict[str, Any]  # an encoded ranking
