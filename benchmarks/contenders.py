@@ -734,6 +734,7 @@ def arguments(description: str, cases: Sequence[str], **defaults: Any) -> argpar
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", help="ranked answers, with rankings of eight")
     parser.add_argument("--case", action="append", choices=cases, help="may be repeated; all")
+    parser.add_argument("--base", help="a base model in the place of each case's own")
     parser.add_argument("--rankings", type=int, default=defaults.get("rankings", 4))
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")

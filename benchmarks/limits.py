@@ -391,7 +391,6 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="one small round, and nothing tried beforehand"
     )
-    parser.add_argument("--base", help="a base model in the place of each case's own")
     options = parser.parse_args()
     if options.quick:
         options.repeats, options.rankings, options.scored_rankings = 1, 1, 2

@@ -153,6 +153,7 @@ def race(name: str, folder: Path, options: Any) -> dict[str, Any]:
         rounds,
         options.seed,
         whole=True,
+        base=options.base,
         **CASES[name],
     )
     count = sum(len(r.completions) for r in case.rounds[0])

@@ -57,7 +57,13 @@ def main() -> None:
 
 def race(name: str, folder: Path, options: Any) -> dict[str, Any]:
     case = make_case(
-        name, options.data, folder, options.rankings, options.repeats + 1, options.seed
+        name,
+        options.data,
+        folder,
+        options.rankings,
+        options.repeats + 1,
+        options.seed,
+        base=options.base,
     )
     tokens = [case.unique_tokens(rankings) for rankings in case.rounds]
     per_step = len(case.rounds[0])
