@@ -279,10 +279,9 @@ class Contests:
             theirs = self.start_earlier()
         elif row.opponent == "int8":
             row.goal, row.dtype = INT8_GOAL, "int8"
-            names = {dtype: f"plaudit in {dtype}" for dtype in ("int8", "float32")}
-            ours, theirs = (
-                score_speed.start_plaudit(self.case, self.folder, dtype, threads, name)
-                for dtype, name in names.items()
+            ours = score_speed.start_int8(self.case, self.folder, threads)
+            theirs = score_speed.start_plaudit(
+                self.case, self.folder, "float32", threads, "plaudit in float32"
             )
         elif row.opponent == "pipeline":
             row.goal = PIPELINE_GOALS[self.name]

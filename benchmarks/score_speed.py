@@ -10,6 +10,7 @@ truncated are left out: truncation is plaudit's own, and rewards could not be co
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -35,6 +36,7 @@ from transformers import pipeline
 
 from plaudit import Ranking, RewardModel
 from plaudit.model.encoding import plain_text
+from plaudit.model.export import export
 
 # Pooling `cls` is a standard class of transformers, which the pipeline loads without further code.
 CASES = {"ranked-decoder": {}, "ranked-encoder": {"pooling": "cls"}}
@@ -207,6 +209,24 @@ def start_plaudit(
     """plaudit after the first round."""
     start = partial(Remote, threads, Plaudit, case, dtype)
     return Racer(name, folder / name, case.rounds[0], start)
+
+
+def start_int8(case: Case, folder: Path, threads: int | None) -> Racer:
+    """plaudit with what it exported of the start in int8, after the first round."""
+    name = "plaudit in int8"
+    path = folder / name / "openvino"
+
+    def start() -> Remote:
+        # In a process of its own, whose memory is not that of scoring.
+        Remote(threads, export_int8, case.start, path).stop()
+        return Remote(threads, Plaudit, replace(case, start=str(path)), "auto")
+
+    return Racer(name, folder / name, case.rounds[0], start)
+
+
+def export_int8(start: str, path: Path) -> None:
+    model = RewardModel.load(start, dtype="float32", device="cpu")
+    export(model, path, "openvino", dtype="int8")
 
 
 def best_pipeline(
