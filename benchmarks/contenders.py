@@ -22,7 +22,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
@@ -50,13 +50,13 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 from plaudit import Ranking, RewardModel, Settings, load_rankings
 from plaudit.memory import keep_freed_memory
 from plaudit.model.batches import unique_tokens
-from plaudit.model.devices import compute_dtype
 from plaudit.model.encoding import Encoding, plain_text
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer, load_base
 
 MAX_LENGTH = 512
 K = 8
+DTYPES = ("float32", "bfloat16")
 GIB = 2**30
 
 # ---- cases ----
@@ -84,18 +84,20 @@ def make_case(
     rounds: int,
     seed: int,
     whole: bool = False,
+    base: str | None = None,
     **load: Any,
 ) -> Case:
     """Write the start of case `name` to `folder` and draw the rankings of every round.
 
-    `whole` leaves out rankings of which anything is truncated; `load` goes to `RewardModel.load`.
+    `whole` leaves out rankings of which anything is truncated; `base` takes the place of the case's
+    own base model; `load` goes to `RewardModel.load`.
     """
     rankings = [r for r in load_rankings(data) if len(r.completions) == K]
-    base = BASES[name]
-    if not isinstance(base, str):
-        base(folder / "base", (text for r in rankings for text in (r.prompt, *r.completions)))
-        base = str(folder / "base")
-    model = RewardModel.load(base, max_length=MAX_LENGTH, dtype="float32", device="cpu", **load)
+    of_case = base or BASES[name]
+    if not isinstance(of_case, str):
+        of_case(folder / "base", (text for r in rankings for text in (r.prompt, *r.completions)))
+        of_case = str(folder / "base")
+    model = RewardModel.load(of_case, max_length=MAX_LENGTH, dtype="float32", device="cpu", **load)
     model.save(folder / "start")
     random.Random(seed).shuffle(rankings)
     if whole:
@@ -240,17 +242,16 @@ BASES: dict[str, str | Callable[[Path, Iterable[str]], None]] = {
 def run_cases(
     measure: Callable[..., dict[str, Any]], names: Iterable[str], options: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
-    """What `measure(name, folder, dtype, options)` gives for every case asked for, by name.
+    """What `measure(name, folder, options)` gives for every case asked for, by name.
 
     Says the machine first; with `--json` everything so far is written after each case.
     """
-    dtype = resolve(options.dtype)
-    about = machine(dtype, options.threads)
-    print(*(f"{key} {value}" for key, value in about.items()), sep=", ")
+    about = machine(options.dtype, options.threads)
+    print(described(about))
     cases: dict[str, dict[str, Any]] = {}
     for name in options.case or names:
         with tempfile.TemporaryDirectory() as folder:
-            cases[name] = measure(name, Path(folder), dtype, options)
+            cases[name] = measure(name, Path(folder), options)
         if options.json:
             text = json.dumps({"machine": about, "cases": cases}, indent=2)
             Path(options.json).write_text(text + "\n")
@@ -309,6 +310,15 @@ class Plaudit:
         self.trainer.train()
         return clock_of(self.trainer)
 
+    def run(self, rankings: Sequence[Ranking], folder: Path) -> float:
+        """Seconds of training on these rankings."""
+        self.prepare(rankings, folder)
+        return self.train()
+
+    def chosen_dtype(self) -> str:
+        """What `dtype` came to on this machine."""
+        return short_name(self.model.dtype)
+
     def compare(self, reference: Path, folder: Path) -> tuple[float, float]:
         """Largest relative differences of rewards and gradients, as this contender trains."""
         fresh = Plaudit(self.case, self.dtype, self.layout, max_grad_norm=0)
@@ -322,8 +332,10 @@ class Trl:
     """TRL's `RewardTrainer` on the pairs that the rankings make: with its defaults, or `tuned`.
 
     Tuned means: no gradient checkpointing, the faster precision, pairs sorted by length and read in
-    sequence, a batch size that was tried, and an allocator that keeps freed memory, as plaudit's
-    does. Its model is transformers' own classifier.
+    sequence (what `group_by_length` makes of pairs as few as these), the fastest batch size that
+    fits into memory, and an allocator that keeps freed memory, as plaudit's does. Packing and
+    padding-free batches, which TRL's other trainers have, `RewardTrainer` has not. Its model is
+    transformers' own classifier.
     """
 
     def __init__(self, case: Case, tuned: bool = False, batch_size: int = 8, **config: Any) -> None:
@@ -394,6 +406,11 @@ class Trl:
         """Train on what was prepared; returns seconds."""
         self.trainer.train()
         return clock_of(self.trainer)
+
+    def run(self, rankings: Sequence[Ranking], folder: Path) -> float:
+        """Seconds of training on the pairs of these rankings."""
+        self.prepare(rankings, folder)
+        return self.train()
 
     def compare(self, reference: Path, folder: Path) -> tuple[float, float]:
         """Largest relative differences of rewards and gradients, as this contender trains."""
@@ -518,7 +535,7 @@ class RemoteError(Exception):
     @property
     def out_of_memory(self) -> bool:
         """Whether it was memory: as PyTorch, Python, C++ and the system's killer say it."""
-        signs = ("can't allocate memory", "MemoryError", "bad_alloc", "ended with code -9")
+        signs = ("allocate memory", "MemoryError", "bad_alloc", "ended with code -9")
         return any(sign in str(self) for sign in signs)
 
 
@@ -543,15 +560,15 @@ class Remote:
 
     def __call__(self, method: str, *args: Any, **options: Any) -> Any:
         """What the method returns; `peak_memory` is a method of every process."""
-        self.pipe.send((method, args, options))
-        return self._receive()
+        return self._receive((method, args, options))
 
-    def _receive(self) -> Any:
+    def _receive(self, question: tuple[str, Any, Any] | None = None) -> Any:
         try:
+            if question:
+                self.pipe.send(question)
             ok, result = self.pipe.recv()
-        except EOFError:
-            self.process.join()
-            raise RemoteError(f"the process ended with code {self.process.exitcode}") from None
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            raise RemoteError(f"the process ended with code {self._wait()}") from None
         if not ok:
             self.stop()
             raise RemoteError(result)
@@ -560,7 +577,11 @@ class Remote:
     def stop(self) -> None:
         """End the process."""
         self.pipe.close()
+        self._wait()
+
+    def _wait(self) -> int | None:
         self.process.join()
+        return self.process.exitcode
 
 
 def _serve(pipe: Any, threads: int | None, make: Any, args: Any, kw: Any) -> None:
@@ -584,10 +605,16 @@ def _serve(pipe: Any, threads: int | None, make: Any, args: Any, kw: Any) -> Non
 
 
 def limit_memory() -> None:
-    """Let a batch that does not fit fail in its own process, before the machine runs out."""
-    meminfo = Path("/proc/meminfo")
+    """Let a batch that does not fit fail in its own process, before the machine runs out.
+
+    What counts is what is free now, of the machine and of the container, where there is one.
+    """
+    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
     if meminfo.is_file():
         free = int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1]) * 1024
+        limit, taken = group / "memory.max", group / "memory.current"
+        if limit.is_file() and (most := limit.read_text().strip()) != "max":
+            free = min(free, int(most) - int(taken.read_text()))
         resource.setrlimit(resource.RLIMIT_DATA, (int(free * 0.9), resource.RLIM_INFINITY))
 
 
@@ -607,6 +634,98 @@ def quiet_libraries() -> None:
     transformers.logging.disable_progress_bar()
 
 
+# ---- races ----
+
+
+class OutOfMemoryError(Exception):
+    """A contender needed more memory than there is: its name and its batches."""
+
+
+class Racer:
+    """A contender in its process, after its first, untimed time."""
+
+    def __init__(
+        self, name: str, folder: Path, first: Sequence[Ranking], start: Callable[[], Remote]
+    ) -> None:
+        self.name, self.folder = name, folder
+        self.ended = False  # by an error
+        self.tried: dict[str, float | str] = {}  # seconds of what it was chosen from
+        folder.mkdir(exist_ok=True)  # one that ended may be started again
+        with self.enough_memory():
+            self.remote = start()
+        self.first_seconds = self.run(first)
+
+    def run(self, rankings: Sequence[Ranking]) -> float:
+        """Seconds that these rankings take. Raises `OutOfMemoryError`."""
+        return self.ask("run", rankings, self.folder)
+
+    def ask(self, method: str, *args: Any) -> Any:
+        """What a method of the contender returns. Raises `OutOfMemoryError`."""
+        with self.enough_memory():
+            return self.remote(method, *args)
+
+    @contextlib.contextmanager
+    def enough_memory(self) -> Iterator[None]:
+        """What ends for want of memory within it says who it was."""
+        try:
+            yield
+        except RemoteError as error:
+            self.ended = True
+            if not error.out_of_memory:
+                raise
+            raise OutOfMemoryError(f"out of memory: {self.name}") from None
+
+    def stop(self) -> None:
+        """End its process."""
+        self.remote.stop()
+
+
+def fastest(
+    start: Callable[[str, int], Racer], dtypes: Sequence[str], sizes: Sequence[int]
+) -> Racer:
+    """The racer whose first time was shortest, of those that fit into memory.
+
+    `start(dtype, size)` starts one in a process of its own, so that what was tried leaves no trace
+    in the memory. Every type is tried with the first batch size, then larger ones in the fastest
+    type, until one does not fit or is slower than the fastest by a tenth.
+
+    Raises `OutOfMemoryError` when none fits.
+    """
+    best: tuple[Racer, str] | None = None
+    tried: dict[str, float | str] = {}
+
+    def attempt(dtype: str, size: int) -> bool:
+        """Whether a larger batch may be faster still."""
+        nonlocal best
+        try:
+            racer = start(dtype, size)
+        except OutOfMemoryError as error:
+            tried[f"{size}, {dtype}"] = "out of memory"
+            print(f"  {error}", flush=True)
+            return False
+        taken = tried[f"{size}, {dtype}"] = racer.first_seconds
+        print(f"  {racer.name}: {taken:.2f} s the first time", flush=True)
+        if best is None:
+            best = racer, dtype
+            return True
+        slower, fastest_yet = racer, best[0].first_seconds
+        if taken < fastest_yet:
+            slower, best = best[0], (racer, dtype)
+        slower.stop()
+        return taken < 1.1 * fastest_yet
+
+    smallest, *larger = sorted(sizes)
+    for dtype in dtypes:
+        attempt(dtype, smallest)
+    if best is None:
+        raise OutOfMemoryError(f"out of memory: batches of {smallest} in any type")
+    for size in larger:
+        if not attempt(best[1], size):
+            break
+    best[0].tried = tried
+    return best[0]
+
+
 # ---- what is said ----
 
 
@@ -615,6 +734,7 @@ def arguments(description: str, cases: Sequence[str], **defaults: Any) -> argpar
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", help="ranked answers, with rankings of eight")
     parser.add_argument("--case", action="append", choices=cases, help="may be repeated; all")
+    parser.add_argument("--base", help="a base model in the place of each case's own")
     parser.add_argument("--rankings", type=int, default=defaults.get("rankings", 4))
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
@@ -624,21 +744,27 @@ def arguments(description: str, cases: Sequence[str], **defaults: Any) -> argpar
     return parser
 
 
-def resolve(dtype: str) -> str:
-    """`auto` as plaudit understands it: bfloat16 where the machine has units for it."""
-    return str(compute_dtype(dtype, torch.device("cpu"))).removeprefix("torch.")
+def short_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+# What of a processor decides how fast it multiplies, by Linux's names.
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
 
 def machine(dtype: str, threads: int | None) -> dict[str, Any]:
-    cpu = platform.processor()
+    cpu, flags = platform.processor(), ["unknown"]
     if Path("/proc/cpuinfo").is_file():
-        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        says = Path("/proc/cpuinfo").read_text()
+        found = re.search(r"model name\s*: (.+)", says)
         cpu = found[1] if found else cpu
+        given = re.search(r"flags\s*: (.+)", says)
+        flags = [flag for flag in FLAGS if given and flag in given[1].split()]
     return {
         "cpu": cpu,
+        "flags": " ".join(flags) or "none of " + " ".join(FLAGS),
         "cores": os.cpu_count(),
         "threads": threads or torch.get_num_threads(),
-        "amx": torch.cpu._is_amx_tile_supported(),
         "dtype": dtype,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -646,15 +772,23 @@ def machine(dtype: str, threads: int | None) -> dict[str, Any]:
     }
 
 
+def described(about: dict[str, Any]) -> str:
+    """The machine in a line."""
+    return ", ".join(f"{key} {value}" for key, value in about.items())
+
+
 def spread(ratios: Sequence[float]) -> dict[str, float]:
     return {"median": median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
-def show(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
+) -> None:
+    """Print a table; `left` are the columns of words, the others being figures."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     for row in (headers, *rows):
         first, *rest = (
-            cell.ljust(w) if i == 0 else cell.rjust(w)
+            cell.ljust(w) if i in left else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         print(first, *rest, sep="  ")

@@ -31,7 +31,7 @@ from contenders import (
     machine,
     pair_length,
     quiet_libraries,
-    resolve,
+    short_name,
 )
 from transformers import TrainerCallback
 
@@ -142,7 +142,6 @@ def main() -> None:
     parser.add_argument("--json")
     options = parser.parse_args()
     quiet_libraries()
-    dtype = resolve(options.dtype)
 
     rankings = list(load_rankings(options.data))
     share = options.test_rankings / len(rankings)
@@ -158,6 +157,7 @@ def main() -> None:
         )
         model.save(folder / "start")
         case = Case(str(folder / "start"), model.encoding, [], [])
+        dtype = short_name(RewardModel.load(case.start, dtype=options.dtype, device="cpu").dtype)
         shared = {"lr_scheduler_type": "linear", "warmup_steps": 0.1, "weight_decay": 0.01}
         trl = Trl(
             case,

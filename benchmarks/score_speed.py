@@ -8,7 +8,10 @@ truncated are left out: truncation is plaudit's own, and rewards could not be co
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,12 +20,15 @@ import numpy as np
 import torch
 from contenders import (
     Case,
+    Racer,
     Remote,
     arguments,
     classifier,
+    fastest,
     make_case,
     quiet_libraries,
     run_cases,
+    short_name,
     show,
     spread,
 )
@@ -30,15 +36,28 @@ from transformers import pipeline
 
 from plaudit import Ranking, RewardModel
 from plaudit.model.encoding import plain_text
+from plaudit.model.export import export
 
 # Pooling `cls` is a standard class of transformers, which the pipeline loads without further code.
 CASES = {"ranked-decoder": {}, "ranked-encoder": {"pooling": "cls"}}
-PIPELINE_BATCH_SIZES = (1, 8, 32)
+BATCH_SIZES = (1, 8, 32)
 LOOP_BATCH_SIZE = 32
 Scored = tuple[float, list[float]]  # seconds, and the reward of each completion in order
 
 
-class Plaudit:
+class Scoring(ABC):
+    """A contender that scores."""
+
+    @abstractmethod
+    def score(self, rankings: Sequence[Ranking]) -> Scored:
+        """Score every completion."""
+
+    def run(self, rankings: Sequence[Ranking], folder: Path) -> float:
+        """Seconds of scoring."""
+        return self.score(rankings)[0]
+
+
+class Plaudit(Scoring):
     """`RewardModel.score_all`, with its defaults."""
 
     def __init__(self, case: Case, dtype: str) -> None:
@@ -51,8 +70,12 @@ class Plaudit:
         rewards = [reward for row in self.model.score_all(prompts) for reward in row]
         return time.perf_counter() - started, rewards
 
+    def chosen_dtype(self) -> str:
+        """What `dtype` came to on this machine."""
+        return short_name(self.model.dtype)
 
-class Pipeline:
+
+class Pipeline(Scoring):
     """transformers' `text-classification` pipeline."""
 
     def __init__(self, case: Case, dtype: str, batch_size: int) -> None:
@@ -78,7 +101,7 @@ class Pipeline:
         return time.perf_counter() - started, rewards
 
 
-class Loop:
+class Loop(Scoring):
     """What one writes in ten lines: batches in the data's order, padded to their longest."""
 
     def __init__(self, case: Case, dtype: str) -> None:
@@ -122,7 +145,7 @@ def main() -> None:
     run_cases(race, CASES, options)
 
 
-def race(name: str, folder: Path, dtype: str, options: Any) -> dict[str, Any]:
+def race(name: str, folder: Path, options: Any) -> dict[str, Any]:
     rounds = options.repeats + 1
     case = make_case(
         name,
@@ -132,65 +155,100 @@ def race(name: str, folder: Path, dtype: str, options: Any) -> dict[str, Any]:
         rounds,
         options.seed,
         whole=True,
+        base=options.base,
         **CASES[name],
     )
     count = sum(len(r.completions) for r in case.rounds[0])
     print(f"\n{name}: {count} completions a round")
 
-    racers = {"plaudit": Remote(options.threads, Plaudit, case, dtype)}
-    racers["pipeline"], best = best_pipeline(case, dtype, options.threads)
-    racers["plain loop"] = Remote(options.threads, Loop, case, dtype)
-    for contender in ("plaudit", "plain loop"):
-        racers[contender]("score", case.rounds[0])
+    racers = {"plaudit": start_plaudit(case, folder, options.dtype, options.threads)}
+    dtype = racers["plaudit"].ask("chosen_dtype")
+    racers["pipeline"] = best_pipeline(case, folder, options.threads, [dtype])
+    start = partial(Remote, options.threads, Loop, case, dtype)
+    racers["plain loop"] = Racer("plain loop", folder / "plain loop", case.rounds[0], start)
     seconds: dict[str, list[float]] = {contender: [] for contender in racers}
     rewards: dict[str, list[float]] = {contender: [] for contender in racers}
     for rankings in case.rounds[1:]:
-        for contender, remote in racers.items():
-            taken, scored = remote("score", rankings)
+        for contender, racer in racers.items():
+            taken, scored = racer.ask("score", rankings)
             seconds[contender].append(taken)
             rewards[contender] += scored
     rows = {}
-    for contender, remote in racers.items():
+    for contender, racer in racers.items():
         ratios = [t / p for t, p in zip(seconds[contender], seconds["plaudit"], strict=True)]
         difference = np.abs(np.subtract(rewards[contender], rewards["plain loop"])).max()
         rows[contender] = {
             "seconds": seconds[contender],
             "completions_per_second": median(count / s for s in seconds[contender]),
-            "peak_memory_gib": remote("peak_memory"),
+            "name": racer.name,
+            "tried": racer.tried,
+            "peak_memory_gib": racer.ask("peak_memory"),
             "plaudit_is_times_faster": spread(ratios),
             "largest_difference_of_rewards_from_plain_loop": float(difference),
         }
-        remote.stop()
-    rows["pipeline"]["batch_size"] = best
-    print(f"the pipeline is best with batches of {best}")
+        racer.stop()
     show(
         ("", "completions/s", "peak GiB", "plaudit is faster by", "Δ rewards from the plain loop"),
         [
             (
-                contender,
+                row["name"],
                 f"{row['completions_per_second']:.1f}",
                 f"{row['peak_memory_gib']:.2f}",
                 "{median:.2f} × ({min:.2f}–{max:.2f})".format(**row["plaudit_is_times_faster"]),
                 f"{row['largest_difference_of_rewards_from_plain_loop']:.0e}",
             )
-            for contender, row in rows.items()
+            for row in rows.values()
         ],
     )
     return {"completions_per_round": count, "contenders": rows}
 
 
-def best_pipeline(case: Case, dtype: str, threads: int | None) -> tuple[Remote, int]:
-    """The pipeline with the batch size that was fastest on the first, uncounted round."""
-    tried = {size: Remote(threads, Pipeline, case, dtype, size) for size in PIPELINE_BATCH_SIZES}
-    seconds = {}
-    for size, remote in tried.items():
-        remote("score", case.rounds[0][:1])
-        seconds[size], _ = remote("score", case.rounds[0])
-    best = min(seconds, key=seconds.__getitem__)
-    for size, remote in tried.items():
-        if size != best:
-            remote.stop()
-    return tried[best], best
+def start_plaudit(
+    case: Case, folder: Path, dtype: str, threads: int | None, name: str = "plaudit"
+) -> Racer:
+    """plaudit after the first round."""
+    start = partial(Remote, threads, Plaudit, case, dtype)
+    return Racer(name, folder / name, case.rounds[0], start)
+
+
+def start_int8(case: Case, folder: Path, threads: int | None) -> Racer:
+    """plaudit with what it exported of the start in int8, after the first round."""
+    name = "plaudit in int8"
+    path = folder / name / "openvino"
+
+    def start() -> Remote:
+        # In a process of its own, whose memory is not that of scoring.
+        Remote(threads, export_int8, case.start, path).stop()
+        return Remote(threads, Plaudit, replace(case, start=str(path)), "auto")
+
+    return Racer(name, folder / name, case.rounds[0], start)
+
+
+def export_int8(start: str, path: Path) -> None:
+    model = RewardModel.load(start, dtype="float32", device="cpu")
+    export(model, path, "openvino", dtype="int8")
+
+
+def best_pipeline(
+    case: Case,
+    folder: Path,
+    threads: int | None,
+    dtypes: Sequence[str],
+    sizes: Sequence[int] = BATCH_SIZES,
+) -> Racer:
+    """The pipeline in the type and with the batch size that are fastest on the first round.
+
+    Raises `OutOfMemoryError`.
+    """
+
+    def of(dtype: str, size: int) -> Racer:
+        name = f"transformers' pipeline, batches of {size}, {dtype}"
+        start = partial(Remote, threads, Pipeline, case, dtype, size)
+        racer = Racer(name, folder / name, case.rounds[0][:1], start)
+        racer.first_seconds = racer.run(case.rounds[0])
+        return racer
+
+    return fastest(of, dtypes, sizes)
 
 
 if __name__ == "__main__":
