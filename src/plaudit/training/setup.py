@@ -32,6 +32,7 @@ from plaudit.model.batches import of_rankings
 from plaudit.model.classifier import backbone, head_of
 from plaudit.model.devices import best_device, compute_dtype, tokens_per_batch
 from plaudit.model.encoding import without_tokens
+from plaudit.model.four_bit import pack, unpack, with_adapters
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.head import narrow, widen
 from plaudit.model.loading import located
@@ -51,8 +52,10 @@ from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_call
 def load_base(settings: Settings) -> RewardModel:
     """The base model under a new head, where this process will train it.
 
-    There the layout is tried, too. Only FSDP wants a model that is still on the CPU.
+    There the layout is tried, too. Only FSDP wants a model that is still on the CPU. With
+    `load_in_4bit` it is in 4 bits, which is done layer by layer on the way from there.
     """
+    place = processes().device
     model = RewardModel.load(
         settings.base,
         pooling=settings.pooling,
@@ -63,13 +66,27 @@ def load_base(settings: Settings) -> RewardModel:
         chat_template_args=settings.chat_template_args,
         dtype=settings.dtype,
         layout=settings.layout,
-        device="cpu" if sharded() else str(processes().device),
+        device="cpu" if sharded() or settings.load_in_4bit else str(place),
         seed=settings.seed,
         new_head=settings.new_head,
         attributes=settings.attributes,
         normalised=False,  # what is trained further gives other rewards
     )
     model.uncertainty, model.attributes, model.card = None, {}, ""  # likewise
+    if settings.load_in_4bit:
+        if sharded():
+            raise PlauditError("load_in_4bit: does not go with FSDP; leave it out")
+        dtype = compute_dtype(settings.dtype, place)
+        pack(model.model, place, dtype)
+        model = replace(model, device=place, dtype=dtype, max_tokens_per_batch=0)
+    return model
+
+
+def load_plain(settings: Settings) -> RewardModel:
+    """`load_base` as an ordinary model: of what is in 4 bits the same values."""
+    model = load_base(settings)
+    if settings.load_in_4bit:
+        unpack(model.model)
     return model
 
 
@@ -164,6 +181,9 @@ def build_trainer(
         widen(model.model, rows, settings.seed)
     frozen = _freeze(model, settings) if settings.freeze_layers else None
     try:
+        inner, adapters = model.model, _lora(settings, model.model, frozen)
+        if settings.load_in_4bit and adapters is not None:
+            inner, adapters = with_adapters(inner, adapters), None
         with quiet():
             arguments = training_arguments(
                 settings, folder, validation_set is not None, checkpoints
@@ -180,12 +200,12 @@ def build_trainer(
                 chosen_set=settings.validation_set,
                 text_loss=text_loss,
                 expert=expert,
-                model=model.model,
+                model=inner,
                 args=arguments,
                 train_dataset=train_set,
                 eval_dataset=validation_set,
                 processing_class=model.encoding.tokenizer,
-                peft_config=_lora(settings, model.model, frozen),
+                peft_config=adapters,
             )
             # TRL names the tokenizer's; ours may be another, by which rows were laid out.
             config = model.model.config
@@ -392,6 +412,17 @@ def trained_adapter(trainer: RankingTrainer, settings: Settings) -> TrainedAdapt
     return TrainedAdapter.of(adapted, base)
 
 
+def _unpacked(adapted: Any, settings: Settings) -> Any:
+    """The same adapters on the base model unpacked: merged in 4 bits they would be rounded."""
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    plain = load_plain(settings).model
+    widen(plain, head_of(adapted).out_features, settings.seed)
+    inner = get_peft_model(plain, _lora(settings, plain))
+    set_peft_model_state_dict(inner, get_peft_model_state_dict(adapted))
+    return inner
+
+
 def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Settings) -> RewardModel:
     """The model that training left, whole and in one place, adapters merged.
 
@@ -409,6 +440,8 @@ def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Setting
             inner.load_state_dict(weights)
     else:
         inner = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if settings.load_in_4bit:
+        inner = _unpacked(inner, settings)
     if settings.lora_r:
         inner = inner.merge_and_unload()
     if not trainer.is_fsdp_enabled:
