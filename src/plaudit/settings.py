@@ -283,6 +283,9 @@ class Settings(BaseModel):
     use_rslora: bool = Field(
         False, description="scale LoRA by the root of its rank, which suits high ranks (rsLoRA)"
     )
+    load_in_4bit: bool = Field(
+        False, description="train LoRA on a base model kept in 4 bits (QLoRA)"
+    )
     save_adapter: bool = Field(
         False,
         description="save the LoRA adapter by itself, too, in the run's adapter/, for peft and TRL",
@@ -509,9 +512,17 @@ class Settings(BaseModel):
             raise ValueError(
                 "freeze_layers: -1 leaves LoRA nothing to adapt; set lora_r 0, or freeze fewer"
             )
-        for name in ("use_dora", "use_rslora", "save_adapter"):
+        for name in ("use_dora", "use_rslora", "load_in_4bit", "save_adapter"):
             if getattr(self, name) and not self.lora_r:
                 raise ValueError(f"{name}: needs LoRA; set lora_r, for example to 16")
+        if self.load_in_4bit and self.save_adapter:
+            raise ValueError(
+                "save_adapter: does not go with load_in_4bit, since elsewhere the base model is "
+                "not in 4 bits, and rewards would be others; model/ has the merged model"
+            )
+        if self.load_in_4bit and (self.freeze_layers or self.sft_coefficient):
+            other = "freeze_layers" if self.freeze_layers else "sft_coefficient"
+            raise ValueError(f"load_in_4bit: does not go with {other}; set it to 0")
         return self
 
     @property

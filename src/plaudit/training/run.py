@@ -73,6 +73,7 @@ from plaudit.training.setup import (
     build_trainer,
     check_sets,
     load_base,
+    load_plain,
     prepared,
     run_frozen_layers,
     trained_adapter,
@@ -213,7 +214,7 @@ def train_on(
                 untrained = _untrained_rewards(load_base(chosen), parts.test)
         helped = alone is None or _improved(trainer, alone)
         if fitted and not helped:
-            model, adapter = head_first.with_head(load_base(chosen), fitted), None
+            model, adapter = head_first.with_head(load_plain(chosen), fitted), None
             say_once(
                 f"training all of it did not help the validation prompts ({best:.3f} at best, "
                 f"{alone:.3f} with the head alone): the head as it was fitted first is kept"

@@ -33,10 +33,12 @@ from plaudit.model.batches import of_rankings
 from plaudit.model.classifier import backbone, head_of
 from plaudit.model.devices import best_device, tokens_per_batch
 from plaudit.model.encoding import without_tokens
+from plaudit.model.four_bit import pack, with_adapters
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.head import narrow, widen
 from plaudit.model.loading import located
 from plaudit.model.poolings import POOLINGS
+from plaudit.model.precision import choose_precision, work_of
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
 from plaudit.training.control import Control, check_columns, sample
@@ -52,8 +54,10 @@ from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_call
 def load_base(settings: Settings) -> RewardModel:
     """The base model under a new head, where this process will train it.
 
-    There the layout is tried, too. Only FSDP wants a model that is still on the CPU.
+    There the layout is tried, too. Only FSDP wants a model that is still on the CPU. With
+    `load_in_4bit` it is in 4 bits, which is done layer by layer on the way from there.
     """
+    place = processes().device
     model = RewardModel.load(
         settings.base,
         pooling=settings.pooling,
@@ -64,13 +68,20 @@ def load_base(settings: Settings) -> RewardModel:
         chat_template_args=settings.chat_template_args,
         dtype=settings.dtype,
         layout=settings.layout,
-        device="cpu" if sharded() else str(processes().device),
+        device="cpu" if sharded() or settings.load_in_4bit else str(place),
         seed=settings.seed,
         new_head=settings.new_head,
         attributes=settings.attributes,
         normalised=False,  # what is trained further gives other rewards
     )
     model.uncertainty, model.attributes, model.card = None, {}, ""  # likewise
+    if settings.load_in_4bit:
+        if sharded():
+            raise PlauditError("load_in_4bit: does not go with FSDP; leave it out")
+        work = work_of(model.model, model.encoding.kind, flat=False)
+        dtype = choose_precision(settings.dtype, place, work).dtype
+        pack(model.model, place, dtype)
+        model = replace(model, device=place, dtype=dtype, max_tokens_per_batch=0)
     # Each process has measured for itself, and all must compute in the same.
     (model.dtype,) = broadcast_object_list([model.dtype])
     return model
@@ -162,6 +173,9 @@ def build_trainer(
         widen(model.model, rows, settings.seed)
     frozen = _freeze(model, settings) if settings.freeze_layers else None
     try:
+        inner, adapters = model.model, _lora(settings, model.model, frozen)
+        if settings.load_in_4bit and adapters is not None:
+            inner, adapters = with_adapters(inner, adapters), None
         with quiet():
             arguments = training_arguments(
                 settings, folder, model.dtype, validation_set is not None, checkpoints
@@ -179,12 +193,12 @@ def build_trainer(
                 chosen_set=settings.validation_set,
                 text_loss=text_loss,
                 expert=expert,
-                model=model.model,
+                model=inner,
                 args=arguments,
                 train_dataset=train_set,
                 eval_dataset=validation_set,
                 processing_class=model.encoding.tokenizer,
-                peft_config=_lora(settings, model.model, frozen),
+                peft_config=adapters,
             )
             # TRL names the tokenizer's; ours may be another, by which rows were laid out.
             config = model.model.config
@@ -393,6 +407,17 @@ def trained_adapter(trainer: RankingTrainer, settings: Settings) -> TrainedAdapt
     return TrainedAdapter.of(adapted, base)
 
 
+def _unpacked(adapted: Any, settings: Settings) -> Any:
+    """The same adapters on the base model unpacked: merged in 4 bits they would be rounded."""
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    plain = load_plain(settings).model
+    widen(plain, head_of(adapted).out_features, settings.seed)
+    inner = get_peft_model(plain, _lora(settings, plain))
+    set_peft_model_state_dict(inner, get_peft_model_state_dict(adapted))
+    return inner
+
+
 def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Settings) -> RewardModel:
     """The model that training left, whole and in one place, adapters merged.
 
@@ -410,6 +435,8 @@ def trained_model(trainer: RankingTrainer, model: RewardModel, settings: Setting
             inner.load_state_dict(weights)
     else:
         inner = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if settings.load_in_4bit:
+        inner = _unpacked(inner, settings)
     if settings.lora_r:
         inner = inner.merge_and_unload()
     if not trainer.is_fsdp_enabled:
