@@ -197,6 +197,13 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(base, ranked, tmp_path):
     )
 
 
+def test_deepspeed_is_refused_before_anything_is_written(base, ranked, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(PlauditError, match="--use_fsdp --fsdp_version 2"):
+        train(ranked, output=tmp_path / "run", base=str(base("llama")), recipe="plain")
+    assert not (tmp_path / "run").exists()
+
+
 def test_only_what_comes_of_another_process_is_put_in_its_words():
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), together():
         torch.zeros(2, 3) @ torch.zeros(2, 3)

@@ -40,7 +40,13 @@ from plaudit.training.expert import make_expert
 from plaudit.training.objectives import DATA, OBJECTIVES, Prepared
 from plaudit.training.odin import Odin
 from plaudit.training.parts import SHUFFLE_BUFFER, attribute_table
-from plaudit.training.processes import processes, say_once, shard_on_cpu, sharded
+from plaudit.training.processes import (
+    processes,
+    refuse_deepspeed,
+    say_once,
+    shard_on_cpu,
+    sharded,
+)
 from plaudit.training.text_loss import TextLoss
 from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
 
@@ -130,6 +136,7 @@ def build_trainer(
     `checkpoints` none are written, and the model that training leaves is the last one, not the best
     on the validation prompts. Without `log` its steps are shown, and not written down.
     """
+    refuse_deepspeed()
     keep_freed_memory()
     start = start or Prepared()
     objective = OBJECTIVES.get(settings.loss)
@@ -183,8 +190,6 @@ def build_trainer(
             config.pad_token_id = config.get_text_config().pad_token_id = (
                 model.encoding.pad_token_id
             )
-            if trainer.is_deepspeed_enabled:
-                raise PlauditError("DeepSpeed steps once for every backward pass; use FSDP instead")
             if not trainer.is_fsdp_enabled:
                 trainer.create_optimizer()  # where optim may turn out not to be installed
     except (ValueError, TypeError, ImportError, RuntimeError, OSError, re.error) as error:
