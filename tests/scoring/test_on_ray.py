@@ -2,11 +2,14 @@
 
 import gzip
 import json
+import os
 import random
+import signal
 import sys
 from itertools import islice
 
 import pytest
+import torch
 
 from plaudit.errors import PlauditError
 from plaudit.scoring.score import score_file
@@ -17,7 +20,7 @@ ray_scoring = pytest.importorskip("plaudit.scoring.on_ray")
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 
@@ -83,6 +86,51 @@ def test_rows_rejections_and_rewards_are_those_of_the_local_engine(data, tmp_pat
     assert "are truncated to 20 tokens" in said
     ours = ("ray.jsonl", "truncated", "scoring", "rows rejected", "no trained reward head")
     assert [line for line in said.splitlines() if not any(o in line for o in ours)] == []
+
+
+def actors():
+    """The processes on this machine in which Ray has a model, by their names in `ps`."""
+    found = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{process}/cmdline", "rb") as file:
+                if file.read().startswith(b"ray::MapWorker"):
+                    found.append(int(process))
+        except OSError:  # it has ended since
+            pass
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_an_actor_that_is_killed_costs_no_row(tmp_path, base, monkeypatch):
+    """One of two actors gets SIGKILL while it scores: the same bytes in the same order."""
+    rows = [{"id": n, "prompt": f"p{n}", "completion": "so " * (n % 9 + 1)} for n in range(8000)]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"dtype": "float32", "device": "cpu"}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as an actor of one core: the same sums in the same order
+    score_file(base("qwen2"), data, tmp_path / "local.jsonl", **options)
+    torch.set_num_threads(threads)
+
+    before, killed = set(actors()), []
+    whole = ray_scoring.RayEngine.outcomes
+
+    def with_a_kill(*given):
+        for number, outcomes in enumerate(whole(*given)):
+            if number == 1:
+                killed.append(min(set(actors()) - before))
+                os.kill(killed[0], signal.SIGKILL)
+            yield outcomes
+
+    monkeypatch.setattr(ray_scoring.RayEngine, "outcomes", with_a_kill)
+    scored = score_file(
+        base("qwen2"), data, tmp_path / "ray.jsonl", engine="ray", processes=2, **options
+    )
+    assert killed
+    assert not set(killed) & set(actors())
+    assert scored == len(rows)
+    assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "local.jsonl").read_bytes()
 
 
 def test_what_goes_wrong_in_the_cluster_is_said_as_it_is_here(tmp_path, base, data, capfd):

@@ -119,7 +119,7 @@ class RayEngine:
         )
         scored = windows.map_batches(
             _Actor,
-            fn_constructor_args=(self._model, self._loading, self._deviations),
+            fn_constructor_args=(self._model, self._loading, self._deviations, self._cores),
             batch_size=WINDOWS_AT_ONCE,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=self._actors),
@@ -171,9 +171,13 @@ def _read(files: pyarrow.Table) -> Iterator[pyarrow.Table]:
 class _Actor:
     """A process somewhere that has the model."""
 
-    def __init__(self, model: Any, loading: dict[str, Any], deviations: bool) -> None:
+    def __init__(self, model: Any, loading: dict[str, Any], deviations: bool, cores: int) -> None:
+        import torch
+
         from plaudit.model.reward_model import RewardModel
 
+        if cores:  # no more threads, whatever OMP_NUM_THREADS of the node says
+            torch.set_num_threads(cores)
         keep_freed_memory()
         self._scorer = RewardModel.load(model, **loading)
         self._deviations = deviations

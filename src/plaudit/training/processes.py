@@ -64,6 +64,21 @@ def sharded() -> bool:
     return asked and processes().distributed_type != DistributedType.NO
 
 
+def refuse_deepspeed() -> None:
+    """Raise where accelerate is asked for DeepSpeed, which it would ignore on a CPU.
+
+    With DeepSpeed accelerate takes an optimiser's step after each backward pass, of which a step
+    of ours has several; and processes that have unequal numbers of them wait for each other.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        raise PlauditError(
+            "DeepSpeed: accelerate updates the weights after each backward pass with it, and a "
+            "step takes as many passes as its tokens need. FSDP divides weights, gradients and the "
+            "optimiser's state as ZeRO-3 does: accelerate launch --use_fsdp --fsdp_version 2; for "
+            "ZeRO-2 add --fsdp_reshard_after_forward false"
+        )
+
+
 def shard_on_cpu() -> None:
     """Have accelerate divide a model among processes of the CPU, as among those of GPUs.
 

@@ -46,7 +46,13 @@ from plaudit.training.expert import make_expert
 from plaudit.training.objectives import DATA, OBJECTIVES, Prepared
 from plaudit.training.odin import Odin
 from plaudit.training.parts import SHUFFLE_BUFFER, attribute_table
-from plaudit.training.processes import processes, say_once, shard_on_cpu, sharded
+from plaudit.training.processes import (
+    processes,
+    refuse_deepspeed,
+    say_once,
+    shard_on_cpu,
+    sharded,
+)
 from plaudit.training.text_loss import TextLoss
 from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
 
@@ -84,6 +90,14 @@ def load_base(settings: Settings) -> RewardModel:
         model = replace(model, device=place, dtype=dtype, max_tokens_per_batch=0)
     # Each process has measured for itself, and all must compute in the same.
     (model.dtype,) = broadcast_object_list([model.dtype])
+    return model
+
+
+def load_plain(settings: Settings) -> RewardModel:
+    """`load_base` as an ordinary model: of what is in 4 bits the same values."""
+    model = load_base(settings)
+    if settings.load_in_4bit:
+        unpack(model.model)
     return model
 
 
@@ -147,6 +161,7 @@ def build_trainer(
     `checkpoints` none are written, and the model that training leaves is the last one, not the best
     on the validation prompts. Without `log` its steps are shown, and not written down.
     """
+    refuse_deepspeed()
     keep_freed_memory()
     start = start or Prepared()
     objective = OBJECTIVES.get(settings.loss)
@@ -205,8 +220,6 @@ def build_trainer(
             config.pad_token_id = config.get_text_config().pad_token_id = (
                 model.encoding.pad_token_id
             )
-            if trainer.is_deepspeed_enabled:
-                raise PlauditError("DeepSpeed steps once for every backward pass; use FSDP instead")
             if not trainer.is_fsdp_enabled:
                 trainer.create_optimizer()  # where optim may turn out not to be installed
     except (ValueError, TypeError, ImportError, RuntimeError, OSError, re.error) as error:
