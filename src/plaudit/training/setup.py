@@ -33,7 +33,7 @@ from plaudit.model.batches import of_rankings
 from plaudit.model.classifier import backbone, head_of
 from plaudit.model.devices import best_device, tokens_per_batch
 from plaudit.model.encoding import without_tokens
-from plaudit.model.four_bit import pack, with_adapters
+from plaudit.model.four_bit import pack, unpack, with_adapters
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.head import narrow, widen
 from plaudit.model.loading import located
