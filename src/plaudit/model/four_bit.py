@@ -27,7 +27,7 @@ def pack(model: Any, device: torch.device, dtype: torch.dtype) -> None:
     """
     bitsandbytes = _bitsandbytes()
     inner = backbone(model)
-    layers = [(name, m) for name, m in inner.named_modules() if type(m) is nn.Linear]
+    layers = [(name, m) for name, m in inner.named_modules() if isinstance(m, nn.Linear)]
     if not layers:
         raise PlauditError(
             f"load_in_4bit: {type(inner).__name__} has no linear layers of PyTorch's own, which "
