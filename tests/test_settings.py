@@ -175,7 +175,7 @@ def test_every_setting_comes_back_from_the_file_it_is_saved_to(tmp_path_factory,
         settings = Settings.build(**{"data": "a", **values})
     except PlauditError as error:  # of values that are fine one by one
         expected = (
-            "only goes with|"
+            "needs LoRA|not go with|only goes with|"
             "nothing to train on|trains nothing|no nuisance|needs a control|no metric|LoRA nothing|"
             "there is no set|name of a set|has no name|a set is a file|two sets|after a colon|"
             "weight"

@@ -1,6 +1,7 @@
 """Adapters of a run: their kinds, and one that is saved by itself, in plaudit and in peft."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -126,6 +127,12 @@ def test_what_no_adapter_can_be_saved_of(data, base, tmp_path):
     with pytest.raises(PlauditError, match=r"save_adapter: the pooling has a class .* last or cls"):
         run(data, base, tmp_path / "b", pooling="mean")
     assert not (tmp_path / "b" / "metrics.json").exists()
+
+
+def test_four_bits_without_bitsandbytes_say_what_to_install(data, base, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as where it is not installed
+    with pytest.raises(PlauditError, match=r"load_in_4bit: needs bitsandbytes: run `pip install"):
+        run(data, base, tmp_path / "run", load_in_4bit=True, save_adapter=False)
 
 
 def test_without_save_adapter_there_is_none(data, base, tmp_path):
