@@ -33,6 +33,8 @@ BLOCK = 128
 # For wide heads in float32 PyTorch's own choice spills 7 KB of each thread's registers on a Hopper,
 # and this one nothing. Read off the compiled kernels, not timed.
 FLOAT32_BLOCKS: Any = {"fwd_BLOCK_M": 32, "fwd_BLOCK_N": 32, "fwd_num_warps": 8}
+# Scores of a head beyond which a mask for them, which SDPA makes 4 bytes each of, is too large.
+LARGEST_MASK = 2**24
 
 
 Way = Literal["sdpa", "products", "sdpa in float32"]
@@ -68,6 +70,16 @@ class Segments:
     def lengths(self) -> list[int]:
         """How many tokens each part has, in the order they lie: shared, own, own, …, shared, …"""
         return [n for shared, own in self.rankings for n in (shared, *own)]
+
+    def largest_mask(self, window: int | None) -> int:
+        """How many scores of one head SDPA would be given a mask for: of a completion that shares
+        tokens, or of a row that is longer than a window."""
+        sizes = [0]
+        for shared, own in self.rankings:
+            longest = max([shared, *own] if window is not None and not shared else own, default=0)
+            if shared or (window is not None and longest > window):
+                sizes.append(longest * (shared + longest))
+        return max(sizes)
 
     @cached_property
     def _completions(self) -> np.ndarray:
@@ -310,6 +322,8 @@ def flat_attention(
     if query.device.type == "cpu" and not dropout:
         with_graph = torch.is_grad_enabled() and (query.requires_grad or value.requires_grad)
         way = segments.ways.training if with_graph else segments.ways.scoring
+        if segments.largest_mask(sliding_window) > LARGEST_MASK:
+            way = "products"
     if way == "products":
         return attend_by_products(query, key, value, segments, **how), None
     kind = value.dtype

@@ -88,8 +88,6 @@ def load_base(settings: Settings) -> RewardModel:
         dtype = choose_precision(settings.dtype, place, work).dtype
         pack(model.model, place, dtype)
         model = replace(model, device=place, dtype=dtype, max_tokens_per_batch=0)
-    # Each process has measured for itself, and all must compute in the same.
-    (model.dtype,) = broadcast_object_list([model.dtype])
     return model
 
 
@@ -191,6 +189,8 @@ def build_trainer(
         inner, adapters = model.model, _lora(settings, model.model, frozen)
         if settings.load_in_4bit and adapters is not None:
             inner, adapters = with_adapters(inner, adapters), None
+        # Each process has measured for itself, and all must compute in the same.
+        (model.dtype,) = broadcast_object_list([model.dtype])
         with quiet():
             arguments = training_arguments(
                 settings, folder, model.dtype, validation_set is not None, checkpoints

@@ -162,7 +162,7 @@ class RankingTrainer(RewardTrainer):
         Batches are dealt to processes in turn, and those of the last round are filled from its end
         on. How many rankings a stream has is not known: there they count twice.
         """
-        if not isinstance(self.train_dataset, Sized):
+        if self.accelerator.num_processes == 1 or not isinstance(self.train_dataset, Sized):
             return
         here = sum(len(part["ranks"]) for part in batch)
         number = self.accelerator.process_index
