@@ -56,6 +56,9 @@ def load_base(settings: Settings) -> RewardModel:
 
     There the layout is tried, too. Only FSDP wants a model that is still on the CPU.
     """
+    if sharded():
+        # `accelerate launch` has one process alone read the weights, and the others none to try.
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     model = RewardModel.load(
         settings.base,
         pooling=settings.pooling,
