@@ -34,7 +34,7 @@ FSDP = {
     "FSDP_VERSION": "2",
     "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
     "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",  # as `accelerate launch` does unless told otherwise
 }
 # Sums of float32 in another order. A step of AdamW moves a weight by about the learning rate, 1e-3,
 # whatever its gradient: a tenth of one step's way after all 40 is rounding, and no step is missing.

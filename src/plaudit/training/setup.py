@@ -63,6 +63,9 @@ def load_base(settings: Settings) -> RewardModel:
     There the layout is tried, too. Only FSDP wants a model that is still on the CPU. With
     `load_in_4bit` it is in 4 bits, which is done layer by layer on the way from there.
     """
+    if sharded():
+        # `accelerate launch` has one process alone read the weights, and the others none to try.
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     place = processes().device
     model = RewardModel.load(
         settings.base,
