@@ -52,6 +52,7 @@ from plaudit.model.classifier import head_of
 from plaudit.model.devices import free_memory
 from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
+from plaudit.training.processes import no_answer
 from plaudit.training.text_loss import TextLoss
 
 SECONDS_BETWEEN_LINES = 2.0
@@ -488,6 +489,8 @@ class RankingTrainer(RewardTrainer):
                 self._remove_old_checkpoints(run)
             self.accelerator.wait_for_everyone()
         except (OSError, RuntimeError, SafetensorError) as error:
+            if no_answer(error):
+                raise
             shutil.rmtree(staging, ignore_errors=True)
             raise PlauditError(
                 f"{run / name}: the checkpoint cannot be written: {error}; the last whole "
