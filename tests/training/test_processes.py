@@ -157,8 +157,11 @@ def test_two_processes_train_as_one(base, ranked, one, tmp_path, environment):
     )
 
 
-@pytest.mark.parametrize("environment", [{}, FSDP], ids=["ddp", "fsdp2"])
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("before", "after", "environment"),
+    [(2, 1, {}), (1, 2, {}), (2, 1, FSDP)],
+    ids=["ddp-2-to-1", "ddp-1-to-2", "fsdp2-2-to-1"],
+)
 def test_killed_and_resumed_in_another_number(
     base, ranked, one, tmp_path, before, after, environment
 ):

@@ -37,8 +37,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SMALL = 1_000_000
 TOKENS = 512  # of the trial, in two completions
 SHAPES = 4  # of linear layers, those with most work; the others are taken to be like them
-AGREE = 1.1  # the shortest times of a call, where nothing else kept the machine busy
-LONGEST = 1.0  # seconds of a trial, about
+AGREE = 1.2  # the shortest times of a call, where nothing else kept the machine busy
+LONGEST = 0.8  # seconds of a trial, about
 # A product of the trial has at most so many multiplications, on fewer tokens where it must be.
 MULTIPLICATIONS = 2**30
 # bfloat16 has two or three digits: it has to win so much.

@@ -37,6 +37,11 @@ def one_process(command: str) -> None:
         raise PlauditError(f"plaudit {command} runs in one process; start it without a launcher")
 
 
+def no_answer(error: BaseException) -> bool:
+    """Whether an error is gloo's or NCCL's, of another process that does not answer."""
+    return isinstance(error, DistError) or _NO_ANSWER.search(str(error)) is not None
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Within the block it is said in a line when another process of the run does not answer.
@@ -47,7 +52,7 @@ def together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, DistError) and not _NO_ANSWER.search(str(error)):
+        if not no_answer(error):
             raise
         here = processes()
         raise PlauditError(

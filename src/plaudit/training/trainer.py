@@ -60,6 +60,7 @@ from plaudit.model.classifier import head_of
 from plaudit.model.devices import free_memory
 from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
+from plaudit.training.processes import no_answer
 from plaudit.training.split import losses_by_parts
 from plaudit.training.text_loss import TextLoss
 
@@ -218,7 +219,7 @@ class RankingTrainer(RewardTrainer):
         loss = torch.zeros((), device=self.args.device)
         for number, batch in enumerate(batches, start=1):
             last = number == len(batches)
-            parts = by_completions(batch, self._fits)
+            parts = self._parts(batch)
             if len(parts) > 1:
                 loss += self._by_parts(model, batch, parts, weight, last)
                 continue
@@ -258,6 +259,11 @@ class RankingTrainer(RewardTrainer):
             return [batch]
         return [part for half in halves(batch) for part in self._that_fit(half)]
 
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """A ranking that is larger than a pass by some of its completions at a time; anything else
+        as it is, and with FSDP all, whose processes must take passes of the same kinds."""
+        return [batch] if self.is_fsdp_enabled else by_completions(batch, self._fits)
+
     def _as_many(self, passes: list[Batch]) -> list[Batch]:
         """With FSDP, as many passes in each process as where there are most of them.
 
@@ -276,7 +282,7 @@ class RankingTrainer(RewardTrainer):
 
         Raises `PlauditError` where no pass can be divided, or there are several processes.
         """
-        parts = [part for batch in passes for part in by_completions(batch, self._fits)]
+        parts = [part for batch in passes for part in self._parts(batch)]
         largest = max(part["input_ids"].numel() for part in parts)
         # A pass of one completion stays as it is: only the others can still get smaller.
         divisible = [part["input_ids"].numel() for part in parts if completions(part) > 1]
@@ -312,7 +318,7 @@ class RankingTrainer(RewardTrainer):
 
         Where no gradients are wanted, a ranking that is larger than a pass takes several.
         """
-        parts = [inputs] if torch.is_grad_enabled() else by_completions(inputs, self._fits)
+        parts = [inputs] if torch.is_grad_enabled() else self._parts(inputs)
         logits = torch.cat([self._logits(model, part) for part in parts])
         losses, rewards, seen = self._of_logits(model, logits, inputs)
         if model.training:
@@ -550,6 +556,8 @@ class RankingTrainer(RewardTrainer):
                 self._remove_old_checkpoints(run)
             self.accelerator.wait_for_everyone()
         except (OSError, RuntimeError, SafetensorError) as error:
+            if no_answer(error):
+                raise
             shutil.rmtree(staging, ignore_errors=True)
             raise PlauditError(
                 f"{run / name}: the checkpoint cannot be written: {error}; the last whole "
