@@ -1147,9 +1147,16 @@ def export(
     format: Annotated[declared.ExportFormat, Help("what to write")],
     attributes: declared.Attributes = None,
     dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"],
-        Help("of the weights; only a folder may have half precision"),
+        Literal["float32", "bfloat16", "float16", "int8"],
+        Help("of the weights; half precision for folder, int8 for openvino"),
     ] = "float32",
+    data: Annotated[
+        "str | Path | Sequence[str | Path] | None",
+        Help("rows of which int8 must keep 99.5 % of the pairs in order", "DATA"),
+    ] = None,
+    gate_rows: Annotated[Count, Help("how many completions of --data")] = 1000,
+    columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
     overwrite: Overwrite = False,
 ) -> Written:
     """Write a model as one file, or as a folder for other programs.
@@ -1167,10 +1174,18 @@ def export(
     inputs = [*around, *(path for path in Path(model).rglob("*") if path.is_file())]
     refuse_to_overwrite(output, overwrite, folder=EXPORTS.get(format).folder, inputs=inputs)
     from plaudit.model.export import export
+    from plaudit.model.exports._gate import GateRows
     from plaudit.model.reward_model import RewardModel
+    from plaudit.verification.rows import read_prompts
 
+    if dtype != "int8" and data is not None:
+        raise PlauditError("data: only --dtype int8 is tried on rows; leave --data out")
     loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
-    export(loaded, output, format, dtype)
+    rows = None
+    if data is not None:
+        names = [str(each) for each in ([data] if isinstance(data, str | Path) else data)]
+        rows = GateRows(read_prompts(data, gate_rows, columns, encoding), names)
+    export(loaded, output, format, dtype, rows)
     say(f"written to {output}")
     return Written(Path(output))
 

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 # Every kind, with the registry that lists it.
 KINDS = {
+    "engine": "plaudit.model.engines:ENGINES",
     "export": "plaudit.model.exports:EXPORTS",
     "layout": "plaudit.data.layouts:LAYOUTS",
     "measure": "plaudit.evaluation.measures:MEASURES",

@@ -149,8 +149,21 @@ MaxLength = Annotated[
         "reads, a new one 4096 at most"
     ),
 ]
+INT8_IS_EXPORTED = (
+    "int8 is made once and tried on your own rows: plaudit export MODEL --format openvino "
+    "--dtype int8 --data ROWS -o FOLDER; then name FOLDER in the place of MODEL, without --dtype"
+)
+
+
+def _not_int8(dtype: Any) -> Any:
+    if dtype == "int8":
+        raise ValueError(INT8_IS_EXPORTED)
+    return dtype
+
+
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
+    BeforeValidator(_not_int8),
     Field(
         description="what matrix products run in; auto: bfloat16 where it is measured to be faster"
     ),

@@ -19,6 +19,8 @@ from transformers import AutoTokenizer
 import tiny
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Padded, model_inputs
+from plaudit.model.engines import onnx as onnx_engine
+from plaudit.model.engines import openvino as openvino_engine
 from plaudit.model.export import export
 from plaudit.model.exports import _checked as checking
 from plaudit.model.exports import onnx as exporting
@@ -43,7 +45,7 @@ LAID_OUT = {
     "deberta-v2": _READS + "tokenizer(prompt, completion)",
 }
 # What runs an exported model: tokens in, rewards out.
-EXPORTS_RUN = {"onnx": exporting.session, "openvino": openvino_format.session}
+EXPORTS_RUN = {"onnx": onnx_engine.session, "openvino": openvino_engine.session}
 
 
 def flat(rewards):
@@ -256,7 +258,7 @@ def test_an_onnx_that_differs_from_pytorch_is_not_written(reward_model, base, tm
     path = tmp_path / "model.onnx"
     export(model, path, "onnx")
     other = RewardModel.load(base("bert"), seed=9, dtype="float32", device="cpu")
-    run = functools.partial(exporting.session, path.read_bytes())
+    run = functools.partial(onnx_engine.session, path.read_bytes())
     checking.check(run, checking.Network(model), model, path, "onnxruntime")
     with raised(
         "the rewards of BertForSequenceClassification in onnxruntime differ from PyTorch's by"
@@ -316,7 +318,7 @@ def test_an_openvino_folder_gives_the_same_rewards(reward_model, name, pooling, 
         rewards = compiled({name: tokens.numpy() for name, tokens in batch.items()})["reward"]
         expected = flat(model.score_all(prompts))
         assert rewards.tolist() == pytest.approx(expected, abs=1e-4, rel=1e-4)
-        session = openvino_format.session(path)
+        session = openvino_engine.session(path)
         assert session(batch).tolist() == pytest.approx(expected, abs=1e-4, rel=1e-4)
 
 
@@ -325,7 +327,7 @@ def test_padding_beyond_a_window_gives_the_same_rewards(tmp_path):
     folder = tiny.make("mistral", tmp_path / "base", sliding_window=4)
     model = RewardModel.load(folder, dtype="float32", device="cpu")
     export(model, tmp_path / "model", "openvino")
-    session = openvino_format.session(tmp_path / "model")
+    session = openvino_engine.session(tmp_path / "model")
     prompts = [("a", ["b"]), ("Is that so? " * 9, ["Yes, it is!"])]
     expected = flat(model.score_all(prompts))
     assert session(one_batch(model, prompts)).tolist() == pytest.approx(

@@ -43,6 +43,7 @@ from plaudit.model.poolings import DEFAULTS, POOLINGS, poolings_for
 from plaudit.model.precision import Precision, choose_precision, work_of
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
 from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
+from plaudit.settings import INT8_IS_EXPORTED
 
 Template = Literal["auto", "chat", "plain"]
 LayoutName = Literal["auto", "flat", "padded"]
@@ -293,6 +294,8 @@ def _precision(dtype: Dtype | torch.dtype) -> Dtype:
     """
     names = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
     name: Any = names.get(dtype, str(dtype)) if isinstance(dtype, torch.dtype) else dtype
+    if name == "int8":
+        raise PlauditError(f"dtype: {INT8_IS_EXPORTED}")
     if name not in get_args(Dtype):
         raise PlauditError(f"dtype: there is no {name}; choose {', '.join(get_args(Dtype))}")
     chosen: Dtype = name

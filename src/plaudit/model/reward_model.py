@@ -22,12 +22,15 @@ from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.files import writing_folder
 from plaudit.model import loading
-from plaudit.model.batches import Batch, Layout, model_inputs, unique_tokens
+from plaudit.model.batches import Batch, Layout, Padded, model_inputs, unique_tokens
 from plaudit.model.cast_once import cast_once, keeping_casts
 from plaudit.model.classifier import features_shown
 from plaudit.model.devices import free_memory, tokens_per_batch
 from plaudit.model.encoding import Encoding, count_truncation
+from plaudit.model.engines import engine_of
+from plaudit.model.engines._network import EngineNetwork
 from plaudit.model.ensemble import Combine, Ensemble
+from plaudit.model.exported import load_exported
 from plaudit.model.hub import push, short_card
 from plaudit.model.identity import weights_digest
 from plaudit.model.loading import Loading
@@ -105,8 +108,9 @@ class RewardModel(Scorer):
         adapter, which is merged.
 
         Args:
-            name: a run folder, a model folder, a `.pt` file that plaudit exported, a hub name
-                (`owner/name`, `owner/name@REVISION`), or `embedded:minilm` / `embedded:smollm2`.
+            name: a run folder, a model folder, what plaudit exported as `.pt`, for ONNX Runtime or
+                for OpenVINO, a hub name (`owner/name`, `owner/name@REVISION`), or
+                `embedded:minilm` / `embedded:smollm2`.
                 Several names give an `Ensemble`, which says what `combine` and `spread` do.
             pooling: `last` (decoders), `cls` (encoders) or `mean` of the tokens' scores; `auto`
                 takes what the model was trained with, else `last` for decoders and for encoders
@@ -154,11 +158,11 @@ class RewardModel(Scorer):
                 weights that the model does not use, or lack some.
         """
         if isinstance(name, str | Path):
-            return cls(**vars(loading.load(name, **options)))
+            return cls(**vars(_parts(name, **options)))
         if options.get("revision") or options.get("subfolder"):
             raise PlauditError("revision: of several models, name each as owner/name@REVISION")
         how = {key: options.pop(key) for key in ("combine", "spread") if key in options}
-        return Ensemble([cls(**vars(loading.load(each, **options))) for each in name], **how)
+        return Ensemble([cls(**vars(_parts(each, **options))) for each in name], **how)
 
     @classmethod
     def from_pretrained(
@@ -308,7 +312,7 @@ class RewardModel(Scorer):
         waiting = [
             (row["first"] + start, piece)
             for row in distinct
-            for start, piece in _pieces(row, self._pass_tokens)
+            for start, piece in _pieces(row, self._pass_tokens, isinstance(self.layout, Padded))
         ]
         made: dict[int, Any] = {}
         while waiting:
@@ -418,6 +422,11 @@ class RewardModel(Scorer):
         Raises:
             PlauditError: where they are; it begins with what was to be done.
         """
+        if isinstance(self.model, EngineNetwork):
+            raise PlauditError(
+                f"{doing}: {self.origin} is an exported network, which has no weights for PyTorch; "
+                "take the model that it was exported from"
+            )
         if self.own_code:
             raise PlauditError(
                 f"{doing}: the rewards are those of {self.own_code}, code of the model's own, "
@@ -497,17 +506,28 @@ def _distinct(
     return distinct, keys, where, found
 
 
-def _pieces(row: dict[str, Any], max_tokens: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def _pieces(
+    row: dict[str, Any], max_tokens: int, alone: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """An encoded prompt in parts of so many completions as fit into a batch, each with the place of
-    its first one. To be scored, unlike to be trained on, completions need not be together."""
-    size = max(max_tokens // max(row["length"], 1), 1)
+    its first one. To be scored, unlike to be trained on, completions need not be together: `alone`
+    makes a part of each, so that those alike in length meet."""
+    size = 1 if alone else max(max_tokens // max(row["length"], 1), 1)
     for start in range(0, len(row.get("input_ids", ())), size):
         some = {
             name: row[name][start : start + size]
             for name in ("input_ids", "token_type_ids")
             if name in row
         }
-        yield start, some | {"length": row["length"], "shared": row["shared"]}
+        length = max(map(len, some["input_ids"])) if alone else row["length"]
+        yield start, some | {"length": length, "shared": row["shared"]}
+
+
+def _parts(name: str | Path, **options: Unpack[Loading]) -> loading.Loaded:
+    """Those of a model of PyTorch's, or of an export that an engine runs."""
+    if engine := engine_of(name):
+        return load_exported(name, engine, **options)
+    return loading.load(name, **options)
 
 
 def as_scorer(model: "Scorer | str | Path | Sequence[str | Path]", **options: Any) -> Scorer:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Padded, model_inputs
+from plaudit.model.engines._network import EngineNetwork
 from plaudit.model.reward_model import RewardModel
 from plaudit.verification.rows import Row
 
@@ -254,7 +255,7 @@ def _left(of: Subject) -> Check | None:
 
 def _dtype(of: Subject) -> Check | None:
     model, rows = of.model, of.rows
-    if model.dtype != torch.float32:
+    if model.dtype != torch.float32 or isinstance(model.model, EngineNetwork):
         return None
     low = score_rows(replace(model, dtype=torch.bfloat16), rows)
     pairs, turned = turned_pairs(rows, of.here, low, 0.0)

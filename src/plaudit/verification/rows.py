@@ -74,8 +74,19 @@ def rows_of(prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[Row]:
 def read_rows(
     data: Any, count: int, columns: Mapping[str, str] | None = None, encoding: str | None = None
 ) -> list[Row]:
-    """The rows with the first `count` completions of data that `plaudit score` reads, those of one
-    prompt together; what is rejected is counted and told.
+    """The rows of `read_prompts`, which says what the arguments mean.
+
+    Raises:
+        PlauditError: when they cannot be read.
+    """
+    return rows_of(read_prompts(data, count, columns, encoding))
+
+
+def read_prompts(
+    data: Any, count: int, columns: Mapping[str, str] | None = None, encoding: str | None = None
+) -> list[tuple[Text, list[Text]]]:
+    """The first `count` completions of data that `plaudit score` reads, those of one prompt
+    together; what is rejected is counted and told.
 
     Raises:
         PlauditError: when they cannot be read.
@@ -95,8 +106,7 @@ def read_rows(
             left -= len(task.completions)
     if rejected:
         say(f"{counted(rejected, 'row')} rejected in all")
-    together = gathered(found)
-    return rows_of(list(together.values()))
+    return list(gathered(found).values())
 
 
 def made_rows(model: RewardModel) -> list[Row]:

@@ -15,6 +15,7 @@ from plaudit.files import writing, writing_folder
 from plaudit.plugins import Registry
 
 if TYPE_CHECKING:
+    from plaudit.model.exports._gate import GateRows
     from plaudit.model.reward_model import RewardModel
 
 
@@ -24,6 +25,14 @@ class Export(ABC):
 
     folder: ClassVar[bool]
     half: bool
+
+    def put_int8(self, model: "RewardModel", path: Path, rows: "GateRows") -> None:
+        """`put`, with products in int8, where that keeps the order of `rows` (see `_gate`).
+
+        Raises:
+            PlauditError: as `put`; where the order is not kept; or the format has no int8.
+        """
+        raise PlauditError("dtype: int8 needs format openvino")
 
     @abstractmethod
     def put(self, model: "RewardModel", path: Path) -> None:
@@ -57,17 +66,28 @@ class FolderExport(Export):
     """A format that is a folder.
 
     `fill` puts files into an empty folder, which gets its name, the path that messages are to begin
-    with, only when `fill` has returned.
+    with, only when `fill` has returned; so does `fill_int8`, where there is int8.
     """
 
     fill: "Callable[[RewardModel, Path, Path], None]"
     half: bool = False
+    fill_int8: "Callable[[RewardModel, Path, Path, GateRows], None] | None" = None
     folder = True
 
     def put(self, model: "RewardModel", path: Path) -> None:
         """See `Export`; a folder with files that this one has not is not replaced."""
+        self._put(path, lambda folder: self.fill(model, folder, path))
+
+    def put_int8(self, model: "RewardModel", path: Path, rows: "GateRows") -> None:
+        """See `Export`."""
+        if (fill := self.fill_int8) is None:
+            super().put_int8(model, path, rows)
+        else:
+            self._put(path, lambda folder: fill(model, folder, path, rows))
+
+    def _put(self, path: Path, fill: Callable[[Path], None]) -> None:
         with writing_folder(path) as folder:
-            self.fill(model, folder, path)
+            fill(folder)
             new, there = ({each.name for each in of.glob("*")} for of in (folder, path))
             if lost := sorted(there - new):
                 raise PlauditError(

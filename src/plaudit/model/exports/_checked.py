@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from plaudit.errors import PlauditError
 from plaudit.model.batches import model_inputs
 from plaudit.model.classifier import reward_difference
+from plaudit.model.engines import Session
+from plaudit.model.engines._errors import first_line
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import layout_in_python, stored_settings
-
-# A batch's tokens by their names, `[N, L]` each, in; rewards `[N]`, float32, out.
-Session = Callable[[dict[str, Tensor]], Tensor]
 
 EXAMPLE_SHAPE = (3, 9)  # rows, tokens
 # Other numbers of rows, and other lengths, as far as the model reads.
@@ -118,8 +117,14 @@ def largest_difference(session: Session, network: Network, model: RewardModel) -
 
 def described(model: RewardModel) -> str:
     """JSON of what the file itself cannot say: how texts are laid out and rewards normalised."""
-    settings = stored_settings(model.encoding, model.pooling, model.normalisation, model.attributes)
-    return json.dumps(settings | {"layout": layout_in_python(model.encoding)})
+    encoding = model.encoding
+    settings = stored_settings(encoding, model.pooling, model.normalisation, model.attributes)
+    settings |= {"layout": layout_in_python(encoding), "kind": encoding.kind}
+    if encoding.configured_pad is not None:
+        settings["configured_pad"] = encoding.configured_pad
+    if model.new_head:
+        settings["new_head"] = True
+    return json.dumps(settings)
 
 
 @contextlib.contextmanager
@@ -133,10 +138,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def first_line(error: Exception) -> str:
-    """The first line that an exception says, but for where it was raised."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    said = [line.strip() for line in lines if not line.startswith("Exception from ")]  # OpenVINO's
-    return said[0] if said else type(error).__name__

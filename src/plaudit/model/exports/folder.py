@@ -33,8 +33,9 @@ from plaudit.model import base_models
 from plaudit.model.checkpoint import weighted
 from plaudit.model.classifier import head_of
 from plaudit.model.encoding import Encoding
+from plaudit.model.engines import Session
 from plaudit.model.exports import FolderExport
-from plaudit.model.exports._checked import Network, Session, check
+from plaudit.model.exports._checked import Network, check
 from plaudit.model.exports._consumers import SGLANG_WITH_BIAS, Consumer, consumers
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.poolings import POOLINGS

@@ -7,11 +7,10 @@
 `plaudit`, beside how texts are laid out. The rewards are compared with PyTorch's before the folder
 appears.
 
-OpenVINO computes in bfloat16 by itself on processors that have units for it. `session` asks for
+OpenVINO computes in bfloat16 by itself on processors that have units for it. The engine asks for
 float32, and so must whoever wants the model's own rewards.
 """
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +20,21 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from plaudit.console import say
+from plaudit.console import counted, say
 from plaudit.errors import PlauditError
+from plaudit.files import write_json
+from plaudit.model.engines._errors import first_line
+from plaudit.model.engines.openvino import DESCRIBED, ENGINE, XML, need, session
+from plaudit.model.exported import load_exported
 from plaudit.model.exports import FolderExport
-from plaudit.model.exports._checked import Network, Session, check, described, first_line, quiet
+from plaudit.model.exports._checked import Network, check, described, quiet
+from plaudit.model.exports._gate import GateRows, pass_gate
+from plaudit.model.exports._int8 import products, to_int8
 from plaudit.model.reward_model import RewardModel
 
-XML = "openvino_model.xml"
+FOUND = "int8.json"  # what the gate found
 FINITE = "plaudit_finite"  # the name of `_finite_attention` in transformers
 OPENVINO_TAKES_A_WHILE = "exporting to OpenVINO and comparing the rewards with PyTorch's"
-
-
-def session(path: str | Path) -> Session:
-    """What runs a folder that plaudit wrote: a batch's tokens in, rewards `[N]` out.
-
-    Args:
-        path: the folder, or the `.xml` file in it.
-
-    Raises:
-        PlauditError: when openvino is not installed, or cannot read the files.
-
-    >>> import torch
-    >>> run = session("first_openvino")  # doctest: +SKIP
-    >>> tokens = {"input_ids": torch.tensor([[5, 6]]), "attention_mask": torch.ones(1, 2).long()}
-    >>> run(tokens).shape  # doctest: +SKIP
-    torch.Size([1])
-    """
-    _need()
-    import openvino
-
-    xml = Path(path) / XML if Path(path).is_dir() else Path(path)
-    try:
-        core = openvino.Core()
-        hints = {"INFERENCE_PRECISION_HINT": "f32"}
-        network = core.compile_model(core.read_model(xml), "CPU", hints)
-    except Exception as error:  # the runtime's exceptions share no base but this
-        raise PlauditError(f"{path}: OpenVINO cannot read it ({first_line(error)})") from error
-    names = [given.any_name for given in network.inputs]
-
-    def run(tokens: dict[str, Tensor]) -> Tensor:
-        given = {name: tokens[name].numpy() for name in names}
-        return torch.from_numpy(network(given)["reward"].copy())
-
-    return run
 
 
 def fill(model: RewardModel, folder: Path, path: Path) -> None:
@@ -73,7 +44,35 @@ def fill(model: RewardModel, folder: Path, path: Path) -> None:
         PlauditError: when the extra is not installed, the base model cannot be expressed in
             OpenVINO, or its rewards differ from PyTorch's by more than 1e-4.
     """
-    _need()
+    _write(model, folder, path)
+
+
+def fill_int8(model: RewardModel, folder: Path, path: Path, rows: GateRows) -> None:
+    """`fill`, with products in int8, where that keeps the order of `rows`.
+
+    What was found stands in `int8.json` in the folder.
+
+    Raises:
+        PlauditError: as `fill`, and where the gate refuses it (see `_gate`).
+    """
+    import openvino
+
+    network = _write(model, folder, path)
+    chosen = products(network)
+    to_int8(chosen)
+    openvino.save_model(network, folder / XML, compress_to_fp16=False)
+    tried = counted(rows.completions, "completion")
+    say(f"{counted(len(chosen), 'product')} in int8: scoring {tried} in float32 and in int8")
+    exported = RewardModel(**vars(load_exported(folder, ENGINE)))
+    here, there = ([*each.score_all(rows.prompts)] for each in (model, exported))
+    found = pass_gate(here, there, rows, path)
+    write_json(folder / FOUND, found.as_dict())
+    say(f"in int8 {found}; the largest difference of a reward is {found.largest_difference:.2g}")
+
+
+def _write(model: RewardModel, folder: Path, path: Path) -> Any:
+    """See `fill`; returns the network, an `openvino.Model`."""
+    need()
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
@@ -94,7 +93,7 @@ def fill(model: RewardModel, folder: Path, path: Path) -> None:
             for given, name in zip(converted.inputs, network.names, strict=True):
                 given.set_names({name})
             converted.outputs[0].set_names({"reward"})
-            converted.set_rt_info(described(model), "plaudit")
+            converted.set_rt_info(described(model), DESCRIBED)
     except Exception as error:  # neither exporter has an exception of its own for what it cannot do
         raise PlauditError(
             f"{path}: {type(model.model).__name__} cannot be exported to OpenVINO; choose pt "
@@ -103,6 +102,7 @@ def fill(model: RewardModel, folder: Path, path: Path) -> None:
     openvino.save_model(converted, folder / XML, compress_to_fp16=False)
     check(lambda: session(folder), network, model, path, "OpenVINO")
     model.encoding.tokenizer.save_pretrained(folder)
+    return converted
 
 
 def _finite_attention(
@@ -119,11 +119,6 @@ def _finite_attention(
     return sdpa_attention_forward(module, query, key, value, mask, **options)
 
 
-def _need() -> None:
-    if not importlib.util.find_spec("openvino"):
-        raise PlauditError("format: openvino needs openvino: run `pip install 'plaudit[openvino]'`")
-
-
 AttentionInterface.register(FINITE, _finite_attention)
 AttentionMaskInterface.register(FINITE, sdpa_mask)
-EXPORT = FolderExport(fill)
+EXPORT = FolderExport(fill, fill_int8=fill_int8)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from plaudit.model.batches import Padded, model_inputs
+from plaudit.model.engines import Session
 from plaudit.model.exports import EXPORTS
-from plaudit.model.exports._checked import Session
 from plaudit.model.reward_model import RewardModel
 from plaudit.verification.peers import There
 from plaudit.verification.rows import Row, batches

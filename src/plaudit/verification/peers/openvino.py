@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 
-from plaudit.model.exports.openvino import session
+from plaudit.model.engines.openvino import session
 from plaudit.model.reward_model import RewardModel
 from plaudit.verification.peers import Peer, There
 from plaudit.verification.peers._runtime import exported
