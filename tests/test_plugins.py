@@ -131,6 +131,7 @@ def test_the_example_package_adds_one_of_each_kind(with_example):
     theirs = {kind: [n for n, o in names.items() if o == "plaudit-example 1.0"]
               for kind, names in listed.items()}  # fmt: skip
     assert theirs == {
+        "engine": ["counting"],
         "export": ["head-json"],
         "layout": ["votes"],
         "measure": ["worst_last"],
@@ -246,6 +247,23 @@ def test_a_peer_of_another_package_is_asked(with_example, reward_model, tmp_path
         made = with_example("-m", "plaudit", "verify", tmp_path / name, "--against", "spaced")
         assert made.returncode == code, made.stdout + made.stderr
         assert "against the model on completions that end in a space" in made.stdout
+
+
+def test_an_engine_of_another_package_scores(with_example, reward_model, tmp_path):
+    model = reward_model("bert")
+    folder = tmp_path / "counting"
+    model.encoding.tokenizer.save_pretrained(folder)
+    noted = {"kind": "encoder", "template": "plain", "max_length": 64}
+    noted |= {"separator": "", "pooling": "cls"}
+    (folder / "counting.json").write_text(json.dumps(noted))
+    rows = tmp_path / "rows.jsonl"
+    texts = ["a fox", "a dog and a fox", ""]
+    rows.write_text("\n".join(json.dumps({"prompt": "What?", "completion": t}) for t in texts))
+    made = with_example("-m", "plaudit", "score", folder, rows, "-o", tmp_path / "scored.jsonl")
+    assert made.returncode == 0, made.stderr
+    scored = [json.loads(line) for line in (tmp_path / "scored.jsonl").read_text().splitlines()]
+    expected = [len(model.encoding.tokenizer("What?", text)["input_ids"]) for text in texts]
+    assert [row["reward"] for row in scored] == expected
 
 
 @pytest.mark.parametrize("name", ["qwen2", "bert"])
