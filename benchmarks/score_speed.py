@@ -37,6 +37,7 @@ from transformers import pipeline
 from plaudit import Ranking, RewardModel
 from plaudit.model.encoding import plain_text
 from plaudit.model.export import export
+from plaudit.model.exports._gate import GateRows
 
 # Pooling `cls` is a standard class of transformers, which the pipeline loads without further code.
 CASES = {"ranked-decoder": {}, "ranked-encoder": {"pooling": "cls"}}
@@ -218,15 +219,18 @@ def start_int8(case: Case, folder: Path, threads: int | None) -> Racer:
 
     def start() -> Remote:
         # In a process of its own, whose memory is not that of scoring.
-        Remote(threads, export_int8, case.start, path).stop()
+        prompts = [(r.prompt, r.completions) for some in case.rounds for r in some]
+        Remote(threads, export_int8, case.start, path, prompts).stop()
         return Remote(threads, Plaudit, replace(case, start=str(path)), "auto")
 
     return Racer(name, folder / name, case.rounds[0], start)
 
 
-def export_int8(start: str, path: Path) -> None:
+def export_int8(start: str, path: Path, prompts: list) -> None:
+    """Raises `PlauditError` where int8 does not keep the order of the case's own rows."""
     model = RewardModel.load(start, dtype="float32", device="cpu")
-    export(model, path, "openvino", dtype="int8")
+    rows = GateRows(prompts, ["the rankings of the case"])
+    export(model, path, "openvino", dtype="int8", rows=rows)
 
 
 def best_pipeline(

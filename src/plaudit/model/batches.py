@@ -240,7 +240,7 @@ def _of_completions(batch: Batch, begin: int, end: int) -> Batch:
         else:
             [(shared, own)] = batch["segments"].rankings
             if name == "segments":
-                part[name] = Segments([(shared, own[begin:end])])
+                part[name] = replace(value, rankings=[(shared, own[begin:end])])
                 continue
             before = shared + sum(own[:begin])
             of_own = value[:, before : before + sum(own[begin:end])]

@@ -1,31 +1,34 @@
 """Linear layers whose weights are cast for scoring once, and not in every pass.
 
 Under autocast a pass casts the weights anew, which for a few tokens takes longer than the products.
-Within `cast_once` a layer keeps its weights in the type of autocast until they change. Rewards are
-the same to the last bit. Memory grows by these copies, so training does without, and so do GPUs.
+Within `cast_once` layers keep what they cast in a dict that the caller has, and holds no longer than
+weights are sure to stay as they are. Rewards are the same to the last bit. Memory grows by these
+copies, so training does without, and so do GPUs.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
-_on: ContextVar[bool] = ContextVar("cast_once", default=False)
+Cast = tuple[Tensor, Tensor | None]  # weight and bias
+Casts = dict[tuple[nn.Module, torch.dtype], Cast]
+
+_casts: ContextVar[Casts | None] = ContextVar("casts", default=None)
 
 
 @contextmanager
-def cast_once() -> Iterator[None]:
-    """Within it, in this thread, the layers of `keeping_casts` keep what they cast."""
-    token = _on.set(True)
+def cast_once(casts: Casts) -> Iterator[None]:
+    """Within it, in this thread, the layers of `keeping_casts` keep what they cast in `casts`."""
+    token = _casts.set(casts)
     try:
         yield
     finally:
-        _on.reset(token)
+        _casts.reset(token)
 
 
 def keeping_casts(model: nn.Module) -> None:
@@ -37,43 +40,16 @@ def keeping_casts(model: nn.Module) -> None:
             module.__class__ = _Conv1D
 
 
-class _Kept:
-    """What a layer cast, and of what."""
-
-    def __init__(self) -> None:
-        self.of: tuple[Any, ...] = ()
-        self.tensors: tuple[Tensor, Tensor | None] | None = None
-
-    def cast(self, layer: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias in the type; a change in place counts as another weight."""
-        of = (dtype, *(_state(p) for p in (layer.weight, layer.bias)))
-        if self.tensors is None or self.of != of:
-            bias = None if layer.bias is None else layer.bias.to(dtype)
-            self.of, self.tensors = of, (layer.weight.to(dtype), bias)
-        return self.tensors
-
-    def __deepcopy__(self, _: Any) -> "_Kept":
-        return _Kept()
-
-    def __reduce__(self) -> Any:
-        return _Kept, ()
-
-
-def _state(parameter: Tensor | None) -> tuple[int, int, int]:
-    """What tells a parameter from another, and from itself with other numbers in it."""
-    if parameter is None:
-        return 0, 0, 0
-    return id(parameter), parameter.data_ptr(), parameter._version
-
-
-def _kept(layer: nn.Module, input: Tensor) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    """Input, weight and bias to compute with, where they are kept."""
-    place = input.device.type
-    if torch.is_grad_enabled() or not _on.get() or not torch.is_autocast_enabled(place):
+def _kept(layer: "_Linear | _Conv1D", input: Tensor) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """Input, weight and bias to compute with, where casts are kept."""
+    casts, place = _casts.get(), input.device.type
+    if casts is None or torch.is_grad_enabled() or not torch.is_autocast_enabled(place):
         return None
-    kept = layer.__dict__.setdefault("_cast", _Kept())
     dtype = torch.get_autocast_dtype(place)
-    return input.to(dtype), *kept.cast(layer, dtype)
+    if (cast := casts.get((layer, dtype))) is None:
+        bias = None if layer.bias is None else layer.bias.to(dtype)
+        cast = casts[layer, dtype] = layer.weight.to(dtype), bias
+    return input.to(dtype), *cast
 
 
 class _Linear(nn.Linear):

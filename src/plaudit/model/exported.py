@@ -56,22 +56,23 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
     opened = engine.open(Path(path), bfloat16)
     noted = opened.described
     normalisation = Normalisation.read(noted.get("normalisation"), str(path))
+    encoding = Encoding(
+        tokenizer=opened.tokenizer,
+        kind=noted["kind"],
+        template=noted["template"],
+        max_length=_max_length(options.get("max_length"), noted["max_length"], path),
+        separator=noted["separator"],
+        pooling=noted["pooling"],
+        configured_pad=noted.get("configured_pad"),
+    )
     return Loaded(
         model=EngineNetwork(opened.run, engine.files(Path(path))).eval(),
-        encoding=Encoding(
-            tokenizer=opened.tokenizer,
-            kind=noted["kind"],
-            template=noted["template"],
-            max_length=_max_length(options.get("max_length"), noted["max_length"], path),
-            separator=noted["separator"],
-            pooling=noted["pooling"],
-            configured_pad=noted.get("configured_pad"),
-        ),
+        encoding=encoding,
         pooling=noted["pooling"],
         device=torch.device("cpu"),
         dtype=torch.bfloat16 if bfloat16 else torch.float32,
         ratio=None,
-        layout=SmallBatches(_pad(opened.tokenizer, noted), f"{engine.name} runs it"),
+        layout=SmallBatches(encoding.pad_token_id, f"{engine.name} runs it"),
         new_head=bool(noted.get("new_head")),
         normalisation=normalisation if options.get("normalised", True) else None,
         length_penalty=penalty,
@@ -81,12 +82,6 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
         origin=str(path),
         card="",
     )
-
-
-def _pad(tokenizer: Any, noted: Mapping[str, Any]) -> int:
-    configured = noted.get("configured_pad")
-    pad: int = tokenizer.pad_token_id if configured is None else configured
-    return pad
 
 
 def _bfloat16(dtype: Any, engine: Engine, path: str | Path) -> bool:

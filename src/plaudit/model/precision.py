@@ -17,7 +17,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SMALL = 1_000_000
 TOKENS = 512  # of the trial, in two completions
 SHAPES = 4  # of linear layers, those with most work; the others are taken to be like them
+TRIAL = 1  # one that times other things has another number, and reads no verdict of this one
 AGREE = 1.2  # the shortest times of a call, where nothing else kept the machine busy
 LONGEST = 0.8  # seconds of a trial, about
 # A product of the trial has at most so many multiplications, on fewer tokens where it must be.
@@ -128,8 +129,8 @@ def choose_precision(
     if device.type != "cpu" or work.weights < SMALL:
         return Precision(_named(asked, torch.float32), Ways())
     seconds = _kept(work, tokens)
-    whole = {
-        dtype: seconds["products"][name]
+    whole = {  # a backward pass has twice the products of a forward pass
+        dtype: 3 * seconds["products"][name]
         + work.layers * min(seconds["training"].get(way, 0.0) for way in _ways_of(name))
         for name, dtype in DTYPES.items()
     }
@@ -171,7 +172,7 @@ Seconds = dict[str, dict[str, float]]  # "products", "scoring", "training" → b
 def _kept(work: Work, tokens: int) -> Seconds:
     """What a trial gave before, or gives now."""
     here = [processor(), torch.__version__, torch.get_num_threads()]
-    name = json.dumps([*here, tokens, work.key()])
+    name = json.dumps([TRIAL, *here, tokens, work.key()])
     if name not in _known:
         _known[name] = _from_file(name, work, tokens)
     return _known[name]
@@ -182,17 +183,18 @@ _known: dict[str, Seconds] = {}
 
 def _from_file(name: str, work: Work, tokens: int) -> Seconds:
     file = user_cache() / "speed" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
-    # A cache that cannot be written is no reason to stop, nor is a home folder that is not known.
-    with suppress(OSError, RuntimeError, PlauditError):
-        file = file.expanduser()
-        # Processes of one machine must agree, and two trials at once would slow each other down.
-        with locked(file.parent, wait=True):
-            if (found := _read(file, name)) is None:
-                found, settled = trial(work, tokens)
-                if settled:
+    with ExitStack() as stack:
+        # A cache that cannot be written is no reason to stop, nor is a home that is not known.
+        with suppress(OSError, RuntimeError, PlauditError):
+            file = file.expanduser()
+            # Processes of one machine agree so, and do not slow each other's trials down.
+            stack.enter_context(locked(file.parent, wait=True))
+        if (found := _read(file, name)) is None:
+            found, settled = trial(work, tokens)
+            if settled:
+                with suppress(OSError, PlauditError):
                     write_json(file, {"of": name, "seconds": found})
-            return found
-    return trial(work, tokens)[0]
+        return found
 
 
 def _read(file: Path, name: str) -> Seconds | None:
@@ -209,6 +211,7 @@ def trial(work: Work, tokens: int) -> tuple[Seconds, bool]:
     one layer, without a backward pass (`scoring`) and with it (`training`). And whether the times
     can be relied on: on a busy machine they vary."""
     until = time.perf_counter() + LONGEST
+    drawn = torch.Generator().manual_seed(0)  # the caller's random numbers are the caller's
     products, settled = dict.fromkeys(DTYPES, 0.0), True
     with torch.no_grad():
         for (inputs, outputs), share in _shares(work).items():
@@ -216,8 +219,8 @@ def trial(work: Work, tokens: int) -> tuple[Seconds, bool]:
             calls: Calls = {
                 name: functools.partial(
                     torch.nn.functional.linear,
-                    torch.randn(rows, inputs, dtype=dtype),
-                    torch.randn(outputs, inputs, dtype=dtype),
+                    torch.randn(rows, inputs, dtype=dtype, generator=drawn),
+                    torch.randn(outputs, inputs, dtype=dtype, generator=drawn),
                 )
                 for name, dtype in DTYPES.items()
             }
@@ -225,7 +228,7 @@ def trial(work: Work, tokens: int) -> tuple[Seconds, bool]:
             settled &= sure
             for name, seconds in timed.items():
                 products[name] += seconds * share * tokens / rows
-    scoring, training = _attentions(work, tokens) if work.heads else ({}, {})
+    scoring, training = _attentions(work, tokens, drawn) if work.heads else ({}, {})
     found: Seconds = {"products": products}
     for use, ways in (("scoring", scoring), ("training", training)):
         found[use], sure = _in_turn(ways, until)
@@ -240,13 +243,15 @@ def _shares(work: Work) -> dict[tuple[int, int], float]:
     return {shape: count * work.weights / timed for shape, count in largest}
 
 
-def _attentions(work: Work, tokens: int) -> tuple[Calls, Calls]:
+def _attentions(work: Work, tokens: int, drawn: torch.Generator) -> tuple[Calls, Calls]:
     """Every way of attention over two completions, without a backward pass and with it."""
     scoring: Calls = {}
     training: Calls = {}
     for name, dtype in DTYPES.items():
         tensors = [
-            torch.randn(1, tokens, heads, work.head_size, dtype=dtype).transpose(1, 2)
+            torch.randn(1, tokens, heads, work.head_size, dtype=dtype, generator=drawn).transpose(
+                1, 2
+            )
             for heads in (work.heads, work.key_heads, work.key_heads)
         ]
         for way in WAYS:
@@ -296,11 +301,12 @@ def _in_turn(calls: Mapping[str, Callable[[], Any]], until: float) -> tuple[dict
 
     They take turns, so that a disturbance meets all of them.
     """
+    for call in calls.values():  # the first time pays for what is set up once
+        call()
     timed = {name: _Timed() for name in calls}
     for name, call in calls.items():
         timed[name].add(_seconds(call))
-    # The first time pays for what is set up once; it tells only what is far behind the others, as
-    # bfloat16 is where it is emulated, and need not be waited for.
+    # What is far behind the others, as bfloat16 is where it is emulated, is not waited for.
     first = {name: each.seconds[0] for name, each in timed.items()}
     running = {n: _Timed() for n, seconds in first.items() if seconds < 20 * min(first.values())}
     while not (settled := all(each.settled for each in running.values())):

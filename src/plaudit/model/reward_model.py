@@ -23,7 +23,7 @@ from plaudit.errors import PlauditError
 from plaudit.files import writing_folder
 from plaudit.model import loading
 from plaudit.model.batches import Batch, Layout, Padded, model_inputs, unique_tokens
-from plaudit.model.cast_once import cast_once, keeping_casts
+from plaudit.model.cast_once import Casts, cast_once, keeping_casts
 from plaudit.model.classifier import features_shown
 from plaudit.model.devices import free_memory, tokens_per_batch
 from plaudit.model.encoding import Encoding, count_truncation
@@ -76,6 +76,7 @@ class RewardModel(Scorer):
         if self.device.type == "cpu":
             keeping_casts(self.model)
         self._remembered: Remembered | None = None
+        self._casts: Casts | None = None  # of weights, for as long
         self._remembering = 0  # how many ask for it
         self._fits = math.inf  # tokens of a pass: fewer where memory was not enough for more
 
@@ -276,12 +277,13 @@ class RewardModel(Scorer):
         """See `Scorer`; weights and settings must stay as they are within it."""
         self._remembering += 1
         self._remembered = self._remembered or Remembered()
+        self._casts = {} if self._casts is None else self._casts
         try:
             yield
         finally:
             self._remembering -= 1
             if not self._remembering:
-                self._remembered = None
+                self._remembered = self._casts = None
 
     def _as_given(
         self, rewards: list[list[float]], encoded: Sequence[dict[str, Any]]
@@ -315,13 +317,15 @@ class RewardModel(Scorer):
             for start, piece in _pieces(row, self._pass_tokens, isinstance(self.layout, Padded))
         ]
         made: dict[int, Any] = {}
+        casts = {} if self._casts is None else self._casts
         while waiting:
             given: list[tuple[list[int], Tensor]] = []
             problem = ""
             try:
                 pieces = [piece for _, piece in waiting]
                 for batch in self.layout.divide(pieces, self._pass_tokens):
-                    given.append((batch["position"].tolist(), forward(batch)))
+                    with cast_once(casts):
+                        given.append((batch["position"].tolist(), forward(batch)))
             except torch.OutOfMemoryError as error:
                 # The error itself would keep alive what took the memory.
                 problem = str(error) or "out of memory"
@@ -381,7 +385,7 @@ class RewardModel(Scorer):
     @torch.no_grad()  # in inference mode a GPU's kernel would be compiled once more
     def _logits(self, batch: Batch) -> Tensor:
         self.model.eval()
-        with self.autocast(), cast_once():
+        with self.autocast():
             logits: Tensor = self.model(**model_inputs(batch, self.device)).logits
             return logits.float()
 

@@ -27,6 +27,7 @@ from plaudit.errors import PlauditError
 from plaudit.memory import keep_freed_memory
 from plaudit.model.encoding import describe_truncation
 from plaudit.scoring.windows import Outcome, Window, read_windows, score_windows
+from plaudit.scoring.workers import of_one_type
 
 # Before Ray is imported, which reads them then. Nothing is reported to its makers.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -99,6 +100,7 @@ class RayEngine:
         if isinstance(found, PlauditError):
             raise found
         self.facts, self._max_length, untrained = found
+        self._loading = of_one_type(loading, self.facts)
         if untrained:
             from plaudit.model.scorer import UNTRAINED
 

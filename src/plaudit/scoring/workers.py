@@ -44,13 +44,16 @@ class Workers:
     def __enter__(self) -> "Workers":
         threads = max(_cores() // self._count, 1)
         say(f"scoring in {self._count} processes")
-        self._workers = [
-            _Worker(self._model, loading, threads, number == 0, self._deviations)
-            for number, loading in enumerate(self._loading)
-        ]
         try:
-            for worker in self._workers:
-                self.facts, self._max_length = worker.receive()
+            for number, loading in enumerate(self._loading):
+                if number:  # which number type is fastest, the first one has found out for all
+                    loading = of_one_type(loading, self.facts)
+                worker = _Worker(self._model, loading, threads, not number, self._deviations)
+                self._workers.append(worker)
+                if not number:
+                    self.facts, self._max_length = worker.receive()
+            for worker in self._workers[1:]:
+                worker.receive()
         except BaseException:
             self.__exit__()
             raise
@@ -96,6 +99,18 @@ class Workers:
         """Say what was truncated, by all of them together."""
         if line := describe_truncation(self._truncation, self._max_length):
             say(line)
+
+
+def of_one_type(loading: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """How further processes load the model, to compute in what the first one has measured to be
+    fastest: where each measured for itself, they might not agree.
+
+    >>> of_one_type({"dtype": "auto"}, {"dtype": "torch.bfloat16"})
+    {'dtype': 'bfloat16'}
+    """
+    if loading.get("dtype", "auto") != "auto" or "dtype" not in facts:
+        return loading
+    return loading | {"dtype": facts["dtype"].removeprefix("torch.")}
 
 
 class _Worker:

@@ -25,14 +25,15 @@ from plaudit.training.processes import processes, say_once, sharded
 from plaudit.yaml_file import read_yaml
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
-STEP = "step.json"  # among checkpoints: how many rankings a step takes, of all processes
+# Among checkpoints: how many rankings a step takes, of all processes, and what it computes in.
+STEP = "step.json"
 # What a folder of one of these commands holds: what may go when it is filled anew.
 RUN_FILES = (
     *("metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl", "config.yaml"),
     *("report.html", PLAN, "trials.jsonl", "study.db", "study.db-journal"),
 )
 RUN_FOLDERS = (
-    *("model", "checkpoints", "plots", "tensorboard"),
+    *("model", "adapter", "checkpoints", "plots", "tensorboard"),
     *("folds", "comparison", "trials", "best", "strengths"),
 )
 OF_A_RUN = {*RUN_FILES, *RUN_FOLDERS}
@@ -96,7 +97,7 @@ def open_run(
                     f"{name}: the run in {folder} has {getattr(chosen, name)!r}, not "
                     f"{getattr(asked, name)!r}; a resumed run keeps its settings"
                 )
-        return folder, _dealt_anew(folder, chosen)
+        return folder, _as_begun(folder, chosen)
     chosen = build_settings(config, settings)
     folder = Path(output) if output is not None else default_folder(chosen, what)
     if "\n" in str(folder):
@@ -114,17 +115,21 @@ def open_run(
     return folder, chosen
 
 
-def _dealt_anew(folder: Path, settings: Settings) -> Settings:
-    """The settings of a run that is resumed, such that a step takes as many rankings as before.
+def _as_begun(folder: Path, settings: Settings) -> Settings:
+    """The settings of a run that is resumed, such that a step takes as many rankings as before,
+    and computes in the same number type.
 
-    That is what a step, the learning rate and the number of steps depend on; in how many batches
+    The number of rankings is what a step, the learning rate and the number of steps depend on; in how many batches
     and processes it is done changes rounding alone.
 
     Raises:
         PlauditError: where the processes that there are now cannot share it evenly.
     """
     file = folder / "checkpoints" / STEP
-    step = read_json(file)["rankings"] if file.is_file() else _rankings_a_step(settings)
+    begun = read_json(file) if file.is_file() else {}
+    if settings.dtype == "auto" and "dtype" in begun:
+        settings = settings.model_copy(update={"dtype": begun["dtype"]})
+    step = begun.get("rankings", _rankings_a_step(settings))
     if step == _rankings_a_step(settings):
         return settings
     here, times = processes().num_processes, settings.gradient_accumulation_steps
@@ -206,10 +211,11 @@ def begin(
     rankings: Rankings,
     resume: bool,
     plan: dict[str, Any] | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Write what is known before the first step; only now does an overwritten run go.
 
-    A start that fails before this point, on bad data or settings, leaves nothing behind. Of a
+    `dtype` is what the run computes in, which a resumed one keeps, however fast it is there. A start that fails before this point, on bad data or settings, leaves nothing behind. Of a
     stream nothing is known yet: what it rejects is written at the end.
     """
     if processes().is_main_process:
@@ -224,7 +230,8 @@ def begin(
             if plan is not None:
                 write_json(folder / PLAN, plan)
             write_json(data, fingerprint)
-            write_json(data.with_name(STEP), {"rankings": _rankings_a_step(settings)})
+            step = {"rankings": _rankings_a_step(settings)} | ({"dtype": dtype} if dtype else {})
+            write_json(data.with_name(STEP), step)
         elif data.is_file() and read_json(data) != fingerprint:
             raise PlauditError(
                 f"{folder}: the data have changed since this run began; --overwrite starts it anew"

@@ -122,6 +122,7 @@ def train(
     return train_on(parts, rankings, chosen, folder, resume=resume)
 
 
+@together()
 def train_on(
     parts: Parts,
     rankings: Rankings,
@@ -189,8 +190,9 @@ def train_on(
     )
     if trainer.expert is not None and chosen.control_method != "two-stage" and not fitted:
         say_once(trainer.expert.describe())
-    with locked(folder), together():
-        begin(folder, chosen, rankings, resume)
+    with locked(folder):
+        computed = str(model.dtype).removeprefix("torch.")
+        begin(folder, chosen, rankings, resume, dtype=computed)
         if resume:
             say_once(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"

@@ -17,7 +17,7 @@ import datasets
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, set_seed
 from trl import RewardConfig
 
 from plaudit import console
@@ -191,6 +191,7 @@ def build_trainer(
     try:
         inner, adapters = model.model, _lora(settings, model.model, frozen)
         if settings.load_in_4bit and adapters is not None:
+            set_seed(settings.seed)  # as the trainer does before it makes adapters
             inner, adapters = with_adapters(inner, adapters), None
         # Each process has measured for itself, and all must compute in the same.
         (model.dtype,) = broadcast_object_list([model.dtype])

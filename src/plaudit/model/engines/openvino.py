@@ -94,7 +94,8 @@ def _open(path: Path, bfloat16: bool) -> Opened:
 
 ENGINE = Engine(
     name="OpenVINO",
-    reads=lambda path: (path / XML).is_file(),
+    # Others lay one beside the weights that it was made of, which are then what is read.
+    reads=lambda path: (path / XML).is_file() and not any(path.glob("*.safetensors")),
     open=_open,
     files=lambda path: [path / XML, (path / XML).with_suffix(".bin")],
     bfloat16=True,

@@ -5,7 +5,6 @@ float32 differ by no more than rounding moves them have no order and are left ou
 many of the rest the faster network puts in the same order; a tie there counts against it.
 """
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from typing import Any
 from plaudit.console import counted
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
+from plaudit.model.precision import processor
 
 LEAST = 0.995
 # Fewer pairs cannot tell 99.5 % from less: one of 200 is 0.5 %.
@@ -94,7 +94,7 @@ def pass_gate(
     if pairs < LEAST_PAIRS:
         raise PlauditError(
             f"{path}: {counted(pairs, 'pair')} of completions cannot tell whether int8 keeps "
-            f"{LEAST:.1%} of them in order; give --data with {LEAST_PAIRS} or more, or more --rows"
+            f"{LEAST:.1%} of them in order; give --data with {LEAST_PAIRS} pairs or more, or more --gate-rows"
         )
     both = [abs(a - b) for x, y in zip(here, there, strict=True) for a, b in zip(x, y, strict=True)]
     found = Agreement(
@@ -112,13 +112,3 @@ def pass_gate(
             "written; export it without --dtype int8, which keeps the order"
         )
     return found
-
-
-def processor() -> str:
-    """What the processor is called, where the system says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())

@@ -11,6 +11,7 @@ OpenVINO computes in bfloat16 by itself on processors that have units for it. Th
 float32, and so must whoever wants the model's own rewards.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,18 @@ def fill_int8(model: RewardModel, folder: Path, path: Path, rows: GateRows) -> N
     import openvino
 
     network = _write(model, folder, path)
-    chosen = products(network)
+    if not (chosen := products(network)):
+        raise PlauditError(
+            f"{path}: {type(model.model).__name__} has no product with weights that int8 could be "
+            "had for; export it without --dtype int8"
+        )
     to_int8(chosen)
     openvino.save_model(network, folder / XML, compress_to_fp16=False)
     tried = counted(rows.completions, "completion")
     say(f"{counted(len(chosen), 'product')} in int8: scoring {tried} in float32 and in int8")
     exported = RewardModel(**vars(load_exported(folder, ENGINE)))
-    here, there = ([*each.score_all(rows.prompts)] for each in (model, exported))
+    exact = replace(model, dtype=torch.float32, length_penalty=0.0)
+    here, there = ([*each.score_all(rows.prompts)] for each in (exact, exported))
     found = pass_gate(here, there, rows, path)
     write_json(folder / FOUND, found.as_dict())
     say(f"in int8 {found}; the largest difference of a reward is {found.largest_difference:.2g}")
