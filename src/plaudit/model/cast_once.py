@@ -1,9 +1,9 @@
 """Linear layers whose weights are cast for scoring once, and not in every pass.
 
 Under autocast a pass casts the weights anew, which for a few tokens takes longer than the products.
-Within `cast_once` layers keep what they cast in a dict that the caller has, and holds no longer than
-weights are sure to stay as they are. Rewards are the same to the last bit. Memory grows by these
-copies, so training does without, and so do GPUs.
+Within `cast_once` layers keep what they cast in a dict that the caller has, and holds no longer
+than weights are sure to stay as they are. Rewards are the same to the last bit. Memory grows by
+these copies, so training does without, and so do GPUs.
 """
 
 from collections.abc import Iterator

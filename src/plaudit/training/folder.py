@@ -119,8 +119,8 @@ def _as_begun(folder: Path, settings: Settings) -> Settings:
     """The settings of a run that is resumed, such that a step takes as many rankings as before,
     and computes in the same number type.
 
-    The number of rankings is what a step, the learning rate and the number of steps depend on; in how many batches
-    and processes it is done changes rounding alone.
+    The number of rankings is what a step, the learning rate and the number of steps depend on; in
+    how many batches and processes it is done changes rounding alone.
 
     Raises:
         PlauditError: where the processes that there are now cannot share it evenly.
@@ -215,8 +215,9 @@ def begin(
 ) -> None:
     """Write what is known before the first step; only now does an overwritten run go.
 
-    `dtype` is what the run computes in, which a resumed one keeps, however fast it is there. A start that fails before this point, on bad data or settings, leaves nothing behind. Of a
-    stream nothing is known yet: what it rejects is written at the end.
+    `dtype` is what the run computes in, which a resumed one keeps, however fast it is there. A
+    start that fails before this point, on bad data or settings, leaves nothing behind. Of a stream
+    nothing is known yet: what it rejects is written at the end.
     """
     if processes().is_main_process:
         fingerprint = _fingerprint(rankings)

@@ -94,7 +94,8 @@ def pass_gate(
     if pairs < LEAST_PAIRS:
         raise PlauditError(
             f"{path}: {counted(pairs, 'pair')} of completions cannot tell whether int8 keeps "
-            f"{LEAST:.1%} of them in order; give --data with {LEAST_PAIRS} pairs or more, or more --gate-rows"
+            f"{LEAST:.1%} of them in order; give --data with {LEAST_PAIRS} pairs or more, or more "
+            "--gate-rows"
         )
     both = [abs(a - b) for x, y in zip(here, there, strict=True) for a, b in zip(x, y, strict=True)]
     found = Agreement(
