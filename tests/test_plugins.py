@@ -257,7 +257,7 @@ def test_an_engine_of_another_package_scores(with_example, reward_model, tmp_pat
     noted |= {"separator": "", "pooling": "cls"}
     (folder / "counting.json").write_text(json.dumps(noted))
     rows = tmp_path / "rows.jsonl"
-    texts = ["a fox", "a dog and a fox", ""]
+    texts = ["a fox", "a dog and a fox", "yes"]
     rows.write_text("\n".join(json.dumps({"prompt": "What?", "completion": t}) for t in texts))
     made = with_example("-m", "plaudit", "score", folder, rows, "-o", tmp_path / "scored.jsonl")
     assert made.returncode == 0, made.stderr

@@ -40,7 +40,7 @@ def test_the_faster_type_is_taken_with_the_fastest_attention_of_it(measured):
     chosen = choose_precision("auto", CPU, WORK)
     assert chosen.dtype == torch.bfloat16
     assert chosen.ways == Ways("products", "products")
-    assert chosen.ratio == pytest.approx((4 + 2 * 1.0) / (1 + 2 * 0.5))  # two layers of attention
+    assert chosen.ratio == pytest.approx((3 * 4 + 2 * 1.0) / (3 * 1 + 2 * 0.5))  # two layers
     chosen = choose_precision("float32", CPU, WORK)
     assert (chosen.dtype, chosen.ways) == (torch.float32, Ways("sdpa", "sdpa"))
 
