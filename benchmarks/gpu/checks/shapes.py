@@ -210,9 +210,9 @@ def reward_model(
     kind = "encoder" if encoder else "decoder"
     encoding = Encoding(words, kind, "plain", max_length, "\n\n", pooling)
     place = torch.device(device)
-    precision = choose_precision(dtype, place, Work({})).dtype
+    precision = choose_precision(dtype, place, Work({}))
     chosen = choose_layout(layout, model, encoding, precision)
-    return RewardModel(model, encoding, pooling, place, precision, chosen)
+    return RewardModel(model, encoding, pooling, place, precision.dtype, chosen)
 
 
 def rankings(
