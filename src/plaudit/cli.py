@@ -78,6 +78,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     try:
         code = run(options)
         sys.stdout.flush()
+        _leave_the_others()
     except KeyboardInterrupt:
         print("plaudit: interrupted", file=sys.stderr)
         return 130
@@ -92,6 +93,16 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"plaudit: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     return code
+
+
+def _leave_the_others() -> None:
+    """Part from the other processes of a run, if there are any.
+
+    The threads that talk to them are ended so; left to the end of the process, they may abort it.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _complete() -> None:
