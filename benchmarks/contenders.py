@@ -12,7 +12,6 @@ import json
 import math
 import multiprocessing
 import os
-import platform
 import random
 import re
 import resource
@@ -51,6 +50,7 @@ from plaudit import Ranking, RewardModel, Settings, load_rankings
 from plaudit.memory import keep_freed_memory
 from plaudit.model.batches import unique_tokens
 from plaudit.model.encoding import Encoding, plain_text
+from plaudit.model.precision import FLAGS, processor_and_flags
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer, load_base
 
@@ -749,17 +749,12 @@ def short_name(dtype: torch.dtype) -> str:
 
 
 # What of a processor decides how fast it multiplies, by Linux's names.
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
 
 def machine(dtype: str, threads: int | None) -> dict[str, Any]:
-    cpu, flags = platform.processor(), ["unknown"]
-    if Path("/proc/cpuinfo").is_file():
-        says = Path("/proc/cpuinfo").read_text()
-        found = re.search(r"model name\s*: (.+)", says)
-        cpu = found[1] if found else cpu
-        given = re.search(r"flags\s*: (.+)", says)
-        flags = [flag for flag in FLAGS if given and flag in given[1].split()]
+    cpu, flags = processor_and_flags()
+    if not Path("/proc/cpuinfo").is_file():
+        flags = ["unknown"]
     return {
         "cpu": cpu,
         "flags": " ".join(flags) or "none of " + " ".join(FLAGS),

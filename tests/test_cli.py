@@ -244,6 +244,10 @@ def test_an_option_of_one_name_has_one_default():
         ("inspect", "the following arguments are required: DATA"),
         ("evaluate m a --overwrit", "the nearest is --overwrite"),
         ("score m a --dtype half", "--dtype: 'half' is not auto, float32 or bfloat16"),
+        (
+            "score m a --dtype int8",
+            "--dtype: int8 is made once and tried on your own rows: plaudit",
+        ),
         ("compare m --prompts a -n 0", "-n: '0' is not a whole number, 1 or more"),
         ("compare m --prompts a --zzz", "there is no --zzz\n"),
         ("export m --format gguf -o a", "--format: 'gguf' is not folder, onnx, openvino or pt"),

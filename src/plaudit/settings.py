@@ -155,9 +155,13 @@ INT8_IS_EXPORTED = (
 )
 
 
+class InsteadError(ValueError):
+    """A value is refused, and what to do instead is said."""
+
+
 def _not_int8(dtype: Any) -> Any:
     if dtype == "int8":
-        raise ValueError(INT8_IS_EXPORTED)
+        raise InsteadError(INT8_IS_EXPORTED)
     return dtype
 
 
@@ -775,7 +779,8 @@ def allowed(name: str) -> str:
 def _own_words(problem: Mapping[str, Any]) -> str:
     """What is wrong with a value, where that says more than what is allowed; else empty."""
     error = problem.get("ctx", {}).get("error")
-    return str(error) if isinstance(error, sources.SourceError | RepeatedKeyError) else ""
+    own = (sources.SourceError, RepeatedKeyError, InsteadError)
+    return str(error) if isinstance(error, own) else ""
 
 
 def explain(error: ValidationError, values: Mapping[str, Any]) -> str:

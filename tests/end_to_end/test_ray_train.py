@@ -1,6 +1,5 @@
 """Ray Train's recipe on a local cluster: a worker is killed, and the run is that of one process."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 
 from plaudit import train
 from plaudit.settings import Settings
+from ranked_file import write_ranked
 
 pytest.importorskip("ray.train", reason="ray[train] is not installed")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ray_train.py"
@@ -36,14 +36,7 @@ def workers(driver):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_a_killed_worker_costs_nothing(base, tmp_path):
-    data = tmp_path / "ranked.csv"
-    with data.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["prompt", "answer", "rank"])
-        for number in range(40):
-            for rank in range(3):
-                text = "fox " * (3 - rank) + "dog " * (rank + number % 3)
-                writer.writerow([f"What is {number}?", text, rank + 1])
+    data = write_ranked(tmp_path / "ranked.csv")
     settings = Settings.build(
         data=str(data), base=str(base("llama")), dtype="float32", max_length=48, seed=1,
         recipe="plain", learning_rate=1e-3, max_steps=60, save_steps=4, test_fraction=0,

@@ -5,11 +5,9 @@ rankings make five steps of 8 an epoch, the last of them of 4, and passes are so
 processes of a step take unequal numbers of them.
 """
 
-import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +23,8 @@ from plaudit.model.devices import best_device
 from plaudit.settings import Settings
 from plaudit.training.folder import STEP
 from plaudit.training.processes import together
+from ranked_file import write_ranked
+from running import free_port
 
 pytestmark = pytest.mark.skipif(best_device() != "cpu", reason="processes would share one GPU")
 
@@ -43,24 +43,14 @@ WEIGHTS = 1e-4
 
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "ranked.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["prompt", "answer", "rank"])
-        for number in range(40):
-            for rank in range(3):
-                text = "fox " * (3 - rank) + "dog " * (rank + number % 5)
-                writer.writerow([f"What is {number} plus {number}?", text, rank + 1])
-    return path
+    return write_ranked(tmp_path_factory.mktemp("data") / "ranked.csv", dogs=5)
 
 
 class Started:
     """The processes of one run, as torchrun would start them; each writes to a file of its own."""
 
     def __init__(self, folder: Path, number: int, *arguments: object, **environment: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.said = [folder.with_name(f"{folder.name}-{rank}.log") for rank in range(number)]
         common = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment}
         common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}

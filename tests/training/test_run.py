@@ -1,6 +1,5 @@
 """Whole runs as a user makes them: what they write, refuse, resume and survive."""
 
-import csv
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from plaudit import PlauditError, RewardModel, evaluate, train
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.training.folder import locked
+from ranked_file import write_ranked
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -27,17 +27,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory):
     """A ranked file in which the better answer says `fox` more often, with two bad rows."""
-    path = tmp_path_factory.mktemp("data") / "ranked.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["prompt", "answer", "rank"])
-        for number in range(40):
-            for rank in range(3):
-                text = "fox " * (3 - rank) + "dog " * (rank + number % 3)
-                writer.writerow([f"What is {number} plus {number}?", text, rank + 1])
-        writer.writerow(["What is no answer?", "", 1])
-        writer.writerow(["What is no rank?", "fox", "first"])
-    return path
+    bad = [["What is no answer?", "", 1], ["What is no rank?", "fox", "first"]]
+    return write_ranked(tmp_path_factory.mktemp("data") / "ranked.csv", more=bad)
 
 
 def options(base, name="bert", **more):

@@ -72,14 +72,15 @@ class Segments:
         return [n for shared, own in self.rankings for n in (shared, *own)]
 
     def largest_mask(self, window: int | None) -> int:
-        """How many scores of one head SDPA would be given a mask for: of a completion that shares
-        tokens, or of a row that is longer than a window."""
-        sizes = [0]
-        for shared, own in self.rankings:
-            longest = max([shared, *own] if window is not None and not shared else own, default=0)
-            if shared or (window is not None and longest > window):
-                sizes.append(longest * (shared + longest))
-        return max(sizes)
+        """How many scores of one head SDPA would be given a mask for: of a part that sees what is
+        shared, or that is longer than a window."""
+        masks = [
+            length * (before + length)
+            for shared, own in self.rankings
+            for before, length in [(0, shared), *((shared, length) for length in own)]
+            if before or (window is not None and length > window)
+        ]
+        return max(masks, default=0)
 
     @cached_property
     def _completions(self) -> np.ndarray:
@@ -322,7 +323,7 @@ def flat_attention(
     if query.device.type == "cpu" and not dropout:
         with_graph = torch.is_grad_enabled() and (query.requires_grad or value.requires_grad)
         way = segments.ways.training if with_graph else segments.ways.scoring
-        if segments.largest_mask(sliding_window) > LARGEST_MASK:
+        if way != "products" and segments.largest_mask(sliding_window) > LARGEST_MASK:
             way = "products"
     if way == "products":
         return attend_by_products(query, key, value, segments, **how), None

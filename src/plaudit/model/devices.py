@@ -18,6 +18,15 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """What settings and figures call a number type.
+
+    >>> dtype_name(torch.bfloat16)
+    'bfloat16'
+    """
+    return str(dtype).removeprefix("torch.")
+
+
 def free_memory(device: torch.device) -> None:
     """Give back what the allocator keeps, so that it need not be in pieces of the old sizes."""
     if device.type == "cuda":

@@ -4,7 +4,6 @@ What was noted at the export says how texts become tokens and how rewards are no
 that would make another network of it are refused: they belong to the export.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
@@ -16,7 +15,7 @@ from plaudit.model.batches import Batch, Encoded, Padded
 from plaudit.model.encoding import Encoding
 from plaudit.model.engines import Engine
 from plaudit.model.engines._network import EngineNetwork
-from plaudit.model.loading import Loaded, Loading
+from plaudit.model.loading import Loaded, Loading, check_penalty
 from plaudit.model.normalisation import Normalisation
 
 # What may be set of an export; of the rest only what leaves it as it is.
@@ -50,8 +49,7 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
                 f"model again with the {option} that it is to have"
             )
     penalty = options.get("length_penalty", 0.0)
-    if not (penalty >= 0 and math.isfinite(penalty)):
-        raise PlauditError(f"length_penalty: {penalty} is not a number of 0 or more")
+    check_penalty(penalty)
     bfloat16 = _bfloat16(options.get("dtype", "auto"), engine, path)
     opened = engine.open(Path(path), bfloat16)
     noted = opened.described

@@ -139,8 +139,7 @@ def _load(
     trust_remote_code: bool = False,
 ) -> Loaded:
     """The parts of a model of a folder or the hub."""
-    if not (length_penalty >= 0 and math.isfinite(length_penalty)):
-        raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
+    check_penalty(length_penalty)
     place, asked = _placed(device, device_map), _precision(dtype)
     # Under a new head there is no need of a class that the old one came with.
     trusted = trust_remote_code and not new_head
@@ -247,6 +246,12 @@ def _check_vocabulary(model: Any, highest: int, name: str) -> int:
             "tokenizer alone; copy the tokenizer that the model was saved with"
         )
     return embedded
+
+
+def check_penalty(length_penalty: float) -> None:
+    """Raise `PlauditError` for a penalty that is none."""
+    if not (length_penalty >= 0 and math.isfinite(length_penalty)):
+        raise PlauditError(f"length_penalty: {length_penalty} is not a number of 0 or more")
 
 
 def _card(source: base_models.Source) -> str:

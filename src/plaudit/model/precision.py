@@ -28,8 +28,8 @@ from transformers.pytorch_utils import Conv1D
 
 from plaudit.errors import PlauditError
 from plaudit.files import locked, user_cache, write_json
-from plaudit.model.attention import WAYS, Segments, Way, Ways, flat_attention
-from plaudit.model.devices import Dtype
+from plaudit.model.attention import SDPA, WAYS, Segments, Way, Ways, flat_attention
+from plaudit.model.devices import Dtype, dtype_name
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -65,7 +65,7 @@ def dtype_in_words(dtype: torch.dtype, ratio: float | None) -> str:
     >>> dtype_in_words(torch.bfloat16, 2.31)
     'bfloat16, measured 2.3 × as fast as float32 here'
     """
-    name = str(dtype).removeprefix("torch.")
+    name = dtype_name(dtype)
     if ratio is None:
         return name
     if dtype == torch.bfloat16:
@@ -131,36 +131,23 @@ def choose_precision(
     seconds = _kept(work, tokens)
     whole = {  # a backward pass has twice the products of a forward pass
         dtype: 3 * seconds["products"][name]
-        + work.layers * min(seconds["training"].get(way, 0.0) for way in _ways_of(name))
+        + work.layers * min(_of_type(seconds["training"], name).values(), default=0.0)
         for name, dtype in DTYPES.items()
     }
     ratio = whole[torch.float32] / whole[torch.bfloat16]
     dtype = _named(asked, torch.bfloat16 if ratio > WORTH_IT else torch.float32)
-    name = str(dtype).removeprefix("torch.")
-    return Precision(
-        dtype,
-        Ways(*(_fastest(seconds[use], _ways_of(name)) for use in ("scoring", "training"))),
-        ratio,
-    )
+    attention = (_of_type(seconds[use], dtype_name(dtype)) for use in ("scoring", "training"))
+    ways = (min(timed, key=timed.__getitem__, default=SDPA.scoring) for timed in attention)
+    return Precision(dtype, Ways(*ways), ratio)
 
 
 def _named(asked: Dtype, measured: torch.dtype) -> torch.dtype:
     return measured if asked == "auto" else DTYPES[asked]
 
 
-def _ways_of(dtype: str) -> list[str]:
-    """The names under which the ways of attention were timed, for values of a type."""
-    return [
-        f"{dtype}, {way}" for way in WAYS if dtype != "float32" or not way.endswith("in float32")
-    ]
-
-
-def _fastest(seconds: Mapping[str, float], names: Sequence[str]) -> Way:
-    timed = [name for name in names if name in seconds]
-    if not timed:
-        return "sdpa"
-    best = min(timed, key=seconds.__getitem__).partition(", ")[2]
-    return next(way for way in WAYS if way == best)
+def _of_type(seconds: Mapping[str, float], dtype: str) -> dict[Way, float]:
+    """Seconds of each way of attention that was timed for values of a type."""
+    return {way: seconds[name] for way in WAYS if (name := f"{dtype}, {way}") in seconds}
 
 
 # ---- the trial ----
@@ -255,9 +242,9 @@ def _attentions(work: Work, tokens: int, drawn: torch.Generator) -> tuple[Calls,
             for heads in (work.heads, work.key_heads, work.key_heads)
         ]
         for way in WAYS:
+            if name == "float32" and way == "sdpa in float32":
+                continue  # the same as sdpa
             timed = f"{name}, {way}"
-            if timed not in _ways_of(name):
-                continue
             segments = Segments([(0, [tokens // 2] * 2)], ways=Ways(way, way))
             attend = functools.partial(_attend, segments=segments, causal=work.causal)
             scoring[timed] = functools.partial(_without_graph, attend, tensors)
@@ -323,11 +310,15 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-@functools.cache
-def processor() -> str:
-    """The kind of processor, with those of its flags that matter to matrix products.
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
-    >>> processor().split(":")[0] != ""
+
+@functools.cache
+def processor_and_flags() -> tuple[str, list[str]]:
+    """What the processor is called, and those of its flags that matter to matrix products.
+
+    >>> name, flags = processor_and_flags()
+    >>> set(flags) <= set(FLAGS)
     True
     """
     model, flags = platform.processor() or platform.machine(), set[str]()
@@ -339,6 +330,10 @@ def processor() -> str:
             elif key.strip() == "flags":
                 flags = set(value.split())
                 break
-    wanted = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
-    known = [flag for flag in wanted if flag in flags]
-    return f"{model}: {' '.join(known)}; {os.cpu_count()} cores"
+    return model, [flag for flag in FLAGS if flag in flags]
+
+
+def processor() -> str:
+    """The kind of processor, in a line."""
+    model, flags = processor_and_flags()
+    return f"{model}: {' '.join(flags)}; {os.cpu_count()} cores"

@@ -113,6 +113,18 @@ def _hidden(
     return torch.zeros(queries, keys, dtype=dtype).masked_fill_(~seen, float("-inf"))
 
 
+def _weighted(
+    scaled: Tensor, key: Tensor, segments: "Segments", causal: bool, window: int | None
+) -> Iterator[tuple[Piece, Tensor, Tensor, Tensor]]:
+    """Each piece with its queries `[H_kv, G·L, D]`, its keys `[H_kv, keys, D]` and the attention
+    weights, of scaled queries `[H_kv, G, T, D]` and keys `[H_kv, T, D]`."""
+    for piece in pieces(segments, causal, window):
+        begin, end = piece.queries
+        rows = scaled[:, :, begin:end].reshape(key.shape[0], -1, key.shape[-1])
+        keys = piece.of(key)
+        yield piece, rows, keys, _weights(rows, keys, piece, causal, window)
+
+
 class _Attention(torch.autograd.Function):
     """Queries `[1, H, T, D]`, keys and values `[1, H_kv, T, D]` → `[1, T, H, D]`."""
 
@@ -135,10 +147,8 @@ class _Attention(torch.autograd.Function):
         scaled = (query[0] * scale).to(kind).contiguous().view(grouped)
         key, value = key[0].to(kind), value[0]
         output = torch.empty(total, *grouped[:2], size, dtype=kind)
-        for piece in pieces(segments, causal, window):
+        for piece, _, _, weights in _weighted(scaled, key, segments, causal, window):
             begin, end = piece.queries
-            rows = scaled[:, :, begin:end].reshape(of_keys, -1, size)
-            weights = _weights(rows, piece.of(key), piece, causal, window)
             seen = torch.bmm(weights, piece.of(value))
             output[begin:end] = seen.view(of_keys, -1, end - begin, size).permute(2, 0, 1, 3)
         ctx.save_for_backward(scaled, key, value)
@@ -154,11 +164,8 @@ class _Attention(torch.autograd.Function):
         given = gradient.view(total, of_keys, group, size)
         to_query = torch.empty_like(scaled)
         to_key, to_value = (torch.zeros(of_keys, total, size, dtype=value.dtype) for _ in range(2))
-        for piece in pieces(segments, causal, window):
+        for piece, rows, keys, weights in _weighted(scaled, key, segments, causal, window):
             begin, end = piece.queries
-            rows = scaled[:, :, begin:end].reshape(of_keys, -1, size)
-            keys = piece.of(key)
-            weights = _weights(rows, keys, piece, causal, window)
             back = given[begin:end].permute(1, 2, 0, 3).reshape(of_keys, -1, size)
             piece.add_to(to_value, torch.bmm(weights.transpose(1, 2), back))
             to_weights = torch.bmm(back, piece.of(value).transpose(1, 2))

@@ -31,6 +31,7 @@ from plaudit.files import (
     writing_folder,
 )
 from plaudit.model.base_models import quiet
+from plaudit.model.devices import dtype_name
 from plaudit.model.encoding import (
     Encoding,
     RefusedError,
@@ -191,8 +192,7 @@ def train_on(
     if trainer.expert is not None and chosen.control_method != "two-stage" and not fitted:
         say_once(trainer.expert.describe())
     with locked(folder):
-        computed = str(model.dtype).removeprefix("torch.")
-        begin(folder, chosen, rankings, resume, dtype=computed)
+        begin(folder, chosen, rankings, resume, dtype=dtype_name(model.dtype))
         if resume:
             say_once(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
@@ -387,7 +387,7 @@ def _record(
         "steps": trainer.state.global_step,
         "best_step": trainer.state.best_global_step,
         "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": dtype_name(model.dtype),
         "rewards": OBJECTIVES.get(chosen.loss).meaning({**start.fixed, **trainer.learnt}),
     }
     if trainer.mix is not None:

@@ -21,6 +21,7 @@ from plaudit.errors import PlauditError
 from plaudit.model.base_models import quiet
 from plaudit.model.checkpoint import names_of_labels, weights_of_labels
 from plaudit.model.classifier import backbone, head_of
+from plaudit.model.devices import dtype_name
 from plaudit.model.encoding import plain_text
 from plaudit.model.poolings import Pooling
 from plaudit.model.reward_model import RewardModel
@@ -514,7 +515,7 @@ def _rounded(
     """Weights with fewer digits, of the head or of all; and products with fewer."""
     model, head = parted.model, head_of(parted.model.model)
     for dtype in (torch.bfloat16, torch.float16):
-        name = str(dtype).removeprefix("torch.")
+        name = dtype_name(dtype)
         with _cast(head, dtype):
             says = f"the head's weights are rounded to {name} there"
             yield "bf16 head" if name == "bfloat16" else "dtype", says, _rewards(model, encoded)
