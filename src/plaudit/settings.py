@@ -286,6 +286,11 @@ class Settings(BaseModel):
         "auto",
         description="of tokens in a batch; auto: flat, each unique one once, if the model allows",
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="a decoder's norms and gates, for training on a CPU in bfloat16; auto: where "
+        "the run is long enough and a C++ compiler is there",
+    )
     lora_r: Annotated[int, Field(ge=0)] = Field(
         0, description="rank of LoRA adapters; 0 trains all weights"
     )

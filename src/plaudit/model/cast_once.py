@@ -42,8 +42,11 @@ def keeping_casts(model: nn.Module) -> None:
 
 def _kept(layer: "_Linear | _Conv1D", input: Tensor) -> tuple[Tensor, Tensor, Tensor | None] | None:
     """Input, weight and bias to compute with, where casts are kept."""
-    casts, place = _casts.get(), input.device.type
-    if casts is None or torch.is_grad_enabled() or not torch.is_autocast_enabled(place):
+    place = input.device.type
+    # Gradients first: a compiler can follow that, and not the rest.
+    if torch.is_grad_enabled() or not torch.is_autocast_enabled(place):
+        return None
+    if (casts := _casts.get()) is None:
         return None
     dtype = torch.get_autocast_dtype(place)
     if (cast := casts.get((layer, dtype))) is None:

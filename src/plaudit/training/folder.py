@@ -117,7 +117,7 @@ def open_run(
 
 def _as_begun(folder: Path, settings: Settings) -> Settings:
     """The settings of a run that is resumed, such that a step takes as many rankings as before,
-    and computes in the same number type.
+    and computes in the same number type, compiled or not.
 
     The number of rankings is what a step, the learning rate and the number of steps depend on; in
     how many batches and processes it is done changes rounding alone.
@@ -129,8 +129,10 @@ def _as_begun(folder: Path, settings: Settings) -> Settings:
     begun = read_json(file) if file.is_file() else {}
     if settings.dtype == "auto" and "dtype" in begun:
         settings = settings.model_copy(update={"dtype": begun["dtype"]})
-    step = begun.get("rankings", _rankings_a_step(settings))
-    if step == _rankings_a_step(settings):
+    if settings.compile == "auto" and "compiled" in begun:
+        settings = settings.model_copy(update={"compile": "on" if begun["compiled"] else "off"})
+    step = begun.get("rankings", rankings_a_step(settings))
+    if step == rankings_a_step(settings):
         return settings
     here, times = processes().num_processes, settings.gradient_accumulation_steps
     share, left = divmod(step, here)
@@ -152,7 +154,8 @@ def _as_begun(folder: Path, settings: Settings) -> Settings:
     )
 
 
-def _rankings_a_step(settings: Settings) -> int:
+def rankings_a_step(settings: Settings) -> int:
+    """How many rankings an optimiser step takes, in all processes."""
     of_a_process = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
     return of_a_process * processes().num_processes
 
@@ -212,12 +215,14 @@ def begin(
     resume: bool,
     plan: dict[str, Any] | None = None,
     dtype: str | None = None,
+    compiled: bool = False,
 ) -> None:
     """Write what is known before the first step; only now does an overwritten run go.
 
-    `dtype` is what the run computes in, which a resumed one keeps, however fast it is there. A
-    start that fails before this point, on bad data or settings, leaves nothing behind. Of a stream
-    nothing is known yet: what it rejects is written at the end.
+    `dtype` is what the run computes in, and `compiled` whether by compiled layers: a resumed one
+    keeps both, however fast they are there. A start that fails before this point, on bad data or
+    settings, leaves nothing behind. Of a stream nothing is known yet: what it rejects is written
+    at the end.
     """
     if processes().is_main_process:
         fingerprint = _fingerprint(rankings)
@@ -231,7 +236,8 @@ def begin(
             if plan is not None:
                 write_json(folder / PLAN, plan)
             write_json(data, fingerprint)
-            step = {"rankings": _rankings_a_step(settings)} | ({"dtype": dtype} if dtype else {})
+            step: dict[str, Any] = {"rankings": rankings_a_step(settings)}
+            step |= {"dtype": dtype, "compiled": compiled} if dtype else {}
             write_json(data.with_name(STEP), step)
         elif data.is_file() and read_json(data) != fingerprint:
             raise PlauditError(

@@ -52,6 +52,7 @@ from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import DataOfRun, RunMetrics, SourceOfRun, Training
 from plaudit.settings import Settings
 from plaudit.training import head_first
+from plaudit.training.compiling import compile_layers
 from plaudit.training.control import read_nuisances
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
 from plaudit.training.folder import begin, check_divided, locked, open_run
@@ -191,8 +192,9 @@ def train_on(
     )
     if trainer.expert is not None and chosen.control_method != "two-stage" and not fitted:
         say_once(trainer.expert.describe())
+    compiled = compile_layers(trainer, model, chosen)
     with locked(folder):
-        begin(folder, chosen, rankings, resume, dtype=dtype_name(model.dtype))
+        begin(folder, chosen, rankings, resume, dtype=dtype_name(model.dtype), compiled=compiled)
         if resume:
             say_once(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"

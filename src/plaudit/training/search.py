@@ -41,6 +41,7 @@ from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics, SearchMetrics, Trial
 from plaudit.settings import Settings, ValidationMetric
+from plaudit.training.compiling import compile_layers
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.head_first import fit_head
 from plaudit.training.objectives import OBJECTIVES
@@ -222,6 +223,7 @@ class _Trials:
         )  # fmt: skip
         pruning = _Pruning(trial, self.metric)
         trainer.add_callback(pruning)
+        compile_layers(trainer, model, settings)
         frozen = run_frozen_layers(trainer, settings)
         try:
             first_stage(trainer, settings, start)

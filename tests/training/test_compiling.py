@@ -1,0 +1,91 @@
+"""Whether a run compiles its norms and gates: by settings, by how long it is, and as it began."""
+
+import json
+
+import pytest
+
+from plaudit import train
+from plaudit.errors import PlauditError
+from plaudit.model.fused import compiler
+from plaudit.training import compiling
+from plaudit.training.folder import STEP
+from plaudit.training.trainer import RankingTrainer
+from ranked_file import write_ranked
+
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler is there")
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory):
+    """A ranked file."""
+    return write_ranked(tmp_path_factory.mktemp("data") / "ranked.csv")
+
+
+@pytest.fixture
+def chosen(base):
+    """Settings of a run of two steps, in bfloat16."""
+    return {
+        "base": str(base("llama")), "recipe": "plain", "dtype": "bfloat16", "max_length": 48,
+        "max_steps": 2, "save_steps": 1, "stress": 0, "seed": 1, "learning_rate": 1e-3,
+        "report": False,
+    }  # fmt: skip
+
+
+def compiled(run) -> bool:
+    """What a run's folder says of it."""
+    return json.loads((run.folder / "checkpoints" / STEP).read_text())["compiled"]
+
+
+@needs_compiler
+def test_it_learns_the_same_but_for_rounding(ranked, chosen, tmp_path):
+    plain, fused = (
+        train(ranked, output=tmp_path / how, **chosen, compile=how) for how in ("off", "on")
+    )
+    assert (compiled(plain), compiled(fused)) == (False, True)
+    texts = [("What is 1 plus 1?", ["fox fox", "dog dog", "one and two"])]
+    [then], [now] = (run.model.score_all(texts) for run in (plain, fused))
+    assert now == pytest.approx(then, abs=0.1 * (max(then) - min(then)))
+    assert now != then  # or nothing of it was used
+
+
+@needs_compiler
+def test_auto_compiles_where_the_run_is_long(ranked, chosen, tmp_path, monkeypatch, capsys):
+    assert not compiled(train(ranked, output=tmp_path / "short", **chosen))
+    monkeypatch.setattr(compiling, "ENOUGH", 1)
+    assert compiled(train(ranked, output=tmp_path / "long", **chosen))
+    assert "compiling norms and gates" in capsys.readouterr().err
+
+
+@needs_compiler
+def test_a_resumed_run_compiles_as_it_began(ranked, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "ENOUGH", 1)
+    whole = train(ranked, output=tmp_path / "whole", **chosen)
+    step = RankingTrainer.training_step
+
+    def killed(self, *given):
+        if self.state.global_step == 1:
+            raise KeyboardInterrupt
+        return step(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RankingTrainer, "training_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(ranked, output=tmp_path / "run", **chosen)
+    monkeypatch.setattr(compiling, "ENOUGH", float("inf"))
+    again = train(ranked, output=tmp_path / "run", resume=True, **chosen)
+    texts = [("What is 1 plus 1?", ["fox fox", "dog dog"])]
+    assert [*again.model.score_all(texts)] == [*whole.model.score_all(texts)]
+
+
+def test_on_says_why_it_cannot_be(ranked, chosen, tmp_path):
+    with pytest.raises(PlauditError, match="compile: on is for bfloat16"):
+        train(ranked, output=tmp_path / "run", **chosen | {"dtype": "float32", "compile": "on"})
+
+
+def test_without_a_compiler_on_is_an_error_and_auto_is_not(ranked, chosen, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(compiling, "ENOUGH", 1)
+    assert not compiled(train(ranked, output=tmp_path / "auto", **chosen))
+    with pytest.raises(PlauditError, match="compile: no C"):
+        train(ranked, output=tmp_path / "on", **chosen, compile="on")
+    assert not [*(tmp_path / "on").rglob("*.*")]
