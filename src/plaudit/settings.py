@@ -437,6 +437,11 @@ class Settings(BaseModel):
         description="store with the model how uncertain its head is; laplace knows what is unlike "
         "the training data, sandwich what hangs on a few prompts",
     )
+    training_hashes: bool = Field(
+        True,
+        description="keep hashes of the training texts with the model, by which measuring it "
+        "notices rows that it was trained on",
+    )
     report: bool = Field(
         True,
         description="write plots/ and report.html, which `plaudit report` can write later",

@@ -21,6 +21,7 @@ from plaudit.evaluation.abstention import variances
 from plaudit.evaluation.items import Items, means, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
+from plaudit.evaluation.overlap import OverlapRecord, overlap_sentence
 from plaudit.evaluation.parts import Category
 from plaudit.evaluation.statistics import Figure, FigureRecord, Pending
 from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
@@ -93,6 +94,7 @@ class Summary(TypedDict):
 
     margins: dict[str, float]  # p5, p25, median, p75, p95 of r_better − r_worse over all pairs
     counts: dict[str, int]  # prompts, rankings, completions, pairs
+    training_overlap: NotRequired[OverlapRecord]  # what of the rankings the model was trained on
     truncated: NotRequired[dict[str, int]]  # see `count_truncation` of `model.encoding`
     by_category: dict[str, PartRecord]  # most pairs first
     by_source: NotRequired[dict[str, SourceRecord]]  # where the data are of several
@@ -521,8 +523,11 @@ def verdict(summary: Summary) -> str:
 
 
 def sentences(summary: Summary) -> list[str]:
-    """What a summary says: of accuracy, of length, of worse answers that it prefers."""
-    return list(filter(None, (verdict(summary), where_it_matters(summary), prefers_worse(summary))))
+    """What a summary says: of accuracy, of length, of worse answers that it prefers, of rows that
+    the model was trained on."""
+    trained_on = summary.get("training_overlap")
+    says = verdict(summary), where_it_matters(summary), prefers_worse(summary)
+    return list(filter(None, (*says, overlap_sentence(trained_on) if trained_on else "")))
 
 
 def prefers_worse(summary: Summary) -> str:

@@ -20,6 +20,7 @@ from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why_all_equal
 from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, each_encoded_ahead, taken
+from plaudit.model.trained_on import Collecting
 from plaudit.settings import Settings
 from plaudit.training.controls import levels
 from plaudit.training.objectives import OBJECTIVES
@@ -246,13 +247,16 @@ def encoded_parts(
     attributes: Sequence[str] = (),
     counts: dict[str, int] | None = None,
     data: Rankings | None = None,
+    texts: Collecting | None = None,
 ) -> tuple[Any, datasets.Dataset | None]:
     """`encoded` training rankings, a stream's as they are read, and those of validation; None
-    where there are none."""
+    where there are none. `texts` takes those of a stream as they pass."""
     more: Any = {"control": settings.control, "attributes": attributes}
     train: Any
     if isinstance(parts.train, Rankings):
-        train = _encoded_stream(parts.train, parts.held_out, encoding, settings, attributes, counts)
+        train = _encoded_stream(
+            parts.train, parts.held_out, encoding, settings, attributes, counts, texts
+        )
     else:
         train = encoded(parts.train, encoding, "encoding", counts, data, **more)
     if not parts.validation:
@@ -326,6 +330,7 @@ def _encoded_stream(
     settings: Settings,
     attributes: Sequence[str],
     counts: dict[str, int] | None,
+    texts: Collecting | None,
 ) -> datasets.IterableDataset:
     """Tokens of the training rankings, encoded as they are read, shuffled within a buffer."""
     total = {} if counts is None else counts
@@ -335,7 +340,7 @@ def _encoded_stream(
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in data if ranking.key not in held_out)
-        each = each_encoded_ahead(kept, encoding)
+        each = each_encoded_ahead(kept if texts is None else texts.passing(kept), encoding)
         passed: dict[str, int] = {}
         for row in _encoded(each, encoding, passed, data, settings.control, attributes, left):
             yield row
