@@ -402,7 +402,8 @@ def cross_validate(
         bool, Help("train on parts of each fold too, to tell whether more data would help")
     ] = False,
     against: Annotated[
-        str | Path | None, Help("compare with an earlier cross-validation, fold by fold", "RUN")
+        str | Path | list[str] | None,
+        Help("compare with an earlier cross-validation, fold by fold; may be repeated", "RUN"),
     ] = None,
     output: RunFolder = None,
     config: Config = None,

@@ -429,8 +429,10 @@ def format_comparison(summary: ComparisonRecord) -> str:
     return "\n".join(lines)
 
 
-def comparison_verdict(summary: ComparisonRecord) -> str:
+def comparison_verdict(summary: ComparisonRecord, p_holm: float | None = None) -> str:
     """Two sentences on what `compare_rewards` found: which is better, how sure; where they part.
+
+    `p_holm` is the p-value of the main measure where it is one of several comparisons, corrected.
 
     >>> rankings = [Ranking(f"{n} + 1?", [f"{n + 1}", f"{n}"], [0, 1]) for n in range(40)]
     >>> same = [[1.0, 0.0]] * 40
@@ -440,7 +442,7 @@ to prefer one.'
     """
     first, second = summary["models"]
     entry, parting = summary["metrics"][MAIN_METRIC], summary["parting"]
-    difference, p = Figure(**entry["difference"]), entry["p"]
+    difference, p = Figure(**entry["difference"]), entry["p"] if p_holm is None else p_holm
     prompts = summary["counts"]["prompts"]
     if not parting["rankings"]:
         return (
@@ -457,7 +459,9 @@ to prefer one.'
         low, high, better, worse = difference.low, difference.high, first, second
         if difference.value < 0:
             low, high, better, worse = -high, -low, second, first
-        sure = f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}, p {_p(p, '= ')})"
+        corrected = "" if p_holm is None else " after Holm"
+        between = f"{100 * low:+.1f} to {100 * high:+.1f}"
+        sure = f"(95 % interval {between}, p {_p(p, '= ')}{corrected})"
         if p < SIGNIFICANT and low > 0:
             found = f"{better} is better than {worse} by {points} of pairwise accuracy {sure}"
         elif p < SIGNIFICANT or low > 0:

@@ -143,10 +143,25 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
         train = rankings
     else:
         rest = without_given(rankings, given)
-        test, validation, train = split_by_prompt(rest, fractions, settings.seed)
+        test, validation, train = split_by_prompt(rest, fractions, settings.seed_of_split)
     test, validation = given.get("test", test), given.get("validation", validation)
+    validation = _unlike_test(validation, test)
     held_out = frozenset(ranking.key for part in (test, validation) for ranking in part)
     return Parts(train, validation, test, held_out)
+
+
+def _unlike_test(validation: list[Ranking], test: list[Ranking]) -> list[Ranking]:
+    """The validation rankings whose prompts are not among those to test on: what is tested must
+    not have chosen the checkpoint, or the settings of a search."""
+    rest = without_prompts_of(validation, test)
+    if len(rest) < len(validation):
+        say_once(
+            f"{len(validation) - len(rest):,} rankings left out of the validation data: their "
+            "prompts are among those to test on"
+        )
+    if validation and not rest:
+        raise PlauditError("every prompt to validate on is among those to test on")
+    return rest
 
 
 def with_steps(settings: Settings, rankings: Rankings, parts: Parts) -> Settings:
@@ -219,7 +234,7 @@ def _head_of_stream(
     read = int(settings.max_validation_rankings / smallest) if any(fractions) else 0
     from_start = rankings.each_once() if read and isinstance(rankings, Mixture) else rankings
     for ranking in islice(from_start, read):
-        place = prompt_hash(ranking.key, settings.seed) / 2**64
+        place = prompt_hash(ranking.key, settings.seed_of_split) / 2**64
         number = 0 if place < fractions[0] else 1
         if ranking.key in elsewhere or place >= sum(fractions):
             continue
