@@ -9,6 +9,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord
+from plaudit.evaluation.components import ComponentsRecord
 from plaudit.evaluation.learning_curve import CurveRecord
 from plaudit.evaluation.optimisation import UnderPolicyRecord
 from plaudit.evaluation.statistics import FigureRecord
@@ -258,6 +259,15 @@ class FrontierMetrics(Versioned):
     rule: str
 
 
+class VarianceMetrics(Versioned):
+    """`metrics.json` of `plaudit variance`: by measure what it varies by."""
+
+    settings: dict[str, Any]
+    splits: int
+    seeds: int
+    metrics: dict[str, ComponentsRecord]
+
+
 class ComparisonSummary(Versioned):
     """`summary.json` of `plaudit compare`."""
 
@@ -480,6 +490,7 @@ SCHEMAS: dict[str, Any] = {
     "cv": CrossValidationMetrics,
     "tune": SearchMetrics,
     "frontier": FrontierMetrics,
+    "variance": VarianceMetrics,
     "compare": ComparisonSummary,
     "generate": GenerationSummary,
     "policy-test": PolicyTestSummary,

@@ -15,11 +15,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.special import ndtri
 from typing_extensions import TypedDict
 
 from plaudit.console import counted, progress
@@ -29,6 +30,7 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.items import Items, contributions, pairwise_accuracy, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import MEASURES, measure_named, measures
+from plaudit.evaluation.power import POWER
 from plaudit.evaluation.statistics import Figure, FigureRecord, resample
 from plaudit.evaluation.summary import FEW_PROMPTS
 from plaudit.files import write_jsonl, write_results
@@ -76,6 +78,7 @@ class ComparisonRecord(TypedDict):
     metrics: dict[str, MeasureRecord]
     parting: dict[str, int]  # rankings, first_right, second_right
     test: ExchangesRecord
+    tells_apart: NotRequired[float | None]  # accuracy that such a comparison finds in 4 of 5 cases
 
 
 @dataclass(frozen=True)
@@ -225,11 +228,22 @@ def compare_rewards(
                 "second_right": int((ordered[0] < ordered[1]).sum()),
             },
             "test": {"exchanges": taken, "exact": exact},
+            "tells_apart": _tells_apart(figures[3 * [*pairs].index(MAIN_METRIC) + 2][0]),
         },
         rankings,
         first,
         second,
     )
+
+
+def _tells_apart(difference: Figure) -> float | None:
+    """The difference that is found in four of five such comparisons: (z_{0.975} + z_{0.8}) times
+    the standard error that the interval shows, which depends on how much the models part and not
+    on what was found (Cohen 1988, Statistical Power Analysis, ch. 2)."""
+    if difference.low is None or difference.high is None:
+        return None
+    error = (difference.high - difference.low) / (2 * float(ndtri(1 - SIGNIFICANT / 2)))
+    return error * float(ndtri(1 - SIGNIFICANT / 2) + ndtri(POWER))
 
 
 def exchange_test(
@@ -468,6 +482,8 @@ to prefer one.'
             found = f"{better} may be better than {worse}, but only just: {points} {sure}"
         else:
             found = f"{first} cannot be told from {second}: {points} apart {sure}"
+            if apart := summary.get("tells_apart"):
+                found += f"; less than {100 * apart:.1f} points would mostly not be found here"
         if prompts < FEW_PROMPTS:
             found += f", but {counted(prompts, 'prompt')} are too few to rely on the interval"
     return (

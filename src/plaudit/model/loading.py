@@ -515,9 +515,10 @@ def _why_no_model(run: Path) -> str:
     """Why a folder that plaudit filled has no model of its own, and where to find one."""
     plan = run / "plan.json"  # of what `cv` and `tune` made
     command = read_json(plan)["command"] if plan.is_file() else "train"
-    if command == "cv":
+    if command in ("cv", "variance"):
+        what = "a cross-validation" if command == "cv" else "a look at the variance"
         return (
-            f"{run}: a cross-validation keeps no model; train one with its settings: "
+            f"{run}: {what} keeps no model; train one with its settings: "
             f"plaudit train --config {run / 'config.yaml'}"
         )
     if command == "frontier":

@@ -35,9 +35,10 @@ from plaudit.evaluation.learning_curve import CurveRecord
 from plaudit.evaluation.learning_curve import learning_curve as fit_learning_curve
 from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.metrics import per_prompt
+from plaudit.evaluation.power import before_comparing_folds, independent_pairs
 from plaudit.evaluation.rewards import prediction_rows
 from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.summary import figures, format_summary
+from plaudit.evaluation.summary import figure, figures, format_summary
 from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions
 from plaudit.model.seen import taken
@@ -138,6 +139,8 @@ def cross_validate(
     shares = [*(SHARES if plan["learning_curve"] else ()), 1.0]
     folds = list(_folds(others, given.get("validation"), plan, chosen))
     earlier = [_earlier(other, plan, chosen, others) for other in compared]
+    if earlier:
+        console.say(_power(earlier[0]["summary"]))
 
     if not resume:
         try_out(folds[0][2], chosen)
@@ -394,6 +397,15 @@ def _earlier(
         raise PlauditError(f"{folder}: was made from other data; compare on the same")
     rewards = read_predictions(folder / "predictions.jsonl", rankings, repeat=1)
     return {"summary": summary, "rewards": rewards}
+
+
+def _power(earlier: CrossValidationMetrics) -> str:
+    """How far apart another way of training must be to be told from it, before it is tried."""
+    whole, sizes = earlier["out_of_fold"], earlier["prompts"]
+    counts, accuracy = whole["counts"], figure(whole, MAIN_METRIC)
+    worth = independent_pairs(accuracy, counts["pairs"], counts["prompts"])
+    folds = earlier["metrics"][MAIN_METRIC]["folds"]
+    return before_comparing_folds(folds, worth, sizes["train"], sizes["test"])
 
 
 def _asked(against: str | Path | Sequence[str | Path] | None) -> str | list[str] | None:
