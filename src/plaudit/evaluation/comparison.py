@@ -32,6 +32,7 @@ from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import MEASURES, measure_named, measures
 from plaudit.evaluation.power import POWER
 from plaudit.evaluation.statistics import Figure, FigureRecord, resample
+from plaudit.evaluation.statistics import holm as holm  # which belongs to comparing, too
 from plaudit.evaluation.summary import FEW_PROMPTS
 from plaudit.files import write_jsonl, write_results
 
@@ -287,23 +288,6 @@ def exchange_test(
         reached += (np.abs(sums) >= threshold).sum(axis=0)
     p = reached / taken if exact else (reached + 1) / (taken + 1)
     return p, taken, exact
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """P-values adjusted for being several: the smallest times M, the next times M − 1, and so on.
-
-    Each is raised to those before it and none is above 1. Keeps the chance of any false positive
-    at the level, whatever the dependence (Holm 1979, Scandinavian Journal of Statistics 6).
-
-    >>> holm([0.5, 0.01, 0.02])
-    [0.5, 0.03, 0.04]
-    """
-    adjusted = [0.0] * len(p)
-    least = 0.0
-    for place, index in enumerate(np.argsort(p, kind="stable")):
-        least = max(least, min(1.0, (len(p) - place) * p[index]))
-        adjusted[index] = least
-    return adjusted
 
 
 def compare_folds(
