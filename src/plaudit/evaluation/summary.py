@@ -20,6 +20,7 @@ from plaudit.data.cells import excerpt
 from plaudit.errors import PlauditError
 from plaudit.evaluation import calibration, items, parts, rewrites
 from plaudit.evaluation.abstention import variances
+from plaudit.evaluation.agreement import AgreementRecord, agreement_sentence
 from plaudit.evaluation.items import Items, means, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
@@ -106,6 +107,7 @@ class Summary(TypedDict):
 
     margins: dict[str, float]  # p5, p25, median, p75, p95 of r_better − r_worse over all pairs
     counts: dict[str, int]  # prompts, rankings, completions, pairs
+    annotators: NotRequired[AgreementRecord | None]  # where pairs have several labels
     training_overlap: NotRequired[OverlapRecord]  # what of the rankings the model was trained on
     truncated: NotRequired[dict[str, int]]  # see `count_truncation` of `model.encoding`
     by_category: dict[str, CategoryRecord]  # the surest difference from all pairs first
@@ -596,8 +598,10 @@ def sentences(summary: Summary) -> list[str]:
     """What a summary says: of accuracy, of length, of worse answers that it prefers, of a
     temperature that cannot be told, of rows that the model was trained on."""
     trained_on, sure = summary.get("training_overlap"), figures(summary).get("temperature")
+    annotators = summary.get("annotators")
     says = (
         *(verdict(summary), where_it_matters(summary), prefers_worse(summary)),
+        agreement_sentence(annotators) if annotators else "",
         at_edge(Figure(**sure)) if sure else "",
     )
     return list(filter(None, (*says, overlap_sentence(trained_on) if trained_on else "")))

@@ -17,6 +17,7 @@ from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
+from plaudit.evaluation.agreement import agreement
 from plaudit.evaluation.comparison import ModelComparison
 from plaudit.evaluation.layout import Floats
 from plaudit.evaluation.overlap import measure_overlap
@@ -193,6 +194,11 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
+    if isinstance(data, Rankings) and not data.streaming:
+        # Only there it is known which labels contradict each other, and were left out for it.
+        evaluation.summary["annotators"] = agreement(
+            rankings, data.rejected, resamples=resamples, seed=seed
+        )
     if output is not None:
         evaluation.write(output, facts)
     return evaluation
