@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         serve,
         train,
         tune,
+        variance,
         verify,
     )
     from plaudit.data.rankings import Ranking
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from plaudit.training.frontier import Frontier
     from plaudit.training.run import Run
     from plaudit.training.search import Search
+    from plaudit.training.variance import Variance
     from plaudit.verification.verify import Verification
 
 # Where each is, but for the commands.
@@ -72,6 +74,7 @@ _HOME = {
     "Search": "plaudit.training.search",
     "ServiceError": "plaudit.client",
     "Settings": "plaudit.settings",
+    "Variance": "plaudit.training.variance",
     "Verification": "plaudit.verification.verify",
     "load_rankings": "plaudit.data.readers",
     "reward_func": "plaudit.rlhf",
@@ -98,6 +101,7 @@ __all__ = [
     "Search",
     "ServiceError",
     "Settings",
+    "Variance",
     "Verification",
     "compare",
     "cross_validate",
@@ -122,6 +126,7 @@ __all__ = [
     "serve",
     "train",
     "tune",
+    "variance",
     "verify",
 ]
 

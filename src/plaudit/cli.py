@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "cv": commands.cross_validate,
     "tune": commands.tune,
     "frontier": commands.frontier,
+    "variance": commands.variance,
     "evaluate": commands.evaluate,
     "score": commands.score,
     "normalise": commands.normalise,
@@ -42,7 +43,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "plugins": commands.list_plugins,
 }
 # Those that fill a run folder, with all settings among their flags.
-RUNS = ("train", "cv", "tune", "frontier")
+RUNS = ("train", "cv", "tune", "frontier", "variance")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

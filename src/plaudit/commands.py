@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from plaudit.training.frontier import Frontier
     from plaudit.training.run import Run
     from plaudit.training.search import Search
+    from plaudit.training.variance import Variance
     from plaudit.verification.verify import Verification
 
 Data = Annotated[
@@ -402,7 +403,8 @@ def cross_validate(
         bool, Help("train on parts of each fold too, to tell whether more data would help")
     ] = False,
     against: Annotated[
-        str | Path | None, Help("compare with an earlier cross-validation, fold by fold", "RUN")
+        str | Path | list[str] | None,
+        Help("compare with an earlier cross-validation, fold by fold; may be repeated", "RUN"),
     ] = None,
     output: RunFolder = None,
     config: Config = None,
@@ -498,6 +500,37 @@ def frontier(
     return frontier(
         _for_run(data, settings, config), strengths=strengths, output=output, config=config,
         resume=resume, overwrite=overwrite, **settings,
+    )  # fmt: skip
+
+
+def variance(
+    data: RunData = None,
+    *,
+    splits: Annotated[
+        int | None, Field(ge=2), Help("into train, validation and test, by other seeds (3)")
+    ] = None,
+    seeds: Annotated[int | None, Field(ge=2), Help("of training, with each split (3)")] = None,
+    output: RunFolder = None,
+    config: Config = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    **settings: Annotated[Any, Settings],
+) -> "Variance":
+    """Train on several splits with several seeds: how much of a result is which.
+
+    Splits count up from `split_seed`, seeds from `seed`. No model is kept.
+
+    Raises `PlauditError` for anything the user can mend.
+
+    >>> result = variance("ranked.csv", splits=3, seeds=3)        # doctest: +SKIP
+    >>> result.summary["metrics"]["pairwise_accuracy"]["share"]   # doctest: +SKIP
+    {'split': 0.81, 'seed': 0.04, 'both': 0.15}
+    """
+    from plaudit.training.variance import variance
+
+    return variance(
+        _for_run(data, settings, config), splits=splits, seeds=seeds, output=output,
+        config=config, resume=resume, overwrite=overwrite, **settings,
     )  # fmt: skip
 
 
@@ -625,7 +658,12 @@ def evaluate(
     result = evaluate(scorer, measured, resamples=resamples, stress=stress, **measuring)
     if other is not None:
         from plaudit.evaluation.comparison import compare_rewards
+        from plaudit.evaluation.power import before_comparing
+        from plaudit.evaluation.summary import figure
 
+        counts = result.summary["counts"]
+        accuracy = figure(result.summary, "pairwise_accuracy")
+        say(before_comparing(accuracy, counts["pairs"], counts["prompts"]))
         comparison = compare_rewards(
             result.rankings,
             result.rewards,

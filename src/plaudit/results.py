@@ -8,6 +8,8 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord
+from plaudit.evaluation.components import ComponentsRecord
 from plaudit.evaluation.learning_curve import CurveRecord
 from plaudit.evaluation.optimisation import UnderPolicyRecord
 from plaudit.evaluation.statistics import FigureRecord
@@ -178,8 +180,25 @@ class OverFolds(TypedDict):
     folds: list[float]
 
 
+class Against(TypedDict):
+    """A way of training against an earlier one: fold by fold, and on all out-of-fold rewards.
+
+    `settings` are those that differ, of `this` and of the `other`. `p_holm` has the p-values of the
+    main measure, by `folds` and by `prompts`, corrected for being several comparisons.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    folds: dict[str, FoldsRecord]
+    out_of_fold: ComparisonRecord
+    p_holm: NotRequired[dict[str, float]]
+
+
 class CrossValidationMetrics(Versioned):
-    """`metrics.json` of `plaudit cv`; `prompts` are means over the folds."""
+    """`metrics.json` of `plaudit cv`; `prompts` are means over the folds.
+
+    `comparisons` are all, where it is held against several; `against` is the first of them.
+    """
 
     k: int
     repeats: int
@@ -188,11 +207,16 @@ class CrossValidationMetrics(Versioned):
     metrics: dict[str, OverFolds]
     out_of_fold: EvaluationSummary
     learning_curve: CurveRecord | None
-    against: dict[str, Any] | None
+    against: Against | None
+    comparisons: NotRequired[list[Against]]
 
 
 class Trial(TypedDict):
-    """A trial of a search; `value` is what it reached on the validation prompts."""
+    """A trial of a search; `value` is what it reached on the validation prompts.
+
+    `p_behind` is that of its gap to the best one, corrected for choosing among all of them; it is
+    that of `evaluation.choice`. `equals`, of the best one, are those that cannot be told from it.
+    """
 
     number: int
     state: str
@@ -201,6 +225,7 @@ class Trial(TypedDict):
     high: float | None
     seconds: float | None
     settings: dict[str, Any]
+    p_behind: NotRequired[float]
     equals: NotRequired[list[int]]
 
 
@@ -232,6 +257,15 @@ class FrontierMetrics(Versioned):
     points: list[FrontierPoint]
     chosen: float
     rule: str
+
+
+class VarianceMetrics(Versioned):
+    """`metrics.json` of `plaudit variance`: by measure what it varies by."""
+
+    settings: dict[str, Any]
+    splits: int
+    seeds: int
+    metrics: dict[str, ComponentsRecord]
 
 
 class ComparisonSummary(Versioned):
@@ -456,6 +490,7 @@ SCHEMAS: dict[str, Any] = {
     "cv": CrossValidationMetrics,
     "tune": SearchMetrics,
     "frontier": FrontierMetrics,
+    "variance": VarianceMetrics,
     "compare": ComparisonSummary,
     "generate": GenerationSummary,
     "policy-test": PolicyTestSummary,

@@ -406,7 +406,13 @@ class Settings(BaseModel):
     )
     # Below 2^32, since that is what numpy takes.
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        0, description="of the split, the head's weights and the order of the data"
+        0,
+        description="of the head's weights and the order of the data, and of the split unless "
+        "split_seed says otherwise",
+    )
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+        None,
+        description="of the split into train, validation and test, and of folds; by default seed",
     )
 
     # -- logging, evaluation, checkpoints --
@@ -441,6 +447,11 @@ class Settings(BaseModel):
         "none",
         description="store with the model how uncertain its head is; laplace knows what is unlike "
         "the training data, sandwich what hangs on a few prompts",
+    )
+    training_hashes: bool = Field(
+        True,
+        description="keep hashes of the training texts with the model, by which measuring it "
+        "notices rows that it was trained on",
     )
     report: bool = Field(
         True,
@@ -546,6 +557,11 @@ class Settings(BaseModel):
             other = "freeze_layers" if self.freeze_layers else "sft_coefficient"
             raise ValueError(f"load_in_4bit: does not go with {other}; set it to 0")
         return self
+
+    @property
+    def seed_of_split(self) -> int:
+        """The seed by which prompts are divided."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def validation_sets(self) -> list[str]:

@@ -10,10 +10,12 @@ from sklearn.metrics import roc_auc_score
 from drawn import RANKINGS, gaps, ordered_pairs, pair_counts, plain_bootstrap, some_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.layout import lay_out
+from plaudit.evaluation.measures import MEASURES
 from plaudit.evaluation.measures.temperature import COOLEST, HOTTEST
 from plaudit.evaluation.measures.temperature import temperature as temperature_statistic
 from plaudit.evaluation.metrics import auc, calibration_error, temperature
 from plaudit.evaluation.statistics import Figure
+from plaudit.evaluation.summary import format_summary, summarise
 
 PAIR = [[0, 1]]
 
@@ -156,3 +158,66 @@ def test_a_reward_that_is_not_finite_is_named():
     for metric in (calibration_error, temperature, auc):
         with pytest.raises(PlauditError, match="completion 1 in ranking 1"):
             metric([[1.0, 0.0], [1.0, np.nan]], PAIR * 2)
+
+
+def tied(seed):
+    """Rankings of four with ties, rewards, and every pair of them in plain loops: label and gap."""
+    rng = np.random.default_rng(seed)
+    ranks = [rng.integers(0, 3, 4) for _ in range(60)]
+    rewards = [rng.normal(-rank, 1.0) for rank in ranks]
+    pairs = []
+    for rank, reward in zip(ranks, rewards, strict=True):
+        if len(set(rank)) == 1:
+            continue  # which asks no question
+        for i in range(4):
+            for j in range(i):
+                a, b = (i, j) if rank[i] <= rank[j] else (j, i)
+                pairs.append((0.5 if rank[i] == rank[j] else 1.0, reward[a] - reward[b]))
+    return ranks, rewards, pairs
+
+
+def test_ties_are_half_a_preference_for_either():
+    ranks, rewards, pairs = tied(0)
+    log_loss, error = (
+        MEASURES.get(f"{name}_with_ties") for name in ("log_loss", "calibration_error")
+    )
+    losses = [
+        -y * np.log(1 / (1 + np.exp(-m))) - (1 - y) * np.log(1 / (1 + np.exp(m))) for y, m in pairs
+    ]
+    assert log_loss(rewards, ranks).value == pytest.approx(np.mean(losses))
+    bins = {}
+    for y, m in pairs:
+        sure = 1 / (1 + np.exp(-abs(m)))
+        right = 0.5 if y == 0.5 else float(m > 0)
+        bins.setdefault(min(int((sure - 0.5) * 20), 9), []).append(right - sure)
+    expected = sum(abs(sum(gaps)) for gaps in bins.values()) / len(pairs)
+    found = error(rewards, ranks)
+    assert found.value == pytest.approx(expected)
+    assert found.low is not None
+
+
+def test_without_ties_there_is_nothing_to_say_of_them():
+    summary = summarise([[2.0, 1.0]] * 9, [[0, 1]] * 9, prompts=range(9), lengths=[[1, 2]] * 9)
+    assert summary["log_loss_with_ties"] is None
+    assert summary["calibration_error_with_ties"] is None
+
+
+@pytest.mark.parametrize(
+    ("rewards", "says"),
+    [
+        ([[2.0, 0.0]] * 40, "end of its range (0.001): all pairs are right"),
+        ([[0.0, 2.0]] * 40, "end of its range (1,000): the rewards are no better than chance"),
+        ([[2.0, 0.0]] * 39 + [[0.0, 0.1]], "reaches the end of its range (0.001)"),
+    ],
+)
+def test_a_temperature_at_the_edge_is_said(rewards, says):
+    lengths = [[1, 2], [2, 1]] * 20
+    summary = summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths)
+    assert says in format_summary(summary)
+
+
+def test_a_temperature_within_its_range_is_left_alone():
+    rewards = [[1.0, 0.0]] * 30 + [[0.0, 1.0]] * 10
+    lengths = [[1, 2], [2, 1]] * 20
+    summary = summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths)
+    assert "its range" not in format_summary(summary)

@@ -128,6 +128,9 @@ class Longer:
         self.truncation = {"completions": 1}
         self.scored = 0
 
+    def training_texts(self):
+        return [None]
+
     def warn_if_untrained(self): ...
 
     def report_truncation(self): ...

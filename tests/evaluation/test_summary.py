@@ -18,6 +18,7 @@ from plaudit.evaluation.summary import (
     COIN_TOSS,
     LENGTH_RULE,
     format_summary,
+    sentences,
     summarise,
     verdict,
     where_it_matters,
@@ -164,8 +165,9 @@ def test_parts_agree_with_plain_loops_and_anything_can_be_shown(rankings, again)
         "pairs": len(pairs),
     }
     json.dumps(summary, allow_nan=False)
-    sentences = [verdict(summary), where_it_matters(summary)]
-    assert format_summary(summary).splitlines()[-2:] == sentences
+    says = sentences(summary)
+    assert says[:2] == [verdict(summary), where_it_matters(summary)]
+    assert format_summary(summary).splitlines()[-len(says) :] == says
 
 
 def test_a_coin_toss_knows_nothing():
@@ -216,7 +218,7 @@ def test_a_category_takes_one_line_and_no_more_than_it_needs():
     table = format_summary(summary).splitlines()
     assert any(line.startswith("two lines of it ") for line in table)
     assert set(names) <= set(summary["by_category"])
-    assert max(len(line) for line in table if line.startswith(("two", "xxx"))) < 110
+    assert max(len(line) for line in table if line.startswith(("two", "xxx"))) < 120
 
 
 def test_category_of_a_pair_is_that_of_its_ranking_or_its_worse_completion():
@@ -374,3 +376,58 @@ def test_a_source_is_measured_as_if_it_were_alone():
     without = summarise(list(rewards), ranks, prompts=range(n), lengths=list(lengths), resamples=10)
     assert "by_source" not in without
     assert "source " in format_summary(whole)
+
+
+def test_categories_come_by_how_sure_their_difference_is():
+    rng = np.random.default_rng(0)
+    share = {"alike": (400, 0.7), "worse": (150, 0.3), "better, but few": (8, 1.0), "three": (3, 0)}
+    names = [name for name, (number, _) in share.items() for _ in range(number)]
+    right = np.concatenate([rng.random(number) < p for number, p in share.values()])
+    rewards = [[1.0, 0.0] if one else [0.0, 1.0] for one in right]
+    summary = summarise(
+        rewards,
+        [[0, 1]] * len(rewards),
+        prompts=range(len(rewards)),
+        lengths=[[1, 2]] * len(rewards),
+        categories=names,
+    )
+    found = summary["by_category"]
+    assert next(iter(found)) == "worse"
+    assert [*found][-1] == "three"  # of which there is no interval
+    assert found["three"]["p_holm"] is None
+    for name, entry in found.items():
+        own = np.mean([one for one, of in zip(right, names, strict=True) if of == name])
+        assert entry["difference"]["value"] == pytest.approx(own - right.mean())
+    assert found["worse"]["p_holm"] < 0.001
+    # Without a category the same figures, of another spread: independent pairs of prompts.
+    entry, p = found["worse"]["difference"], found["worse"]["pairwise_accuracy"]["value"]
+    n, rest = 150, [one for one, of in zip(right, names, strict=True) if of != "worse"]
+    weight = len(rest) / len(right)  # the difference from all is so much of that from the rest
+    error = weight * np.sqrt(p * (1 - p) / n + np.var(rest) / len(rest))
+    assert (entry["high"] - entry["low"]) / (2 * 1.96) == pytest.approx(error, rel=0.1)
+    assert "from all   p (Holm)" in format_summary(summary)
+
+
+def test_of_many_alike_categories_none_differs():
+    rng = np.random.default_rng(1)
+    told = 0
+    for _ in range(60):
+        right = rng.random(400) < 0.7
+        summary = summarise(
+            [[1.0, 0.0] if one else [0.0, 1.0] for one in right],
+            [[0, 1]] * 400,
+            prompts=range(400),
+            lengths=[[1, 2]] * 400,
+            categories=[f"c{n % 10}" for n in range(400)],
+            resamples=200,
+        )
+        told += min(entry["p_holm"] for entry in summary["by_category"].values()) < 0.05
+    assert told <= 9  # 5 %: 3 of 60, and three deviations of that
+
+
+def test_a_summary_of_an_earlier_version_is_shown():
+    summary = summarise([[2.0, 1.0]] * 9, [[0, 1]] * 9, prompts=range(9), lengths=[[1, 2]] * 9,
+                        categories=["a"] * 9)  # fmt: skip
+    for entry in summary["by_category"].values():
+        del entry["difference"], entry["p_holm"]
+    assert "from all" not in format_summary(summary)

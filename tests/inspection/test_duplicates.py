@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plaudit.data.sketches import BATCH, SHINGLE, THRESHOLD
 from plaudit.errors import PlauditError
 from plaudit.inspection import duplicates, looks, on_disk
-from plaudit.inspection.duplicates import THRESHOLD, Texts, similarity
-from plaudit.inspection.looks import BATCH, SHINGLE
+from plaudit.inspection.duplicates import Texts, similarity
 
 WORDS = [f"{a}{b}" for a in "bcdfghjkl" for b in ("anana", "order", "ill", "ean", "ottom")]
 

@@ -77,6 +77,9 @@ def test_a_model_that_reads_whitespace_is_found_out(reward_model):
         scale = 1.0
         remembering = nullcontext
 
+        def training_texts(self):
+            return [None]
+
         def warn_if_untrained(self): ...
 
         def report_truncation(self): ...

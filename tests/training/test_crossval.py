@@ -126,7 +126,7 @@ def test_the_same_configuration_is_no_better_than_itself(finished, ranked, base,
 
 
 def test_another_seed_has_other_folds_and_is_not_compared(finished, ranked, base, tmp_path):
-    with pytest.raises(PlauditError, match=r"has seed 1, not 2: its folds are others"):
+    with pytest.raises(PlauditError, match=r"has split seed 1, not 2: its folds are others"):
         cross_validate(
             ranked, k=3, repeats=2, against=finished.folder, output=tmp_path / "x",
             **options(base, tmp_path, seed=2),
@@ -235,3 +235,35 @@ def test_a_fold_that_is_damaged_is_named(finished, tmp_path, name):
 def test_a_folder_without_a_model_says_where_to_find_one(finished):
     with pytest.raises(PlauditError, match=r"keeps no model; .* plaudit train --config .*config"):
         RewardModel.load(str(finished.folder))
+
+
+def test_several_comparisons_are_corrected_for_their_number(finished, ranked, base, tmp_path):
+    few = options(base, tmp_path)
+    other = cross_validate(
+        ranked, k=3, repeats=2, output=tmp_path / "other", **few | {"learning_rate": 1e-9}
+    )
+    found = cross_validate(
+        ranked, k=3, repeats=2, against=[str(other.folder), str(finished.folder)],
+        output=tmp_path / "new", **few | {"seed": 7, "split_seed": 1},
+    )  # fmt: skip
+    several = found.summary["comparisons"]
+    assert [each["name"] for each in several] == [str(other.folder), str(finished.folder)]
+    assert found.summary["against"] == several[0]
+    for by, p in {
+        "folds": [each["folds"]["pairwise_accuracy"]["p"] for each in several],
+        "prompts": [each["out_of_fold"]["metrics"]["pairwise_accuracy"]["p"] for each in several],
+    }.items():
+        first = min(2 * min(p), 1)
+        expected = {min(p): first, max(p): max(first, max(p))}
+        assert [each["p_holm"][by] for each in several] == [expected[one] for one in p]
+    assert (tmp_path / "new" / "comparison" / "2" / "comparison.json").is_file()
+    assert str(found).count("corrected for being 2 comparisons (Holm)") == 2
+
+
+def test_the_seed_of_the_split_is_apart_from_that_of_training(finished, ranked, base, tmp_path):
+    again = cross_validate(
+        ranked, k=3, output=tmp_path / "x", **options(base, tmp_path, seed=3, split_seed=1)
+    )
+    rows, before = (rows_of(cv.folder / "predictions.jsonl") for cv in (again, finished))
+    assert [row["fold"] for row in rows] == [row["fold"] for row in before[:90]]
+    assert [row["reward"] for row in rows] != [row["reward"] for row in before[:90]]

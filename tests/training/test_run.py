@@ -8,6 +8,7 @@ import sys
 import time
 
 import datasets
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,6 +19,7 @@ from transformers import AutoModelForSequenceClassification
 from plaudit import PlauditError, RewardModel, evaluate, train
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
+from plaudit.model.trained_on import overlap
 from plaudit.training.folder import locked
 from ranked_file import write_ranked
 
@@ -73,6 +75,24 @@ def test_a_run_folder_holds_what_it_should(finished):
     assert published["log_loss"] == metrics["test"]["log_loss"]["value"]
     assert metrics["data"]["rankings"] == {"train": 28, "validation": 4, "test": 8}
     assert metrics["test"]["pairwise_accuracy"]["value"] > 0.9
+
+
+def test_a_run_knows_its_training_texts(finished, ranked, base, tmp_path):
+    assert finished.metrics["test"]["training_overlap"]["same_prompt"] == 0
+    again = evaluate(finished.folder, ranked, stress=0, max_rejected=0.5)
+    record = again.summary["training_overlap"]
+    assert record["known"]
+    assert record["same_prompt"] == 28  # those of 40 that were trained on
+    assert record["alone"]["value"] >= record["without"]["value"] - 0.1
+    more = options(base, max_steps=2, save_steps=2)
+    streamed = train(ranked, output=tmp_path / "s", streaming=True, **more)
+    [texts], [held] = streamed.model.training_texts(), finished.model.training_texts()
+    read = load_rankings(ranked, max_rejected=0.5)
+    parts = [overlap([each], [*read]) for each in (texts, held)]
+    assert np.count_nonzero(parts[0].prompt) > 20
+    without = train(ranked, output=tmp_path / "w", training_hashes=False, **more)
+    assert not (tmp_path / "w" / "model" / "trained_on.plaudit").exists()
+    assert not without.metrics["test"]["training_overlap"]["known"]
 
 
 def test_predictions_are_the_rewards_of_held_out_prompts(finished):

@@ -58,6 +58,20 @@ def test_the_best_is_what_validated_best_among_the_whole_trials(finished):
     }
 
 
+def test_trials_are_held_against_the_best(finished):
+    summary = finished.summary
+    whole = [trial for trial in summary["trials"] if trial["state"] == "complete"]
+    best = summary["best"]["value"]
+    for trial in whole:
+        assert (trial["p_behind"] == 1) == (trial["value"] == best)
+        told = trial["p_behind"] <= 0.05
+        if trial["number"] != summary["best"]["number"]:
+            assert (trial["number"] in summary["best"]["equals"]) != told
+    ordered = sorted(whole, key=lambda trial: trial["value"])
+    p = [trial["p_behind"] for trial in ordered]
+    assert p == sorted(p)  # a larger gap is no likelier
+
+
 def test_the_test_prompts_are_those_of_train_and_were_in_no_trial(finished, ranked):
     test, validation, training = split_by_prompt(load_rankings(ranked), [0.2, 0.1], 1)
     rows = [json.loads(line) for line in (finished.folder / "best/predictions.jsonl").open()]

@@ -236,12 +236,14 @@ def pairs(items: Iterable[Item]) -> Iterator[Outcome]:
         if isinstance(item, Rejected):
             yield item
             continue
-        key, direction = _direction(item.ranking)
-        directions[key] = directions.get(key, 0) | direction
+        key, way = direction(item.ranking)
+        directions[key] = directions.get(key, 0) | way
         kept.append((key, item))
     for key, record in kept:
         if directions[key] == 3:
-            yield _reject(record, Fault.CONTRADICTION, CONTRADICTION_OF_PAIRS)
+            rejected = _reject(record, Fault.CONTRADICTION, CONTRADICTION_OF_PAIRS)
+            ranking = record.ranking
+            yield replace(rejected, vote=(key, direction(ranking)[1], ranking.key))
         else:
             yield _pair(record)
 
@@ -253,8 +255,8 @@ def pairs_of_stream(items: Iterable[Item]) -> Iterator[Outcome]:
         if isinstance(item, Rejected):
             yield item
             continue
-        key, direction = _direction(item.ranking)
-        if lately.setdefault(key, direction) != direction:
+        key, way = direction(item.ranking)
+        if lately.setdefault(key, way) != way:
             yield _reject(item, Fault.CONTRADICTION, CONTRADICTION_OF_PAIRS)
             continue
         if len(lately) > PAIRS_REMEMBERED:
@@ -283,7 +285,7 @@ def _pair(record: Record) -> Ranking:
     return replace(ranking, ranks=dense_ranks(ranking.ranks))
 
 
-def _direction(ranking: Ranking) -> tuple[int, int]:
+def direction(ranking: Ranking) -> tuple[int, int]:
     """A number that is the same for A over B and B over A, and 1 or 2 for which of them it is."""
     better = 0 if ranking.ranks[0] < ranking.ranks[1] else 1
     a, b = (text_key(ranking.completions[i]) for i in (better, 1 - better))

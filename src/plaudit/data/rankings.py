@@ -172,13 +172,18 @@ def disagreement(ranks: Sequence[float], ratings: Sequence[float | None]) -> tup
 
 @dataclass
 class Rejected:
-    """A row that was not used: where it stood, why in words, what it said, and the fault."""
+    """A row that was not used: where it stood, why in words, what it said, and the fault.
+
+    `vote` is kept of a pair that another one contradicts: which pair it is, as a number, for which
+    side, 1 or 2, and of which prompt.
+    """
 
     file: str
     line: int | None
     reason: str
     row: Any = field(default=None, repr=False)
     fault: Fault = Fault.UNREADABLE
+    vote: tuple[int, int, str] | None = field(default=None, repr=False)
 
     @property
     def kind(self) -> str:

@@ -28,8 +28,38 @@ def confidence(layout: Layout, reward: Floats, odds: Floats | None = None) -> Co
     """The confidence of all pairs, by other log odds `[N]` than margins where they are given; the
     last bin holds 1 too."""
     sure = expit(np.abs(margin(layout, reward).values if odds is None else odds))
-    bins = np.minimum(((sure - 0.5) * (2 * BINS)).astype(np.intp), BINS - 1)
-    return Confidence(sure, pairwise_accuracy(layout, reward).values, bins)
+    return Confidence(sure, pairwise_accuracy(layout, reward).values, bin_of(sure))
+
+
+def bin_of(sure: Floats) -> Ints:
+    """The bin of each probability from 0.5 to 1."""
+    return np.minimum(((sure - 0.5) * (2 * BINS)).astype(np.intp), BINS - 1)
+
+
+class AllPairs(NamedTuple):
+    """Ordered pairs and tied ones, [A] each: difference of rewards, from the better side of an
+    ordered one; label, 1 or of a tie 1/2; ranking."""
+
+    margin: Floats
+    label: Floats
+    ranking: Ints
+
+
+def with_ties(layout: Layout, reward: Floats) -> AllPairs:
+    """All pairs of prompts that have an ordered one; none where no pair is tied.
+
+    >>> from plaudit.evaluation.layout import lay_out
+    >>> with_ties(lay_out([[1, 0, 1]], None), np.array([5.0, 3.0, 1.0])).label.tolist()
+    [1.0, 0.5, 1.0]
+    """
+    asked = layout.slot[layout.any_ranking] >= 0
+    first, second = layout.first[asked], layout.second[asked]
+    apart = np.sign(layout.rank[second] - layout.rank[first])
+    if apart.all():
+        first = second = apart = np.empty(0, dtype=np.intp)
+        asked = np.zeros(len(asked), bool)
+    gap = (reward[first] - reward[second]) * np.where(apart < 0, -1, 1)
+    return AllPairs(gap, np.where(apart == 0, 0.5, 1.0), layout.any_ranking[asked])
 
 
 def edges(index: int) -> tuple[float, float]:

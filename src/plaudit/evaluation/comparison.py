@@ -15,11 +15,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.special import ndtri
 from typing_extensions import TypedDict
 
 from plaudit.console import counted, progress
@@ -29,7 +30,9 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.items import Items, contributions, pairwise_accuracy, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import MEASURES, measure_named, measures
+from plaudit.evaluation.power import POWER
 from plaudit.evaluation.statistics import Figure, FigureRecord, resample
+from plaudit.evaluation.statistics import holm as holm  # which belongs to comparing, too
 from plaudit.evaluation.summary import FEW_PROMPTS
 from plaudit.files import write_jsonl, write_results
 
@@ -76,6 +79,7 @@ class ComparisonRecord(TypedDict):
     metrics: dict[str, MeasureRecord]
     parting: dict[str, int]  # rankings, first_right, second_right
     test: ExchangesRecord
+    tells_apart: NotRequired[float | None]  # accuracy that such a comparison finds in 4 of 5 cases
 
 
 @dataclass(frozen=True)
@@ -225,11 +229,22 @@ def compare_rewards(
                 "second_right": int((ordered[0] < ordered[1]).sum()),
             },
             "test": {"exchanges": taken, "exact": exact},
+            "tells_apart": _tells_apart(figures[3 * [*pairs].index(MAIN_METRIC) + 2][0]),
         },
         rankings,
         first,
         second,
     )
+
+
+def _tells_apart(difference: Figure) -> float | None:
+    """The difference that is found in four of five such comparisons: (z_{0.975} + z_{0.8}) times
+    the standard error that the interval shows, which depends on how much the models part and not
+    on what was found (Cohen 1988, Statistical Power Analysis, ch. 2)."""
+    if difference.low is None or difference.high is None:
+        return None
+    error = (difference.high - difference.low) / (2 * float(ndtri(1 - SIGNIFICANT / 2)))
+    return error * float(ndtri(1 - SIGNIFICANT / 2) + ndtri(POWER))
 
 
 def exchange_test(
@@ -273,23 +288,6 @@ def exchange_test(
         reached += (np.abs(sums) >= threshold).sum(axis=0)
     p = reached / taken if exact else (reached + 1) / (taken + 1)
     return p, taken, exact
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """P-values adjusted for being several: the smallest times M, the next times M − 1, and so on.
-
-    Each is raised to those before it and none is above 1. Keeps the chance of any false positive
-    at the level, whatever the dependence (Holm 1979, Scandinavian Journal of Statistics 6).
-
-    >>> holm([0.5, 0.01, 0.02])
-    [0.5, 0.03, 0.04]
-    """
-    adjusted = [0.0] * len(p)
-    least = 0.0
-    for place, index in enumerate(np.argsort(p, kind="stable")):
-        least = max(least, min(1.0, (len(p) - place) * p[index]))
-        adjusted[index] = least
-    return adjusted
 
 
 def compare_folds(
@@ -429,8 +427,10 @@ def format_comparison(summary: ComparisonRecord) -> str:
     return "\n".join(lines)
 
 
-def comparison_verdict(summary: ComparisonRecord) -> str:
+def comparison_verdict(summary: ComparisonRecord, p_holm: float | None = None) -> str:
     """Two sentences on what `compare_rewards` found: which is better, how sure; where they part.
+
+    `p_holm` is the p-value of the main measure where it is one of several comparisons, corrected.
 
     >>> rankings = [Ranking(f"{n} + 1?", [f"{n + 1}", f"{n}"], [0, 1]) for n in range(40)]
     >>> same = [[1.0, 0.0]] * 40
@@ -440,7 +440,7 @@ to prefer one.'
     """
     first, second = summary["models"]
     entry, parting = summary["metrics"][MAIN_METRIC], summary["parting"]
-    difference, p = Figure(**entry["difference"]), entry["p"]
+    difference, p = Figure(**entry["difference"]), entry["p"] if p_holm is None else p_holm
     prompts = summary["counts"]["prompts"]
     if not parting["rankings"]:
         return (
@@ -457,13 +457,17 @@ to prefer one.'
         low, high, better, worse = difference.low, difference.high, first, second
         if difference.value < 0:
             low, high, better, worse = -high, -low, second, first
-        sure = f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}, p {_p(p, '= ')})"
+        corrected = "" if p_holm is None else " after Holm"
+        between = f"{100 * low:+.1f} to {100 * high:+.1f}"
+        sure = f"(95 % interval {between}, p {_p(p, '= ')}{corrected})"
         if p < SIGNIFICANT and low > 0:
             found = f"{better} is better than {worse} by {points} of pairwise accuracy {sure}"
         elif p < SIGNIFICANT or low > 0:
             found = f"{better} may be better than {worse}, but only just: {points} {sure}"
         else:
             found = f"{first} cannot be told from {second}: {points} apart {sure}"
+            if apart := summary.get("tells_apart"):
+                found += f"; less than {100 * apart:.1f} points would mostly not be found here"
         if prompts < FEW_PROMPTS:
             found += f", but {counted(prompts, 'prompt')} are too few to rely on the interval"
     return (

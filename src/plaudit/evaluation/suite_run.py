@@ -20,12 +20,14 @@ from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, text_ke
 from plaudit.data.readers import Rankings, Tally
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
+from plaudit.evaluation.overlap import measure_scores, overlap_record, overlap_sentence
 from plaudit.evaluation.rewards import prediction_rows, rewards_of
 from plaudit.evaluation.statistics import Figure, Pending
 from plaudit.evaluation.suite import Item, Means, Part, Suite, plain_name
 from plaudit.evaluation.suites import SUITES
 from plaudit.files import write_jsonl, write_results
 from plaudit.model.seen import taken
+from plaudit.model.trained_on import overlap
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
@@ -118,7 +120,9 @@ def run_suite(
     model.warn_if_untrained()
     data = _taken(model, data)
     rewards = rewards_of(model, data.rankings)
-    result = SuiteResult(summarise_suite(data, rewards, resamples, seed), data, rewards)
+    summary = summarise_suite(data, rewards, resamples, seed)
+    summary["training_overlap"] = _overlap(model, data, rewards, resamples, seed)
+    result = SuiteResult(summary, data, rewards)
     if output is not None:
         result.write(output)
     return result
@@ -292,6 +296,32 @@ def summarise_suite(
     }
 
 
+def _overlap(
+    model: "Scorer", data: SuiteData, rewards: Sequence[Sequence[float]], resamples: int, seed: int
+) -> dict[str, Any]:
+    """What of the items the model was trained on, and the score without them: items that are
+    resampled together go together."""
+    found = overlap(model.training_texts(), data.rankings)
+    record = overlap_record(found, "score")
+    if found.seen.any():
+        units = [item.unit for item in data.items]
+        seen = {unit for unit, one in zip(units, found.seen, strict=True) if one}
+        kept = [number for number, unit in enumerate(units) if unit not in seen]
+        mean = Means(units)
+        whole, without = data.suite.score(data.items, rewards, mean).score, None
+        if kept:
+            of_rest = Means([units[number] for number in kept])
+            rest = data.suite.score(
+                [data.items[n] for n in kept], [rewards[n] for n in kept], of_rest
+            ).score
+            # Weights are of all units: of these the first one's place is the unit's own.
+            place = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+            columns = [place[unit] for unit in dict.fromkeys(units[n] for n in kept)]
+            without = replace(rest, of=lambda weights: rest.of(weights[:, columns]))
+        measure_scores(record, whole, without, mean.size, resamples=resamples, seed=seed)
+    return dict(record)
+
+
 def _entry(part: Part, pending: Pending) -> dict[str, Any]:
     """A part ready for JSON, but for the figures, which have their places and are pending."""
     entry: dict[str, Any] = {}
@@ -353,6 +383,8 @@ def format_suite(summary: dict[str, Any]) -> str:
         lines.append(f"{label:<{width}}{value:>8}   {interval:<16}{items:>7}".rstrip())
     told = [f"The score is {summary['definition']}.", f"Source: {summary['source']}."]
     told += [f"Note: {note}." for note in summary["notes"]]
+    if record := summary.get("training_overlap"):
+        told.append(overlap_sentence(record))
     return "\n".join(
         [*lines, "", *(textwrap.fill(line, 100, break_on_hyphens=False) for line in told)]
     )

@@ -6,11 +6,13 @@ counted, in `style`.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import NotRequired, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import with_config
+from scipy.special import ndtr, ndtri
 from typing_extensions import TypedDict
 
 from plaudit.console import counted
@@ -18,17 +20,21 @@ from plaudit.data.cells import excerpt
 from plaudit.errors import PlauditError
 from plaudit.evaluation import calibration, items, parts, rewrites
 from plaudit.evaluation.abstention import variances
+from plaudit.evaluation.agreement import AgreementRecord, agreement_sentence
 from plaudit.evaluation.items import Items, means, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
+from plaudit.evaluation.measures.temperature import at_edge
+from plaudit.evaluation.overlap import OverlapRecord, less, overlap_sentence
 from plaudit.evaluation.parts import Category
-from plaudit.evaluation.statistics import Figure, FigureRecord, Pending
+from plaudit.evaluation.statistics import Figure, FigureRecord, Pending, Statistic, holm
 from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
 
 LENGTH_RULE = "preferring the longer completion"
 COIN_TOSS = "a coin toss"
 TOO_OFTEN = 0.25  # of answers to which a version that is worse for certain is preferred
 FEW_PROMPTS = 30
+ROUNDING = 1e-12
 MOST_CATEGORIES = 20  # in the table
 LABEL = 26  # characters of the first column
 HEADS = {"probabilities": "as probabilities", "rankings": "for each ranking"}
@@ -48,6 +54,14 @@ class PartRecord(TypedDict):
     length_baseline: FigureRecord
     prompts: int
     pairs: int
+
+
+class CategoryRecord(PartRecord):
+    """The same of a category, and how it differs: its accuracy less that of all pairs, and how sure
+    that is, corrected for being one of many categories. Earlier versions did not say."""
+
+    difference: NotRequired[FigureRecord | None]
+    p_holm: NotRequired[float | None]
 
 
 class SourceRecord(PartRecord):
@@ -93,8 +107,10 @@ class Summary(TypedDict):
 
     margins: dict[str, float]  # p5, p25, median, p75, p95 of r_better − r_worse over all pairs
     counts: dict[str, int]  # prompts, rankings, completions, pairs
+    annotators: NotRequired[AgreementRecord | None]  # where pairs have several labels
+    training_overlap: NotRequired[OverlapRecord]  # what of the rankings the model was trained on
     truncated: NotRequired[dict[str, int]]  # see `count_truncation` of `model.encoding`
-    by_category: dict[str, PartRecord]  # most pairs first
+    by_category: dict[str, CategoryRecord]  # the surest difference from all pairs first
     by_source: NotRequired[dict[str, SourceRecord]]  # where the data are of several
     by_rank_distance: dict[str, PartRecord]
     by_length_difference: dict[str, PartRecord]
@@ -196,6 +212,7 @@ def summarise(
         "by_rank_distance": parts.by_rank_distance(layout),
         "by_length_difference": parts.by_length_difference(layout, length),
     }
+    whole = _once(means(layout, [Items(right, pair_ranking)]))
     for part, groups in divided.items():
         entries: dict[str, object] = {}
         for name, pairs in groups.items():
@@ -203,6 +220,9 @@ def summarise(
             entry: dict[str, object] = {}
             both = means(layout, [Items(right[pairs], of), Items(longer[pairs], of)], shares=True)
             pending.add(entry, ["pairwise_accuracy", "length_baseline"], both)
+            if part == "by_category":
+                own = means(layout, [Items(right[pairs], of)])
+                pending.add(entry, ["difference"], less(own, whole))
             entries[name] = entry
             entry |= {"prompts": len(np.unique(layout.slot[of])), "pairs": len(pairs)}
         summary[part] = entries
@@ -254,7 +274,53 @@ def summarise(
     pending.fill(len(layout.asked), resamples, seed)
     if of_length := style["length"]:
         of_length |= {key: summary[name] for key, name in OF_LENGTH.items()}
-    return cast(Summary, summary)
+    found = cast(Summary, summary)
+    whole_accuracy = cast(FigureRecord, summary["pairwise_accuracy"])
+    found["by_category"] = _surest_first(found["by_category"], whole_accuracy, len(layout.better))
+    return found
+
+
+def _once(statistic: Statistic) -> Statistic:
+    """The same, computed once for weights that come several times in a row."""
+    last: list[Floats] = []
+
+    def of(weights: Floats) -> Floats:
+        if not last or last[0] is not weights:
+            last[:] = weights, statistic.of(weights)
+        return last[1]
+
+    return replace(statistic, of=of)
+
+
+def _surest_first(
+    categories: dict[str, CategoryRecord], whole: FigureRecord, pairs: int
+) -> dict[str, CategoryRecord]:
+    """The categories by how sure it is that they differ from all pairs, with p-values.
+
+    By |z|, the difference over its standard error, and by Holm's method, as of many categories some
+    differ by chance. The error is the larger of two: what the interval of the difference shows, and
+    what it would be if the category were like all `pairs`, √(v (1/m − 1/M)) for m of M pairs and
+    the variance v of one that the interval of the `whole` shows (Rao's score test). Where nearly
+    all of a category is right, the first is too small. Those without an interval come last; where
+    it is the same, most pairs first, as they come.
+    """
+    sure: dict[str, float] = {}
+    of_whole = 0.0
+    if whole["low"] is not None and whole["high"] is not None:
+        of_whole = pairs * ((whole["high"] - whole["low"]) / (2 * float(ndtri(0.975)))) ** 2
+    for name, entry in categories.items():
+        difference = entry.get("difference")
+        if difference is None or difference["low"] is None or difference["high"] is None:
+            continue
+        alike = float(np.sqrt(of_whole * max(1 / entry["pairs"] - 1 / pairs, 0.0)))
+        error = max((difference["high"] - difference["low"]) / (2 * float(ndtri(0.975))), alike)
+        apart = abs(difference["value"])
+        sure[name] = apart / error if error > 0 else (np.inf if apart > ROUNDING else 0.0)
+    adjusted = holm([2 * float(ndtr(-z)) for z in sure.values()])
+    p = dict(zip(sure, adjusted, strict=True))
+    for name, entry in categories.items():
+        entry["p_holm"] = p.get(name)
+    return dict(sorted(categories.items(), key=lambda item: -sure.get(item[0], -1.0)))
 
 
 def _by_source(
@@ -460,12 +526,15 @@ def _stress_lines(summary: Summary) -> list[str]:
 
 
 def _part_lines(what: str, entries: Mapping[str, PartRecord]) -> list[str]:
-    """A row for each category or source; of sources with length controlled, too."""
+    """A row for each category or source; of sources with length controlled, too, of categories
+    with how far they are from all pairs, surest first."""
     if not entries:
         return []
     shown = [(excerpt(name), entry) for name, entry in entries.items()][:MOST_CATEGORIES]
     width = max(len(what), *(len(name) for name, _ in shown))
     more = "  length-controlled" if what == "source" else ""
+    apart = any("difference" in entry for _, entry in shown)
+    more += "  from all   p (Holm)" if apart else ""
     lines = [f"{what:<{width}}   pairs  accuracy   95 % interval    longer{more}"]
     for name, entry in shown:
         accuracy = Figure(**entry["pairwise_accuracy"])
@@ -475,9 +544,14 @@ def _part_lines(what: str, entries: Mapping[str, PartRecord]) -> list[str]:
         )
         if more and (controlled := figures(entry).get("length_controlled_accuracy")):
             line += f"{controlled['value']:>{len(more)}.3f}"
+        if apart and (difference := figures(entry).get("difference")):
+            p = entry.get("p_holm")
+            line += f"{difference['value']:>+10.3f}" + ("" if p is None else f"{p:>11.3f}")
         lines.append(line)
     if len(entries) > MOST_CATEGORIES:
-        lines.append(f"and {counted(len(entries) - MOST_CATEGORIES, 'smaller one')}")
+        rest = len(entries) - MOST_CATEGORIES
+        of_rest = "other one" if apart else "smaller one"
+        lines.append(f"and {counted(rest, of_rest)}")
     return lines
 
 
@@ -521,8 +595,16 @@ def verdict(summary: Summary) -> str:
 
 
 def sentences(summary: Summary) -> list[str]:
-    """What a summary says: of accuracy, of length, of worse answers that it prefers."""
-    return list(filter(None, (verdict(summary), where_it_matters(summary), prefers_worse(summary))))
+    """What a summary says: of accuracy, of length, of worse answers that it prefers, of a
+    temperature that cannot be told, of rows that the model was trained on."""
+    trained_on, sure = summary.get("training_overlap"), figures(summary).get("temperature")
+    annotators = summary.get("annotators")
+    says = (
+        *(verdict(summary), where_it_matters(summary), prefers_worse(summary)),
+        agreement_sentence(annotators) if annotators else "",
+        at_edge(Figure(**sure)) if sure else "",
+    )
+    return list(filter(None, (*says, overlap_sentence(trained_on) if trained_on else "")))
 
 
 def prefers_worse(summary: Summary) -> str:

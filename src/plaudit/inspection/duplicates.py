@@ -1,14 +1,9 @@
 """Which texts are the same or nearly the same, in memory that does not grow with their length.
 
-Two texts are nearly the same when they share at least four fifths of their shingles (runs of eight
-bytes, without regard to case and white space) and name the same numbers: "7 % of 200" and "7 % of
-300" are different questions however alike they look. Shared shingles are estimated by MinHash
-(Broder 1997) and found by locality-sensitive hashing (Indyk and Motwani 1998; Leskovec, Rajaraman
-and Ullman, Mining of Massive Datasets, ch. 3). Of each distinct text a signature of 240 bytes and
-its first words are kept on disk, and two hundred bytes in memory.
-
-Whatever the language, eight bytes are a shingle, so that numpy reads a text as 64-bit numbers
-without a step in Python for each: ten times as fast as hashing shingles one by one.
+What is kept of a text is its sketch (`data.sketches`); near copies among them are found by
+locality-sensitive hashing (Indyk and Motwani 1998; Leskovec, Rajaraman and Ullman, Mining of
+Massive Datasets, ch. 3). Of each distinct text a signature of 240 bytes and its first words are
+kept on disk, and two hundred bytes in memory.
 """
 
 from array import array
@@ -19,10 +14,10 @@ from scipy.sparse.csgraph import connected_components
 
 from plaudit.data.cells import excerpt, excerpt_of_end, said
 from plaudit.data.rankings import Text
-from plaudit.inspection.looks import AT_ONCE, BAND_KEYS, BANDS, ROWS, SIGNS, TAIL, Look, Looking
+from plaudit.data.sketches import BAND_KEYS, BANDS, ROWS, THRESHOLD
+from plaudit.inspection.looks import AT_ONCE, SIGNS, TAIL, Look, Looking
 from plaudit.inspection.on_disk import OnDisk, Strings
 
-THRESHOLD = 0.8  # of shingles shared (Jaccard), from which texts are nearly the same
 NEIGHBOURS = 8  # of a band, each text is compared with the next so many that it meets there
 BANDS_AT_ONCE = 4
 ROWS_AT_ONCE = 1 << 16

@@ -23,8 +23,9 @@ from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import Rankings
 from plaudit.data.rows import place
+from plaudit.data.sketches import THRESHOLD
 from plaudit.inspection.cycles import find_cycles
-from plaudit.inspection.duplicates import THRESHOLD, Texts, similarity
+from plaudit.inspection.duplicates import Texts, similarity
 from plaudit.inspection.flaws import (
     AT_LIMIT,
     AT_LIMIT_SHARE,

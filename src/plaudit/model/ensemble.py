@@ -22,6 +22,7 @@ from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, count_truncation
 from plaudit.model.scorer import Scorer
+from plaudit.model.trained_on import TrainedOn
 
 Combine = Literal["mean", "min", "mean-spread"]
 
@@ -103,6 +104,10 @@ class Ensemble(Scorer):
             for member in self.members:
                 scopes.enter_context(member.remembering())
             yield
+
+    def training_texts(self) -> list[TrainedOn | None]:
+        """Those of the members."""
+        return [texts for member in self.members for texts in member.training_texts()]
 
     @property
     def encodings(self) -> list[Encoding]:

@@ -79,6 +79,7 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
         own_code=engine.name,
         origin=str(path),
         card="",
+        trained_on=None,
     )
 
 

@@ -41,6 +41,8 @@ from plaudit.model.normalisation import Normalisation
 from plaudit.model.own_code import as_scores
 from plaudit.model.poolings import DEFAULTS, POOLINGS, poolings_for
 from plaudit.model.precision import Precision, choose_precision, work_of
+from plaudit.model.trained_on import FILE as TRAINED_ON
+from plaudit.model.trained_on import Kept
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
 from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
 from plaudit.settings import INT8_IS_EXPORTED
@@ -98,6 +100,7 @@ class Loaded:
     own_code: str
     origin: str
     card: str
+    trained_on: Kept | None
 
 
 def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
@@ -197,6 +200,7 @@ def _load(
         own_code=found.code.name if found.code else "",
         origin=str(adapter.source if adapter else source),
         card=_card(source) if stored and not new_head and not adapter else "",
+        trained_on=_trained_on(source) if stored else None,
     )
 
 
@@ -264,6 +268,12 @@ def _uncertainty(source: base_models.Source, model: Any) -> HeadUncertainty | No
     """What lies beside the weights of a trained model, if anything does."""
     file = base_models.file_beside(source, UNCERTAINTY)
     return None if file is None else read_uncertainty(file, head_of(model).in_features)
+
+
+def _trained_on(source: base_models.Source) -> Kept | None:
+    """The hashes of a trained model's training texts, if they lie beside it."""
+    file = base_models.file_beside(source, TRAINED_ON)
+    return None if file is None else Kept(file)
 
 
 def located(
@@ -505,9 +515,10 @@ def _why_no_model(run: Path) -> str:
     """Why a folder that plaudit filled has no model of its own, and where to find one."""
     plan = run / "plan.json"  # of what `cv` and `tune` made
     command = read_json(plan)["command"] if plan.is_file() else "train"
-    if command == "cv":
+    if command in ("cv", "variance"):
+        what = "a cross-validation" if command == "cv" else "a look at the variance"
         return (
-            f"{run}: a cross-validation keeps no model; train one with its settings: "
+            f"{run}: {what} keeps no model; train one with its settings: "
             f"plaudit train --config {run / 'config.yaml'}"
         )
     if command == "frontier":

@@ -6,6 +6,7 @@ ours about it. Batches are cut to a budget of tokens. A completion's reward depe
 tokens alone, whatever else is in its batch.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from plaudit.model.posterior import Posterior
 from plaudit.model.remembered import Remembered, key_of
 from plaudit.model.saving import save_model, stored_settings
 from plaudit.model.scorer import UNTRAINED, Scorer
+from plaudit.model.trained_on import Kept, TrainedOn
 from plaudit.model.uncertainty import HeadUncertainty
 
 
@@ -69,6 +71,7 @@ class RewardModel(Scorer):
     origin: str = ""  # the name that it was loaded by
     ratio: float | None = None  # of speed in bfloat16 to float32, where that was measured
     card: str = ""  # that a run wrote of it
+    trained_on: TrainedOn | Kept | None = None  # hashes of its training texts
 
     def __post_init__(self) -> None:
         if not self.max_tokens_per_batch:
@@ -217,6 +220,12 @@ class RewardModel(Scorer):
     def max_length(self) -> int:
         """See `Scorer`."""
         return self.encoding.max_length
+
+    def training_texts(self) -> list[TrainedOn | None]:
+        """See `Scorer`."""
+        if isinstance(self.trained_on, Kept):
+            self.trained_on = self.trained_on.read()
+        return [self.trained_on]
 
     def encode(self, prompts: Sequence[tuple[Text, Sequence[Text]]]) -> list[dict[str, Any]]:
         """See `Scorer`."""
@@ -397,12 +406,14 @@ class RewardModel(Scorer):
 
     # ---- save ----
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, training_hashes: bool = True) -> None:
         """Write a standard model folder: weights (safetensors), config, tokenizer, chat template.
 
         With pooling `last` or `cls`, `AutoModelForSequenceClassification.from_pretrained(folder)`
         gives the same rewards; with `mean` it does so with `trust_remote_code=True`. A folder that
         already stands there is replaced. Normalisation is stored, and only plaudit applies it.
+        Hashes of its training texts go along, where there are some, unless `training_hashes` is
+        False.
 
         Raises:
             PlauditError: when the folder cannot be written, or code of the model's own computes
@@ -418,6 +429,7 @@ class RewardModel(Scorer):
                 self.normalisation,
                 self.uncertainty,
                 self.attributes,
+                self.trained_on if training_hashes else None,
             )
 
     def refuse_own_code(self, doing: str) -> None:
@@ -448,6 +460,7 @@ class RewardModel(Scorer):
     ) -> str:
         """Upload what `save` writes to a repository on the hub, with a model card.
 
+        Hashes of its training texts stay here: who has a text could ask them whether it was one.
         The card is the run's, of a model that plaudit trained; else a short one, which says that
         nothing was measured.
 
@@ -470,8 +483,8 @@ class RewardModel(Scorer):
             self.origin or "memory", self.encoding, self.pooling, self.attributes
         )
         return push(
-            self.save, card, repo_id, private=private, revision=revision,
-            commit_message=commit_message, token=token,
+            functools.partial(self.save, training_hashes=False), card, repo_id, private=private,
+            revision=revision, commit_message=commit_message, token=token,
         )  # fmt: skip
 
 

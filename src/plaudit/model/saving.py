@@ -14,6 +14,7 @@ from plaudit.model.checkpoint import CONFIG_KEY
 from plaudit.model.encoding import Encoding
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.poolings import POOLINGS
+from plaudit.model.trained_on import Kept, TrainedOn
 from plaudit.model.uncertainty import HeadUncertainty
 
 
@@ -25,6 +26,7 @@ def save_model(
     normalisation: Normalisation | None = None,
     uncertainty: HeadUncertainty | None = None,
     attributes: Mapping[str, float] | None = None,
+    trained_on: TrainedOn | Kept | None = None,
 ) -> None:
     """Write model and tokenizer into an existing folder, and what is known beside the weights."""
     stored = stored_settings(encoding, pooling, normalisation, attributes)
@@ -42,6 +44,8 @@ def save_model(
             path.chmod((folder / "config.json").stat().st_mode)
         if uncertainty is not None:
             uncertainty.save(folder)
+        if trained_on is not None:
+            trained_on.save(folder)
     except SafetensorError as error:  # what a full disk looks like from there
         raise OSError(str(error)) from error
 

@@ -22,6 +22,7 @@ from plaudit.data.rankings import BadRowError, Text, text_key
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, RefusedError, describe_truncation
 from plaudit.model.posterior import Posterior
+from plaudit.model.trained_on import TrainedOn
 
 # Completions read ahead while scoring a stream, to find rows alike in length.
 WINDOW = 128
@@ -98,6 +99,10 @@ class Scorer(ABC):
         A scorer that keeps no results does nothing here.
         """
         yield
+
+    def training_texts(self) -> list[TrainedOn | None]:
+        """Hashes of what each of its models was trained on; None where nobody knows."""
+        return [None]
 
     @property
     def uncertain(self) -> bool:

@@ -1,7 +1,7 @@
 """Measure a reward model on rankings: score them, sum up, write numbers, predictions and plots.
 
 `evaluate` is the one way in, for the command line, for the end of a training run and for Python.
-Assumes rankings that the model was not trained on; nothing here can know whether that is so.
+Rankings that the model was trained on are noticed by the hashes beside it, where there are some.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,8 +17,10 @@ from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
+from plaudit.evaluation.agreement import agreement
 from plaudit.evaluation.comparison import ModelComparison
 from plaudit.evaluation.layout import Floats
+from plaudit.evaluation.overlap import measure_overlap
 from plaudit.evaluation.rewards import (
     posteriors_of,
     prediction_rows,
@@ -31,6 +33,7 @@ from plaudit.evaluation.summary import Summary, format_summary, summarise
 from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
 from plaudit.model.encoding import describe_pairs
 from plaudit.model.seen import taken
+from plaudit.model.trained_on import overlap
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
@@ -184,6 +187,18 @@ def evaluate(
         seed=seed,
     )
     evaluation.summary["truncated"] = truncated
+    evaluation.summary["training_overlap"] = measure_overlap(
+        overlap(model.training_texts(), rankings),
+        rankings,
+        rewards,
+        resamples=resamples,
+        seed=seed,
+    )
+    if isinstance(data, Rankings) and not data.streaming:
+        # Only there it is known which labels contradict each other, and were left out for it.
+        evaluation.summary["annotators"] = agreement(
+            rankings, data.rejected, resamples=resamples, seed=seed
+        )
     if output is not None:
         evaluation.write(output, facts)
     return evaluation

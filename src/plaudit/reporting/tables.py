@@ -196,11 +196,22 @@ def _parts(title: str, what: str, entries: Mapping[str, PartRecord]) -> Table:
             interval(entry["pairwise_accuracy"], percent),
             percent(entry["length_baseline"]["value"]),
             *(UNDEFINED if other is None else form(other["value"]) for other, form in others),
+            *(_from_all(entry) if what == "category" else ()),
             f"{entry['pairs']:,}",
         )
         rows.append(Row(name, cells))
-    columns = (what, "accuracy", INTERVAL, "longer", *map(words, more), "pairs")
+    apart = ("from all", "p (Holm)") if what == "category" else ()
+    columns = (what, "accuracy", INTERVAL, "longer", *map(words, more), *apart, "pairs")
     return Table(title, columns, tuple(rows), wide=len(rows) > MANY_ROWS)
+
+
+def _from_all(entry: PartRecord) -> tuple[str, str]:
+    """How far a category is from all pairs, and how sure that is; earlier versions did not say."""
+    difference, p = figures(entry).get("difference"), entry.get("p_holm")
+    return (
+        UNDEFINED if difference is None else points(difference["value"]),
+        UNDEFINED if not isinstance(p, float) else f"{p:.3f}",
+    )
 
 
 # ---- forms ----

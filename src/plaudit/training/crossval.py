@@ -23,19 +23,22 @@ from plaudit.data.readers import Rankings
 from plaudit.data.splits import folds_by_prompt, prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
 from plaudit.evaluation.comparison import (
+    MAIN_METRIC,
     ModelComparison,
     compare_folds,
     compare_rewards,
     comparison_verdict,
     corrected_resampled_t,
+    holm,
 )
 from plaudit.evaluation.learning_curve import CurveRecord
 from plaudit.evaluation.learning_curve import learning_curve as fit_learning_curve
 from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.metrics import per_prompt
+from plaudit.evaluation.power import before_comparing_folds, independent_pairs
 from plaudit.evaluation.rewards import prediction_rows
 from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.summary import figures, format_summary
+from plaudit.evaluation.summary import figure, figures, format_summary
 from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions
 from plaudit.model.seen import taken
@@ -43,7 +46,7 @@ from plaudit.reporting.contents import cross_validation_report
 from plaudit.reporting.evaluation import Evaluation, measure
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
-from plaudit.results import CrossValidationMetrics, EvaluationSummary, OverFolds
+from plaudit.results import Against, CrossValidationMetrics, EvaluationSummary, OverFolds
 from plaudit.settings import Settings
 from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Given, Parts, given_parts, load_for, name_data, without_given
@@ -93,7 +96,7 @@ def cross_validate(
     k: int | None = None,
     repeats: int | None = None,
     learning_curve: bool = False,
-    against: str | Path | None = None,
+    against: str | Path | Sequence[str | Path] | None = None,
     output: str | Path | None = None,
     config: str | Path | None = None,
     resume: bool = False,
@@ -109,19 +112,23 @@ def cross_validate(
         "k": k,
         "repeats": repeats,
         "learning_curve": learning_curve or None,
-        "against": None if against is None else str(against),
+        "against": _asked(against),
     }
     defaults = {"k": DEFAULT_FOLDS, "repeats": 1, "learning_curve": False, "against": None}
     plan = resolve_plan(folder, resume, asked, defaults)
-    other = None if plan["against"] is None else Path(plan["against"])
+    others_named = plan["against"]
+    if not isinstance(others_named, list):  # of one, plans have the name alone
+        others_named = [] if others_named is None else [others_named]
+    compared = [Path(name) for name in others_named]
     if plan["k"] < 2 or plan["repeats"] < 1:
         raise PlauditError("k: takes 2 folds or more, and 1 repeat or more")
     if chosen.test_data is not None:
         raise PlauditError(
             "test_data: cross-validation tests on every prompt of the data; leave it"
         )
-    if other is not None and other.resolve() == folder.resolve():
-        raise PlauditError(f"against: {other} is the output itself; name another one")
+    for other in compared:
+        if other.resolve() == folder.resolve():
+            raise PlauditError(f"against: {other} is the output itself; name another one")
     rankings = load_for(data, chosen)
     given = given_parts(chosen)
     encoding = load_base(chosen).encoding
@@ -131,7 +138,9 @@ def cross_validate(
         console.say(line)
     shares = [*(SHARES if plan["learning_curve"] else ()), 1.0]
     folds = list(_folds(others, given.get("validation"), plan, chosen))
-    earlier = _earlier(other, plan, chosen, others) if other is not None else None
+    earlier = [_earlier(other, plan, chosen, others) for other in compared]
+    if earlier:
+        console.say(_power(earlier[0]["summary"]))
 
     if not resume:
         try_out(folds[0][2], chosen)
@@ -143,16 +152,15 @@ def cross_validate(
             if plan["repeats"] > 1:
                 what = f"repeat {repeat + 1} of {plan['repeats']}, {what}"
             for share in shares:
-                part = _share_of(parts, share, chosen.seed)
+                part = _share_of(parts, share, chosen.seed_of_split)
                 where = folder / "folds" / _name(repeat, number, share)
                 size = "" if share == 1 else f", {len(part.train):,} rankings"
                 with console.within(what + size), console.hushed() if runs else nullcontext():
                     runs[repeat, number, share] = _run(where, part, rankings, chosen)
         summary, evaluation = _sum_up(runs, others, plan, shares, chosen)
         write_jsonl(folder / "predictions.jsonl", _predictions(runs, others, plan))
-        if earlier is not None and other is not None:
-            summary["against"], comparison = _against(earlier, summary, evaluation, folder, other)
-            comparison.write(folder / "comparison")
+        if compared:
+            _compare(earlier, compared, summary, evaluation, folder)
         result = CrossValidation(summary, evaluation, folder)
         evaluation.plot(folder / "plots")
         write_plots("cross-validation", summary, folder / "plots")
@@ -200,12 +208,13 @@ def _folds(
 ) -> Iterator[tuple[int, int, Parts]]:
     """Every fold of every repeat, its prompts the test, of the others some to validate on."""
     for repeat in range(plan["repeats"]):
-        folds = folds_by_prompt(rankings, plan["k"], chosen.seed + repeat)
+        folds = folds_by_prompt(rankings, plan["k"], chosen.seed_of_split + repeat)
         for number, test in enumerate(folds):
             train = without_prompts_of(rankings, test)
             held = validation
             if held is None:
-                held, train = split_by_prompt(train, [chosen.validation_fraction], chosen.seed)
+                shares, seed = [chosen.validation_fraction], chosen.seed_of_split
+                held, train = split_by_prompt(train, shares, seed)
             yield repeat, number, Parts(train, held, test, frozenset())
 
 
@@ -375,7 +384,10 @@ def _earlier(
     summary, plan_there = read_json(folder / "metrics.json"), read_json(folder / PLAN)
     there = {name: plan_there.get(name) for name in ("command", "k", "repeats")}
     here = {name: plan[name] for name in ("command", "k", "repeats")}
-    there["seed"], here["seed"] = summary.get("settings", {}).get("seed"), chosen.seed
+    seeds = summary.get("settings", {})
+    of_split = seeds.get("split_seed")
+    there["split seed"] = seeds.get("seed") if of_split is None else of_split
+    here["split seed"] = chosen.seed_of_split
     for name in here:
         if here[name] != there[name]:
             raise PlauditError(
@@ -387,13 +399,52 @@ def _earlier(
     return {"summary": summary, "rewards": rewards}
 
 
+def _power(earlier: CrossValidationMetrics) -> str:
+    """How far apart another way of training must be to be told from it, before it is tried."""
+    whole, sizes = earlier["out_of_fold"], earlier["prompts"]
+    counts, accuracy = whole["counts"], figure(whole, MAIN_METRIC)
+    worth = independent_pairs(accuracy, counts["pairs"], counts["prompts"])
+    folds = earlier["metrics"][MAIN_METRIC]["folds"]
+    return before_comparing_folds(folds, worth, sizes["train"], sizes["test"])
+
+
+def _asked(against: str | Path | Sequence[str | Path] | None) -> str | list[str] | None:
+    """What is to be compared with, as a plan has it: of one the name alone."""
+    names = [against] if isinstance(against, str | Path) else [*(against or ())]
+    listed = [*dict.fromkeys(map(str, names))]
+    return listed if len(listed) > 1 else next(iter(listed), None)
+
+
+def _compare(
+    earlier: list[dict[str, Any]],
+    others: list[Path],
+    summary: CrossValidationMetrics,
+    evaluation: Evaluation,
+    folder: Path,
+) -> None:
+    """Compare with each of the others, and correct the main measure for their number."""
+    found: list[Against] = []
+    for number, (there, other) in enumerate(zip(earlier, others, strict=True), start=1):
+        against, comparison = _against(there, summary, evaluation, folder, other)
+        comparison.write(folder / "comparison" / (str(number) if len(others) > 1 else ""))
+        found.append(against)
+    summary["against"] = found[0]
+    if len(found) < 2:
+        return
+    folds = holm([each["folds"][MAIN_METRIC]["p"] for each in found])
+    prompts = holm([each["out_of_fold"]["metrics"][MAIN_METRIC]["p"] for each in found])
+    for each, of_folds, of_prompts in zip(found, folds, prompts, strict=True):
+        each["p_holm"] = {"folds": of_folds, "prompts": of_prompts}
+    summary["comparisons"] = found
+
+
 def _against(
     earlier: dict[str, Any],
     summary: CrossValidationMetrics,
     evaluation: Evaluation,
     folder: Path,
     other: Path,
-) -> tuple[dict[str, Any], ModelComparison]:
+) -> tuple[Against, ModelComparison]:
     """This configuration against an earlier one: over folds, and on all out-of-fold rewards."""
     these, others = summary["metrics"], earlier["summary"]["metrics"]
     common = [name for name in these if name in others and measure_named(name).compared]
@@ -407,7 +458,7 @@ def _against(
     comparison = compare_rewards(
         evaluation.rankings, evaluation.rewards, earlier["rewards"], names=(str(folder), str(other))
     )
-    against = {
+    against: Against = {
         "name": str(other),
         "settings": {
             name: {"this": settings[name], "other": settings_there.get(name)}
@@ -442,12 +493,14 @@ def format_cross_validation(summary: CrossValidationMetrics) -> str:
             figure = Figure(point["value"], point["low"], point["high"])
             lines.append(f"{point['rankings']:>8,}  {figure}")
         lines.append(summary["learning_curve"]["answer"])
-    if summary["against"] is not None:
-        lines += ["", *_format_against(summary["against"])]
+    several = summary.get("comparisons", [])
+    first = summary["against"]
+    for against in several or ([] if first is None else [first]):
+        lines += ["", *_format_against(against, len(several))]
     return "\n".join(lines)
 
 
-def _format_against(against: dict[str, Any]) -> list[str]:
+def _format_against(against: Against, several: int) -> list[str]:
     lines = [f"against {against['name']}, fold by fold (corrected resampled t-test)"]
     for name, values in against["settings"].items():
         lines.append(f"  {name}: {values['this']} here, {values['other']} there")
@@ -463,11 +516,17 @@ def _format_against(against: dict[str, Any]) -> list[str]:
             f"{label(name):<28}{entry['first']:>8.3f}{entry['second']:>9.3f}   "
             f"{difference.value:>+10.3f}   {difference.interval('+.3f'):<18}{p:>7.3f}{note}"
         )
+    p_holm = against.get("p_holm")
+    if p_holm is not None:
+        lines.append(
+            f"p of {label(MAIN_METRIC)}, corrected for being {several} comparisons (Holm): "
+            f"{p_holm['folds']:.3f}"
+        )
     return [
         *lines,
         "",
         "For a way of training believe this table. Of the models at hand, on the same prompts:",
-        comparison_verdict(against["out_of_fold"]),
+        comparison_verdict(against["out_of_fold"], None if p_holm is None else p_holm["prompts"]),
     ]
 
 

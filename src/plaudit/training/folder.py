@@ -34,7 +34,7 @@ RUN_FILES = (
 )
 RUN_FOLDERS = (
     *("model", "adapter", "checkpoints", "plots", "tensorboard"),
-    *("folds", "comparison", "trials", "best", "strengths"),
+    *("folds", "comparison", "trials", "best", "strengths", "grid"),
 )
 OF_A_RUN = {*RUN_FILES, *RUN_FOLDERS}
 
@@ -184,7 +184,7 @@ def default_folder(settings: Settings, what: str = "train") -> Path:
 
 
 def made_by(folder: Path) -> str:
-    """The command that fills a run folder: train, cv, tune or frontier."""
+    """The command that fills a run folder: train, cv, tune, frontier or variance."""
     return str(_plan(folder)["command"])
 
 

@@ -20,6 +20,7 @@ from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why_all_equal
 from plaudit.model.seen import ENCODE_AT_ONCE, each_encoded, each_encoded_ahead, taken
+from plaudit.model.trained_on import Collecting
 from plaudit.settings import Settings
 from plaudit.training.controls import levels
 from plaudit.training.objectives import OBJECTIVES
@@ -142,10 +143,25 @@ def split(rankings: Rankings, settings: Settings) -> Parts:
         train = rankings
     else:
         rest = without_given(rankings, given)
-        test, validation, train = split_by_prompt(rest, fractions, settings.seed)
+        test, validation, train = split_by_prompt(rest, fractions, settings.seed_of_split)
     test, validation = given.get("test", test), given.get("validation", validation)
+    validation = _unlike_test(validation, test)
     held_out = frozenset(ranking.key for part in (test, validation) for ranking in part)
     return Parts(train, validation, test, held_out)
+
+
+def _unlike_test(validation: list[Ranking], test: list[Ranking]) -> list[Ranking]:
+    """The validation rankings whose prompts are not among those to test on: what is tested must
+    not have chosen the checkpoint, or the settings of a search."""
+    rest = without_prompts_of(validation, test)
+    if len(rest) < len(validation):
+        say_once(
+            f"{len(validation) - len(rest):,} rankings left out of the validation data: their "
+            "prompts are among those to test on"
+        )
+    if validation and not rest:
+        raise PlauditError("every prompt to validate on is among those to test on")
+    return rest
 
 
 def with_steps(settings: Settings, rankings: Rankings, parts: Parts) -> Settings:
@@ -218,7 +234,7 @@ def _head_of_stream(
     read = int(settings.max_validation_rankings / smallest) if any(fractions) else 0
     from_start = rankings.each_once() if read and isinstance(rankings, Mixture) else rankings
     for ranking in islice(from_start, read):
-        place = prompt_hash(ranking.key, settings.seed) / 2**64
+        place = prompt_hash(ranking.key, settings.seed_of_split) / 2**64
         number = 0 if place < fractions[0] else 1
         if ranking.key in elsewhere or place >= sum(fractions):
             continue
@@ -246,13 +262,16 @@ def encoded_parts(
     attributes: Sequence[str] = (),
     counts: dict[str, int] | None = None,
     data: Rankings | None = None,
+    texts: Collecting | None = None,
 ) -> tuple[Any, datasets.Dataset | None]:
     """`encoded` training rankings, a stream's as they are read, and those of validation; None
-    where there are none."""
+    where there are none. `texts` takes those of a stream as they pass."""
     more: Any = {"control": settings.control, "attributes": attributes}
     train: Any
     if isinstance(parts.train, Rankings):
-        train = _encoded_stream(parts.train, parts.held_out, encoding, settings, attributes, counts)
+        train = _encoded_stream(
+            parts.train, parts.held_out, encoding, settings, attributes, counts, texts
+        )
     else:
         train = encoded(parts.train, encoding, "encoding", counts, data, **more)
     if not parts.validation:
@@ -326,6 +345,7 @@ def _encoded_stream(
     settings: Settings,
     attributes: Sequence[str],
     counts: dict[str, int] | None,
+    texts: Collecting | None,
 ) -> datasets.IterableDataset:
     """Tokens of the training rankings, encoded as they are read, shuffled within a buffer."""
     total = {} if counts is None else counts
@@ -335,7 +355,7 @@ def _encoded_stream(
 
     def rows() -> Iterator[dict[str, Any]]:
         kept = (ranking for ranking in data if ranking.key not in held_out)
-        each = each_encoded_ahead(kept, encoding)
+        each = each_encoded_ahead(kept if texts is None else texts.passing(kept), encoding)
         passed: dict[str, int] = {}
         for row in _encoded(each, encoding, passed, data, settings.control, attributes, left):
             yield row

@@ -44,6 +44,7 @@ from plaudit.model.precision import dtype_in_words
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import save_adapter
 from plaudit.model.seen import each_encoded
+from plaudit.model.trained_on import Collecting, TrainedOn
 from plaudit.reporting.card import model_card
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.evaluation import Evaluation, evaluate
@@ -162,12 +163,15 @@ def train_on(
 
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
+    keeps_hashes = chosen.training_hashes and not figures_only and processes().is_main_process
+    texts = Collecting() if keeps_hashes else None
+    [base_texts] = model.training_texts() if texts else [None]
     parts = held_out_that_model_takes(parts, model.encoding, rankings)
     if chosen.validation_sets:
         check_sets(chosen, parts.validation)  # again: the model may have refused all of a set
     counts: dict[str, int] = {}
     train_set, validation_set = encoded_parts(
-        parts, model.encoding, chosen, start.attributes, counts, rankings
+        parts, model.encoding, chosen, start.attributes, counts, rankings, texts
     )
     _say_what_is_lost(rankings, counts, model.encoding)
 
@@ -241,6 +245,8 @@ def train_on(
             "training": training,
         }
         test = validation = None
+        if texts is not None:
+            model.trained_on = _hashed(texts, parts, base_texts)
         if processes().is_main_process:
             if chosen.uncertainty != "none":
                 model.uncertainty, training["uncertainty"] = fit_uncertainty(
@@ -292,6 +298,14 @@ def train_on(
             _save(model, chosen, folder, metrics, test, validation, figures_only)
             say_once(f"saved to {folder}")
     return Run(model, metrics, folder, test)
+
+
+def _hashed(texts: Collecting, parts: Parts, base: TrainedOn | None) -> TrainedOn:
+    """The hashes of all training texts; those of a stream were taken as they passed."""
+    if not isinstance(parts.train, Rankings):
+        for _ in console.progress(texts.passing(parts.train), "hashing the training texts"):
+            pass
+    return texts.done(base)
 
 
 def try_out(parts: Parts, chosen: Settings) -> None:

@@ -25,13 +25,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from plaudit import console
-from plaudit.data.rankings import PADDING
+from plaudit.data.rankings import PADDING, Ranking
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
+from plaudit.evaluation.choice import behind_best
+from plaudit.evaluation.comparison import SIGNIFICANT
 from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
-from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
+from plaudit.files import SCHEMA_VERSION, read_json, write_json, write_jsonl, write_results
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.model.seen import taken
@@ -73,6 +75,7 @@ from plaudit.yaml_file import read_yaml
 METRICS = get_args(ValidationMetric)
 VALIDATIONS = 5  # of a trial, at each of which it may be cut short
 DEFAULT_TRIALS = 30
+REWARDS = "rewards.json"  # of a trial: those of the validation prompts
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -229,10 +232,11 @@ class _Trials:
             first_stage(trainer, settings, start)
             with quiet():
                 trainer.train()
-                figure = self._measure(trainer, validation_set)
+                figure, rewards = self._measure(trainer, validation_set)
         finally:  # the next trial is run, whatever became of this one
             if frozen is not None:
                 frozen.close()
+        write_json(folder / REWARDS, rewards)
         return figure, pruning.pruned
 
     def _parts(self, settings: Settings) -> Parts:
@@ -266,18 +270,22 @@ class _Trials:
             self._sets[key] = train, validation
         return self._sets[key]
 
-    def _measure(self, trainer: RankingTrainer, validation_set: datasets.Dataset) -> Figure:
+    def _measure(
+        self, trainer: RankingTrainer, validation_set: datasets.Dataset
+    ) -> tuple[Figure, list[list[float]]]:
+        """The metric on the validation prompts, and the rewards that it is of."""
         predicted = trainer.predict(validation_set)
         given: Any = predicted.predictions
         given = given[0] if isinstance(given, tuple) else given  # and not what the loss saw
         ranks = np.asarray(predicted.label_ids)
         rewards = [row[of != PADDING] for row, of in zip(given, ranks, strict=True)]
-        return measure_named(self.metric)(
+        figure = measure_named(self.metric)(
             rewards,
             [ranking.ranks for ranking in self.parts.validation],
             lengths=lengths_of(self.parts.validation),
             prompts=[ranking.key for ranking in self.parts.validation],
         )
+        return figure, [row.tolist() for row in rewards]
 
 
 class _Pruning(TrainerCallback):
@@ -443,9 +451,7 @@ def _finish(
         "best": _row(best),
         "test": None,
     }
-    summary["best"]["equals"] = [
-        trial["number"] for trial in trials if _equals_best(trial, summary["best"])
-    ]
+    _hold_against_best(summary, folder, parts.validation)
     write_jsonl(folder / "trials.jsonl", map(dict, trials))
     running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     if running:
@@ -503,10 +509,31 @@ def _last(trial: FrozenTrial) -> float | None:
     return values[max(values)] if values else None
 
 
-def _equals_best(trial: Trial, best: Trial) -> bool:
-    """Whether a trial is within the interval of the best one, which it was chosen from."""
-    if trial["state"] != "complete" or trial["number"] == best["number"]:
-        return False
+def _hold_against_best(summary: SearchMetrics, folder: Path, validation: Sequence[Ranking]) -> None:
+    """Say of each whole trial whether the validation prompts tell it from the best, `p_behind`; the
+    best one gets the numbers of those that they do not.
+
+    Trials of earlier versions have left no rewards. Then those equal the best that lie within its
+    interval.
+    """
+    best, whole = summary["best"], [t for t in summary["trials"] if t["state"] == "complete"]
+    files = [_place(folder, trial["number"]) / REWARDS for trial in whole]
+    if all(file.is_file() for file in files):
+        rewards = [read_json(file) for file in files]
+        for trial, p in zip(
+            whole, behind_best(validation, rewards, summary["metric"]), strict=True
+        ):
+            trial["p_behind"] = p
+    best["equals"] = [
+        trial["number"]
+        for trial in whole
+        if trial["number"] != best["number"]
+        and (trial["p_behind"] > SIGNIFICANT if "p_behind" in trial else _within(trial, best))
+    ]
+
+
+def _within(trial: Trial, best: Trial) -> bool:
+    """Whether a trial is within the interval of the best one."""
     value, low, high = trial["value"], best["low"], best["high"]
     return None not in (value, low, high) and low <= value <= high  # type: ignore[operator]
 
@@ -525,8 +552,8 @@ def format_search(summary: SearchMetrics) -> str:
     ]
     if best["equals"]:
         lines.append(
-            f"{len(best['equals']):,} other trials lie within its interval: these validation "
-            "prompts do not tell them from the best"
+            f"{len(best['equals']):,} of the others cannot be told from it by these validation "
+            "prompts (5 %, corrected for choosing among all)"
         )
     if summary["test"] is not None:
         lines += [

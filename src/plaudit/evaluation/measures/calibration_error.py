@@ -19,8 +19,8 @@ import numpy as np
 from scipy.optimize import bisect
 
 from plaudit.evaluation.abstention import log_odds, surest
-from plaudit.evaluation.calibration import BINS, confidence
-from plaudit.evaluation.layout import Floats, Layout
+from plaudit.evaluation.calibration import BINS, Confidence, confidence
+from plaudit.evaluation.layout import Floats, Ints, Layout
 from plaudit.evaluation.measures import Measure
 from plaudit.evaluation.statistics import Statistic, divide, effective
 
@@ -36,12 +36,17 @@ def calibration_error_of(
     """The same of this share of the pairs, the surest, by probabilities that take the `variance`
     `[N]` of the differences into account."""
     odds = log_odds(layout, reward, variance)
-    pairs_of, weight = confidence(layout, reward, odds), surest(np.abs(odds), share)
+    weight = surest(np.abs(odds), share)
+    return gaps_of(layout, layout.pair_ranking, confidence(layout, reward, odds), weight)
+
+
+def gaps_of(layout: Layout, ranking: Ints, pairs_of: Confidence, weight: Floats) -> Statistic:
+    """The error over pairs of these rankings [N], which count by their weight [N]."""
     size = len(layout.asked)
-    cell = layout.slot[layout.pair_ranking] * BINS + pairs_of.bin
+    cell = layout.slot[ranking] * BINS + pairs_of.bin
     gap = weight * (pairs_of.right - pairs_of.sure)
     excess = np.bincount(cell, gap, size * BINS).reshape(size, BINS)
-    pairs = layout.per_prompt(layout.pair_ranking, weight)
+    pairs = layout.per_prompt(ranking, weight)
     gaps = excess.sum(axis=0) / pairs.sum()
 
     def of(weights: Floats) -> Floats:

@@ -18,7 +18,7 @@ from scipy.special import expit
 from plaudit.evaluation.items import margin
 from plaudit.evaluation.layout import Floats, Layout
 from plaudit.evaluation.measures import Measure
-from plaudit.evaluation.statistics import Statistic, effective
+from plaudit.evaluation.statistics import Figure, Statistic, effective
 
 # Where a temperature is sought; the end is given where the best lies beyond it.
 COOLEST, HOTTEST = 1e-3, 1e3
@@ -46,6 +46,43 @@ def temperature(layout: Layout, reward: Floats) -> Statistic:
         return np.exp(-_roots(nodes, weights @ slopes))[:, None]
 
     return Statistic(np.exp([-best]), of, prompts)
+
+
+def at_edge(figure: Figure) -> str:
+    """A sentence where a temperature, or an end of its interval, is an end of the range in which it
+    is sought, so that the best lies beyond it; else nothing.
+
+    >>> at_edge(Figure(0.001))
+    'The temperature is at the end of its range (0.001): all pairs are right, so the larger the \
+margins the better, and how sure to be cannot be told from them.'
+    >>> at_edge(Figure(1.2, 0.9, 1.7))
+    ''
+    """
+    near = 1e-6
+    if figure.value <= COOLEST * (1 + near):
+        return (
+            f"The temperature is at the end of its range ({COOLEST:g}): all pairs are right, so "
+            "the larger the margins the better, and how sure to be cannot be told from them."
+        )
+    if figure.value >= HOTTEST * (1 - near):
+        return (
+            f"The temperature is at the end of its range ({HOTTEST:,.0f}): the rewards are no "
+            "better than chance here, so no division makes them right as often as they are sure."
+        )
+    ends = [
+        f"{end:,g}"
+        for end, there in (
+            (COOLEST, figure.low is not None and figure.low <= COOLEST * (1 + near)),
+            (HOTTEST, figure.high is not None and figure.high >= HOTTEST * (1 - near)),
+        )
+        if there
+    ]
+    if not ends:
+        return ""
+    return (
+        f"The interval of the temperature reaches the end of its range ({', '.join(ends)}): these "
+        "prompts are too few to tell how sure to be."
+    )
 
 
 def _slope(margins: Floats, log_beta: float) -> Floats:

@@ -17,7 +17,7 @@ def write(model: RewardModel, file: BinaryIO, path: Path) -> None:
     """Write config, weights and the tokenizer's files as plain containers and tensors."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            model.save(Path(folder) / "model")
+            model.save(Path(folder) / "model", training_hashes=False)
         except PlauditError as error:  # of a folder that the user has not named
             raise PlauditError(f"{path}: cannot be written: {error}") from error
         torch.save(pt_file.packed(Path(folder) / "model"), file)

@@ -1,0 +1,76 @@
+"""Rows that a model was trained on: how right it is with them and without, in plain loops."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from plaudit import Ranking, evaluate
+from plaudit.evaluation.overlap import measure_overlap, overlap_sentence
+from plaudit.evaluation.suite_run import load_suite, run_suite
+from plaudit.files import write_jsonl
+from plaudit.model.trained_on import TrainedOn, overlap
+
+WORDS = ["fox", "dog", "cat", "hen", "cow", "pig", "owl", "bee", "ant", "eel", "emu", "yak"]
+RANKINGS = [
+    Ranking(f"What does the {word} say today?", [f"{word} a", f"{word} b", "c"], [0, 1, 1])
+    for word in WORDS
+]
+
+
+def test_accuracy_with_and_without():
+    rewards = [[1.0, 0.0, 2.0] if n % 3 else [3.0, 0.0, 2.0] for n in range(12)]
+    found = overlap([TrainedOn.of(RANKINGS[:3])], RANKINGS)
+    record = measure_overlap(found, RANKINGS, rewards)
+    right = [[a > b, a > c] for a, b, c in rewards]
+    assert record["alone"]["value"] == pytest.approx(np.mean(right[:3]))
+    assert record["without"]["value"] == pytest.approx(np.mean(right[3:]))
+    assert record["all"]["value"] == pytest.approx(np.mean(right))
+    assert record["gain"]["value"] == pytest.approx(np.mean(right) - np.mean(right[3:]))
+    assert record["without"]["low"] < record["without"]["value"] < record["without"]["high"]
+    assert record["alone"]["low"] is None  # of three prompts
+    assert (record["same_prompt"], record["near_prompt"], record["rankings"]) == (3, 0, 12)
+    assert "3 of the 12 rankings are among the 10 training texts (3 by the same prompt)" in (
+        overlap_sentence(record)
+    )
+
+
+def test_all_of_it_or_none_of_it_or_nobody_knows():
+    rewards = [[1.0, 0.0, 0.0]] * 12
+    every = measure_overlap(overlap([TrainedOn.of(RANKINGS)], RANKINGS), RANKINGS, rewards)
+    assert every["without"] is None
+    assert overlap_sentence(every).endswith("no pairwise accuracy can be given without them.")
+    none = measure_overlap(overlap([TrainedOn.of([])], RANKINGS), RANKINGS, rewards)
+    assert overlap_sentence(none) == "None of the 12 rankings is among the 0 training texts."
+    unknown = measure_overlap(overlap([None], RANKINGS), RANKINGS, rewards)
+    assert "cannot be known" in overlap_sentence(unknown)
+
+
+def test_evaluate_says_it(reward_model):
+    model = replace(reward_model("bert"), trained_on=TrainedOn.of(RANKINGS[:6]))
+    result = evaluate(model, RANKINGS, stress=0)
+    record = result.summary["training_overlap"]
+    assert record["same_prompt"] == 6
+    assert record["all"] == result.summary["pairwise_accuracy"]  # the same resamples
+    assert overlap_sentence(record) in str(result)
+    assert "cannot be known" in str(evaluate(reward_model("bert"), RANKINGS, stress=0))
+
+
+def test_a_suite_is_scored_without_them(reward_model, tmp_path):
+    subsets = ("alpacaeval-easy", "hep-python", "math-prm")
+    rows = [
+        {"prompt": f"Why {word}?", "chosen": f"{word} a", "rejected": f"b {word}", "id": n}
+        | {"subset": subsets[n % 3]}
+        for n, word in enumerate(WORDS)
+    ]
+    write_jsonl(tmp_path / "rewardbench.jsonl", rows)
+    seen = [Ranking(f"Why {word}?", ["x", "y"], [0, 1]) for word in WORDS[:5]]
+    model = replace(reward_model("bert"), trained_on=TrainedOn.of(seen))
+    result = run_suite(model, tmp_path / "rewardbench.jsonl")
+    record = result.summary["training_overlap"]
+    assert record["same_prompt"] == 5
+    assert record["all"]["value"] == result.summary["score"]["value"]
+    write_jsonl(tmp_path / "rest.jsonl", rows[5:])
+    rest = run_suite(model, load_suite(tmp_path / "rest.jsonl", "rewardbench"))
+    assert record["without"]["value"] == rest.summary["score"]["value"]
+    assert overlap_sentence(record)[:40] in " ".join(str(result).split())
