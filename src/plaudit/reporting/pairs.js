@@ -42,7 +42,7 @@ if (byId("pairs-data")) {
       if (right && margin(right, i) <= 0) return false;
       if (wrong && margin(wrong, i) > 0) return false;
       if (words.length) {
-        const texts = data.shown[i]?.slice(0, 3);
+        const texts = data.shown[i];
         if (!texts || !words.every((word) => texts.some((text) => reads(text).includes(word)))) return false;
       }
       if (seen) {
@@ -111,7 +111,7 @@ if (byId("pairs-data")) {
     const about = make("span", "about");
     if (category[i] >= 0) about.append(" · ", make("bdi", "tag", data.categories[category[i]]));
     const texts = data.shown[i];
-    const origin = texts ? data.origins[texts[3]] : "";
+    const origin = data.origins[data.origin[i]];
     about.append(" · ", origin ? make("bdi", "", origin) : `ranking ${ranking[i]}`);
     head.append(about);
     const article = make("article", "mistake", head);

@@ -16,7 +16,7 @@ from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking, Text, text_key
 from plaudit.errors import PlauditError
 
-# Characters of all texts of a page together. Measured in Chromium on two cores that others use, too:
+# Characters of all texts of a page together. Measured in Chromium on two cores that others use:
 # a page of 100,000 pairs, 36,000 of them wrong, has 7.3 MB, opens in 0.7 to 1.1 s, and a search
 # through so much text takes 12 to 32 ms.
 MOST_TEXT = 4_000_000
@@ -63,7 +63,8 @@ class Pairs:
             name: ([], []) for name in ("completion", "length", "writer")
         }  # of the better one, of the worse one
         rewards: list[tuple[list[float], list[float]]] = [([], []) for _ in self.models]
-        shown: list[tuple[int, int, int, int]] = []
+        shown: list[list[int]] = []  # the texts of prompt and completions, by number
+        origin: list[int] = []
         size = 0
         for pair in self.pairs:
             ranking = self.rankings[pair.ranking]
@@ -90,15 +91,16 @@ class Pairs:
                 *(ranking.completions[k] for k in (pair.better, pair.worse)),
             )
             before = len(texts.values)
-            places = [texts.number(text_key(text), _said(text)) for text in whole]
+            shown.append([texts.number(text_key(text), _said(text)) for text in whole])
             size += sum(map(_size, texts.values[before:]))
-            shown.append((places[0], places[1], places[2], origins.number(ranking.origin)))
+            origin.append(origins.number(ranking.origin))
         data = {
             "models": self.models,
             "categories": categories.values,
             "writers": writers.values,
             "columns": {**table, **pairs_of, "rewards": rewards},
             "shown": shown,
+            "origin": origin,
             "origins": origins.values,
             "texts": texts.values,
         }
