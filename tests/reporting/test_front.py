@@ -72,7 +72,7 @@ def test_a_good_model_may_be_used_for_all():
         PROBABILITIES: "yes",
     }
     assert found[BETTER].why == (
-        f"80.0{NBSP}% of the pairs are right (75.0 to 85.0{NBSP}%), +20.0 points above preferring "
+        f"80.0{NBSP}% of the pairs are right (75.0 to 85.0{NBSP}%), 20.0 points above preferring "
         "the longer one (+15.0 to +25.0)."
     )
     assert found[BEST].why == (
@@ -87,9 +87,15 @@ def test_a_good_model_may_be_used_for_all():
     [
         (figure(0.4), figure(-0.2), figure(0.4), "no", "the wrong way round"),
         (figure(0.52), figure(0.1), figure(0.6), "no", "cannot be told from a coin toss"),
-        (figure(0.6), figure(0.02), figure(0.6), "care", "cannot be told apart"),
-        (figure(0.6), figure(-0.1), figure(0.6), "care", "−10.0 points below"),
-        (figure(0.6), figure(-0.1), figure(0.5), "no", "−10.0 points below"),
+        (
+            figure(0.6),
+            figure(0.02),
+            figure(0.6),
+            "care",
+            "cannot be told from preferring the longer one: +2.0 points",
+        ),
+        (figure(0.6), figure(-0.1), figure(0.6), "care", ", 10.0 points below"),
+        (figure(0.6), figure(-0.1), figure(0.5), "no", ", 10.0 points below"),
         (without_interval(0.6), figure(0.2), figure(0.6), "unknown", "no interval"),
     ],
 )
@@ -155,8 +161,12 @@ def test_thresholds_and_probabilities():
     found = answers(summary(calibration_error=figure(0.12), temperature=figure(0.2)))
     assert found[PROBABILITIES].verdict == "care"
     assert found[PROBABILITIES].why == (
-        "It is off by 12.0 points on average (7.0 to 17.0), less sure than it is right: divide "
-        "rewards by 0.200 first."
+        "It is off by 12.0 points on average (7.0 to 17.0). It is less sure than it is right: "
+        "divide rewards by 0.200 first."
+    )
+    unclear = summary(calibration_error=figure(0.06), temperature=figure(1.02))
+    assert answers(unclear)[PROBABILITIES].why == (
+        "It is off by 6.0 points on average (1.0 to 11.0), which may be more than 5."
     )
 
 
@@ -186,7 +196,7 @@ def test_weaknesses_come_by_what_is_surely_wrong():
         "accuracy_where_less": figure(0.5),
     }
     found = weaknesses(given)
-    # 0.85 − 0.55 of accuracy; 0.2 of answers; 0.19 − 0.05 of probabilities.
+    # Off for sure: 0.85 − 0.55 of accuracy, 0.2 of answers, 0.19 − 0.05 of probabilities.
     assert [one.title for one in found] == [
         "It leans on length",
         "It prefers worse answers",

@@ -223,8 +223,9 @@ def test_hostile_data_are_text(opened, hostile, viewport, scheme):
     assert facts == [text.replace("\r\n", "\n") for text in HOSTILE]
     # Nothing sticks out sideways, however long its words.
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-    if viewport is PHONE:  # a table of eight columns, too
-        assert page.evaluate("""[...document.querySelectorAll('.many')].every(
+    if viewport is PHONE:
+        assert page.locator(".many, .some").count() == 2
+        assert page.evaluate("""[...document.querySelectorAll('.table')].every(
             (table) => table.scrollWidth <= table.clientWidth)""")
     # The plots are the scheme's own, and can be seen.
     visible = page.locator("figure img:visible")

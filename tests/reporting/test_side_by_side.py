@@ -29,8 +29,8 @@ def test_two_models_on_the_same_rankings(tmp_path):
     assert report.lead[0].replace("\xa0", " ").replace("−", "-") == comparison_verdict(expected)
     assert report.facts["measured by all"] == "40 rankings"
     assert {one.label: one.value for one in report.highlights} == {
-        "mine": "50.0\xa0%",
-        "theirs": "90.0\xa0%",
+        "mine: pairwise accuracy": "50.0\xa0%",
+        "theirs: pairwise accuracy": "90.0\xa0%",
     }
     row = cells(report, "All measures")["Pairwise accuracy"]
     assert [cell.split()[0] for cell in row] == ["50.0", "90.0"]

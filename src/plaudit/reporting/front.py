@@ -67,19 +67,19 @@ def _better_of_two(summary: Summary) -> Answer:
         return Answer("no", f"{right}: it orders completions the wrong way round.")
     if accuracy.low <= 0.5:
         return Answer("no", f"{right}, which cannot be told from a coin toss.")
-    by, ends = points(above.value), f"{points(above.low)} to {points(above.high)}"
+    by, ends = _points(abs(above.value)), f"{points(above.low)} to {points(above.high)}"
     if above.low > 0:
-        return Answer("yes", f"{right}, {by} points above preferring the longer one ({ends}).")
+        return Answer("yes", f"{right}, {by} above preferring the longer one ({ends}).")
     if above.high >= 0:
         return Answer(
             "care",
-            f"{right}, {by} points from preferring the longer one ({ends}): the two cannot be "
-            "told apart.",
+            f"{right}, which cannot be told from preferring the longer one: "
+            f"{points(above.value)} points ({ends}).",
         )
     knows_more = _surely_above(_controlled(summary), 0.5)
     return Answer(
         "care" if knows_more else "no",
-        f"{right}, {by} points below preferring the longer one ({ends}).",
+        f"{right}, {by} below preferring the longer one ({ends}).",
     )
 
 
@@ -159,7 +159,7 @@ def _filter(summary: Summary) -> Answer | None:
 
 def _probabilities(summary: Summary) -> Answer | None:
     """By the calibration error: yes where it is surely below 5 points."""
-    gap, scale = figures(summary).get("calibration_error"), figures(summary).get("temperature")
+    gap = figures(summary).get("calibration_error")
     if not gap:
         return None
     shown = f"It is off by {_points(gap['value'])} on average"
@@ -168,13 +168,12 @@ def _probabilities(summary: Summary) -> Answer | None:
     shown += f" ({_ends(gap, points).replace('+', '')})"
     if gap["high"] <= CALIBRATED:
         return Answer("yes", f"{shown}.")
-    if not scale:
-        return Answer("care", f"{shown}.")
-    way = "surer" if scale["value"] > 1 else "less sure"
-    return Answer(
-        "care",
-        f"{shown}, {way} than it is right: divide rewards by {plain(scale['value'])} first.",
-    )
+    if gap["low"] <= CALIBRATED:
+        shown += f", which may be more than {100 * CALIBRATED:.0f}"
+    scale = figures(summary).get("temperature")
+    if (way := _too_sure(summary)) and scale:
+        shown += f". It is {way} than it is right: divide rewards by {plain(scale['value'])} first"
+    return Answer("care", f"{shown}.")
 
 
 PURPOSES: dict[str, Callable[[Summary], Answer | None]] = {
@@ -313,14 +312,23 @@ def _weak_part(parts: Mapping[str, PartRecord], what: str, summary: Summary) -> 
 
 
 def _miscalibrated(summary: Summary) -> Iterator[_Found]:
-    gap, scale = figures(summary).get("calibration_error"), figures(summary).get("temperature")
-    if not gap or not scale:
+    gap = figures(summary).get("calibration_error")
+    if not gap:
         return
-    way = "surer" if scale["value"] > 1 else "less sure"
+    way = _too_sure(summary)
+    title = f"It is {way} than it is right" if way else "Its probabilities are off"
     text = f"Its probabilities are off by {_points(gap['value'])} on average"
     text += f" ({_ends(gap, points).replace('+', '')})." if gap["low"] is not None else "."
     surely = (gap["low"] or 0.0) - CALIBRATED
-    yield _Found(surely, gap["value"], Weakness(f"It is {way} than it is right", text, SURE))
+    yield _Found(surely, gap["value"], Weakness(title, text, SURE))
+
+
+def _too_sure(summary: Summary) -> str:
+    """In which direction its probabilities are off, where the temperature says so for sure."""
+    scale = figures(summary).get("temperature")
+    if not scale or scale["low"] is None or scale["high"] is None:
+        return ""
+    return "surer" if scale["low"] > 1 else "less sure" if scale["high"] < 1 else ""
 
 
 def _worst_rewrite(

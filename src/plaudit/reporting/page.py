@@ -26,6 +26,7 @@ from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.pairs import Pairs
 
 MANY_COLUMNS = 7  # from here on a table becomes a list of its rows on a tablet, too
+FITS = 24  # characters of cells beside a heading on a telephone
 
 Verdict = Literal["yes", "care", "no", "unknown"]
 VERDICTS: dict[Verdict, str] = {
@@ -92,6 +93,15 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     wide: bool = False
+
+    @property
+    def width(self) -> Literal["few", "some", "many"]:
+        """How much stands in a row; where it does not fit, rows become paragraphs."""
+        if len(self.columns) >= MANY_COLUMNS:
+            return "many"
+        columns = zip(*(row.cells for row in self.rows), strict=False)
+        characters = sum(max(map(len, cells)) for cells in columns)
+        return "some" if len(self.columns) > 3 or characters > FITS else "few"
 
 
 @dataclass(frozen=True)
@@ -196,7 +206,6 @@ def render_page(
         script_hash=_hash(script),
         title=title,
         kind=kind,
-        many_columns=MANY_COLUMNS,
         **given,
     )
     # What no HTML file can hold: halves of characters and control characters.

@@ -79,7 +79,11 @@ def side_by_side(evaluations: Mapping[str, Evaluation], *, seed: int = 0) -> Rep
         tuple(in_print(comparison_verdict(record)) for record in compared),
         facts,
         tuple(
-            Highlight(name, percent(accuracy["value"]), interval(accuracy, percent))
+            Highlight(
+                f"{name}: pairwise accuracy",
+                percent(accuracy["value"]),
+                interval(accuracy, percent),
+            )
             for name, summary in summaries.items()
             if (accuracy := figures(summary)["pairwise_accuracy"])
         ),
