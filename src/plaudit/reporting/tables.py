@@ -37,12 +37,7 @@ def highlights(summary: Summary) -> tuple[Highlight, ...]:
     stress = summary.get("stress")
     if stress and (score := stress["score"]):
         numbers.append(Highlight("Stress score", plain(score["value"]), interval(score, plain)))
-    measured_on = Highlight(
-        "Measured on",
-        counted(counts["prompts"], "prompt"),
-        f"{counted(counts['pairs'], 'pair')}, {counted(counts['completions'], 'completion')}",
-    )
-    return (*numbers, measured_on)
+    return tuple(numbers)
 
 
 def measured(summary: Summary, notes: Sequence[str] = ()) -> tuple[Section, ...]:
