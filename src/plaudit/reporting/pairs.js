@@ -94,6 +94,9 @@ if (byId("pairs-data")) {
     return make("section", `side ${what}`, head, ...(texts ? said(texts[k + 1], `${what} completion`) : []));
   };
 
+  // Of several models rankings are counted among those that all have, and not as in one's file.
+  const elsewhere = (i) => "Its texts are not in this page" + (several ? "." : `, but in predictions.jsonl, ranking ${ranking[i]}: completions ${completion[0][i] + 1} and ${completion[1][i] + 1}.`);
+
   const card = (i) => {
     const link = make("a", "anchor", `#${i + 1}`);
     link.href = `#mistake-${i + 1}`;
@@ -118,7 +121,7 @@ if (byId("pairs-data")) {
     article.id = `mistake-${i + 1}`;
     article.tabIndex = -1;
     if (texts) article.append(make("section", "prompt", make("h4", "", "Prompt"), ...said(texts[0], "prompt")));
-    else article.append(make("p", "note", `Its texts are in predictions.jsonl, ranking ${ranking[i]}: completions ${completion[0][i] + 1} and ${completion[1][i] + 1}.`));
+    else article.append(make("p", "note", elsewhere(i)));
     article.append(make("div", "pair", side(i, 0), side(i, 1)));
     return article;
   };
@@ -194,7 +197,7 @@ if (byId("pairs-data")) {
   });
   addEventListener("hashchange", follow);
   if (data.shown.length < all.length) {
-    byId("without-text").textContent = `Of the first ${number(data.shown.length)} the texts are in this page, which search looks through; of the others the figures, and the texts in predictions.jsonl.`;
+    byId("without-text").textContent = `Of the first ${number(data.shown.length)} the texts are in this page, which search looks through; of the others the figures.`;
     byId("without-text").hidden = false;
   }
   section.querySelector(".controls").hidden = false;
