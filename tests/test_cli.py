@@ -549,9 +549,15 @@ def test_a_report_is_written_anew(run, here, base):
         assert (code, out, err) == (0, "", f"written to {folder}/report.html\n")
         after = path.read_text()
         # The files do not say where a row of the data stood, nor which model an evaluation was of.
-        unknown = r" · <bdi>[^<]*</bdi>"
+        unknown = r'"origin":\[[^]]*\],"origins":\[[^]]*\]'
         unknown += r"|<div><dt>(model|data)</dt>.*?</div>\n" if folder == "eval" else ""
         assert re.sub(unknown, "", before) == re.sub(unknown, "", after)
+    assert run("report", "run", "eval", "-o", "both.html")[0] == 0
+    assert "measured by all" in (here / "both.html").read_text()
+    assert "already exists" in run("report", "run", "eval", "-o", "both.html")[2]
+    assert "--output" in run("report", "run", "eval")[2]
+    assert "--output" in run("report", "run", "-o", "one.html")[2]
+    assert "a folder stands twice" in run("report", "run", "run", "-o", "two.html")[2]
     assert "no finished run" in run("report", ".")[2]
     (here / "run" / "predictions.jsonl").write_text('{"ranking": 0, "split": "test"}\n')
     code, _, err = run("report", "run")

@@ -1258,20 +1258,44 @@ def push(
 
 def report(
     folder: Annotated[
-        str | Path, Help("of a run, an evaluation, cv, tune or policy-test", "FOLDER")
+        str | Path | Sequence[str | Path],
+        Help("of a run, an evaluation, cv, tune or policy-test", "FOLDER", many=True),
     ],
+    *,
+    output: Annotated[
+        str | Path | None,
+        Help(
+            "write several folders side by side as this page; of one it is its report.html",
+            "FILE.html",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> Written:
-    """Write report.html of a finished run or evaluation anew, from what was measured then.
+    """Write report.html of a finished run or evaluation anew, or several side by side.
 
-    Raises `PlauditError` when the folder holds no such thing.
+    Several are shown on the rankings that all of them were measured on, with the pairs on which
+    they part. Nothing is scored: all comes from what was measured then.
+
+    Raises `PlauditError` when a folder holds no such thing, or several have no ranking in common.
 
     >>> report("runs/finance").path  # doctest: +SKIP
     PosixPath('runs/finance/report.html')
     """
     from plaudit.console import say
-    from plaudit.training.anew import write_anew
+    from plaudit.files import refuse_to_overwrite
+    from plaudit.training.anew import write_anew, write_side_by_side
 
-    path = write_anew(Path(folder))
+    folders = [Path(each) for each in ([folder] if isinstance(folder, str | Path) else folder)]
+    if len(folders) == 1 and output is None:
+        path = write_anew(folders[0])
+    elif len(folders) < 2:
+        raise PlauditError("--output: is of several folders; the report of one is its report.html")
+    elif output is None:
+        raise PlauditError("--output: name a file for the page of several folders, as in -o "
+                           "side_by_side.html")  # fmt: skip
+    else:
+        refuse_to_overwrite(output, overwrite)
+        path = write_side_by_side(folders, Path(output))
     say(f"written to {path}")
     return Written(path)
 

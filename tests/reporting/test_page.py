@@ -3,24 +3,29 @@
 The browser tests open it in a real headless Chromium.
 """
 
+import base64
+import csv
+import io
+import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
 from plaudit import PlauditError, Ranking
-from plaudit.reporting.drawing import Drawing
+from plaudit.reporting.drawing import Data, Drawing
 from plaudit.reporting.page import (
-    LONG_TEXT,
+    Answer,
     Highlight,
     Report,
     Row,
     Section,
     Table,
-    turns,
-    worst_mistakes,
+    Use,
+    Weakness,
     write_report,
 )
+from plaudit.reporting.pairs import mistakes, partings
 
 HOSTILE = [
     "</script><script>document.title = 'run'</script>",
@@ -65,19 +70,35 @@ def hostile_rankings():
 def hostile():
     rankings = list(hostile_rankings())
     rewards = [[-1.0 - i / 10, 0.5, 0.25][: len(r.ranks)] for i, r in enumerate(rankings)]
-    mistakes, wrong = worst_mistakes(rankings, rewards)
     everything = " ".join(text for text in HOSTILE if len(text) < 500)
     table = Table(everything, (everything, "a"), tuple(Row(t, (t[:60],), t) for t in HOSTILE))
-    plot = Drawing(everything, everything, lambda axes, theme: axes[0].set_xlabel(HOSTILE[0]), 3)
+    columns = tuple(f"column {n}" for n in range(8))
+    many = Table("many", columns, tuple(Row(t, tuple(HOSTILE[:7])) for t in HOSTILE[:3]), True)
+    plot = Drawing(
+        everything,
+        everything,
+        lambda axes, theme: axes[0].set_xlabel(HOSTILE[0]),
+        3,
+        data=Data(("a", HOSTILE[0]), [(text, 1.5) for text in HOSTILE]),
+    )
+    verdicts = ("yes", "care", "no", "unknown")
+    answers = {text[:40]: Answer(v, text) for v, text in zip(verdicts, HOSTILE, strict=False)}
     return Report(
         HOSTILE[0],
         tuple(HOSTILE[:2]),
         {text: text for text in HOSTILE},
         tuple(Highlight(text[:40], "1.0 %", text) for text in HOSTILE[:4]),
-        (Section(everything, tuple(HOSTILE), (table, Table("wide", ("x",), (), True)), (plot,)),),
-        mistakes,
-        wrong,
+        (Section(everything, tuple(HOSTILE), (table, many), (plot,)),),
+        uses=(Use(HOSTILE[0], answers),),
+        weaknesses={HOSTILE[1]: tuple(Weakness(t, t, everything) for t in HOSTILE[:3])},
+        pairs=mistakes(rankings, rewards),
     )
+
+
+def embedded(text):
+    """What the page's script reads."""
+    (data,) = re.findall(r'<script type="application/json" id="pairs-data">(.*?)</script>', text)
+    return json.loads(data)
 
 
 # ---- without a browser ----
@@ -98,7 +119,9 @@ def test_a_report_is_one_file_that_asks_for_nothing(tmp_path, hostile):
             self.found.append((tag, dict(attributes)))
 
     Tags().feed(text)
-    assert sum(tag == "script" for tag, _ in Tags.found) == 1
+    # What the data say stands in the one that is no program.
+    kinds = [attributes.get("type") for tag, attributes in Tags.found if tag == "script"]
+    assert kinds == ["application/json", None]
     assert sum(tag == "style" for tag, _ in Tags.found) == 1
     assert not {"iframe", "form", "base", "object", "embed", "svg"} & {tag for tag, _ in Tags.found}
     for _, attributes in Tags.found:
@@ -121,54 +144,20 @@ def test_a_report_that_cannot_be_written_is_said(tmp_path):
 
 
 def test_a_report_without_mistakes(tmp_path):
-    text = write_report(tmp_path / "report.html", Report("x", ("It is right.",), {})).read_text()
+    report = Report(
+        "x", ("It is right.",), {}, pairs=mistakes([Ranking("p", ["a", "b"], [0, 1])], [[1, 0]])
+    )
+    text = write_report(tmp_path / "report.html", report).read_text()
     assert 'id="list"' not in text
+    assert 'id="pairs-data"' not in text
     assert "It is right." in text
 
 
-def test_the_worst_mistakes_are_those_of_a_plain_search():
-    rankings = [
-        Ranking("a", ["1", "2", "3", "4"], [0, 1, 2, 2], category="x"),
-        Ranking("b", ["1", "2"], [1, 0], origin="f:2"),
-        Ranking("b", ["3", "4", "5"], [0, 1, 1], models=["m", "n", "o"]),
-        Ranking("c", ["1", "2"], [0, 1]),
-    ]
-    rewards = [[0.0, 1.0, 5.0, 6.0], [0.5, 0.0], [0.0, 1.0, 2.0], [1.0, 1.0]]
-    mistakes, wrong = worst_mistakes(rankings, rewards)
-    # Of prompt a: margins −6 (1, 4), −5 (1, 3) and three lesser ones; of prompt b −2, −1 and −0.5.
-    assert [mistake.margin for mistake in mistakes] == [-6.0, -5.0, -2.0, -1.0]
-    assert wrong == 5 + 3
-    assert mistakes[0].chosen[0].text == "1"
-    assert mistakes[0].rejected[0].text == "4"
-    assert mistakes[0].category == "x"
-    assert mistakes[2].models == ("m", "o")
-
-
-def test_there_are_never_more_mistakes_than_can_be_read(monkeypatch):
-    rankings = [Ranking(f"p{i}", ["a", "b" * 90], [0, 1]) for i in range(300)]
-    mistakes, wrong = worst_mistakes(rankings, [[0.0, 1.0 + i] for i in range(300)])
-    assert (len(mistakes), wrong) == (200, 300)
-    assert mistakes[0].margin == -300
-    monkeypatch.setattr("plaudit.reporting.page.MOST_TEXT", 1000)
-    mistakes, wrong = worst_mistakes(rankings, [[0.0, 1.0 + i] for i in range(300)])
-    assert len(mistakes) == 10  # of 95 characters each
-    monkeypatch.setattr("plaudit.reporting.page.MOST_TEXT", 5)
-    assert len(worst_mistakes(rankings, [[0.0, 1.0]] * 300)[0]) == 1
-
-
-def test_messages_are_shown_in_turn_with_nothing_left_out():
-    call = {"name": "add", "arguments": {"a": 2}}
-    messages = [
-        {
-            "role": "user",
-            "content": [{"type": "text", "text": "2+2?"}, {"type": "image", "url": "u"}],
-        },
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-    ]
-    user, assistant = turns(messages)
-    assert user.role == "user"
-    assert user.text == '2+2?\n{"type": "image", "url": "u"}'
-    assert assistant.text == '{"tool_calls": [{"name": "add", "arguments": {"a": 2}}]}'
+def test_figures_of_plots_can_be_saved(tmp_path, hostile):
+    text = write_report(tmp_path / "report.html", hostile).read_text("utf-8")
+    (address,) = re.findall(r'href="data:text/csv;base64,([^"]*)" download="[a-z0-9-]*\.csv"', text)
+    rows = list(csv.reader(io.StringIO(base64.b64decode(address).decode(), newline="")))
+    assert rows == [["a", HOSTILE[0]], *([each, "1.5"] for each in HOSTILE)]
 
 
 # ---- in a browser ----
@@ -213,17 +202,31 @@ PHONE = {"width": 390, "height": 844}
 def test_hostile_data_are_text(opened, hostile, viewport, scheme):
     page = opened(hostile, viewport=viewport, color_scheme=scheme)
     assert page.title() == HOSTILE[0]
-    assert page.locator("script").count() == 1
-    # Everything the data say is on the page as it was said.
-    shown = page.evaluate("""[...document.querySelectorAll('.mistake')].map(
-        (m) => [...m.querySelectorAll('.text')].map((t) => t.textContent))""")
-    for texts, mistake in zip(shown, hostile.mistakes, strict=True):
-        said = [turn.text for turn in (*mistake.prompt, *mistake.chosen, *mistake.rejected)]
+    assert page.locator("script").count() == 2
+    # Everything the data say is on the page as it was said, on one of its leaves.
+    page.get_by_label("Of each prompt").select_option("all pairs")
+    shown, last = [], (len(hostile.pairs.pairs) + 9) // 10
+    for leaf in range(last):
+        shown += page.evaluate("""[...document.querySelectorAll('.mistake')].map(
+            (m) => [...m.querySelectorAll('.text')].map((t) => t.textContent))""")
+        if leaf < last - 1:
+            page.locator(".on").first.click()
+    for texts, pair in zip(shown, hostile.pairs.pairs, strict=True):
+        ranking = hostile.pairs.rankings[pair.ranking]
+        completions = [ranking.completions[k] for k in (pair.better, pair.worse)]
+        said = [ranking.prompt, *completions]
+        if not isinstance(ranking.prompt, str):
+            parts = f"{HOSTILE[0]}\n" + json.dumps(completions[0][0]["content"][1])
+            said = [*HOSTILE, parts, "plain"]
         assert texts == [text if text.strip() else "(empty)" for text in said]
     facts = page.locator(".facts dd").all_text_contents()
     assert facts == [text.replace("\r\n", "\n") for text in HOSTILE]
     # Nothing sticks out sideways, however long its words.
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    if viewport is PHONE:
+        assert page.locator(".many, .some").count() == 2
+        assert page.evaluate("""[...document.querySelectorAll('.table')].every(
+            (table) => table.scrollWidth <= table.clientWidth)""")
     # The plots are the scheme's own, and can be seen.
     visible = page.locator("figure img:visible")
     assert visible.count() == 1
@@ -248,58 +251,125 @@ def test_the_pages_own_policy_lets_nothing_else_run(opened, hostile):
     page.wrong.clear()
 
 
-def margins(page):
-    shown = page.locator(".mistake:visible")
-    return [float(margin) for margin in shown.evaluate_all("(a) => a.map((m) => m.dataset.margin)")]
+def numbers(page):
+    """The pairs that are shown, by the numbers in their links."""
+    return [int(link.removeprefix("#")) for link in page.locator(".anchor").all_text_contents()]
 
 
-def simple_report():
+def simple_report(several=False):
     topics = ["foxes", "bonds", "tea"]
     rankings = [
         Ranking(
-            f"Prompt {i} on {topics[i % 3]}", ["Good.", f"Bad {i}."], [0, 1], category=topics[i % 3]
+            f"Prompt {i} on {topics[i % 3]}",
+            ["Good." * (1 + i % 2 * 9), f"Bad number {i}."],
+            [0, 1],
+            category=topics[i % 3],
         )
         for i in range(30)
     ]
-    mistakes, wrong = worst_mistakes(rankings, [[0.0, 1 + (i * 7 % 30) / 10] for i in range(30)])
-    return Report("Simple", ("Two", "sentences."), {}, mistakes=mistakes, wrong=wrong)
+    rewards = [[0.0, 1 + (i * 7 % 30) / 10] for i in range(30)]
+    if not several:
+        return Report("Simple", ("Two", "sentences."), {}, pairs=mistakes(rankings, rewards))
+    other = [[1.0, 0.0] if i < 12 else each for i, each in enumerate(rewards)]
+    pairs = partings(rankings, {"mine": rewards, "theirs": other})
+    return Report("Both", ("Two", "sentences."), {}, pairs=pairs)
 
 
-def test_mistakes_can_be_sorted_and_filtered(opened):
+def test_mistakes_are_turned_over_filtered_and_sorted(opened):
     page = opened(simple_report(), viewport=DESKTOP)
-    everything = margins(page)
-    assert len(everything) == 30
-    assert everything == sorted(everything)
     count = page.locator("#count")
-    assert count.text_content() == "30 of 30 shown"
+    assert numbers(page) == list(range(1, 11))
+    assert count.text_content() == "1 to 10 of 30"
+    assert page.get_by_role("button", name="Back").first.is_disabled()
+    page.get_by_role("button", name="Next").first.click()
+    assert numbers(page) == list(range(11, 21))
+    page.locator(".mistake").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert numbers(page) == list(range(21, 31))
+    assert page.get_by_role("button", name="Next").first.is_disabled()
+    page.get_by_label("Page").first.fill("2")
+    page.keyboard.press("Enter")
+    assert count.text_content() == "11 to 20 of 30"
 
     page.get_by_label("Order").select_option("least wrong first")
-    assert margins(page) == sorted(everything, reverse=True)
+    assert numbers(page) == list(range(30, 20, -1))
     page.get_by_label("Order").select_option("as in the data")
     prompts = page.locator(".mistake .prompt .text").all_text_contents()
-    assert [int(prompt.split()[1]) for prompt in prompts] == list(range(30))
+    assert [int(prompt.split()[1]) for prompt in prompts] == list(range(10))
     page.get_by_label("Order").select_option("by category")
     topics = [prompt.split()[-1] for prompt in page.locator(".prompt .text").all_text_contents()]
-    assert topics == sorted(topics)
+    assert topics == ["bonds"] * 10
 
     page.get_by_label("Category").select_option("tea")
-    assert len(margins(page)) == 10
+    assert count.text_content() == "1 to 10 of 10, of 30 in all"
+    page.get_by_label("The better one is").select_option("the longer one")
+    assert count.text_content() == "1 to 5 of 5, of 30 in all"
     page.get_by_label("Wrong by at least").fill("2.5")
-    assert margins(page) == [m for m in margins(page) if m <= -2.5]
-    assert 0 < len(margins(page)) < 10
-    page.get_by_label("Search").press_sequentially("TEA prompt 2")
-    assert all("2" in text for text in page.locator(".mistake:visible").all_text_contents())
+    shown = [float(each.removeprefix("−")) for each in page.locator(".margin").all_text_contents()]
+    assert 0 < len(shown) < 5
+    assert all(each >= 2.5 for each in shown)
+    page.get_by_label("Search").press_sequentially("NUMBER prompt 2")
+    assert all("2" in text for text in page.locator(".mistake").all_text_contents())
     page.get_by_label("Search").fill("nowhere to be found")
-    assert margins(page) == []
-    assert count.text_content() == "No mistake fits. Clear shows all again."
+    assert numbers(page) == []
+    assert count.text_content() == "No pair fits. Clear shows them again."
     page.get_by_role("button", name="Clear").click()
-    assert margins(page) == everything
+    assert count.text_content() == "1 to 10 of 30"
+
+
+def test_a_mistake_has_an_address(opened):
+    page = opened(simple_report(), viewport=DESKTOP)
+    page.get_by_label("Search").fill("nowhere to be found")
+    page.goto(page.url.split("#")[0] + "#mistake-25")
+    linked = page.locator(".linked")
+    assert linked.locator(".anchor").text_content() == "#25"
+    assert linked.evaluate("(each) => each === document.activeElement")
+    assert numbers(page) == list(range(21, 31))
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.id") == "mistake-26"
+
+
+def test_what_is_found_can_be_saved(opened, tmp_path):
+    page = opened(simple_report(), viewport=DESKTOP)
+    page.get_by_label("Category").select_option("tea")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
+    assert len(rows) == 10
+    assert {row["category"] for row in rows} == {"tea"}
+    first = rows[0]
+    number = int(first["ranking"])
+    assert float(first["reward_rejected"]) == 1 + (number * 7 % 30) / 10
+    assert int(first["rejected_characters"]) == len(f"Bad number {number}.")
+
+
+def test_models_are_shown_where_they_part(opened):
+    page = opened(simple_report(several=True), viewport=PHONE)
+    assert page.locator("#count").text_content() == "1 to 10 of 12"
+    heads = page.locator(".mistake h3").all_text_contents()
+    assert all("mine wrong" in head and "theirs right" in head for head in heads)
+    page.get_by_label("Right").select_option("mine")
+    assert numbers(page) == []
+    page.get_by_label("Right").select_option("theirs")
+    page.get_by_label("Wrong").select_option("mine")
+    assert page.locator("#count").text_content() == "1 to 10 of 12"
+
+
+def test_what_has_no_text_has_its_figures(opened, monkeypatch):
+    monkeypatch.setattr("plaudit.reporting.pairs.MOST_TEXT", 100)
+    page = opened(simple_report(), viewport=DESKTOP)
+    few = page.locator("#without-text").text_content()
+    shown = int(re.match(r"Of the first (\d+) the texts", few)[1])
+    assert 1 < shown < 10
+    assert page.locator(".mistake .prompt").count() == shown
+    assert numbers(page) == list(range(1, 11))
+    assert "in predictions.jsonl, ranking" in page.locator(".mistake").last.text_content()
 
 
 def test_long_texts_open_and_close(opened):
-    long = "word " * LONG_TEXT
-    mistakes, wrong = worst_mistakes([Ranking("p", [long, "short"], [0, 1])], [[0.0, 1.0]])
-    page = opened(Report("x", (), {}, mistakes=mistakes, wrong=wrong), viewport=PHONE)
+    long = "word " * 700
+    pairs = mistakes([Ranking("p", [long, "short"], [0, 1])], [[0.0, 1.0]])
+    page = opened(Report("x", (), {}, pairs=pairs), viewport=PHONE)
     text = page.locator(".chosen .text")
     assert text.text_content() == long
     cut = text.bounding_box()["height"]
@@ -363,7 +433,8 @@ def test_on_paper_all_is_open_and_light(opened, hostile):
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
-def test_without_scripts_everything_can_be_read(opened, hostile):
+def test_without_scripts_all_but_the_pairs_can_be_read(opened, hostile):
     page = opened(hostile, java_script_enabled=False)
-    assert page.locator(".mistake:visible").count() == len(hostile.mistakes)
     assert page.locator("button:visible, input:visible, select:visible").count() == 0
+    assert page.locator(".table tbody tr:visible").count() == len(HOSTILE) + 3
+    assert "predictions.jsonl" in page.locator("#pairs").inner_text()

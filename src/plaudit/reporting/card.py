@@ -3,6 +3,8 @@
 Its metadata, which the hub reads, have the figures too, as results of an evaluation.
 """
 
+import os
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +17,7 @@ from plaudit.evaluation.summary import sentences
 from plaudit.model.base_models import AT_REVISION
 from plaudit.model.hub import usage
 from plaudit.settings import Settings
+from plaudit.sources import named, on_hub
 
 _TEMPLATE = """\
 ---
@@ -87,7 +90,7 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
     results = [  # not those of validation prompts, which chose the checkpoint
         EvalResult(
             task_type="text-classification",
-            dataset_type="preference data",
+            **_dataset(sources),
             dataset_name=", ".join(names),
             dataset_split="test",
             metric_type=name,
@@ -121,6 +124,24 @@ def model_card(settings: Settings, metrics: dict[str, Any], encoding: Any) -> st
         counted=lambda count: "of a stream" if count is None else f"{count:,}",
     )
     return f"{card}\n"
+
+
+def _dataset(sources: Sequence[str]) -> dict[str, Any]:
+    """What the hub is told of the data: which of its data sets they are, where they are one.
+
+    >>> _dataset(["owner/name@v1:subset"])
+    {'dataset_type': 'owner/name', 'dataset_config': 'subset', 'dataset_revision': 'v1'}
+    >>> _dataset(["a.csv", "b.csv"])
+    {'dataset_type': 'preference data'}
+    """
+    found = named(sources[0]) if len(sources) == 1 else None
+    if found is not None and on_hub(found.name) and not os.path.lexists(found.name):
+        return {
+            "dataset_type": found.name,
+            "dataset_config": found.subset,
+            "dataset_revision": found.revision,
+        }
+    return {"dataset_type": "preference data"}
 
 
 def _without_folders(value: Any) -> Any:

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from plaudit.console import counted
 from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord, comparison_verdict
 from plaudit.evaluation.measures import label
-from plaudit.evaluation.summary import Summary, sentences, verdict
+from plaudit.evaluation.summary import Summary, verdict
+from plaudit.reporting import front
 from plaudit.reporting.drawing import Drawing
-from plaudit.reporting.page import Report, Row, Section, Table, worst_mistakes
+from plaudit.reporting.page import Report, Row, Section, Table
+from plaudit.reporting.pairs import mistakes
 from plaudit.reporting.plots import Log, Subject, drawings
 from plaudit.reporting.tables import (
     INTERVAL,
-    NBSP,
     UNDEFINED,
     differences,
     form_of,
     highlights,
+    in_print,
     interval,
     measured,
     name_of,
@@ -71,7 +73,7 @@ def evaluation_report(
     return _report(
         "How good is this reward model?",
         title,
-        (verdict(evaluation.summary), leaning(evaluation.summary)),
+        (verdict(evaluation.summary), _rests_on(evaluation.summary)),
         facts,
         evaluation,
         sections,
@@ -246,32 +248,13 @@ def _against(
     return Section("Which is better?", (comparison_verdict(comparison),), tuple(tables))
 
 
-def leaning(summary: Summary) -> str:
-    """How much the verdict rests on, and whether the model leans on length.
-
-    It does where its accuracy is surely lower on pairs whose chosen completion is the shorter one:
-    where the two 95 % intervals do not meet.
-    """
+def _rests_on(summary: Summary) -> str:
+    """How much the verdict rests on."""
     counts = summary["counts"]
-    rests = f"That rests on {counted(counts['prompts'], 'prompt')} and " + (
-        counted(counts["pairs"], "pair")
+    return (
+        f"That rests on {counted(counts['prompts'], 'prompt')} and "
+        f"{counted(counts['pairs'], 'pair')}."
     )
-    length = summary["style"]["length"]
-    more, less = length and length["accuracy_where_more"], length and length["accuracy_where_less"]
-    if more is None or less is None:
-        return f"{rests}; whether it leans on length cannot be told from them."
-    where = (
-        f"{percent(more['value'])} are right where the chosen completion is the longer one and "
-        f"{percent(less['value'])} where it is the shorter one"
-    )
-    ends = more["low"], more["high"], less["low"], less["high"]
-    if ends[0] is None or ends[1] is None or ends[2] is None or ends[3] is None:
-        return f"{rests}; {where}, without an interval."
-    if ends[3] < ends[0]:
-        return f"{rests}; {where}, so it leans on length."
-    if ends[1] < ends[2]:
-        return f"{rests}; {where}, so it leans towards the shorter completion."
-    return f"{rests}; {where}, which is no sure sign that it leans on length."
 
 
 def _report(
@@ -291,12 +274,19 @@ def _report(
             under.setdefault(heading, []).extend(plots)
     placed = [replace(each, plots=tuple(under.pop(each.title, ()))) for each in sections]
     placed += [Section(heading, plots=tuple(plots)) for heading, plots in under.items()]
-    mistakes, wrong = worst_mistakes(evaluation.rankings, evaluation.rewards)
+    summary = evaluation.summary
     when = {"date": date.today().isoformat(), "plaudit": version("plaudit")}
-    lead = (*lead, *sentences(evaluation.summary)[1:])
-    lead = tuple(sentence.replace(" %", f"{NBSP}%") for sentence in lead)
-    numbers = highlights(evaluation.summary)
-    return Report(title, lead, {**facts, **when}, numbers, tuple(placed), mistakes, wrong, kind)
+    return Report(
+        title,
+        tuple(map(in_print, lead)),
+        {**facts, **when},
+        highlights(summary),
+        tuple(placed),
+        kind,
+        front.uses({"": summary}),
+        {"": front.weaknesses(summary)},
+        mistakes(evaluation.rankings, evaluation.rewards),
+    )
 
 
 def _logged(log: Log | None) -> dict[Subject, Any]:

@@ -53,12 +53,20 @@ REPORT_WIDTH = 5.2  # inches; its text stays legible where a phone shows it at t
 
 
 @dataclass(frozen=True)
+class Data:
+    """The figures that a plot shows, to be saved as CSV: the names of columns, and rows of them."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str | float | None]]
+
+
+@dataclass(frozen=True)
 class Drawing:
     """A plot that has not been drawn yet.
 
     `heading` says what it shows of the data at hand, `detail` of how much data. `draw` takes the
     axes, `columns` of them side by side, and the theme. `height` and `width` are inches, of the
-    PNG; an SVG is narrower, with the same height.
+    PNG; an SVG is narrower, with the same height. `data` are the figures that it shows.
 
     >>> plot = Drawing("A line", "2 points", lambda axes, theme: axes[0].plot([0, 1]), height=3)
     >>> plot.svg()[:4]
@@ -71,6 +79,7 @@ class Drawing:
     height: float
     columns: int = 1
     width: float = WIDTH
+    data: Data | None = None
 
     @property
     def alt(self) -> str:

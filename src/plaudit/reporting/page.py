@@ -1,31 +1,70 @@
 """What a report is made of, and how it becomes one HTML file that stands by itself.
 
-A report leads with two sentences, then tables, plots and the mistakes to read through. Nothing here
-knows what was measured; `contents.py` does. The page asks for nothing outside itself, works
-from a folder as from a server, and treats all that comes from the data as text: the template
-escapes it, no data stand in a script or a style, and the page's own policy lets nothing run but the
-one script below it.
+A report leads with a verdict, for what the model may be used and where it is weakest; then come
+figures, plots and the pairs to look through. Nothing here knows what was measured; `contents.py`
+does. The page asks for nothing outside itself and works from a folder as from a server. All that
+comes from the data is text: the template escapes it, the pairs are JSON that no text can end, which
+the script sets as text, and the page's own policy lets nothing run but that script.
+
+Another page of the kind is a template that extends `base.html.jinja`, with styles and scripts of
+its own after `base.css` and `base.js`: see `render_page`.
 """
 
 import base64
+import csv
 import hashlib
-import json
+import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from plaudit.data.rankings import Ranking, Text
 from plaudit.files import writing
 from plaudit.reporting.drawing import Drawing
+from plaudit.reporting.pairs import Pairs
 
-MOST_MISTAKES = 200
-MISTAKES_OF_A_PROMPT = 2
-# Characters of all mistakes together; what keeps a page of very long texts one that opens.
-MOST_TEXT = 1_500_000
-LONG_TEXT, LONG_LINES = 700, 9  # above either, a text is cut behind "Show all"
+MANY_COLUMNS = 7  # from here on a table becomes a list of its rows on a tablet, too
+FITS = 24  # characters of cells beside a heading on a telephone
+
+Verdict = Literal["yes", "care", "no", "unknown"]
+VERDICTS: dict[Verdict, str] = {
+    "yes": "Yes",
+    "care": "With care",
+    "no": "No",
+    "unknown": "Cannot tell",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether a model may be used for something, and by which figure."""
+
+    verdict: Verdict
+    why: str
+
+    @property
+    def word(self) -> str:
+        """The verdict as it is shown."""
+        return VERDICTS[self.verdict]
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a model may be used for or not: an answer for each model by its name."""
+
+    purpose: str
+    answers: Mapping[str, Answer]
+
+
+@dataclass(frozen=True)
+class Weakness:
+    """What a model is bad at, by which figure; `section` is the heading under which more stands."""
+
+    title: str
+    text: str
+    section: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +94,15 @@ class Table:
     rows: tuple[Row, ...]
     wide: bool = False
 
+    @property
+    def width(self) -> Literal["few", "some", "many"]:
+        """How much stands in a row; where it does not fit, rows become paragraphs."""
+        if len(self.columns) >= MANY_COLUMNS:
+            return "many"
+        columns = zip(*(row.cells for row in self.rows), strict=False)
+        characters = sum(max(map(len, cells)) for cells in columns)
+        return "some" if len(self.columns) > 3 or characters > FITS else "few"
+
 
 @dataclass(frozen=True)
 class Section:
@@ -67,55 +115,12 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What somebody says; `role` is empty for a plain text."""
-
-    role: str
-    text: str
-
-    @property
-    def length(self) -> int:
-        """In characters."""
-        return len(self.text)
-
-    @property
-    def long(self) -> bool:
-        """Whether a reader should first see its beginning only."""
-        return self.length > LONG_TEXT or self.text.count("\n") >= LONG_LINES
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A pair whose rejected completion has the higher reward."""
-
-    prompt: tuple[Turn, ...]
-    chosen: tuple[Turn, ...]
-    rejected: tuple[Turn, ...]
-    rewards: tuple[float, float]  # of the chosen, of the rejected one
-    place: int  # the number of its ranking, from 0
-    category: str | None = None
-    models: tuple[str | None, str | None] = (None, None)
-    origin: str = ""
-
-    @property
-    def margin(self) -> float:
-        """r_chosen − r_rejected, below zero."""
-        return self.rewards[0] - self.rewards[1]
-
-    @property
-    def size(self) -> int:
-        """Characters of all its texts."""
-        turns = (*self.prompt, *self.chosen, *self.rejected)
-        return sum(turn.length for turn in turns)
-
-
-@dataclass(frozen=True)
 class Report:
     """All that one page says, top to bottom.
 
-    `lead` is the verdict: what was reached, against what, how sure. `facts` say what was measured
-    on what and when. `mistakes` come most wrong first; `wrong` says how many pairs were ordered
-    wrongly, of which they are some.
+    `lead` is the verdict: what was reached, against what, how sure. `uses` say for what the model
+    may be used, `weaknesses` where it is weakest, both by the name of a model, which is empty where
+    there is one. `facts` say what was measured on what and when. `pairs` are those to look through.
     """
 
     title: str
@@ -123,9 +128,10 @@ class Report:
     facts: Mapping[str, str]
     highlights: tuple[Highlight, ...] = ()
     sections: tuple[Section, ...] = ()
-    mistakes: tuple[Mistake, ...] = ()
-    wrong: int = 0
     kind: str = "Report"
+    uses: tuple[Use, ...] = ()
+    weaknesses: Mapping[str, tuple[Weakness, ...]] = field(default_factory=dict)
+    pairs: Pairs | None = None
 
 
 def write_report(path: str | Path, report: Report) -> Path:
@@ -147,6 +153,30 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 def render(report: Report) -> str:
     """The page as text."""
+    return render_page(
+        "report.html.jinja",
+        styles=("base.css", "report.css"),
+        scripts=("base.js", "pairs.js"),
+        title=report.title,
+        kind=report.kind,
+        report=report,
+    )
+
+
+def render_page(
+    template: str,
+    *,
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    title: str,
+    kind: str,
+    **given: Any,
+) -> str:
+    """A template of this package as one page, with these styles and scripts of it, in this order.
+
+    `title` and `kind` stand at the top of the page; `given` is what the template names besides. Its
+    filters are `slug`, `breakable`, `images` and `csv_address`.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup, escape
 
@@ -157,98 +187,38 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["signed"] = signed
     # Names are often words joined by underscores: let a narrow column break them there.
     environment.filters["breakable"] = lambda text: escape(text).replace("_", Markup("_<wbr>"))
+    environment.filters["slug"] = slug
+    environment.filters["images"] = _images
+    environment.filters["csv_address"] = _csv_address
+    environment.filters["as_it_is"] = Markup
     folder = files("plaudit.reporting")
-    own = {name: folder.joinpath(f"page.{name}").read_text("utf-8") for name in ("css", "js")}
-    page = environment.get_template("page.html.jinja").render(
-        report=report,
-        categories=sorted({m.category for m in report.mistakes if m.category is not None}),
-        images=_images,
+    style, script = (
+        "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
+        for names in (styles, scripts)
+    )
+    page = environment.get_template(template).render(
         # Ours, and named by their hashes in the page's policy: nothing else can run.
-        style=Markup(own["css"]),
-        script=Markup(own["js"]),
-        style_hash=_hash(own["css"]),
-        script_hash=_hash(own["js"]),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        title=title,
+        kind=kind,
+        **given,
     )
     # What no HTML file can hold: halves of characters and control characters.
     return re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", page)
 
 
-def worst_mistakes(
-    rankings: Sequence[Ranking], rewards: Sequence[Sequence[float]]
-) -> tuple[tuple[Mistake, ...], int]:
-    """The strictly ordered pairs with the most negative margins, and how many are below zero.
+def slug(heading: str) -> str:
+    """A heading as the name of its place in the page.
 
-    `rewards` hold K numbers for each ranking. At most two mistakes of a prompt, 200 in all, and
-    fewer where their texts are very long.
-
-    >>> worst_mistakes([Ranking("2+2?", ["4", "5"], [0, 1])], [[0.5, 2.0]])[0][0].margin
-    -1.5
+    >>> slug("Is it right?")
+    'is-it-right'
     """
-    wrong = [
-        (float(given[i] - given[j]), number, i, j)
-        for number, (ranking, given) in enumerate(zip(rankings, rewards, strict=True))
-        for i, j in ranking.pairs()
-        if given[i] < given[j]
-    ]
-    mistakes: list[Mistake] = []
-    of_prompt: dict[str, int] = {}
-    text = 0
-    for _, number, i, j in sorted(wrong):
-        key = rankings[number].key
-        of_prompt[key] = of_prompt.get(key, 0) + 1
-        if of_prompt[key] > MISTAKES_OF_A_PROMPT:
-            continue
-        mistake = _mistake(rankings[number], rewards[number], number, i, j)
-        text += mistake.size
-        if len(mistakes) == MOST_MISTAKES or (mistakes and text > MOST_TEXT):
-            break
-        mistakes.append(mistake)
-    return tuple(mistakes), len(wrong)
-
-
-def _mistake(
-    ranking: Ranking, rewards: Sequence[float], number: int, better: int, worse: int
-) -> Mistake:
-    category = ranking.category
-    if ranking.categories is not None:
-        category = ranking.categories[worse]
-    models = ranking.models or [None] * len(ranking.ranks)
-    return Mistake(
-        turns(ranking.prompt),
-        turns(ranking.completions[better]),
-        turns(ranking.completions[worse]),
-        (float(rewards[better]), float(rewards[worse])),
-        number,
-        category,
-        (models[better], models[worse]),
-        ranking.origin,
-    )
-
-
-def turns(text: Text) -> tuple[Turn, ...]:
-    """A text or a dialogue as what is said in turn, with nothing left out.
-
-    >>> turns([{"role": "user", "content": "Hi"}])
-    (Turn(role='user', text='Hi'),)
-    """
-    if isinstance(text, str):
-        return (Turn("", text),)
-    return tuple(Turn(str(message["role"]), _said(message)) for message in text)
-
-
-def _said(message: Mapping[str, Any]) -> str:
-    content = message["content"]
-    parts = [content] if isinstance(content, str) else list(content or [])
-    others = {key: message[key] for key in message if key not in ("role", "content")}
-    said = []
-    for part in [*parts, *([others] if others else [])]:
-        if isinstance(part, dict) and set(part) == {"type", "text"}:
-            part = part["text"]
-        said.append(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False))
-    return "\n".join(said)
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") or "part"
 
 
 def signed(value: float, form: str = ".2f") -> str:
@@ -264,6 +234,16 @@ def _images(plot: Drawing) -> list[str]:
     """Addresses of the plot on light and on dark paper."""
     encoded = [base64.b64encode(svg.encode()).decode() for svg in plot.svgs()]
     return [f"data:image/svg+xml;base64,{text}" for text in encoded]
+
+
+def _csv_address(plot: Drawing) -> str:
+    """The figures of a plot as the address of a CSV file."""
+    assert plot.data is not None
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(plot.data.columns)
+    writer.writerows(plot.data.rows)
+    return "data:text/csv;base64," + base64.b64encode(text.getvalue().encode()).decode()
 
 
 def _hash(text: str) -> str:

@@ -4,6 +4,7 @@ A summary is what `summarise` returns and must be whole: a missing key is an err
 the data at hand leave undefined.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,21 +25,19 @@ INTERVAL = f"95{NBSP}% interval"
 def highlights(summary: Summary) -> tuple[Highlight, ...]:
     """The few numbers at the top."""
     counts = summary["counts"]
+    pairs_only = counts["completions"] == 2 * counts["rankings"]
     numbers = []
     for name, measure in shown_in("headline").items():
         record, form = figures(summary).get(name), form_of(name)
+        if pairs_only and measure.group == "rankings":
+            continue  # of two completions, rankings would say the same again
         if record is not None:
             value = form(record["value"]) + (" points" if measure.form == "points" else "")
             numbers.append(Highlight(measure.title, value, interval(record, form)))
     stress = summary.get("stress")
     if stress and (score := stress["score"]):
         numbers.append(Highlight("Stress score", plain(score["value"]), interval(score, plain)))
-    measured_on = Highlight(
-        "Measured on",
-        counted(counts["prompts"], "prompt"),
-        f"{counted(counts['pairs'], 'pair')}, {counted(counts['completions'], 'completion')}",
-    )
-    return (*numbers, measured_on)
+    return tuple(numbers)
 
 
 def measured(summary: Summary, notes: Sequence[str] = ()) -> tuple[Section, ...]:
@@ -256,6 +255,15 @@ def form_of(metric: str) -> Any:
     """How a value of the metric is written: a function from a number to text."""
     forms = {"share": percent, "points": points, "signed": _signed, "number": plain}
     return forms[measure_named(metric).form]
+
+
+def in_print(sentence: str) -> str:
+    """A sentence of the terminal as a page has it: a minus sign, and no line that ends in a number.
+
+    >>> in_print("by -3.7 points, 5 %")
+    'by −3.7 points, 5\\xa0%'
+    """
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", sentence).replace(" %", f"{NBSP}%")
 
 
 def percent(value: float) -> str:

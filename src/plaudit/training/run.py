@@ -82,6 +82,7 @@ from plaudit.training.setup import (
     trained_adapter,
     trained_model,
 )
+from plaudit.training.tracking import track
 from plaudit.training.trainer import RankingTrainer, last_checkpoint, read_log
 from plaudit.training.two_stage import first_stage
 from plaudit.training.uncertainty import check_uncertainty, fit_uncertainty
@@ -267,6 +268,7 @@ def train_on(
                 what = "scoring the test prompts"
                 test = evaluate(model, parts.test, baselines=untrained, stress=stress, what=what)
                 metrics["test"] = test.summary
+                track(trainer, test.summary)
         if frozen:
             frozen.close()
         if processes().is_main_process:

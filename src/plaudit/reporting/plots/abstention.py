@@ -11,7 +11,7 @@ from plaudit.console import counted
 from plaudit.evaluation.abstention import KEPT, accuracy_by_share, variances
 from plaudit.evaluation.layout import flatten, lay_out
 from plaudit.evaluation.summary import figures
-from plaudit.reporting.drawing import Drawing, Theme, percent_tick
+from plaudit.reporting.drawing import Data, Drawing, Theme, percent_tick
 from plaudit.reporting.plots import Plot
 
 if TYPE_CHECKING:
@@ -67,7 +67,14 @@ def abstention(evaluation: "Evaluation") -> Drawing:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(percent_tick))
 
-    return Drawing(heading, detail, draw, 3.6)
+    curves = {"by_difference": by_difference}
+    if by_uncertainty is not None:
+        curves["by_uncertainty"] = by_uncertainty
+    data = Data(
+        ("left_aside", *curves),
+        np.column_stack([ABSTAINED, *curves.values()]).round(6).tolist(),
+    )
+    return Drawing(heading, detail, draw, 3.6, data=data)
 
 
 PLOT = Plot(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from plaudit.console import counted
-from plaudit.reporting.drawing import Drawing, Theme, percent_tick, shortened
+from plaudit.reporting.drawing import Data, Drawing, Theme, percent_tick, shortened
 from plaudit.reporting.plots import Plot
 
 if TYPE_CHECKING:
@@ -78,7 +78,14 @@ def accuracy_by_category(by_category: Mapping[str, Mapping[str, Any]]) -> Drawin
         axes.xaxis.set_major_formatter(FuncFormatter(percent_tick))
         axes.set_xlabel("pairwise accuracy")
 
-    return Drawing(heading, detail, draw, max(2.6, 1.4 + 0.32 * len(names)))
+    data = Data(
+        ("category", "pairwise_accuracy", "low", "high", "length_baseline", "pairs"),
+        [
+            (name, *entry["pairwise_accuracy"].values(), baseline[name], entry["pairs"])
+            for name, entry in by_category.items()
+        ],
+    )
+    return Drawing(heading, detail, draw, max(2.6, 1.4 + 0.32 * len(names)), data=data)
 
 
 def _draw(evaluation: "Evaluation") -> Drawing | None:

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from plaudit.console import counted
 from plaudit.evaluation.measures import label, measure_named
-from plaudit.reporting.drawing import Drawing, Theme, errors, share_ticks, written
+from plaudit.reporting.drawing import Data, Drawing, Theme, errors, share_ticks, written
 from plaudit.reporting.plots import Plot
 
 MOST_PANELS = 4
@@ -58,7 +58,15 @@ def fold_values(metrics: Mapping[str, Mapping[str, Any]]) -> Drawing:
             share_ticks(axes, name)
             axes.tick_params(axis="y", labelsize=9)
 
-    return Drawing(heading, detail, draw, 3.6, columns=len(shown))
+    data = Data(
+        ("measure", "fold", "value"),
+        [
+            (name, n, value)
+            for name, entry in metrics.items()
+            for n, value in enumerate(entry["folds"])
+        ],
+    )
+    return Drawing(heading, detail, draw, 3.6, columns=len(shown), data=data)
 
 
 PLOT = Plot(

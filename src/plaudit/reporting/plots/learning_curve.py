@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from plaudit.console import counted
 from plaudit.evaluation.measures import label
-from plaudit.reporting.drawing import Drawing, Theme, errors, share_ticks, thousands, written
+from plaudit.reporting.drawing import Data, Drawing, Theme, errors, share_ticks, thousands, written
 from plaudit.reporting.plots import Plot
 
 
@@ -73,7 +73,16 @@ def learning_curve(curve: Mapping[str, Any], metric: str = "pairwise_accuracy") 
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         share_ticks(axes, metric)
 
-    return Drawing(heading, detail, draw, 4.0)
+    both = {"measured": points, "fitted": [] if fit is None else fit["curve"]}
+    data = Data(
+        ("what", "rankings", "value", "low", "high"),
+        [
+            (what, *(point[key] for key in ("rankings", "value", "low", "high")))
+            for what, every in both.items()
+            for point in every
+        ],
+    )
+    return Drawing(heading, detail, draw, 4.0, data=data)
 
 
 def _draw(summary: Mapping[str, Any]) -> Drawing | None:

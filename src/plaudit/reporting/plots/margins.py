@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from plaudit.console import counted
-from plaudit.reporting.drawing import Drawing, Theme, bin_edges, finite_row, percent
+from plaudit.reporting.drawing import Data, Drawing, Theme, bin_edges, finite_row, percent
 from plaudit.reporting.plots import Plot
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def margins(margins: ArrayLike) -> Drawing:
         axes.set(xlabel="margin: reward of chosen − reward of rejected", ylabel="pairs")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
-    return Drawing(heading, detail, draw, 4.2)
+    data = Data(("from", "to", "pairs"), np.column_stack([edges[:-1], edges[1:], counts]).tolist())
+    return Drawing(heading, detail, draw, 4.2, data=data)
 
 
 def _share(mask: NDArray[np.bool_]) -> float:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from plaudit.console import counted
 from plaudit.evaluation.statistics import FigureRecord
-from plaudit.reporting.drawing import Drawing, Theme
+from plaudit.reporting.drawing import Data, Drawing, Theme
 from plaudit.reporting.plots import Plot
 
 MOST_PANELS = 3
@@ -64,7 +64,18 @@ def over_optimisation(summary: Mapping[str, Any]) -> Drawing:
                 axes.set_title(model["model"], fontsize=10)
         same_height(columns)
 
-    return Drawing(heading, detail, draw, 4.2, columns=len(models))
+    data = Data(
+        ("model", "picked_by", "n", "kl", "measured_by", "gain", "low", "high"),
+        [
+            (model["model"], by, pick["n"], pick["kl"], what, *pick[what].values())
+            for model in summary["models"]
+            for by, picks in model["figures"]["picks"].items()
+            for pick in picks
+            for what in ("reward", "gold")
+            if pick[what] is not None
+        ],
+    )
+    return Drawing(heading, detail, draw, 4.2, columns=len(models), data=data)
 
 
 def curve(

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from plaudit.console import counted
-from plaudit.reporting.drawing import Drawing, Theme
+from plaudit.reporting.drawing import Data, Drawing, Theme
 from plaudit.reporting.plots import Plot
 from plaudit.reporting.plots.over_optimisation import MOST_PANELS, curve, same_height
 
@@ -49,7 +49,16 @@ def picked_length(summary: Mapping[str, Any]) -> Drawing:
                 axes.set_title(model["model"], fontsize=10)
         same_height(columns)
 
-    return Drawing(heading, detail, draw, 3.6, columns=len(models))
+    data = Data(
+        ("model", "picked_by", "n", "characters", "low", "high"),
+        [
+            (model["model"], by, pick["n"], *pick["length"].values())
+            for model in summary["models"]
+            for by, picks in model["figures"]["picks"].items()
+            for pick in picks
+        ],
+    )
+    return Drawing(heading, detail, draw, 3.6, columns=len(models), data=data)
 
 
 PLOT = Plot(

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter
 
 from plaudit.console import counted
 from plaudit.evaluation.layout import Floats
-from plaudit.reporting.drawing import Drawing, Theme, errors, percent_tick
+from plaudit.reporting.drawing import Data, Drawing, Theme, errors, percent_tick
 from plaudit.reporting.plots import Plot
 
 
@@ -67,7 +67,14 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Drawing:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(percent_tick))
 
-    return Drawing(heading, detail, draw, 4.2)
+    data = Data(
+        ("from", "to", "predicted", "observed", "low", "high", "pairs"),
+        [
+            (row["low"], row["high"], row["predicted"], *row["observed"].values(), row["pairs"])
+            for row in bins
+        ],
+    )
+    return Drawing(heading, detail, draw, 4.2, data=data)
 
 
 def _noise(bins: Sequence[Mapping[str, Any]]) -> Floats:

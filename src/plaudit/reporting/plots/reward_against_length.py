@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from plaudit.console import counted
 from plaudit.data.cells import characters
 from plaudit.evaluation.layout import Floats
-from plaudit.reporting.drawing import Drawing, Theme, finite_row, thousands
+from plaudit.reporting.drawing import Data, Drawing, Theme, finite_row, thousands
 from plaudit.reporting.plots import Plot
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ def reward_against_length(rewards: ArrayLike, lengths: ArrayLike) -> Drawing:
     # Lengths spread over orders of magnitude; a linear axis would press most of them to one side.
     wide = len(length) > 0 and length.min() > 0 and length.max() > 10 * length.min()
 
+    tenths = np.array_split(np.argsort(length, kind="stable"), 10) if len(reward) >= 100 else []
+    medians = np.array([(np.median(length[each]), np.median(reward[each])) for each in tenths])
+    # Where the picture has no points, its data have none either.
+    data = Data(("length", "reward"), np.column_stack([length, reward]).tolist())
+    if len(reward) > MANY_POINTS:
+        data = Data(("median_length", "median_reward"), medians.tolist())
+
     def draw(columns: Sequence[Axes], theme: Theme) -> None:
         axes = columns[0]
         if len(reward) > MANY_POINTS:
@@ -62,11 +69,8 @@ def reward_against_length(rewards: ArrayLike, lengths: ArrayLike) -> Drawing:
             if wide:
                 axes.set_xscale("log")
         if len(reward) >= 100:
-            tenths = np.array_split(np.argsort(length, kind="stable"), 10)
-            x = [np.median(length[tenth]) for tenth in tenths]
-            y = [np.median(reward[tenth]) for tenth in tenths]
             label = "median of each tenth of lengths"
-            axes.plot(x, y, "o-", color=theme.vermillion, markersize=4, label=label)
+            axes.plot(*medians.T, "o-", color=theme.vermillion, markersize=4, label=label)
         if wide:
             decades = np.log10(length.max() / length.min())
             subs = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.5 else (1,)
@@ -75,7 +79,7 @@ def reward_against_length(rewards: ArrayLike, lengths: ArrayLike) -> Drawing:
             axes.xaxis.set_major_formatter(FuncFormatter(thousands))
         axes.set(xlabel="length of the completion (characters)", ylabel="reward")
 
-    return Drawing(heading, detail, draw, 4.4)
+    return Drawing(heading, detail, draw, 4.4, data=data)
 
 
 def _hexagons(axes: Axes, x: Floats, y: Floats, xscale: Any, theme: Theme) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from plaudit.console import counted
-from plaudit.reporting.drawing import Drawing, Theme, percent, percent_tick
+from plaudit.reporting.drawing import Data, Drawing, Theme, percent, percent_tick
 from plaudit.reporting.plots import Plot
 
 
@@ -39,7 +39,15 @@ def reward_deviation(summary: Mapping[str, Any]) -> Drawing | None:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(percent_tick))
 
-    return Drawing(heading, detail, draw, 3.4)
+    data = Data(
+        ("model", "share_of_prompts", "deviation"),
+        [
+            (model["model"], tenth / 10, deviation)
+            for model in varied
+            for tenth, deviation in enumerate(model["figures"]["deviations"])
+        ],
+    )
+    return Drawing(heading, detail, draw, 3.4, data=data)
 
 
 PLOT = Plot(

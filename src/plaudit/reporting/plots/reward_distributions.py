@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
-from plaudit.reporting.drawing import Drawing, Theme, bin_edges, finite_row, percent_tick
+from plaudit.reporting.drawing import Data, Drawing, Theme, bin_edges, finite_row, percent_tick
 from plaudit.reporting.plots import Plot
 
 
@@ -48,7 +48,12 @@ def reward_distributions(better: ArrayLike, worse: ArrayLike) -> Drawing:
         axes.yaxis.set_major_formatter(FuncFormatter(percent_tick))
         axes.set_ylim(bottom=0)
 
-    return Drawing(heading, detail, draw, 4.2)
+    shares = [np.histogram(values, edges)[0] / max(len(values), 1) for _, values in sides]
+    data = Data(
+        ("from", "to", *(name for name, _ in sides)),
+        np.column_stack([edges[:-1], edges[1:], *shares]).tolist(),
+    )
+    return Drawing(heading, detail, draw, 4.2, data=data)
 
 
 PLOT = Plot(

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from plaudit.console import counted
 from plaudit.evaluation.layout import Floats
 from plaudit.evaluation.measures import label, measure_named
-from plaudit.reporting.drawing import Drawing, Theme, share_ticks, written
+from plaudit.reporting.drawing import Data, Drawing, Theme, share_ticks, written
 from plaudit.reporting.plots import Plot
 
 
@@ -64,7 +64,8 @@ def search_history(trials: Sequence[Mapping[str, Any]], metric: str) -> Drawing:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         share_ticks(axes, metric)
 
-    return Drawing(heading, detail, draw, 4.0)
+    data = Data(("trial", "state", metric), [(t["number"], t["state"], t["value"]) for t in trials])
+    return Drawing(heading, detail, draw, 4.0, data=data)
 
 
 PLOT = Plot(

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from plaudit.console import counted
 from plaudit.evaluation.measures import label, measure_named
-from plaudit.reporting.drawing import Drawing, Theme, share_ticks, shortened
+from plaudit.reporting.drawing import Data, Drawing, Theme, share_ticks, shortened
 from plaudit.reporting.plots import Plot
 
 MOST_SETTINGS = 3
@@ -66,7 +66,11 @@ def search_settings(trials: Sequence[Mapping[str, Any]], metric: str) -> Drawing
                 axes.tick_params(labelleft=False)
         columns[0].set_ylabel(label(metric))
 
-    return Drawing(heading, detail, draw, 3.4, columns=len(strongest))
+    data = Data(
+        ("setting", "is", metric),
+        [(name, str(given), value) for name, rows in varied.items() for given, value in rows],
+    )
+    return Drawing(heading, detail, draw, 3.4, columns=len(strongest), data=data)
 
 
 def _strength(rows: Sequence[tuple[Any, float]]) -> float:

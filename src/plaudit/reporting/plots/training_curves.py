@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from plaudit.console import counted
 from plaudit.evaluation.layout import Floats
-from plaudit.reporting.drawing import Drawing, Theme, percent_tick
+from plaudit.reporting.drawing import Data, Drawing, Theme, percent_tick
 from plaudit.reporting.plots import Plot
 
 
@@ -64,7 +64,12 @@ def training_curves(log: Sequence[Mapping[str, Any]], best_step: int | None = No
                 axes.set(xlim=(0, 1), ylim=(0, 1))
         columns[1].yaxis.set_major_formatter(FuncFormatter(percent_tick))
 
-    return Drawing(heading, detail, draw, 3.6, columns=2)
+    logged = ("loss", "accuracy", validated, "eval_pairwise_accuracy")
+    data = Data(
+        ("logged", "step", "value"),
+        [(key, *row) for key in logged for row in np.column_stack(_series(log, key)).tolist()],
+    )
+    return Drawing(heading, detail, draw, 3.6, columns=2, data=data)
 
 
 def _training_heading(
