@@ -72,10 +72,6 @@ Model = Annotated["Scorer | str | Path | Sequence[str | Path]", Help(_MODEL, "MO
 OptionalModel = Annotated[
     "Scorer | str | Path | Sequence[str | Path] | None", Help(_MODEL, "MODEL")
 ]
-OptionalData = Annotated[
-    "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any | None",
-    Help("files, folders, globs or a hub name", "DATA", many=True),
-]
 PolicyName = Annotated[
     "Policy | str | Path", Help("causal model", "NAME", flag=True, default="embedded:smollm2")
 ]
@@ -514,7 +510,7 @@ def frontier(
 
 def evaluate(
     model: OptionalModel = None,
-    data: OptionalData = None,
+    data: Data = None,
     *,
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
@@ -594,7 +590,8 @@ def evaluate(
     if rewards:
         if not suite or suite == "auto":
             raise PlauditError("--rewards: name the benchmark that they are of: --suite NAME")
-        given |= loading | {"also": also, "combine": combine, "spread": spread, "dtype": None}
+        given |= loading | {"also": also, "combine": combine, "spread": spread}
+        given["dtype"] = dtype != "auto"
         if flags := [f"--{n.replace('_', '-')}" for n, value in sorted(given.items()) if value]:
             raise PlauditError(f"{', '.join(flags)}: is for a model, and --rewards needs none")
         from plaudit.evaluation.suite_rewards import score_rewards

@@ -332,8 +332,8 @@ def test_the_command_needs_no_model(tmp_path):
     [
         ({"rewards": "x"}, "--rewards: name the benchmark that they are of: --suite NAME"),
         ({"rewards": "x", "suite": "auto"}, "--rewards: name the benchmark"),
-        ({"rewards": "x", "suite": "rmb", "against": "m", "max_length": 9},
-         "--against, --max-length: is for a model, and --rewards needs none"),
+        ({"rewards": "x", "suite": "rmb", "against": "m", "dtype": "float32"},
+         "--against, --dtype: is for a model, and --rewards needs none"),
         ({"rewards": "x", "suite": "mt"}, "suite: 'mt' is not known"),
         ({"rewards_model": ["x"], "suite": "rmb"}, "--rewards-model: goes with --rewards"),
         ({"suite": "rmb"}, "evaluate: MODEL is missing"),
