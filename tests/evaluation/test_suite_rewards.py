@@ -184,6 +184,15 @@ def test_several_models_are_a_table_the_best_first(tmp_path):
     }
 
 
+def test_a_table_says_how_many_columns_it_leaves_out(tmp_path):
+    row = {"ranks": [1, 2], "rewards": {"a": [1, 0], "b": [0, 1]}}
+    rows = [row | {"id": k, "category": f"set {k}"} for k in range(14)]
+    table = str(score_rewards(write(tmp_path / "all.jsonl", rows), "llmbar", resamples=5))
+    assert "set 9" in table
+    assert "set 10" not in table
+    assert "and 4 more columns, which are in the JSON" in table
+
+
 def test_a_model_is_picked_by_its_name_or_the_end_of_it(tmp_path):
     file = write(
         tmp_path / "all.jsonl", scores({"org/b": [[0, 1]], "a": [[1, 0]], "x/a": [[1, 1]]})

@@ -31,6 +31,7 @@ from plaudit.evaluation.suite_run import (
 from plaudit.files import read_json, write_results
 
 DIGITS = 4  # as many as papers print, in per cent with two
+COLUMNS = 10  # of a table, beside score and interval
 NAMED = 3  # items that a message names
 SHARED = ("suite", "title", "definition", "source", "counts", "complete", "notes")
 
@@ -390,8 +391,8 @@ def format_models(summary: dict[str, Any]) -> str:
         *dict.fromkeys(name for entry in models.values() for name in entry.get("figures", {})),
         *dict.fromkeys(name for entry in models.values() for name in entry.get("parts", {})),
     ]
-    if len(columns) > 12:  # too many for a line: they are in the JSON
-        columns = []
+    left_out = len(columns) - COLUMNS if len(columns) > COLUMNS else 0
+    columns = columns[:COLUMNS]
     width = max(map(len, models))
     head = f"{'':<{width}}{'score':>9}   {'95 % interval':<18}"
     lines = [head + "".join(f"{name:>{_wide(name)}}" for name in columns)]
@@ -403,6 +404,8 @@ def format_models(summary: dict[str, Any]) -> str:
         row = f"{model:<{width}}{_number(score):>9}   {interval:<18}"
         row += "".join(f"{_number(c):>{_wide(n)}}" for n, c in zip(columns, cells, strict=True))
         lines.append(row)
+    if left_out:
+        lines.append(f"and {left_out} more columns, which are in the JSON")
     table = "\n".join(line.rstrip() for line in lines)
     title = f"{summary['title']}: {format_counts(summary['counts'])}"
     return f"{title}\n\n{table}\n\n{format_source(summary)}"
