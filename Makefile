@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check test lint types imports docs short-demo format reference rehearse clean
+.PHONY: demo check test published lint types imports docs short-demo format reference rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
@@ -17,6 +17,12 @@ check: lint types imports docs short-demo rehearse test
 # Two processes, each computing in one thread: on two cores that takes the least time.
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What the authors of benchmarks published of other people's models, item by item and in sum.
+published: $(VENV)/installed
+	for suite in judgebench rewardmath rmb llmbar; do \
+		$(BIN)/plaudit evaluate --suite $$suite --rewards tests/published/$$suite.jsonl.gz || exit 1; done
+	$(BIN)/python -m pytest -q tests/evaluation/test_published.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

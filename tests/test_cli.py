@@ -208,9 +208,10 @@ def test_a_command_is_a_public_function():
 
 def test_an_option_of_one_name_has_one_default():
     """But for how many completions are sampled, how long they may be, that `inspect` looks at
-    no model unless one is named, that `policy-test` takes samples instead of prompts, and that
-    `score` and `generate`, which account for every row in what they write, stop for no share, as
-    their help says, and that the `dtype` of `export` is that of the weights which it writes."""
+    no model unless one is named and `evaluate --rewards` needs none, that `policy-test` takes
+    samples instead of prompts, and that `score` and `generate`, which account for every row in what
+    they write, stop for no share, as their help says, and that the `dtype` of `export` is that of
+    the weights which it writes."""
     defaults = {}
     for function in COMMANDS.values():
         for option in options_of(function):
@@ -219,6 +220,8 @@ def test_an_option_of_one_name_has_one_default():
             if function is plaudit.demo:
                 continue
             if function is plaudit.inspect and option.name in ("base", "model"):
+                continue
+            if function is plaudit.evaluate and option.name == "model":
                 continue
             if function is plaudit.policy_test and option.name == "prompts":
                 continue
@@ -445,6 +448,42 @@ def test_score_to_stdout_and_to_a_file(run, here, model_folder):
     again = run("score", model_folder, "ranked.csv", "-o", "s.jsonl", "--dtype", "float32")
     assert again[:2] == (0, "")
     assert (here / "s.jsonl").read_text() == out
+
+
+@pytest.mark.parametrize(
+    ("line", "model", "data"),
+    [
+        ("m a", "m", "a"),
+        ("m --suite auto a", "m", "a"),
+        ("--suite auto m a b", "m", ["a", "b"]),
+        ("m --suite auto a b", "m", ["a", "b"]),
+        ("m --data a --suite auto", "m", "a"),
+        ("--suite rmb --rewards r", None, None),
+        ("--suite rmb --rewards r a", "a", None),
+    ],
+)
+def test_evaluate_takes_model_and_data_wherever_the_flags_stand(monkeypatch, line, model, data):
+    given = {}
+    monkeypatch.setitem(COMMANDS, "evaluate", _recorded(plaudit.evaluate, given))
+    assert main(["evaluate", *line.split()]) == 0
+    assert (given.get("model"), given.get("data")) == (model, data)
+
+
+def _recorded(function, given):
+    """A function of the same options that keeps what it is called with."""
+
+    @functools.wraps(function)
+    def recorded(**options):
+        given.update(options)
+
+    return recorded
+
+
+def test_evaluate_without_a_model_or_data_says_so(run, here):
+    assert run("evaluate")[::2] == (1, "plaudit: evaluate: MODEL is missing\n")
+    assert run("evaluate", "m")[::2] == (1, "plaudit: evaluate: DATA is missing\n")
+    code, _, err = run("evaluate", "m", "a", "--suite", "auto", "b")
+    assert (code, "b: unexpected here; name all data in one place" in err) == (2, True)
 
 
 def test_evaluate(run, here, model_folder):

@@ -70,6 +70,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             f"(choose from {', '.join(COMMANDS)})"
         )
     options, unknown = parser.parse_known_args(words)
+    if unknown and not unknown[0].startswith("-") and _takes_late(command, options):
+        options.data, unknown = unknown, []  # argparse ends DATA that may be none at the first flag
     if unknown:
         options.parser.error(_unknown(unknown[0], options.parser))
     # Keep what the libraries below would print out of the user's terminal.
@@ -94,6 +96,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"plaudit: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     return code
+
+
+def _takes_late(command: str, options: argparse.Namespace) -> bool:
+    """Whether a command that has a MODEL takes DATA too, and none was named yet."""
+    names = {option.name for option in options_of(COMMANDS[command]) if option.positional}
+    return {"model", "data"} <= names and not getattr(options, "data", None)
 
 
 def _leave_the_others() -> None:
@@ -230,6 +238,8 @@ def _add(parser: "argparse._ActionsContainer", option: Option) -> argparse.Actio
                 f"--{option.name}",
                 **how | more | {"nargs": None, "help": f"the same as {how['metavar']}"},
             )
+        elif not option.required:
+            how["nargs"] = "?"
         return parser.add_argument(option.name, **how)
     if option.is_of("boolean"):
         # One that is on by default, or by itself, can be turned off.

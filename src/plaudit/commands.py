@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from plaudit.bundled.demo import Demo
     from plaudit.data.rankings import Ranking, Text
     from plaudit.data.readers import BadRows, Rankings
+    from plaudit.evaluation.suite_rewards import SuiteScores
     from plaudit.evaluation.suite_run import SuiteResult
     from plaudit.model.normalisation import Normalisation
     from plaudit.model.reward_model import RewardModel
@@ -69,6 +70,9 @@ RunData = Annotated[
 ]
 _MODEL = "run, model folder, .pt file or hub name"
 Model = Annotated["Scorer | str | Path | Sequence[str | Path]", Help(_MODEL, "MODEL")]
+OptionalModel = Annotated[
+    "Scorer | str | Path | Sequence[str | Path] | None", Help(_MODEL, "MODEL")
+]
 PolicyName = Annotated[
     "Policy | str | Path", Help("causal model", "NAME", flag=True, default="embedded:smollm2")
 ]
@@ -538,8 +542,8 @@ def variance(
 
 
 def evaluate(
-    model: Model,
-    data: Data,
+    model: OptionalModel = None,
+    data: Data = None,
     *,
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
@@ -565,6 +569,17 @@ def evaluate(
     suite_split: Annotated[
         str | None, Help("of a --suite on the hub, but for the one it scores", "NAME")
     ] = None,
+    rewards: Annotated[
+        Sequence[str | Path] | None,
+        Help(
+            "score what others computed for a --suite, without MODEL; DATA where these have no "
+            "labels; may be repeated",
+            "FILE",
+        ),
+    ] = None,
+    rewards_model: Annotated[
+        Sequence[str] | None, Help("of --rewards only this model; may be repeated", "NAME")
+    ] = None,
     overwrite: Overwrite = False,
     resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
     stress: Annotated[
@@ -582,10 +597,11 @@ def evaluate(
     dtype: declared.Dtype = "auto",
     strict: bool = False,
     **measuring: Any,
-) -> "Evaluation | SuiteResult":
+) -> "Evaluation | SuiteResult | SuiteScores":
     """Measure a model on preference data.
 
-    `measuring` is what `evaluate` of `reporting.evaluation` takes besides: `baselines`, `seed`.
+    With `rewards` there is no model, and what is named in its place is data too. `measuring` is
+    what `evaluate` of `reporting.evaluation` takes besides: `baselines`, `seed`.
 
     Raises `PlauditError` when the data cannot be read, or a reward is not a finite number.
 
@@ -603,11 +619,36 @@ def evaluate(
         "trust_remote_code": trust_remote_code,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
+    given = {"against": against, "columns": columns, "streaming": streaming, "encoding": encoding}
+    if rewards:
+        if not suite or suite == "auto":
+            raise PlauditError("--rewards: name the benchmark that they are of: --suite NAME")
+        given |= loading | {"also": also, "combine": combine, "spread": spread}
+        given["dtype"] = dtype != "auto"
+        if flags := [f"--{n.replace('_', '-')}" for n, value in sorted(given.items()) if value]:
+            raise PlauditError(f"{', '.join(flags)}: is for a model, and --rewards needs none")
+        from plaudit.evaluation.suite_rewards import score_rewards
+
+        named: list[Any] = [
+            name
+            for names in (model, data)
+            if names is not None
+            for name in (names if isinstance(names, list | tuple) else [names])
+        ]
+        scores = score_rewards(
+            [rewards] if isinstance(rewards, str | Path) else rewards, suite, named or None,
+            models=rewards_model, split=suite_split, resamples=resamples,
+        )  # fmt: skip
+        if output:
+            scores.write(output)
+        return scores
+    if rewards_model:
+        raise PlauditError("--rewards-model: goes with --rewards")
+    if model is None or data is None:
+        raise PlauditError(f"evaluate: {'MODEL' if model is None else 'DATA'} is missing")
     if suite:
         from plaudit.evaluation.suite_run import load_suite, run_suite
 
-        given = {"against": against, "columns": columns, "streaming": streaming}
-        given |= {"encoding": encoding}
         flags = [f"--{name}" for name, value in sorted(given.items()) if value]
         if _stops(on_bad_row, strict) == "stop":
             flags.append("--on-bad-row")

@@ -17,6 +17,8 @@ import pytest
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from plaudit import PlauditError
+from plaudit.data.rows import Row
+from plaudit.evaluation.suite import Means
 from plaudit.evaluation.suite_run import format_suite, load_suite, run_suite, summarise_suite
 from plaudit.evaluation.suites import SUITES
 from plaudit.model.reward_model import RewardModel
@@ -60,6 +62,33 @@ def pandalm_row(number, votes=(1, 1, 1), **other):
     return row | {f"annotator{k}": vote for k, vote in enumerate(votes, 1)} | other
 
 
+def rewardmath_rows(number, wrong=9, **other):
+    row = {"problem": f"What is {number}?", "answer": "1", "subject": "Algebra", "level": 1}
+    row |= {"problem_id": number}
+    right = {"solution_reference": "human_to_GPT-4", "solution_type": "chosen"}
+    rows = [row | right | {"eval_solution": ["It is one.", "So, 1."], "id": 10 * number}]
+    for k in range(1, wrong + 1):
+        other_one = {"solution_reference": f"model-{k}", "solution_type": "rejected"}
+        rows.append(row | other_one | {"eval_solution": [f"It is {k + 1}."], "id": 10 * number + k})
+    return [one | other for one in rows]
+
+
+def rmb_pair(scenario, number, **other):
+    turn = {"role": "user", "content": f"Tell me {number}.", "language": "English"}
+    row = {"pair_uid": str(number), "conversation_input": [turn]}
+    row |= {"chosen": {"llm_name": "a", "answer": f"All of {number}."}}
+    row |= {"reject": {"llm_name": "b", "answer": "No."}}
+    return row | {"category_path": f"Pairwise_set/{scenario}"} | other
+
+
+def rmb_list(scenario, number, losers=2, **other):
+    row = rmb_pair(scenario, number)
+    row = {"bon_uid": row.pop("pair_uid"), "conversation_input": row["conversation_input"]}
+    row |= {"bon_best": {"llm_name": "a", "answer": "The best."}}
+    row |= {"loser_list": [{"llm_name": "b", "answer": f"Worse {k}."} for k in range(losers)]}
+    return row | {"category_path": f"BoN_set/{scenario}"} | other
+
+
 def write(path, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
@@ -78,6 +107,8 @@ ONE_OF_EACH = {
     "judgebench": [judgebench_row("mmlu-pro-law", 1)],
     "llmbar": [llmbar_row(1)],
     "pandalm": [pandalm_row(1)],
+    "rewardmath": rewardmath_rows(1),
+    "rmb": [rmb_pair("Harmlessness/S1", 1)],
 }
 
 
@@ -154,6 +185,9 @@ def test_a_suite_that_does_not_fit_says_what_is_missing(tmp_path):
         (judgebench_row("livecodebench", 1), {"label": None}, "the label is missing"),
         (llmbar_row(1), {"label": 0}, "unknown label: 0, wanted 1 or 2"),
         (pandalm_row(1), {"annotator2": 3}, "unknown vote of annotator 2: 3"),
+        (rmb_pair("Harmlessness/S1", 1), {"category_path": "S1"}, "unknown category_path: 'S1'"),
+        (rmb_pair("Harmlessness/S1", 1), {"reject": None}, "the rejected is missing"),
+        (rmb_list("Harmlessness/S1", 1), {"loser_list": []}, "the loser_list are missing"),
     ],
 )
 def test_rows_that_cannot_be_used_are_rejected_with_reasons(good, bad, reason, tmp_path):
@@ -171,6 +205,44 @@ def test_the_same_row_twice_counts_once(tmp_path):
     data = load_suite(write(tmp_path / "data.jsonl", [row, row, rewardbench_row("hep-js", 1)]))
     assert len(data.items) == 2
     assert data.rejected[0].reason.startswith("duplicate")
+
+
+def test_the_ten_solutions_of_a_problem_are_one_item(tmp_path):
+    rows = [*rewardmath_rows(1), *rewardmath_rows(2, wrong=8), *rewardmath_rows(3)]
+    data = load_suite(write(tmp_path / "data.json", rows))
+    assert [len(item.ranking.completions) for item in data.items] == [10, 10]
+    [first, _] = data.rankings
+    assert (first.prompt, first.completions[:2]) == (
+        "What is 1?",
+        ["It is one.\nSo, 1.", "It is 2."],
+    )
+    assert list(first.ranks) == [0] + [1] * 9
+    assert list(first.models)[:2] == ["human_to_GPT-4", "model-1"]
+    assert len(data.rejected) == 9
+    assert "9 of " in data.rejected[0].reason
+    assert "1 of them right, not 10 with 1" in data.rejected[0].reason
+    two = rewardmath_rows(1)
+    two[1]["solution_type"] = "chosen"
+    with pytest.raises(PlauditError, match=r"nothing of RewardMATH .* wrong number of completions"):
+        load_suite(write(tmp_path / "two.json", two))
+
+
+def test_pairs_and_lists_of_rmb_are_read_from_one_folder(tmp_path, reward_model):
+    pair, best = rmb_pair("Harmlessness/S1", 7), rmb_list("Helpfulness/Chat/Discussion", 7, 3)
+    # As one conversation of the published data ends, and is asked all the same.
+    pair["conversation_input"].append({"role": "assistant", "content": "Yes.", "language": "x"})
+    pair["conversation_input"].append({"role": "user", "content": "", "language": "English"})
+    write(tmp_path / "Pairwise_set" / "Harmlessness" / "S1.json", [pair])
+    write(tmp_path / "BoN_set" / "Helpfulness" / "Chat" / "Discussion.json", [best])
+    data = load_suite(tmp_path)
+    assert data.suite.name == "rmb"
+    of_list, of_pair = data.rankings
+    said = [completion[0]["content"] for completion in of_list.completions]
+    assert said == ["The best.", "Worse 0.", "Worse 1.", "Worse 2."]
+    assert of_list.prompt == [{"role": "user", "content": "Tell me 7."}]
+    assert [turn["content"] for turn in of_pair.prompt] == ["Tell me 7.", "Yes.", ""]
+    assert [item.id for item in data.items] == ["7", "7"]
+    assert [len(r) for r in run_suite(reward_model("qwen2"), data, resamples=1).rewards] == [4, 2]
 
 
 def test_a_blank_completion_is_scored(tmp_path, reward_model):
@@ -378,6 +450,79 @@ def test_llmbar_averages_its_sets_and_halves_ties(tmp_path):
     assert value(found) == pytest.approx((natural + neighbor + manual) / 3)
 
 
+def mrr_of(rewards):
+    """The reciprocal rank of the first, as the benchmark's own code sorts: ties go to the wrong."""
+    named = [(reward, "cho" if k == 0 else "rej") for k, reward in enumerate(rewards)]
+    named = sorted(named, key=lambda one: (one[0], one[1]), reverse=True)
+    return 1 / (1 + [name for _, name in named].index("cho"))
+
+
+def test_rewardmath_wants_the_right_solution_ahead_of_all_nine(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = [
+        row for k in range(40) for row in rewardmath_rows(k, subject=["Algebra", "Geometry"][k % 2])
+    ]
+    rewards = rng.integers(0, 6, size=(40, 10)).astype(float)
+    rewards[:, 0] += 2
+    found = summary(tmp_path, rows, rewards.tolist(), suffix=".json")
+    right = [one[0] > max(one[1:]) for one in rewards.tolist()]
+    assert value(found) == pytest.approx(np.mean(right))
+    assert 0 < value(found) < 1
+    assert value(found, "Geometry") == pytest.approx(np.mean(right[1::2]))
+    expected = np.mean([mrr_of(one) for one in rewards.tolist()])
+    assert found["figures"]["MRR"]["value"] == pytest.approx(expected, abs=1e-12)
+    assert found["counts"] | {"items": 40, "prompts": 40, "completions": 400} == found["counts"]
+
+
+def test_rmb_averages_helpful_and_harmless_in_pairs_and_lists(tmp_path):
+    rows = [
+        *(rmb_pair("Harmlessness/S1", k) for k in range(2)),
+        rmb_pair("Harmlessness/S10", 5),
+        rmb_pair("Helpfulness/Code/Documentation", 6),
+        *(rmb_list("Helpfulness/Chat/Discussion", k) for k in range(3)),
+    ]
+    rewards = [[1, 0], [0, 1], [2, 1], [1, 1], [3, 2, 1], [3, 3, 1], [1, 0, 2]]
+    found = summary(tmp_path, rows, rewards)
+    harmless, helpful, lists = 2 / 3, 0, 1 / 3
+    assert value(found, "Harmlessness, pairwise") == pytest.approx(harmless)
+    assert value(found, "Harmlessness, pairwise", "S1") == 0.5
+    assert value(found, "Harmlessness, pairwise", "S10") == 1
+    assert value(found, "Helpfulness, pairwise", "Code") == helpful
+    assert value(found, "Helpfulness, best of n") == pytest.approx(lists)
+    assert value(found) == pytest.approx((harmless + helpful + lists) / 3)
+
+
+def judged_in_both_orders(label, games):
+    """`compute_final_metrics` with `reverse_order`, over (score of what is shown first, second)."""
+    flip = {"A>B": "B>A", "B>A": "A>B"}
+    first, second = ("A>B" if a > b else "B>A" for a, b in games)
+    counter = sum(
+        1 if said == label else -1 if said == flip[label] else 0 for said in (first, flip[second])
+    )
+    return counter > 0
+
+
+def test_judgebench_asks_in_both_orders():
+    suite = SUITES.get("judgebench")
+    grid = list(itertools.product([0.0, 1.0, 2.0], repeat=4))
+    rows = [("A>B", four) for four in grid] + [("B>A", four) for four in grid]
+    items = [
+        suite.read(Row("f", k, judgebench_row("livebench-math", k, label)))
+        for k, (label, _) in enumerate(rows)
+    ]
+    rewards = [list(four) for _, four in rows]
+    part = suite.score(items, rewards, Means([item.unit for item in items]))
+    expected = [judged_in_both_orders(label, [(a, b), (d, c)]) for label, (a, b, c, d) in rows]
+    assert part.score.values[0] == pytest.approx(np.mean(expected), abs=1e-12)
+    one_by_one = [
+        suite.score([item], [reward], Means([0])).score.values[0] == 1
+        for item, reward in zip(items, rewards, strict=True)
+    ]
+    assert one_by_one == expected
+    agree = [(a > b) == (not d > c) for _, (a, b, c, d) in rows]
+    assert part.figures["same verdict in both orders"].values[0] == pytest.approx(np.mean(agree))
+
+
 def test_pandalm_is_scored_over_three_classes(tmp_path):
     rng = np.random.default_rng(0)
     votes = rng.integers(0, 3, size=(60, 3)).tolist()
@@ -495,6 +640,10 @@ def test_the_published_sizes_add_up():
     assert sum(SUITES.get("rewardbench2").counts.values()) == 1865
     assert sum(SUITES.get("rmbench").counts.values()) == 1327
     assert sum(SUITES.get("llmbar").counts.values()) == 419
+    counts = SUITES.get("rmb").counts
+    assert sum(n for name, n in counts.items() if name.startswith("Pairwise_set")) == 17131
+    assert sum(n for name, n in counts.items() if name.startswith("BoN_set")) == 3786
+    assert len(counts) == 2 * 49
 
 
 @pytest.mark.parametrize("name", SUITES)

@@ -1,7 +1,8 @@
 """What a benchmark is: a way to read a row, what is right in it, and a score.
 
 A suite reads a row into an `Item`, a ranking whose ranks say what is right, and turns rewards into
-a `Part`: a score with the parts it is made of. Every score is a function of means over items, and
+a `Part`: a score with the parts it is made of. Rewards that its authors published with their labels
+it reads into a `Judged`, with texts or without. Every score is a function of means over items, and
 so a `Statistic`: it is known again whichever prompts are drawn. Equal rewards count as the
 benchmark's own code counts them. Pure functions; nothing here reads a file.
 """
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plaudit.data.cells import read_label, read_list
+from plaudit.data.cells import read_label, read_list, read_number
 from plaudit.data.layouts import Given
 from plaudit.data.parse import make_ranking
 from plaudit.data.rankings import BadRowError, Fault, Ranking
@@ -29,6 +30,16 @@ class Item(NamedTuple):
     ranking: Ranking
     id: str
     unit: Hashable
+
+
+class Judged(NamedTuple):
+    """An item with the rewards that models gave its completions, as somebody published both.
+
+    `rewards` are by the model's name; "" is the one that the file is named after.
+    """
+
+    item: Item
+    rewards: dict[str, list[float]]
 
 
 @dataclass
@@ -126,8 +137,13 @@ class Suite:
     """One benchmark: how it is recognised, read and scored, and what published it.
 
     `lists` says whether `chosen` holds a list of completions (None: there is no such field). `read`
-    raises `BadRowError` for a row that cannot be used. `counts` are the items of the published
-    data by category; `totals` are theirs as a whole, where they come in several files.
+    raises `BadRowError` for a row that cannot be used, and so does `published`, which reads a row
+    of rewards in the form in which they are published for this benchmark. `counts` are the items of
+    the published data by category; `totals` are theirs as a whole, where they come in several
+    files. With `completions`, how many an item has, a row holds only one of them, and those of an
+    id are put together. With `orders=2` rewards may come twice for each item: of the completions in
+    the data's order, and then of the same ones asked for in the other order. `unit_of` makes the
+    unit of an id, where that is not the prompt alone.
     """
 
     title: str
@@ -137,6 +153,10 @@ class Suite:
     definition: str
     source: str
     lists: bool | None = None
+    published: Callable[[Row], Judged] | None = None
+    completions: int = 0
+    orders: int = 1
+    unit_of: Callable[[str], Hashable] | None = None
     counts: dict[str, int] = field(default_factory=dict)
     totals: tuple[int, ...] = ()
     hub: str = ""
@@ -177,6 +197,57 @@ def make_item(
     ranking = make_ranking(given, order=False, origin=place(row.file, row.line))
     ranking = replace(ranking, ranks=list(ranks), category=category)
     return Item(ranking, "" if id is None else str(id), ranking.key if unit is None else unit)
+
+
+def item_without_texts(
+    row: Row, category: str | None, ranks: Sequence[int], id: Any, unit: Hashable = None
+) -> Item:
+    """The item of a row that has no texts; nobody knows which of them share a prompt."""
+    if id is None or id == "":
+        raise BadRowError(Fault.MISSING, "the id is missing")
+    blank = [""] * len(ranks)
+    ranking = Ranking("", blank, list(ranks), category=category, origin=place(row.file, row.line))
+    return Item(ranking, str(id), str(id) if unit is None else unit)
+
+
+def read_rewards(value: Any, name: str) -> list[float]:
+    """The rewards of an item's completions; one may stand in a list of its own.
+
+    >>> read_rewards([0.5, [-1.25]], "scores")
+    [0.5, -1.25]
+    """
+    cells = [
+        cell[0] if isinstance(cell, list) and len(cell) == 1 else cell
+        for cell in read_list(value, name)
+    ]
+    return [read_number(cell, f"reward {k} of {name}") for k, cell in enumerate(cells, start=1)]
+
+
+def read_models(value: Any, name: str) -> dict[str, list[float]]:
+    """The rewards of an item's completions by model; a list is that of the file's model.
+
+    >>> read_models({"a/b": [1, 2]}, "scores"), read_models([1, 2], "scores")
+    ({'a/b': [1.0, 2.0]}, {'': [1.0, 2.0]})
+    """
+    if not isinstance(value, dict):
+        return {"": read_rewards(value, name)}
+    # Arrow gives every row all keys that any of them has, null where it has none.
+    there = {model: given for model, given in value.items() if given is not None}
+    return {model: read_rewards(given, f"{name} of {model}") for model, given in there.items()}
+
+
+def says_first(reward: Sequence[float]) -> tuple[bool, bool]:
+    """Whether the first of two completions is called better, when shown first and when second.
+
+    What is shown first must be ahead to be called better. Rewards are those of both, or of both in
+    either order; a reward model has only the former, which answer both times.
+
+    >>> says_first([2, 1]), says_first([1, 1]), says_first([2, 1, 1, 2])
+    ((True, True), (False, True), (True, False))
+    """
+    first, second = reward[:2]
+    first_again, second_again = reward[-2:]
+    return first > second, not second_again > first_again
 
 
 def read_completions(value: Any, name: str) -> list[Any]:

@@ -18,7 +18,7 @@ from plaudit.data.columns import Columns, columns_of, listed
 from plaudit.data.parse import reject
 from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, text_key
 from plaudit.data.readers import Rankings, Tally
-from plaudit.data.rows import Source, find_sources
+from plaudit.data.rows import Row, Source, file_and_line, find_sources
 from plaudit.errors import PlauditError
 from plaudit.evaluation.overlap import measure_scores, overlap_record, overlap_sentence
 from plaudit.evaluation.rewards import prediction_rows, rewards_of
@@ -47,6 +47,11 @@ class SuiteData:
     def rankings(self) -> list[Ranking]:
         """The items as rankings, whose ranks say which completions are right."""
         return [item.ranking for item in self.items]
+
+    @property
+    def texts(self) -> bool:
+        """Whether the items have texts, and not labels alone."""
+        return any(ranking.prompt for ranking in self.rankings)
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def load_suite(
         data: what `load_rankings` takes. Of a folder that holds files called dataset.*, as that of
             LLMBar does beside what judges said, only these are read.
         name: of the benchmark (`rewardbench`, `rewardbench2`, `rmbench`, `judgebench`, `llmbar`,
-            `pandalm`); without it, the benchmark is recognised by the fields.
+            `pandalm`, `rewardmath`, `rmb`); without it, it is recognised by the fields.
         split: of a data set; by default the one that the benchmark scores.
 
     Raises:
@@ -195,6 +200,8 @@ def load_suite(
             else:
                 seen.add(key)
                 items.append(item)
+    if suite.completions:
+        items = _put_together(items, suite.completions, tally)
     if not items:
         raise PlauditError(
             f"{sources[0].name}: nothing of {suite.title} in it. {tally.summary() or 'It is empty'}"
@@ -202,6 +209,32 @@ def load_suite(
     if tally.rejected:
         say(f"{sources[0].name}: {tally.summary()}")
     return SuiteData(suite, items, tally.rejected)
+
+
+def _put_together(items: Sequence[Item], completions: int, tally: Tally) -> list[Item]:
+    """Items of which each row held one completion; without those that have too few or too many."""
+    of_id: dict[str, list[Item]] = {}
+    for item in items:
+        of_id.setdefault(item.id, []).append(item)
+    whole = []
+    for id, rows in of_id.items():
+        first = rows[0].ranking
+        ranks = [rank for row in rows for rank in row.ranking.ranks]
+        if len(ranks) == completions and ranks.count(0) == 1:
+            texts = [text for row in rows for text in row.ranking.completions]
+            models = [model for row in rows for model in row.ranking.models or ()]
+            ranking = replace(first, completions=texts, ranks=ranks, models=models or None)
+            whole.append(Item(ranking, id, rows[0].unit))
+            continue
+        bad = BadRowError(
+            Fault.LENGTHS,
+            f"wrong number of completions: {len(ranks)} of {id}, {ranks.count(0)} of them right, "
+            f"not {completions} with 1",
+        )
+        for row in rows:
+            file, line = file_and_line(row.ranking.origin)
+            tally.count(reject(Row(file, line or 0, {"id": id}), bad), keep=True)
+    return whole
 
 
 def _key(ranking: Ranking) -> int:
@@ -287,7 +320,7 @@ def summarise_suite(
         "source": suite.source,
         "counts": {
             "items": len(items),
-            "prompts": len({ranking.key for ranking in data.rankings}),
+            "prompts": len({ranking.key for ranking in data.rankings}) if data.texts else None,
             "completions": sum(len(ranking.completions) for ranking in data.rankings),
             "rejected": len(data.rejected),
         },
@@ -364,30 +397,40 @@ def _notes(data: SuiteData) -> list[str]:
     return notes
 
 
-def format_suite(summary: dict[str, Any]) -> str:
+def format_suite(summary: dict[str, Any], digits: int = 3) -> str:
     """What `summarise_suite` returned as a table for people: the score, its parts, its source."""
     rows = list(_rows(summary["title"], summary))
     width = max(len(label) for label, *_ in rows)
     counts = summary["counts"]
     lines = [
-        f"{counts['items']:,} items, {counts['prompts']:,} prompts, "
-        f"{counts['completions']:,} completions",
+        format_counts(counts),
         "",
-        f"{'':<{width}}{'score':>8}   {'95 % interval':<16}{'items':>7}",
+        f"{'':<{width}}{'score':>{digits + 5}}   {'95 % interval':<{2 * digits + 10}}{'items':>7}",
     ]
     for label, figure, n in rows:
         one = Figure(**figure) if figure else None
-        value = f"{one.value:.3f}" if one else "–"
-        interval = one.interval() if one else ""
+        value = f"{one.value:.{digits}f}" if one else "–"
+        interval = one.interval(f".{digits}f") if one else ""
         items = f"{n:,}" if n is not None else ""
-        lines.append(f"{label:<{width}}{value:>8}   {interval:<16}{items:>7}".rstrip())
+        row = f"{label:<{width}}{value:>{digits + 5}}   {interval:<{2 * digits + 10}}{items:>7}"
+        lines.append(row.rstrip())
+    return "\n".join([*lines, "", format_source(summary)])
+
+
+def format_counts(counts: dict[str, Any]) -> str:
+    """The first line of a table: how much was measured on."""
+    prompts = f", {counts['prompts']:,} prompts" if counts["prompts"] is not None else ""
+    alone = "" if prompts else "; each resampled by itself, since there are no prompts"
+    return f"{counts['items']:,} items{prompts}, {counts['completions']:,} completions{alone}"
+
+
+def format_source(summary: dict[str, Any]) -> str:
+    """The last lines of a table: what the score is, who defined it, what is amiss."""
     told = [f"The score is {summary['definition']}.", f"Source: {summary['source']}."]
     told += [f"Note: {note}." for note in summary["notes"]]
     if record := summary.get("training_overlap"):
         told.append(overlap_sentence(record))
-    return "\n".join(
-        [*lines, "", *(textwrap.fill(line, 100, break_on_hyphens=False) for line in told)]
-    )
+    return "\n".join(textwrap.fill(line, 100, break_on_hyphens=False) for line in told)
 
 
 def _rows(

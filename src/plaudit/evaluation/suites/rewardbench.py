@@ -9,12 +9,15 @@ import numpy as np
 from plaudit.data.rows import Row
 from plaudit.evaluation.suite import (
     Item,
+    Judged,
     Means,
     Part,
     Suite,
     categories_of,
+    item_without_texts,
     make_item,
     read_category,
+    read_rewards,
     together,
 )
 
@@ -70,6 +73,16 @@ def read_rewardbench(row: Row) -> Item:
     )
 
 
+def read_eval_set_scores(row: Row) -> Judged:
+    """`scores_chosen`, `scores_rejected`, `subset`, `id` and `model`, as run_rm.py uploads them."""
+    cell = row.values or {}
+    subsets = [subset for section in REWARDBENCH_SECTIONS.values() for subset in section]
+    subset = read_category(cell.get("subset"), "subset", subsets)
+    item = item_without_texts(row, subset, [0, 1], cell.get("id"), (subset, cell.get("id")))
+    pair = [cell.get("scores_chosen"), cell.get("scores_rejected")]
+    return Judged(item, {str(cell.get("model") or ""): read_rewards(pair, "scores")})
+
+
 def score_rewardbench(
     items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means
 ) -> Part:
@@ -98,6 +111,7 @@ SUITE = Suite(
     lists=False,
     read=read_rewardbench,
     score=score_rewardbench,
+    published=read_eval_set_scores,
     counts={
         subset: 447 if subset == "math-prm" else weight
         for section, weights in REWARDBENCH_SECTIONS.items()

@@ -3,22 +3,27 @@ several completions are right.
 """
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
+from plaudit.data.cells import read_number
 from plaudit.data.rankings import BadRowError, Fault
 from plaudit.data.rows import Row
 from plaudit.errors import PlauditError
 from plaudit.evaluation.suite import (
     Item,
+    Judged,
     Means,
     Part,
     Suite,
     categories_of,
     combined,
+    item_without_texts,
     make_item,
     read_category,
     read_completions,
+    read_rewards,
     together,
 )
 
@@ -38,26 +43,57 @@ def read_rewardbench2(row: Row) -> Item:
     subset = read_category(cell.get("subset"), "subset", list(REWARDBENCH2_SUBSETS))
     chosen = read_completions(cell.get("chosen"), "chosen")
     rejected = read_completions(cell.get("rejected"), "rejected")
-    id = "" if cell.get("id") is None else str(cell.get("id"))
-    unit: Hashable = None
+    id = _checked_id(cell.get("id"), subset, len(chosen))
+    ranks = [0] * len(chosen) + [1] * len(rejected)
+    names = ["chosen"] * len(chosen) + ["rejected"] * len(rejected)
+    unit = ties_unit(id) if subset == "Ties" else None
+    prompt = cell.get("prompt")
+    return make_item(row, subset, prompt, chosen + rejected, ranks, names, id, unit)
+
+
+def read_eval_set_scores(row: Row) -> Judged:
+    """`scores`, `num_correct`, `subset`, `id` and `model`, as run_v2.py uploads them."""
+    cell = row.values or {}
+    subset = read_category(cell.get("subset"), "subset", list(REWARDBENCH2_SUBSETS))
+    rewards = read_rewards(cell.get("scores"), "scores")
+    right = int(read_number(cell.get("num_correct"), "number of right completions"))
+    if not 0 < right < len(rewards):
+        raise BadRowError(
+            Fault.LENGTHS, f"wrong number of right completions: {right} of {len(rewards)}"
+        )
+    id = _checked_id(cell.get("id"), subset, right)
+    ranks = [0] * right + [1] * (len(rewards) - right)
+    item = item_without_texts(row, subset, ranks, id, ties_unit(id) or (subset, id))
+    return Judged(item, {str(cell.get("model") or ""): rewards})
+
+
+def _checked_id(value: Any, subset: str, right: int) -> str:
+    """The id of an item with so many right completions; in Ties it says what belongs together."""
+    id = "" if value is None else str(value)
     if subset == "Ties":
         kind, _, number = id.partition(":")
         if kind not in ("ref", "tied") or not number.isdecimal():
             raise BadRowError(
                 Fault.UNKNOWN, f"unknown id in Ties: '{id}', wanted ref:NUMBER or tied:NUMBER"
             )
-        if kind == "tied" and len(chosen) < 2:
+        if kind == "tied" and right < 2:
             raise BadRowError(Fault.ALONE, "a tied prompt has only one chosen completion")
-        id, unit = f"{kind}:{int(number)}", ("Ties", int(number))
-    elif len(chosen) != 1:
+        return f"{kind}:{int(number)}"
+    if right != 1:
         raise BadRowError(
-            Fault.LENGTHS,
-            f"wrong number of chosen completions: {len(chosen)} outside Ties, not 1",
+            Fault.LENGTHS, f"wrong number of chosen completions: {right} outside Ties, not 1"
         )
-    ranks = [0] * len(chosen) + [1] * len(rejected)
-    names = ["chosen"] * len(chosen) + ["rejected"] * len(rejected)
-    prompt = cell.get("prompt")
-    return make_item(row, subset, prompt, chosen + rejected, ranks, names, id, unit)
+    return id
+
+
+def ties_unit(id: str) -> Hashable:
+    """A tied prompt is resampled with its reference; None outside Ties.
+
+    >>> ties_unit("ref:3") == ties_unit("tied:3"), ties_unit("17")
+    (True, None)
+    """
+    kind, _, number = id.partition(":")
+    return ("Ties", int(number)) if kind in ("ref", "tied") and number.isdecimal() else None
 
 
 def score_rewardbench2(
@@ -132,6 +168,8 @@ SUITE = Suite(
     lists=True,
     read=read_rewardbench2,
     score=score_rewardbench2,
+    published=read_eval_set_scores,
+    unit_of=ties_unit,
     counts=REWARDBENCH2_SUBSETS,
     definition="the average of the subsets: best-of-4 accuracy, and for Ties 0.3 × each "
     "accuracy + 0.2 × each margin + 0.01 × the tanh; a chosen completion that ties for the "

@@ -13,14 +13,17 @@ from plaudit.data.rankings import BadRowError, Fault
 from plaudit.data.rows import Row
 from plaudit.evaluation.suite import (
     Item,
+    Judged,
     Means,
     Part,
     Suite,
     average,
     categories_of,
+    item_without_texts,
     make_item,
     read_category,
     read_completions,
+    read_rewards,
     together,
 )
 
@@ -48,6 +51,18 @@ def read_rmbench(row: Row) -> Item:
     names = ["chosen"] * STYLES + ["rejected"] * STYLES
     prompt = cell.get("prompt")
     return make_item(row, domain, prompt, sides[0] + sides[1], ranks, names, id=cell.get("id"))
+
+
+def read_rmbench_scores(row: Row) -> Judged:
+    """A row of the data with `score_chosen` and `score_rejected`, as run_rm.py writes it."""
+    cell = row.values or {}
+    sides = [read_rewards(cell.get(f"score_{side}"), side) for side in ("chosen", "rejected")]
+    if "prompt" in cell:
+        item = read_rmbench(row)
+    else:
+        domain = read_category(cell.get("domain"), "domain", list(RMBENCH_DOMAINS))
+        item = item_without_texts(row, domain, [0] * STYLES + [1] * STYLES, cell.get("id"))
+    return Judged(item, {str(cell.get("model") or ""): sides[0] + sides[1]})
 
 
 def score_rmbench(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:
@@ -94,6 +109,7 @@ SUITE = Suite(
     lists=True,
     read=read_rmbench,
     score=score_rmbench,
+    published=read_rmbench_scores,
     counts=RMBENCH_DOMAINS,
     definition="the average of the four domains, each the average of easy (the chosen one "
     "in the more elaborate style), normal (the same style) and hard (the plainer style) "
