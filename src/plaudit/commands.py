@@ -532,6 +532,9 @@ def evaluate(
     suite_split: Annotated[
         str | None, Help("of a --suite on the hub, but for the one it scores", "NAME")
     ] = None,
+    partial: Annotated[
+        bool, Help("score a --suite of which rows are missing, or are not the published ones")
+    ] = False,
     overwrite: Overwrite = False,
     resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
     stress: Annotated[
@@ -585,11 +588,13 @@ def evaluate(
                 f"{', '.join(flags)}: is for preference data, and does not go with --suite"
             )
         files: Any = data
-        items = load_suite(files, None if suite == "auto" else suite, split=suite_split)
+        name = None if suite == "auto" else suite
+        items = load_suite(files, name, split=suite_split, partial=partial)
         scorer = _scorer(model, also, combine, spread, **loading)
         return run_suite(scorer, items, output=output, resamples=resamples)
-    if suite_split:
-        raise PlauditError("--suite-split: goes with --suite")
+    for flag, given_one in (("--suite-split", suite_split), ("--partial", partial)):
+        if given_one:
+            raise PlauditError(f"{flag}: goes with --suite")
     names = [os.path.realpath(name) for name in (model, against) if isinstance(name, str | Path)]
     if len(names) == 2 and names[0] == names[1]:
         raise PlauditError(f"--against: {against} is the model itself; name another one")

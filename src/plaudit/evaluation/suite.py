@@ -6,9 +6,11 @@ so a `Statistic`: it is known again whichever prompts are drawn. Equal rewards c
 benchmark's own code counts them. Pure functions; nothing here reads a file.
 """
 
+import json
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +26,20 @@ from plaudit.evaluation.statistics import Statistic, divide, ratios
 
 
 class Item(NamedTuple):
-    """One question of a benchmark. `unit` is what is resampled: items that share it go together."""
+    """One question of a benchmark. `unit` is what is resampled: items that share it go together.
+
+    `about` is what else its suite's score looks at.
+    """
 
     ranking: Ranking
     id: str
     unit: Hashable
+    about: Any = None
+
+
+def contents(item: Item) -> Any:
+    """What is asked, answered and said to be right."""
+    return [item.ranking.prompt, item.ranking.completions, list(item.ranking.ranks)]
 
 
 @dataclass
@@ -55,7 +66,7 @@ class Means:
     def __init__(self, units: Sequence[Hashable]) -> None:
         number = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
         self.size = len(number)
-        self._unit = np.array([number[unit] for unit in units])
+        self.unit = np.array([number[unit] for unit in units])
 
     def __call__(
         self, values: ArrayLike, among: NDArray[np.bool_] | None = None, *, trials: int = 1
@@ -64,7 +75,7 @@ class Means:
 
         A value is the share of so many trials that are right; it is none with `trials=0`.
         """
-        values, unit = np.asarray(values, dtype=np.float64), self._unit
+        values, unit = np.asarray(values, dtype=np.float64), self.unit
         if among is not None:
             values, unit = values[among], unit[among]
         sums, counts = (
@@ -77,7 +88,7 @@ class Means:
         self, values: ArrayLike, among: NDArray[np.bool_] | None = None, *, trials: int = 1
     ) -> Part:
         """The mean of `values` [N], or of those `among`, as a part of a score."""
-        n = len(self._unit) if among is None else int(among.sum())
+        n = len(self.unit) if among is None else int(among.sum())
         return Part(self(values, among, trials=trials), n)
 
 
@@ -127,7 +138,9 @@ class Suite:
 
     `lists` says whether `chosen` holds a list of completions (None: there is no such field). `read`
     raises `BadRowError` for a row that cannot be used. `counts` are the items of the published
-    data by category; `totals` are theirs as a whole, where they come in several files.
+    data by category, but for those that may stand `beside` them; `totals` are theirs as a whole,
+    where they come in several files. `checksums` are those of `checksum` for the published items
+    of a category, or for so many items of any, of what `stamp` makes of each.
     """
 
     title: str
@@ -138,7 +151,10 @@ class Suite:
     source: str
     lists: bool | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     totals: tuple[int, ...] = ()
+    checksums: dict[str | int, str] = field(default_factory=dict)
+    stamp: Callable[[Item], Any] = contents
     hub: str = ""
     split: str = "train"
 
@@ -146,6 +162,20 @@ class Suite:
     def name(self) -> str:
         """Its title, plainly spelt: the name of its module."""
         return plain_name(self.title)
+
+
+def checksum(items: Iterable[Item], stamp: Callable[[Item], Any] = contents) -> str:
+    """16 hex digits that are the same for the same items, in whatever order or kind of file.
+
+    >>> one = make_item(Row("a.csv", 2, {}), None, "2+2?", ["4", "5"], [0, 1])
+    >>> checksum([one]) == checksum([one._replace(id="7")]), checksum([one]) == checksum([one, one])
+    (True, False)
+    """
+    digests = sorted(
+        blake2b(json.dumps(stamp(item), sort_keys=True).encode(), digest_size=16).digest()
+        for item in items
+    )
+    return blake2b(b"".join(digests), digest_size=8).hexdigest()
 
 
 def plain_name(title: str) -> str:
@@ -166,6 +196,7 @@ def make_item(
     names: Sequence[str] = (),
     id: Any = None,
     unit: Hashable = None,
+    about: Any = None,
 ) -> Item:
     """The item of a row; it is resampled with the others of its `unit`, by default its prompt.
 
@@ -176,7 +207,8 @@ def make_item(
     given = Given(prompt=prompt, completions=tuple(completions), names=names)
     ranking = make_ranking(given, order=False, origin=place(row.file, row.line))
     ranking = replace(ranking, ranks=list(ranks), category=category)
-    return Item(ranking, "" if id is None else str(id), ranking.key if unit is None else unit)
+    unit = ranking.key if unit is None else unit
+    return Item(ranking, "" if id is None else str(id), unit, about)
 
 
 def read_completions(value: Any, name: str) -> list[Any]:
@@ -207,6 +239,25 @@ def read_choice(value: Any, name: str, choices: dict[str, int]) -> int:
             Fault.UNKNOWN, f"unknown {name}: {value!r}, wanted {' or '.join(choices)}"
         )
     return choices[text]
+
+
+def is_true(value: Any) -> bool:
+    """A yes or no in a cell, which in CSV is a word.
+
+    >>> is_true(True), is_true("False"), is_true(1), is_true(None)
+    (True, False, True, False)
+    """
+    return str(value).strip().lower() in ("true", "1", "1.0", "yes")
+
+
+def higher_is_right(items: Sequence[Item], rewards: Sequence[Sequence[float]]) -> NDArray[np.bool_]:
+    """Of pairs [N]: whether the right completion has the higher reward; equal ones are wrong."""
+    return np.array(
+        [
+            reward[item.ranking.ranks.index(0)] > reward[1 - item.ranking.ranks.index(0)]
+            for item, reward in zip(items, rewards, strict=True)
+        ]
+    )
 
 
 def categories_of(items: Sequence[Item]) -> NDArray[np.str_]:

@@ -83,6 +83,7 @@ SUITE = Suite(
     read=read_judgebench,
     score=score_judgebench,
     totals=(350, 270, 620),
+    checksums={350: "f55520754fe9d224", 270: "c85b93bc22461826", 620: "fb037f6a1b5b2364"},
     definition="accuracy over all pairs; equal rewards count as wrong, as a judge's tie "
     "does when both orders are asked for",
     source="Tan et al. 2024, arXiv:2410.12784; ScalerLab/JudgeBench: run_judge.py, "

@@ -31,7 +31,8 @@ RMBENCH_DOMAINS = {
     "safety-refuse": 284,
     "safety-response": 157,
 }
-STYLES = 3  # concise, detailed, detailed in markdown
+NAMED = ("concise", "detailed", "markdown")
+STYLES = len(NAMED)
 
 
 def read_rmbench(row: Row) -> Item:
@@ -52,6 +53,8 @@ def read_rmbench(row: Row) -> Item:
 
 def score_rmbench(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:
     """Easy, normal and hard accuracy by domain, and their average; the average of the domains.
+
+    The matrix of the styles, chosen over rejected, is averaged over the domains as the levels are.
 
     Liu et al. 2024, arXiv:2410.16184; `compute_accuracy` in the README of THU-KEG/RM-Bench.
     """
@@ -85,6 +88,11 @@ def score_rmbench(items: Sequence[Item], rewards: Sequence[Sequence[float]], mea
     total = together(domains)
     for level in levels:
         total.figures[level] = average([domain.figures[level] for domain in domains.values()])
+    for i, chosen in enumerate(NAMED):
+        for j, rejected in enumerate(NAMED):
+            total.figures[f"{chosen} over {rejected}"] = average(
+                [mean(right[:, i, j], np.char.startswith(categories, name)) for name in domains]
+            )
     return total
 
 
