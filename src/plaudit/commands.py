@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from plaudit.bundled.demo import Demo
     from plaudit.data.rankings import Ranking, Text
     from plaudit.data.readers import BadRows, Rankings
+    from plaudit.evaluation.all_suites import SuitesResult
     from plaudit.evaluation.suite_run import SuiteResult
     from plaudit.model.normalisation import Normalisation
     from plaudit.model.reward_model import RewardModel
@@ -524,8 +525,8 @@ def evaluate(
     suite: Annotated[
         str | None,
         Help(
-            "DATA is a benchmark of the field, scored by its own definition; "
-            "auto recognises which: see docs/suites.md",
+            "DATA is a benchmark of the field, scored by its own definition; auto recognises "
+            "which, all runs every one that is in DATA: see docs/suites.md",
             "NAME",
         ),
     ] = None,
@@ -535,6 +536,7 @@ def evaluate(
     partial: Annotated[
         bool, Help("score a --suite of which rows are missing, or are not the published ones")
     ] = False,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
     stress: Annotated[
@@ -552,7 +554,7 @@ def evaluate(
     dtype: declared.Dtype = "auto",
     strict: bool = False,
     **measuring: Any,
-) -> "Evaluation | SuiteResult":
+) -> "Evaluation | SuiteResult | SuitesResult":
     """Measure a model on preference data.
 
     `measuring` is what `evaluate` of `reporting.evaluation` takes besides: `baselines`, `seed`.
@@ -563,7 +565,9 @@ def evaluate(
     """
     from plaudit.files import refuse_to_overwrite, report_rejected
 
-    if output:
+    if resume and (suite != "all" or not output):
+        raise PlauditError("--resume: goes with --suite all and an output (-o DIR)")
+    if output and suite != "all":
         refuse_to_overwrite(output, overwrite, folder=True)
     loading: dict[str, Any] = {
         "dtype": dtype,
@@ -588,6 +592,14 @@ def evaluate(
                 f"{', '.join(flags)}: is for preference data, and does not go with --suite"
             )
         files: Any = data
+        if suite == "all":
+            from plaudit.evaluation.all_suites import run_all_suites
+
+            return run_all_suites(
+                lambda: _scorer(model, also, combine, spread, **loading),
+                files, split=suite_split, partial=partial, output=output, resume=resume,
+                overwrite=overwrite, resamples=resamples,
+            )  # fmt: skip
         name = None if suite == "auto" else suite
         items = load_suite(files, name, split=suite_split, partial=partial)
         scorer = _scorer(model, also, combine, spread, **loading)

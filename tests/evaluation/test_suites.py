@@ -142,7 +142,7 @@ def test_a_suite_that_does_not_fit_says_what_is_missing(tmp_path):
     file = write(tmp_path / "second.jsonl", ONE_OF_EACH["rewardbench2"])
     with pytest.raises(PlauditError, match="not RewardBench: chosen is a list"):
         load_suite(file, "reward-bench")
-    with pytest.raises(PlauditError, match=r"'mtbench' is not known; known: .*judgebench, llmbar, "):
+    with pytest.raises(PlauditError, match=r"'mtbench' is not known; known: .*llmbar, "):
         load_suite(file, "mtbench")
 
 

@@ -120,7 +120,7 @@ def run_suite(
 
     model = as_scorer(model)
     model.warn_if_untrained()
-    data = _taken(model, data)
+    data = taken_by(model, data)
     rewards = rewards_of(model, data.rankings)
     result = SuiteResult(summarise_suite(data, rewards, resamples, seed), data, rewards)
     if output is not None:
@@ -128,7 +128,7 @@ def run_suite(
     return result
 
 
-def _taken(model: "Scorer", data: SuiteData) -> SuiteData:
+def taken_by(model: "Scorer", data: SuiteData) -> SuiteData:
     """The benchmark without what the model's chat template or tokenizer refuses, with reasons."""
     rejects = Rankings(files=[], format="records", columns={}, streaming=False, max_rejected=1)
     kept = {id(ranking) for ranking in taken(data.rankings, model.encodings, rejects)}
@@ -278,7 +278,7 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     for source in sources:
         columns = columns_of(source)
         if suite is None:
-            fitting = (one for _, one in SUITES.each() if not _misfit(one, columns))
+            fitting = (one for _, one in SUITES.each() if not misfit(one, columns))
             suite = next(fitting, None)
         if suite is None:
             wanted = "; ".join(f"{one.title}: {_needs(one)}" for _, one in SUITES.each())
@@ -286,7 +286,7 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
                 f"{source.name}: fits no suite known here; found: {listed(columns.names)}. "
                 f"Wanted: {wanted}"
             )
-        if problem := _misfit(suite, columns):
+        if problem := misfit(suite, columns):
             raise PlauditError(
                 f"{source.name}: is not {suite.title}: {problem}; found: {listed(columns.names)}"
             )
@@ -294,7 +294,7 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     return suite
 
 
-def _misfit(suite: Suite, columns: Columns) -> str | None:
+def misfit(suite: Suite, columns: Columns) -> str | None:
     """What keeps a source from being of that suite."""
     missing = [name for name in suite.fields if name not in columns.names]
     if missing:
