@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.suite import checksum
-from plaudit.evaluation.suite_run import load_suite, summarise_suite
+from plaudit.evaluation.suite_run import load_suite, split_of, summarise_suite
 from plaudit.evaluation.suites import SUITES
 from plaudit.evaluation.suites.mrewardbench import LANGUAGES, MREWARDBENCH_SECTIONS
 from suite_rows import (
@@ -386,3 +386,12 @@ def test_changed_texts_of_as_many_items_are_noticed(tmp_path, monkeypatch):
     with pytest.raises(PlauditError, match="changed texts or labels in it"):
         load_suite(write(tmp_path / "data.jsonl", rows))
     assert summary(tmp_path, rows, [[1, 0]] * 4)["complete"] is False
+
+
+def test_a_name_on_the_hub_has_the_split_that_its_benchmark_scores():
+    assert split_of(["stanfordnlp/SHP"]) == "test"
+    assert split_of(["nvidia/HelpSteer3@v1.0:preference"]) == "validation"
+    languages = [f"CohereLabsCommunity/multilingual-reward-bench:{one}" for one in LANGUAGES]
+    assert split_of(languages) == "test"
+    assert split_of(["stanfordnlp/SHP", "allenai/reward-bench"]) is None
+    assert split_of(["shp.jsonl"]) is None

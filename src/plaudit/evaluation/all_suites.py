@@ -22,7 +22,7 @@ from plaudit.data.columns import columns_of
 from plaudit.data.rankings import BadRowError, Text, text_key
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
-from plaudit.evaluation.published import PublishedRecord, published_scores
+from plaudit.evaluation.published import PublishedRecord, published_for
 from plaudit.evaluation.statistics import Figure, FigureRecord
 from plaudit.evaluation.suite import Suite, checksum
 from plaudit.evaluation.suite_run import (
@@ -289,18 +289,15 @@ def _score(
 
 
 def _row(result: SuiteResult) -> SuiteOfAll:
-    summary = result.summary
+    summary, items = result.summary, result.summary["counts"]["items"]
     return {
         "suite": summary["suite"],
         "title": summary["title"],
         "score": summary["score"],
-        "items": summary["counts"]["items"],
+        "items": items,
         "complete": summary["complete"],
         "notes": summary["notes"],
-        "published": [
-            {"model": one.model, "score": one.score, "source": one.source}
-            for one in published_scores().get(summary["suite"], [])
-        ],
+        "published": published_for(summary["suite"], items),
     }
 
 

@@ -13,11 +13,15 @@ from plaudit.yaml_file import read_yaml
 
 
 class Published(NamedTuple):
-    """A model's score, from 0 to 1, and where it stands."""
+    """A model's score, from 0 to 1, and where it stands.
+
+    `items` is of how many it is, where the benchmark's data are published in several files.
+    """
 
     model: str
     score: float
     source: str
+    items: int | None = None
 
 
 class PublishedRecord(TypedDict):
@@ -28,17 +32,28 @@ class PublishedRecord(TypedDict):
     source: str
 
 
+def published_for(suite: str, items: int) -> list[PublishedRecord]:
+    """The published scores that one of so many items of a suite can stand beside.
+
+    >>> [one["score"] for one in published_for("judgebench", 350)][:2]
+    [0.6429, 0.6229]
+    >>> published_for("judgebench", 270)
+    []
+    """
+    return [
+        {"model": one.model, "score": one.score, "source": one.source}
+        for one in published_scores().get(suite, [])
+        if one.items in (None, items)
+    ]
+
+
 @cache
 def published_scores() -> dict[str, list[Published]]:
-    """The published scores of each suite, by its name.
-
-    >>> published_scores()["judgebench"][0]._replace(source="…")
-    Published(model='Skywork-Reward-Gemma-2-27B', score=0.6429, source='…')
-    """
+    """The published scores of each suite, by its name."""
     found = read_yaml(Path(__file__).with_name("published.yaml"))
     return {
         suite: [
-            Published(model, round(percent / 100, 6), table["source"])
+            Published(model, round(percent / 100, 6), table["source"], table.get("items"))
             for table in tables
             for model, percent in table["scores"].items()
         ]

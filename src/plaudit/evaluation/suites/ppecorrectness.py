@@ -89,8 +89,8 @@ def score_ppecorrectness(
 ) -> Part:
     """Of each benchmark accuracy over the sampled pairs, AUC and best-of-k; their plain averages.
 
-    Frick et al. 2024, arXiv:2410.14872, section 5. The accuracy is a mean over prompts of the share
-    of right pairs. For the AUC the rewards of a prompt are put between 0 and 1. The curve is the
+    Frick et al. 2024, arXiv:2410.14872. The accuracy is a mean over prompts of the share of right
+    pairs. For the AUC the rewards of a prompt are put between 0 and 1. The curve is the
     mean over prompts of how right the best of k is, in expectation over all choices of k samples;
     `highest` is its highest point, `loss` the mean over k of the squared gap to the best possible.
     """
@@ -178,7 +178,7 @@ SUITE = Suite(
     counts=PPE_BENCHMARKS,
     definition="the average of the five benchmarks, each the accuracy over its sampled pairs of a "
     "right and a wrong response; equal rewards count as wrong",
-    source="Frick et al. 2024, arXiv:2410.14872; the cards of lmarena-ai/PPE-MMLU-Pro-Best-of-K "
-    "and its like",
+    source="Frick et al. 2024, arXiv:2410.14872, and the post Preference Proxy Evaluations of "
+    "lmarena/lmarena.github.io; the cards of lmarena-ai/PPE-MMLU-Pro-Best-of-K and its like",
     hub="lmarena-ai/PPE-MMLU-Pro-Best-of-K",
 )

@@ -77,7 +77,8 @@ SUITE = Suite(
     score=score_ppehumanpreference,
     totals=(16038,),
     definition="accuracy over the battles that did not end in a tie; equal rewards count as wrong",
-    source="Frick et al. 2024, arXiv:2410.14872; the card of lmarena-ai/PPE-Human-Preference-V1",
+    source="Frick et al. 2024, arXiv:2410.14872, and the post Preference Proxy Evaluations of "
+    "lmarena/lmarena.github.io; the card of lmarena-ai/PPE-Human-Preference-V1",
     hub="lmarena-ai/PPE-Human-Preference-V1",
     split="test",
 )

@@ -71,9 +71,9 @@ def read_shp(row: Row) -> Item:
 def score_shp(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:
     """Accuracy by domain and their plain average; over all pairs beside it.
 
-    Ethayarajh, Choi & Swayamdipta 2022, arXiv:2110.08420. The card names no score of its own: the
-    average of the domains is what its authors report of their SteamSHP models. Votes that are
-    at least twice as many, on which they trained these, are a figure of their own.
+    Ethayarajh, Choi & Swayamdipta 2022, arXiv:2110.08420. The data name no score: that accuracies
+    of domains are averaged is what the authors do for their SteamSHP models. They train these on
+    pairs whose votes are at least twice as many, which are a figure of their own.
     """
     right, categories = higher_is_right(items, rewards), categories_of(items)
     total = together(
