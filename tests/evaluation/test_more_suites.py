@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+from scipy.stats import kendalltau, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from plaudit.errors import PlauditError
@@ -238,6 +240,50 @@ def test_ppe_human_preference_leaves_ties_out(tmp_path):
     )
     assert "math" not in found["figures"]
     assert found["counts"]["items"] == 90
+
+
+def test_ppe_ranks_the_models_as_people_do_or_not(tmp_path):
+    rng = np.random.default_rng(8)
+    models = ["ant", "bee", "cat", "dog", "eel"]
+    rows, rewards = [], []
+    for k in range(400):
+        a, b = (int(one) for one in rng.choice(5, 2, replace=False))
+        won = rng.choice(
+            ["model_a", "model_b", "tie"], p=[0.4 + 0.08 * (a - b), 0.4 - 0.08 * (a - b), 0.2]
+        )
+        rows.append(ppehumanpreference_row(k, str(won), model_a=models[a], model_b=models[b]))
+        rewards.append([float(rng.integers(0, 3) + (a == 2)), float(rng.integers(0, 3) + (b == 2))])
+    found = summary(tmp_path, rows, rewards, resamples=20)
+    rates, ratings = [], []
+    for by_people in (True, False):
+        won = [[0.0] * 5 for _ in models]
+        for row, (x, y) in zip(rows, rewards, strict=True):
+            a, b = models.index(row["model_a"]), models.index(row["model_b"])
+            share = 1.0 if x > y else 0.0 if y > x else 0.5
+            if by_people:
+                share = {"model_a": 1.0, "model_b": 0.0}.get(row["winner"], 0.5)
+            won[a][b] += share
+            won[b][a] += 1 - share
+        rates.append(
+            [[won[i][j] / (won[i][j] + won[j][i]) for j in range(5) if j != i] for i in range(5)]
+        )
+
+        def unlikely(rating, won=won):
+            return sum(
+                won[i][j] * math.log1p(math.exp(rating[j] - rating[i]))
+                for i, j in itertools.permutations(range(5), 2)
+            )
+
+        ratings.append(minimize(unlikely, [0.0] * 5).x)
+    rows_alike = [np.corrcoef(one, other)[0, 1] for one, other in zip(*rates, strict=True)]
+    assert figure(found, "row-wise Pearson") == pytest.approx(mean(rows_alike), abs=1e-9)
+    assert figure(found, "Spearman of models") == pytest.approx(spearmanr(*ratings).statistic)
+    assert figure(found, "Kendall of models") == pytest.approx(kendalltau(*ratings).statistic)
+    assert found["figures"]["row-wise Pearson"]["low"] < mean(rows_alike)
+    as_people = {"model_a": [1.0, 0.0], "model_b": [0.0, 1.0]}
+    same = summary(tmp_path, rows, [as_people.get(row["winner"], [0.0, 0.0]) for row in rows])
+    assert {figure(same, name) for name in same["figures"] if name.endswith("models")} == {1}
+    assert figure(same, "row-wise Pearson") == pytest.approx(1)
 
 
 def best_of_by_trying(reward, right, k, ideal=False):

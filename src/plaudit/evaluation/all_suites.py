@@ -95,7 +95,7 @@ class SuitesResult:
 
 
 def run_all_suites(
-    model: "Scorer | Callable[[], Scorer]",
+    model: "Scorer | str | Path | Callable[[], Scorer]",
     data: "str | Path | Sequence[str | Path]",
     *,
     split: str | None = None,
@@ -109,7 +109,8 @@ def run_all_suites(
     """Score a model on every benchmark in some files, folders or data sets of the hub.
 
     Args:
-        model: a scorer, or what makes one once the data are read.
+        model: a scorer, a name that `RewardModel.load` takes, or what makes a scorer once the data
+            are read.
         data: files, folders or names on the hub; what is of no benchmark is left out, with a line.
         split: of data sets, but for the one that the benchmark scores.
         partial: also score data of which some are missing or are not the published ones.
@@ -123,15 +124,19 @@ def run_all_suites(
         PlauditError: when there is no benchmark in the data, or, for all of them at once, one that
             is not whole; and as `resumable` does of the output.
 
-    >>> from plaudit import RewardModel
-    >>> model = RewardModel.load("runs/first")  # doctest: +SKIP
-    >>> print(run_all_suites(model, "benchmarks/"))  # doctest: +SKIP
+    >>> from plaudit.files import write_jsonl
+    >>> row = {"input": "2+2?", "output_1": "4", "output_2": "5", "label": 1, "subset": "Natural"}
+    >>> _ = write_jsonl("llmbar.jsonl", [row])
+    >>> run_all_suites("runs/first", "llmbar.jsonl", partial=True).as_json()["texts"]
+    2
     """
+    from plaudit.model.reward_model import as_scorer
+
     if output is not None:
         check_output(Path(output) / REWARDS, resume, overwrite)
         refuse_to_overwrite(output, overwrite or resume, folder=True)
     datas, left_out = load_suites(data, split=split, partial=partial)
-    scorer = model() if callable(model) else model
+    scorer = as_scorer(model() if callable(model) else model)
     scorer.warn_if_untrained()
     for place, one in enumerate(datas):
         with within(one.suite.title):
