@@ -135,6 +135,21 @@ def killed(path, moment, schema):
     return dies_after(moment, path, resume=True, schema=schema)
 
 
+def test_what_was_committed_is_there_to_go_on_from(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with contextlib.suppress(KeyboardInterrupt), resumable(path, FACTS) as out:
+        out.commit(ROWS[:3], [{"reason": "bad"}], done=4)
+        assert [json.loads(line) for line in out.committed()] == ROWS[:3]
+        raise KeyboardInterrupt
+    with open(tmp_path / "rows.jsonl.partial" / "rows", "ab") as rows:
+        rows.write(b'{"n": 99')  # of a kill in the midst of a row
+    with resumable(path, FACTS, resume=True) as out:
+        assert [json.loads(line) for line in out.committed()] == ROWS[:3]
+        out.commit(ROWS[3:], [], done=12)
+        assert [json.loads(line) for line in out.committed()] == ROWS
+    assert [json.loads(line) for line in path.open()] == ROWS
+
+
 def test_the_rows_of_an_output_can_be_read_by_others(tmp_path):
     for name in ("a.jsonl", "a.ndjson", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "b.parquet"):
         schema = SCHEMA if name == "b.parquet" else None

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from plaudit.bundled.demo import Demo
     from plaudit.data.rankings import Ranking, Text
     from plaudit.data.readers import BadRows, Rankings
+    from plaudit.evaluation.all_suites import SuitesResult
     from plaudit.evaluation.suite_rewards import SuiteScores
     from plaudit.evaluation.suite_run import SuiteResult
     from plaudit.model.normalisation import Normalisation
@@ -561,8 +562,8 @@ def evaluate(
     suite: Annotated[
         str | None,
         Help(
-            "DATA is a benchmark of the field, scored by its own definition; "
-            "auto recognises which: see docs/suites.md",
+            "DATA is a benchmark of the field, scored by its own definition; auto recognises "
+            "which, all runs every one that is in DATA: see docs/suites.md",
             "NAME",
         ),
     ] = None,
@@ -580,6 +581,10 @@ def evaluate(
     rewards_model: Annotated[
         Sequence[str] | None, Help("of --rewards only this model; may be repeated", "NAME")
     ] = None,
+    partial: Annotated[
+        bool, Help("score a --suite of which rows are missing, or are not the published ones")
+    ] = False,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
     stress: Annotated[
@@ -597,7 +602,7 @@ def evaluate(
     dtype: declared.Dtype = "auto",
     strict: bool = False,
     **measuring: Any,
-) -> "Evaluation | SuiteResult | SuiteScores":
+) -> "Evaluation | SuiteResult | SuitesResult | SuiteScores":
     """Measure a model on preference data.
 
     With `rewards` there is no model, and what is named in its place is data too. `measuring` is
@@ -609,7 +614,9 @@ def evaluate(
     """
     from plaudit.files import refuse_to_overwrite, report_rejected
 
-    if output:
+    if resume and (suite != "all" or not output):
+        raise PlauditError("--resume: goes with --suite all and an output (-o DIR)")
+    if output and suite != "all":
         refuse_to_overwrite(output, overwrite, folder=True)
     loading: dict[str, Any] = {
         "dtype": dtype,
@@ -621,10 +628,10 @@ def evaluate(
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     given = {"against": against, "columns": columns, "streaming": streaming, "encoding": encoding}
     if rewards:
-        if not suite or suite == "auto":
+        if suite in (None, "auto", "all"):
             raise PlauditError("--rewards: name the benchmark that they are of: --suite NAME")
         given |= loading | {"also": also, "combine": combine, "spread": spread}
-        given["dtype"] = dtype != "auto"
+        given |= {"dtype": dtype != "auto", "resume": resume}
         if flags := [f"--{n.replace('_', '-')}" for n, value in sorted(given.items()) if value]:
             raise PlauditError(f"{', '.join(flags)}: is for a model, and --rewards needs none")
         from plaudit.evaluation.suite_rewards import score_rewards
@@ -637,7 +644,7 @@ def evaluate(
         ]
         scores = score_rewards(
             [rewards] if isinstance(rewards, str | Path) else rewards, suite, named or None,
-            models=rewards_model, split=suite_split, resamples=resamples,
+            models=rewards_model, split=suite_split, partial=partial, resamples=resamples,
         )  # fmt: skip
         if output:
             scores.write(output)
@@ -659,11 +666,21 @@ def evaluate(
                 f"{', '.join(flags)}: is for preference data, and does not go with --suite"
             )
         files: Any = data
-        items = load_suite(files, None if suite == "auto" else suite, split=suite_split)
+        if suite == "all":
+            from plaudit.evaluation.all_suites import run_all_suites
+
+            return run_all_suites(
+                lambda: _scorer(model, also, combine, spread, **loading),
+                files, split=suite_split, partial=partial, output=output, resume=resume,
+                overwrite=overwrite, resamples=resamples,
+            )  # fmt: skip
+        name = None if suite == "auto" else suite
+        items = load_suite(files, name, split=suite_split, partial=partial)
         scorer = _scorer(model, also, combine, spread, **loading)
         return run_suite(scorer, items, output=output, resamples=resamples)
-    if suite_split:
-        raise PlauditError("--suite-split: goes with --suite")
+    for flag, given_one in (("--suite-split", suite_split), ("--partial", partial)):
+        if given_one:
+            raise PlauditError(f"{flag}: goes with --suite")
     names = [os.path.realpath(name) for name in (model, against) if isinstance(name, str | Path)]
     if len(names) == 2 and names[0] == names[1]:
         raise PlauditError(f"--against: {against} is the model itself; name another one")

@@ -168,6 +168,17 @@ class Output:
             file.seek(length)
         say(f"{self.path}: {self.done:,} input rows are done; going on from there")
 
+    def committed(self) -> Iterator[bytes]:
+        """The rows that were committed so far, of an output of JSON lines: a line each."""
+        with _explained(self.path):
+            for file in self._files:
+                file.flush()
+            left = self._lengths[0]
+            with open(self._folder / ROWS, "rb") as rows:
+                while left and (line := rows.readline()):
+                    left -= len(line)
+                    yield line
+
     def commit(
         self,
         rows: Sequence[dict[str, Any]],

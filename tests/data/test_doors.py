@@ -356,7 +356,7 @@ def of_a_suite(prompt, completions, folder):
     row = {"prompt": prompt, "chosen": completions[0], "rejected": completions[1]}
     path.write_text(json.dumps([row | {"subset": "alpacaeval-easy", "id": 1}]))
     try:
-        [item] = load_suite(path, "rewardbench").items
+        [item] = load_suite(path, "rewardbench", partial=True).items
     except PlauditError as error:
         raise RefusedError(str(error).partition("1 × ")[2].partition(" (first at")[0]) from error
     return item.ranking.prompt, list(item.ranking.completions)

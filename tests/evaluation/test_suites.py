@@ -11,17 +11,26 @@ import math
 from collections import Counter
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from plaudit import PlauditError
 from plaudit.data.rows import Row
-from plaudit.evaluation.suite import Means
-from plaudit.evaluation.suite_run import format_suite, load_suite, run_suite, summarise_suite
+from plaudit.evaluation.suite import Means, checksum
+from plaudit.evaluation.suite_run import format_suite, run_suite, summarise_suite
+from plaudit.evaluation.suite_run import load_suite as load_whole_suite
 from plaudit.evaluation.suites import SUITES
+from plaudit.evaluation.suites.mrewardbench import ITEMS, MREWARDBENCH_SECTIONS
 from plaudit.model.reward_model import RewardModel
+from suite_rows import (
+    helpsteer3_row,
+    ifrewardbench_row,
+    mrewardbench_row,
+    ppecorrectness_row,
+    ppehumanpreference_row,
+    shp_row,
+    write,
+)
 
 
 def rewardbench_row(subset, number, **other):
@@ -89,17 +98,6 @@ def rmb_list(scenario, number, losers=2, **other):
     return row | {"category_path": f"BoN_set/{scenario}"} | other
 
 
-def write(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows))
-    else:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 ONE_OF_EACH = {
     "rewardbench": [rewardbench_row("mt-bench-easy", 1)],
     "rewardbench2": [rewardbench2_row("Math", "17")],
@@ -109,7 +107,17 @@ ONE_OF_EACH = {
     "pandalm": [pandalm_row(1)],
     "rewardmath": rewardmath_rows(1),
     "rmb": [rmb_pair("Harmlessness/S1", 1)],
+    "helpsteer3": [helpsteer3_row(1)],
+    "ifrewardbench": [ifrewardbench_row(1)],
+    "mrewardbench": [mrewardbench_row(1)],
+    "ppecorrectness": [ppecorrectness_row(1)],
+    "ppehumanpreference": [ppehumanpreference_row(1)],
+    "shp": [shp_row(1)],
 }
+
+
+def load_suite(data, name=None):
+    return load_whole_suite(data, name, partial=True)
 
 
 def summary(tmp_path, rows, rewards, suffix=".jsonl", resamples=0, name="data"):
@@ -164,7 +172,7 @@ def test_a_suite_that_does_not_fit_says_what_is_missing(tmp_path):
     file = write(tmp_path / "second.jsonl", ONE_OF_EACH["rewardbench2"])
     with pytest.raises(PlauditError, match="not RewardBench: chosen is a list"):
         load_suite(file, "reward-bench")
-    with pytest.raises(PlauditError, match="'mtbench' is not known; known: judgebench, llmbar, "):
+    with pytest.raises(PlauditError, match=r"'mtbench' is not known; known: .*llmbar, "):
         load_suite(file, "mtbench")
 
 
@@ -253,6 +261,13 @@ def test_a_blank_completion_is_scored(tmp_path, reward_model):
         assert len(run_suite(reward_model(base), data, resamples=0).rewards) == 2
 
 
+def test_a_response_of_pandalm_that_json_has_as_true_is_the_word(tmp_path):
+    rows = [pandalm_row(1, response1=True), pandalm_row(2)]
+    data = load_suite(write(tmp_path / "testset.json", rows))
+    assert data.rankings[0].completions[0] == "True"
+    assert not data.rejected
+
+
 def test_pandalm_prompts_are_instruction_and_input(tmp_path):
     rows = [pandalm_row(1, input="Dear all"), pandalm_row(2, input=""), pandalm_row(3)]
     prompts = [r.prompt for r in load_suite(write(tmp_path / "t.json", rows)).rankings]
@@ -267,7 +282,7 @@ def test_the_folders_of_llmbar_name_its_sets(tmp_path, capsys):
     write(judged.with_name("statistics.json"), {"equal": "50%"})
     data = load_suite(tmp_path)
     assert Counter(r.category for r in data.rankings) == {"Natural": 1, "GPTOut": 2}
-    assert "reading the 2 files called dataset.*" in capsys.readouterr().err
+    assert "LLMBar: reading the 2 of 4 files called dataset.*" in capsys.readouterr().err
     assert (
         load_suite(write(tmp_path / "llmbar-adver-neighbor.jsonl", [llmbar_row(1)]))
         .rankings[0]
@@ -413,15 +428,27 @@ def test_rmbench_compares_three_styles_with_three(tmp_path):
         for level, expected in levels.items():
             assert entry["figures"][level]["value"] == pytest.approx(expected, abs=1e-12)
     assert value(found) == pytest.approx(np.mean(averages), abs=1e-12)
-    assert np.mean([f["value"] for f in found["figures"].values()]) == pytest.approx(value(found))
+    three = [found["figures"][level]["value"] for level in ("easy", "normal", "hard")]
+    assert np.mean(three) == pytest.approx(value(found))
     assert set(found["parts"]["safety"]["parts"]) == {"safety-refuse", "safety-response"}
+    for (i, chosen), (j, rejected) in itertools.product(
+        enumerate(("concise", "detailed", "markdown")), repeat=2
+    ):
+        shares = [
+            np.mean([r[i] > r[3 + j] for r, d in zip(rewards, domains, strict=True) if d in of])
+            for of in (("chat",), ("code",), ("safety-refuse", "safety-response"))
+        ]
+        cell = found["figures"][f"{chosen} over {rejected}"]["value"]
+        assert cell == pytest.approx(np.mean(shares), abs=1e-12)
 
 
 def test_rmbench_by_hand(tmp_path):
     # A reward that is style alone: every chosen one beats the plainer ones, and nothing else.
     found = summary(tmp_path, [rmbench_row("math", 1)], [[0, 1, 2, 0, 1, 2]])
     levels = {name: figure["value"] for name, figure in found["figures"].items()}
-    assert levels == {"easy": 1, "normal": 0, "hard": 0}
+    over = {"detailed over concise", "markdown over concise", "markdown over detailed", "easy"}
+    assert {name for name, level in levels.items() if level} == over
+    assert len(levels) == 3 + 9
     assert value(found) == pytest.approx(1 / 3)
 
 
@@ -615,24 +642,33 @@ def test_scores_that_are_no_shares_have_the_interval_of_a_plain_bootstrap(tmp_pa
 # --------------------------------------------------------------------------------- run and write
 
 
-def test_what_is_missing_of_the_published_data_is_said(tmp_path):
+def test_what_is_missing_of_the_published_data_is_said(tmp_path, monkeypatch):
     found = summary(tmp_path, [rewardbench_row("mt-bench-easy", 1)], [[1, 0]])
     assert not found["complete"]
     assert "the score is not the published one" in found["notes"][0]
     assert "1 of 28 in mt-bench-easy" in found["notes"][0]
     assert "and 15 more" in found["notes"][0]
-    found = summary(
-        tmp_path, [judgebench_row("livebench-math", k) for k in range(270)], [[1, 0]] * 270
-    )
+    rows = [judgebench_row("livebench-math", k) for k in range(270)]
+    assert "changed texts" in summary(tmp_path, rows, [[1, 0]] * 270)["notes"][0]
+    items = load_suite(tmp_path / "data.jsonl").items
+    monkeypatch.setitem(SUITES.get("judgebench").checksums, 270, checksum(items))
+    found = summary(tmp_path, rows, [[1, 0]] * 270)
     assert (found["complete"], found["notes"]) == (True, [])
     rows = [
-        llmbar_row(k, subset=name)
-        for name, n in SUITES.get("llmbar").counts.items()
+        rmbench_row(name, k) for name, n in SUITES.get("rmbench").counts.items() for k in range(n)
+    ]
+    assert summary(tmp_path, rows, [[1] * 6] * 1327)["complete"]
+    rows = [
+        rewardbench_row(name, k)
+        for name, n in [*SUITES.get("rewardbench").counts.items(), ("shp", 3)]
         for k in range(n)
     ]
-    assert summary(tmp_path, rows, [[1, 0]] * 419)["complete"]
-    rows.append(llmbar_row(0, subset="Negation"))
-    assert "1 in Negation" in summary(tmp_path, rows, [[1, 0]] * 420)["notes"][0]
+    assert summary(tmp_path, rows, [[1, 0]] * 2988)["complete"]  # prior sets may stand beside it
+    sizes = [("Natural", 100), ("Neighbor", 134), ("Negation", 1)]
+    rows = [llmbar_row(k, subset=name) for name, n in sizes for k in range(n)]
+    notes = summary(tmp_path, rows, [[1, 0]] * 235)["notes"][0]
+    assert "1 in Negation" in notes
+    assert "changed texts or labels in Natural" in notes
 
 
 def test_the_published_sizes_add_up():
@@ -644,13 +680,17 @@ def test_the_published_sizes_add_up():
     assert sum(n for name, n in counts.items() if name.startswith("Pairwise_set")) == 17131
     assert sum(n for name, n in counts.items() if name.startswith("BoN_set")) == 3786
     assert len(counts) == 2 * 49
+    assert sum(SUITES.get("shp").counts.values()) == 18409
+    assert sum(SUITES.get("ppecorrectness").counts.values()) * 32 == 81760
+    sections = MREWARDBENCH_SECTIONS.values()
+    assert sum(sum(of.values()) for of in sections) - 983 + 447 == ITEMS
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_a_model_runs_through_every_suite(name, tmp_path, reward_model):
     model = reward_model("bert")
     file = write(tmp_path / "data.json", ONE_OF_EACH[name])
-    result = run_suite(model, file, output=tmp_path / "out")
+    result = run_suite(model, file, partial=True, output=tmp_path / "out")
     [item] = result.data.items
     expected = model.score(item.ranking.prompt, item.ranking.completions)
     assert result.rewards[0] == pytest.approx(expected, abs=1e-5)
@@ -668,7 +708,7 @@ def test_a_model_runs_through_every_suite(name, tmp_path, reward_model):
 
 def test_rejected_rows_are_written_and_noted(tmp_path, reward_model, capsys):
     file = write(tmp_path / "data.json", [llmbar_row(1), llmbar_row(2, label=7)])
-    result = run_suite(reward_model("bert"), file, "llmbar", output=tmp_path / "out")
+    result = run_suite(reward_model("bert"), file, "llmbar", partial=True, output=tmp_path / "out")
     [row] = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").open()]
     assert (row["reason"], row["row"]["label"]) == ("unknown label: 7, wanted 1 or 2", 7)
     assert "rejected rows are not" in result.summary["notes"][-1]
@@ -677,7 +717,8 @@ def test_rejected_rows_are_written_and_noted(tmp_path, reward_model, capsys):
 
 def test_equal_completions_have_equal_rewards(tmp_path, reward_model):
     row = pandalm_row(1, (0, 0, 0), response1="The very same.", response2="The very same.")
-    result = run_suite(reward_model("qwen2"), write(tmp_path / "data.json", [row, pandalm_row(2)]))
+    file = write(tmp_path / "data.json", [row, pandalm_row(2)])
+    result = run_suite(reward_model("qwen2"), file, partial=True)
     assert result.rewards[0][0] == result.rewards[0][1]
     assert len(result.rewards[0]) == 2
     assert len(list(result.predictions())) == 4
@@ -687,4 +728,4 @@ def test_a_reward_that_is_no_number_names_its_prompt(tmp_path, base):
     model = RewardModel.load(base("bert"), dtype="float32", device="cpu")
     list(model.model.parameters())[-1].data.fill_(math.nan)
     with pytest.raises(PlauditError, match=r"the prompt .*: the model's reward of a completion"):
-        run_suite(model, write(tmp_path / "data.jsonl", [llmbar_row(1)]))
+        run_suite(model, write(tmp_path / "data.jsonl", [llmbar_row(1)]), partial=True)

@@ -7,9 +7,11 @@ so a `Statistic`: it is known again whichever prompts are drawn. Equal rewards c
 benchmark's own code counts them. Pure functions; nothing here reads a file.
 """
 
+import json
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +27,20 @@ from plaudit.evaluation.statistics import Statistic, divide, ratios
 
 
 class Item(NamedTuple):
-    """One question of a benchmark. `unit` is what is resampled: items that share it go together."""
+    """One question of a benchmark. `unit` is what is resampled: items that share it go together.
+
+    `about` is what else its suite's score looks at.
+    """
 
     ranking: Ranking
     id: str
     unit: Hashable
+    about: Any = None
+
+
+def contents(item: Item) -> Any:
+    """What is asked, answered and said to be right."""
+    return [item.ranking.prompt, item.ranking.completions, list(item.ranking.ranks)]
 
 
 class Judged(NamedTuple):
@@ -66,7 +77,7 @@ class Means:
     def __init__(self, units: Sequence[Hashable]) -> None:
         number = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
         self.size = len(number)
-        self._unit = np.array([number[unit] for unit in units])
+        self.unit = np.array([number[unit] for unit in units])
 
     def __call__(
         self, values: ArrayLike, among: NDArray[np.bool_] | None = None, *, trials: int = 1
@@ -75,7 +86,7 @@ class Means:
 
         A value is the share of so many trials that are right; it is none with `trials=0`.
         """
-        values, unit = np.asarray(values, dtype=np.float64), self._unit
+        values, unit = np.asarray(values, dtype=np.float64), self.unit
         if among is not None:
             values, unit = values[among], unit[among]
         sums, counts = (
@@ -88,7 +99,7 @@ class Means:
         self, values: ArrayLike, among: NDArray[np.bool_] | None = None, *, trials: int = 1
     ) -> Part:
         """The mean of `values` [N], or of those `among`, as a part of a score."""
-        n = len(self._unit) if among is None else int(among.sum())
+        n = len(self.unit) if among is None else int(among.sum())
         return Part(self(values, among, trials=trials), n)
 
 
@@ -139,11 +150,13 @@ class Suite:
     `lists` says whether `chosen` holds a list of completions (None: there is no such field). `read`
     raises `BadRowError` for a row that cannot be used, and so does `published`, which reads a row
     of rewards in the form in which they are published for this benchmark. `counts` are the items of
-    the published data by category; `totals` are theirs as a whole, where they come in several
-    files. With `completions`, how many an item has, a row holds only one of them, and those of an
-    id are put together. With `orders=2` rewards may come twice for each item: of the completions in
-    the data's order, and then of the same ones asked for in the other order. `unit_of` makes the
-    unit of an id, where that is not the prompt alone.
+    the published data by category, but for those that may stand `beside` them; `totals` are theirs
+    as a whole, where they come in several files. `checksums` are those of `checksum` for the
+    published items of a category, or for so many items of any, of what `stamp` makes of each. With
+    `completions`, how many an item has, a row holds only one of them, and those of an id are put
+    together. With `orders=2` rewards may come twice for each item: of the completions in the data's
+    order, and then of the same ones asked for in the other order. `unit_of` makes the unit of an
+    id, where that is not the prompt alone.
     """
 
     title: str
@@ -158,7 +171,10 @@ class Suite:
     orders: int = 1
     unit_of: Callable[[str], Hashable] | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     totals: tuple[int, ...] = ()
+    checksums: dict[str | int, str] = field(default_factory=dict)
+    stamp: Callable[[Item], Any] = contents
     hub: str = ""
     split: str = "train"
 
@@ -166,6 +182,20 @@ class Suite:
     def name(self) -> str:
         """Its title, plainly spelt: the name of its module."""
         return plain_name(self.title)
+
+
+def checksum(items: Iterable[Item], stamp: Callable[[Item], Any] = contents) -> str:
+    """16 hex digits that are the same for the same items, in whatever order or kind of file.
+
+    >>> one = make_item(Row("a.csv", 2, {}), None, "2+2?", ["4", "5"], [0, 1])
+    >>> checksum([one]) == checksum([one._replace(id="7")]), checksum([one]) == checksum([one, one])
+    (True, False)
+    """
+    digests = sorted(
+        blake2b(json.dumps(stamp(item), sort_keys=True).encode(), digest_size=16).digest()
+        for item in items
+    )
+    return blake2b(b"".join(digests), digest_size=8).hexdigest()
 
 
 def plain_name(title: str) -> str:
@@ -186,6 +216,7 @@ def make_item(
     names: Sequence[str] = (),
     id: Any = None,
     unit: Hashable = None,
+    about: Any = None,
 ) -> Item:
     """The item of a row; it is resampled with the others of its `unit`, by default its prompt.
 
@@ -196,7 +227,8 @@ def make_item(
     given = Given(prompt=prompt, completions=tuple(completions), names=names)
     ranking = make_ranking(given, order=False, origin=place(row.file, row.line))
     ranking = replace(ranking, ranks=list(ranks), category=category)
-    return Item(ranking, "" if id is None else str(id), ranking.key if unit is None else unit)
+    unit = ranking.key if unit is None else unit
+    return Item(ranking, "" if id is None else str(id), unit, about)
 
 
 def item_without_texts(
@@ -278,6 +310,25 @@ def read_choice(value: Any, name: str, choices: dict[str, int]) -> int:
             Fault.UNKNOWN, f"unknown {name}: {value!r}, wanted {' or '.join(choices)}"
         )
     return choices[text]
+
+
+def is_true(value: Any) -> bool:
+    """A yes or no in a cell, which in CSV is a word.
+
+    >>> is_true(True), is_true("False"), is_true(1), is_true(None)
+    (True, False, True, False)
+    """
+    return str(value).strip().lower() in ("true", "1", "1.0", "yes")
+
+
+def higher_is_right(items: Sequence[Item], rewards: Sequence[Sequence[float]]) -> NDArray[np.bool_]:
+    """Of pairs [N]: whether the right completion has the higher reward; equal ones are wrong."""
+    return np.array(
+        [
+            reward[item.ranking.ranks.index(0)] > reward[1 - item.ranking.ranks.index(0)]
+            for item, reward in zip(items, rewards, strict=True)
+        ]
+    )
 
 
 def categories_of(items: Sequence[Item]) -> NDArray[np.str_]:

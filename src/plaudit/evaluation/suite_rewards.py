@@ -83,6 +83,7 @@ def score_rewards(
     *,
     models: Sequence[str] | None = None,
     split: str | None = None,
+    partial: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> SuiteScores:
@@ -94,6 +95,8 @@ def score_rewards(
         data: its data, as `load_suite` takes them; not needed where the rewards have labels.
         models: those to score, by name or by what stands behind its last slash; by default all.
         split: of data on the hub.
+        partial: also take data of which some are missing, cannot be used or are not the published
+            ones.
         resamples: of the bootstrap over prompts, for the 95 % intervals.
         seed: of the bootstrap.
 
@@ -125,7 +128,9 @@ def score_rewards(
         of_suite = SuiteData(suite, [one.item for one in given if one.item])
     else:
         of_suite = (
-            data if isinstance(data, SuiteData) else load_suite(data, suite.name, split=split)
+            data
+            if isinstance(data, SuiteData)
+            else load_suite(data, suite.name, split=split, partial=partial)
         )
         given = _joined(given, of_suite.items, file)
     summaries = {

@@ -5,8 +5,9 @@ file holds is recognised by its fields. Prompts and completions go through the m
 as everywhere in plaudit; the benchmarks' own code does the same with the tokenizer's chat template.
 """
 
+import os
+import re
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,11 +24,12 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.overlap import measure_scores, overlap_record, overlap_sentence
 from plaudit.evaluation.rewards import prediction_rows, rewards_of
 from plaudit.evaluation.statistics import Figure, Pending
-from plaudit.evaluation.suite import Item, Means, Part, Suite, plain_name
+from plaudit.evaluation.suite import Item, Means, Part, Suite, checksum, plain_name
 from plaudit.evaluation.suites import SUITES
 from plaudit.files import write_jsonl, write_results
 from plaudit.model.seen import taken
 from plaudit.model.trained_on import overlap
+from plaudit.sources import SourceError, named
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
@@ -90,6 +92,7 @@ def run_suite(
     name: str | None = None,
     *,
     split: str | None = None,
+    partial: bool = False,
     output: str | Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -98,7 +101,8 @@ def run_suite(
 
     Args:
         model: a scorer, or what `RewardModel.load` takes: a name or several.
-        data: what `load_suite` returned, or what it takes; so with `name` and `split`.
+        data: what `load_suite` returned, or what it takes; so with `name`, `split` and
+            `partial`.
         output: a folder for `suite.json` and `predictions.jsonl`.
         resamples: of the bootstrap over prompts, for the 95 % intervals.
         seed: of the bootstrap.
@@ -114,16 +118,16 @@ def run_suite(
     >>> from plaudit.files import write_jsonl
     >>> row = {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "subset": "math-prm", "id": 0}
     >>> _ = write_jsonl("rewardbench.jsonl", [row])
-    >>> run_suite("runs/first", "rewardbench.jsonl").summary["suite"]
+    >>> run_suite("runs/first", "rewardbench.jsonl", partial=True).summary["suite"]
     'rewardbench'
     """
     if not isinstance(data, SuiteData):
-        data = load_suite(data, name, split=split)
+        data = load_suite(data, name, split=split, partial=partial)
     from plaudit.model.reward_model import as_scorer
 
     model = as_scorer(model)
     model.warn_if_untrained()
-    data = _taken(model, data)
+    data = taken_by(model, data)
     rewards = rewards_of(model, data.rankings)
     summary = summarise_suite(data, rewards, resamples, seed)
     summary["training_overlap"] = _overlap(model, data, rewards, resamples, seed)
@@ -133,7 +137,7 @@ def run_suite(
     return result
 
 
-def _taken(model: "Scorer", data: SuiteData) -> SuiteData:
+def taken_by(model: "Scorer", data: SuiteData) -> SuiteData:
     """The benchmark without what the model's chat template or tokenizer refuses, with reasons."""
     rejects = Rankings(files=[], format="records", columns={}, streaming=False, max_rejected=1)
     kept = {id(ranking) for ranking in taken(data.rankings, model.encodings, rejects)}
@@ -149,39 +153,81 @@ def _taken(model: "Scorer", data: SuiteData) -> SuiteData:
 
 
 def load_suite(
-    data: str | Path | Sequence[str | Path], name: str | None = None, *, split: str | None = None
+    data: str | Path | Sequence[str | Path],
+    name: str | None = None,
+    *,
+    split: str | None = None,
+    partial: bool = False,
 ) -> SuiteData:
     """Read a benchmark from files, a folder, or the hub.
 
     Args:
-        data: what `load_rankings` takes. Of a folder that holds files called dataset.*, as that of
-            LLMBar does beside what judges said, only these are read.
-        name: of the benchmark (`rewardbench`, `rewardbench2`, `rmbench`, `judgebench`, `llmbar`,
-            `pandalm`, `rewardmath`, `rmb`); without it, it is recognised by the fields.
+        data: what `load_rankings` takes. Where only some of several files are those that the
+            benchmark scores, by their names, the others are not read: see `scored_ones`.
+        name: of the benchmark (`rewardbench`, `rmbench`, …, see `plaudit plugins`); without it, the
+            benchmark is recognised by the fields.
         split: of a data set; by default the one that the benchmark scores.
+        partial: also score data of which some are missing, cannot be used or are not the published
+            ones.
 
     Raises:
         PlauditError: when there is no such benchmark, the fields are those of none or of another,
-            or no row can be used.
+            no row can be used, or, but for `partial`, these are not the published data.
 
     >>> import json, pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "dataset.json"
     >>> row = {"input": "2+2?", "output_1": "4", "output_2": "5", "label": 1}
     >>> _ = file.write_text(json.dumps([row]))
-    >>> load_suite(file).suite.title
+    >>> load_suite(file, partial=True).suite.title
     'LLMBar'
     """
     suite = None if name is None else suite_called(name)
-    if split is None:
-        given = {str(one) for one in ([data] if isinstance(data, str | Path) else data)}
-        split = next((one.split for _, one in SUITES.each() if given == {one.hub}), None)
-    sources = find_sources(data, split)
-    named = [one for one in sources if Path(one.name).name.startswith("dataset.")]
-    if named and len(named) < len(sources):
-        say(f"reading the {len(named)} files called dataset.*, and not the others in this folder")
-        sources = named
-    suite = _recognise(sources, suite)
+    given = [data] if isinstance(data, str | Path) else [*data]
+    sources = find_sources(data, split or split_of(given))
+    if not any(map(os.path.isfile, given)):  # a file that is named is meant
+        sources = scored_ones(sources, suite or _recognise(sources[:1], None))
+    return read_suite(sources, _recognise(sources, suite), partial=partial)
 
+
+def split_of(data: Sequence[str | Path]) -> str | None:
+    """The split that a benchmark scores, where all of `data` is its data set on the hub."""
+    try:
+        names = {named(str(one)).name for one in data}
+    except SourceError:  # which reading says better
+        return None
+    return next((suite.split for _, suite in SUITES.each() if {suite.hub} == names), None)
+
+
+def scored_ones(sources: list[Source], suite: Suite) -> list[Source]:
+    """The files that the benchmark scores, where only some are so called, and a line that says so.
+
+    Those of LLMBar are all called dataset.*, beside what judges said of them. Where a benchmark is
+    published in several splits, a file is named after its split, or its folder is.
+    """
+    word = rf"(?<![a-z]){re.escape(suite.split)}(?![a-z])"
+    kinds = [(r"(^|.*/)dataset\.[^/]*", "dataset.*")] if suite.name == "llmbar" else []
+    kinds += [(f".*{word}.*", suite.split)] if suite.split != "train" else []
+    above = os.path.commonpath([os.path.abspath(one.name) for one in sources])
+    for pattern, called in kinds:
+        these = [
+            one
+            for one in sources
+            if re.fullmatch(pattern, os.path.relpath(one.name, above), re.IGNORECASE)
+        ]
+        if these and len(these) < len(sources):
+            say(
+                f"{suite.title}: reading the {len(these)} of {len(sources)} files called {called}, "
+                "and not the others"
+            )
+            sources = these
+    return sources
+
+
+def read_suite(sources: Sequence[Source], suite: Suite, *, partial: bool = False) -> SuiteData:
+    """Read the rows of sources of one benchmark.
+
+    Raises `PlauditError` as `load_suite` does.
+    """
     tally, items, seen = Tally(), [], set()
     for source in sources:
         for row in progress(source.rows(), f"reading {source.name}"):
@@ -206,9 +252,17 @@ def load_suite(
         raise PlauditError(
             f"{sources[0].name}: nothing of {suite.title} in it. {tally.summary() or 'It is empty'}"
         )
+    data = SuiteData(suite, items, tally.rejected)
+    if not partial and (notes := _notes(data)):
+        if tally.rejected:
+            notes[-1] = tally.summary()
+        raise PlauditError(
+            f"{sources[0].name}: {'. '.join(notes)}. Get the published files, or score what is "
+            "there with --partial (partial=True in Python)"
+        )
     if tally.rejected:
         say(f"{sources[0].name}: {tally.summary()}")
-    return SuiteData(suite, items, tally.rejected)
+    return data
 
 
 def _put_together(items: Sequence[Item], completions: int, tally: Tally) -> list[Item]:
@@ -261,7 +315,7 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     for source in sources:
         columns = columns_of(source)
         if suite is None:
-            fitting = (one for _, one in SUITES.each() if not _misfit(one, columns))
+            fitting = (one for _, one in SUITES.each() if not misfit(one, columns))
             suite = next(fitting, None)
         if suite is None:
             wanted = "; ".join(f"{one.title}: {_needs(one)}" for _, one in SUITES.each())
@@ -269,7 +323,7 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
                 f"{source.name}: fits no suite known here; found: {listed(columns.names)}. "
                 f"Wanted: {wanted}"
             )
-        if problem := _misfit(suite, columns):
+        if problem := misfit(suite, columns):
             raise PlauditError(
                 f"{source.name}: is not {suite.title}: {problem}; found: {listed(columns.names)}"
             )
@@ -277,7 +331,7 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     return suite
 
 
-def _misfit(suite: Suite, columns: Columns) -> str | None:
+def misfit(suite: Suite, columns: Columns) -> str | None:
     """What keeps a source from being of that suite."""
     missing = [name for name in suite.fields if name not in columns.names]
     if missing:
@@ -372,25 +426,35 @@ def _entry(part: Part, pending: Pending) -> dict[str, Any]:
 def _notes(data: SuiteData) -> list[str]:
     """Why the score is not the published one, if it is not."""
     suite, notes = data.suite, []
-    found = Counter(ranking.category for ranking in data.rankings)
+    groups: dict[str | int | None, list[Item]] = {len(data.items): data.items}
+    for item in data.items:
+        groups.setdefault(item.ranking.category, []).append(item)
+    found = {name: len(of) for name, of in groups.items() if not isinstance(name, int)}
+    short = []
     if suite.counts:
         short = [
-            f"{found[name]:,} of {count:,} in {name}" if found[name] else f"none of {name}"
+            f"{found[name]:,} of {count:,} in {name}" if name in found else f"none of {name}"
             for name, count in suite.counts.items()
-            if found[name] != count
+            if found.get(name) != count
         ]
-        short += [f"{n:,} in {name}" for name, n in found.items() if name not in suite.counts]
-        if short:
-            more = f" and {len(short) - LISTED} more" if len(short) > LISTED else ""
-            notes.append(
-                f"these are not the published data of {suite.title}, so the score is not the "
-                f"published one: {', '.join(short[:LISTED])}{more}"
-            )
+        known = {*suite.counts, *suite.beside}
+        short += [f"{n:,} in {name}" for name, n in found.items() if name not in known]
     elif suite.totals and len(data.items) not in suite.totals:
         published = " or ".join(f"{total:,}" for total in suite.totals)
+        short = [f"{len(data.items):,} items, not {published}"]
+    whole = [
+        name for name in groups if name not in suite.counts or found[name] == suite.counts[name]
+    ]
+    short += [
+        f"changed texts or labels in {'it' if isinstance(name, int) else name}"
+        for name in whole
+        if name in suite.checksums and checksum(groups[name], suite.stamp) != suite.checksums[name]
+    ]
+    if short:
+        more = f" and {len(short) - LISTED} more" if len(short) > LISTED else ""
         notes.append(
-            f"these are not the published data of {suite.title}, so the score is not the published "
-            f"one: {len(data.items):,} items, not {published}"
+            f"these are not the published data of {suite.title}, so the score is not the "
+            f"published one: {', '.join(short[:LISTED])}{more}"
         )
     if data.rejected:
         notes.append(f"{len(data.rejected):,} rejected rows are not in the score")

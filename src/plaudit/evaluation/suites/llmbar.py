@@ -122,6 +122,13 @@ SUITE = Suite(
     published=read_results,
     orders=2,
     counts=LLMBAR_SETS,
+    checksums={
+        "Natural": "a9b4f0593f545d8b",
+        "Neighbor": "2a3f1a3da732a39f",
+        "GPTInst": "a0c8d0d278d35864",
+        "GPTOut": "eb5b9beb2f34e2c9",
+        "Manual": "264bee4c8f8c20c3",
+    },
     definition="the average accuracy of the sets; equal rewards count half, as the average "
     "over both orders of a rating makes them",
     source="Zeng et al. 2023, arXiv:2310.07641; princeton-nlp/LLMBar: LLMEvaluator/evaluate.py",

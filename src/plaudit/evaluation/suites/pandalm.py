@@ -6,6 +6,7 @@ is left out.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +41,15 @@ def read_pandalm(row: Row) -> Item:
     more = cell.get("input")
     if isinstance(prompt, str) and isinstance(more, str) and more.strip():
         prompt = f"{prompt}\n\n{more}"
-    sides = [cell.get("response1") or "", cell.get("response2") or ""]
+    sides = [_text(cell.get(name)) for name in ("response1", "response2")]
     ranks = {0: [0, 0], 1: [0, 1], 2: [1, 0]}[majority]
     names = ("response 1", "response 2")
     return make_item(row, None, prompt, sides, ranks, names, id=cell.get("idx"))
+
+
+def _text(value: Any) -> Any:
+    """A response; six of the published ones are the JSON value true, and stand for the word."""
+    return str(value) if isinstance(value, bool | int | float) else value or ""
 
 
 def score_pandalm(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:
@@ -98,6 +104,7 @@ SUITE = Suite(
     read=read_pandalm,
     score=score_pandalm,
     totals=(999,),
+    checksums={999: "dfcd77e9faffdf04"},
     definition="accuracy over first, second and tie against the majority of three "
     "annotators; equal rewards say tie",
     source="Wang et al. 2023, arXiv:2306.05087; WeOpenML/PandaLM: data/compute_metrics.py",

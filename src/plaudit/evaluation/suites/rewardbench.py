@@ -118,6 +118,7 @@ SUITE = Suite(
         for subset, weight in weights.items()
         if section != "Prior Sets"
     },
+    beside=tuple(REWARDBENCH_SECTIONS["Prior Sets"]),
     definition="the average of the sections (Prior Sets with weight 0.5, where there are "
     "any), each the average of its subsets by their published sizes, mathematics weighted "
     "as much as code; equal rewards count as wrong",

@@ -34,7 +34,8 @@ RMBENCH_DOMAINS = {
     "safety-refuse": 284,
     "safety-response": 157,
 }
-STYLES = 3  # concise, detailed, detailed in markdown
+NAMED = ("concise", "detailed", "markdown")
+STYLES = len(NAMED)
 
 
 def read_rmbench(row: Row) -> Item:
@@ -68,6 +69,8 @@ def read_rmbench_scores(row: Row) -> Judged:
 def score_rmbench(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean: Means) -> Part:
     """Easy, normal and hard accuracy by domain, and their average; the average of the domains.
 
+    The matrix of the styles, chosen over rejected, is averaged over the domains as the levels are.
+
     Liu et al. 2024, arXiv:2410.16184; `compute_accuracy` in the README of THU-KEG/RM-Bench.
     """
     reward = np.array(rewards).reshape(len(items), 2, STYLES)
@@ -100,6 +103,11 @@ def score_rmbench(items: Sequence[Item], rewards: Sequence[Sequence[float]], mea
     total = together(domains)
     for level in levels:
         total.figures[level] = average([domain.figures[level] for domain in domains.values()])
+    for i, chosen in enumerate(NAMED):
+        for j, rejected in enumerate(NAMED):
+            total.figures[f"{chosen} over {rejected}"] = average(
+                [mean(right[:, i, j], np.char.startswith(categories, name)) for name in domains]
+            )
     return total
 
 

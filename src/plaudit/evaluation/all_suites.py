@@ -1,0 +1,338 @@
+"""Every benchmark at hand, in one go: a text that several of them have is scored once.
+
+The files of one benchmark are found by their fields. The rewards go to `rewards.jsonl` as they are
+made, and a run that was killed goes on from there; the scores are made of them at the end, and each
+benchmark is then written as if it had been run alone.
+"""
+
+import json
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
+
+from plaudit.console import progress, say, within
+from plaudit.data.columns import columns_of
+from plaudit.data.rankings import BadRowError, Text, text_key
+from plaudit.data.rows import Source, find_sources
+from plaudit.errors import PlauditError
+from plaudit.evaluation.published import PublishedRecord, published_for
+from plaudit.evaluation.statistics import Figure, FigureRecord
+from plaudit.evaluation.suite import Suite, checksum
+from plaudit.evaluation.suite_run import (
+    SuiteData,
+    SuiteResult,
+    misfit,
+    read_suite,
+    scored_ones,
+    split_of,
+    summarise_suite,
+    taken_by,
+)
+from plaudit.evaluation.suites import SUITES
+from plaudit.files import refuse_to_overwrite, write_results
+from plaudit.resumable import check_output, resumable
+
+if TYPE_CHECKING:
+    from plaudit.model.scorer import Scorer
+
+REWARDS = "rewards.jsonl"
+AT_ONCE = 512  # completions scored before they are recorded
+LOOKED_AT = 20  # rows, of which one has to be of the benchmark
+COLUMNS = 6  # published models shown in a terminal
+
+
+class SuiteOfAll(TypedDict):
+    """What a benchmark came to among others; `published` are scores of other models."""
+
+    suite: str
+    title: str
+    score: FigureRecord | None
+    items: int
+    complete: bool
+    notes: list[str]
+    published: list[PublishedRecord]
+
+
+class AllSuites(TypedDict):
+    """What `suites.json` holds. Of `texts` completions with their prompts each was scored once."""
+
+    suites: list[SuiteOfAll]
+    texts: int
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class SuitesResult:
+    """What a model reached on several benchmarks, in the order of their names."""
+
+    results: list[SuiteResult]
+    texts: int
+    left_out: list[str]
+
+    def as_json(self) -> AllSuites:
+        """What `--json` prints."""
+        return {
+            "suites": [_row(result) for result in self.results],
+            "texts": self.texts,
+            "left_out": self.left_out,
+        }
+
+    def write(self, folder: str | Path) -> None:
+        """Write `suites.json`, and for each benchmark a folder of what it writes alone."""
+        for result in self.results:
+            result.write(Path(folder) / result.data.suite.name)
+        write_results(Path(folder) / "suites.json", self.as_json())
+
+    def __str__(self) -> str:
+        return format_suites(self.as_json())
+
+
+def run_all_suites(
+    model: "Scorer | str | Path | Callable[[], Scorer]",
+    data: "str | Path | Sequence[str | Path]",
+    *,
+    split: str | None = None,
+    partial: bool = False,
+    output: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> SuitesResult:
+    """Score a model on every benchmark in some files, folders or data sets of the hub.
+
+    Args:
+        model: a scorer, a name that `RewardModel.load` takes, or what makes a scorer once the data
+            are read.
+        data: files, folders or names on the hub; what is of no benchmark is left out, with a line.
+        split: of data sets, but for the one that the benchmark scores.
+        partial: also score data of which some are missing or are not the published ones.
+        output: a folder for `rewards.jsonl`, `suites.json` and a folder for each benchmark.
+        resume: go on with an output that was interrupted.
+        overwrite: replace what is in the output.
+        resamples: of the bootstrap over prompts, for the 95 % intervals.
+        seed: of the bootstrap.
+
+    Raises:
+        PlauditError: when there is no benchmark in the data, or, for all of them at once, one that
+            is not whole; and as `resumable` does of the output.
+
+    >>> from plaudit.files import write_jsonl
+    >>> row = {"input": "2+2?", "output_1": "4", "output_2": "5", "label": 1, "subset": "Natural"}
+    >>> _ = write_jsonl("llmbar.jsonl", [row])
+    >>> run_all_suites("runs/first", "llmbar.jsonl", partial=True).as_json()["texts"]
+    2
+    """
+    from plaudit.model.reward_model import as_scorer
+
+    if output is not None:
+        check_output(Path(output) / REWARDS, resume, overwrite)
+        refuse_to_overwrite(output, overwrite or resume, folder=True)
+    datas, left_out = load_suites(data, split=split, partial=partial)
+    scorer = as_scorer(model() if callable(model) else model)
+    scorer.warn_if_untrained()
+    for place, one in enumerate(datas):
+        with within(one.suite.title):
+            datas[place] = taken_by(scorer, one)
+    asked = _asked(datas)
+    texts = sum(len(completions) for _, completions in asked.values())
+    every = sum(len(ranking.completions) for one in datas for ranking in one.rankings)
+    say(f"{every:,} completions in {len(datas)} benchmarks, {texts:,} of them different")
+
+    with ExitStack() as held:
+        rewards = []
+        if output is None:
+            rewards = _score(scorer, list(asked.values()))
+        else:
+            facts = {"data": [[one.suite.name, checksum(one.items)] for one in datas]}
+            facts |= scorer.identity()
+            out = held.enter_context(resumable(Path(output) / REWARDS, facts, resume, overwrite))
+            rewards = [json.loads(line)["rewards"] for line in out.committed()]
+            parts = list(asked.values())
+            rewards += _score(scorer, parts, len(rewards), out.commit)
+        scorer.report_truncation()
+        known = {
+            key: dict(zip(completions, found, strict=True))
+            for (key, (_, completions)), found in zip(asked.items(), rewards, strict=True)
+        }
+        results = []
+        for one in datas:
+            of = [
+                [known[text_key(ranking.prompt)][text_key(text)] for text in ranking.completions]
+                for ranking in one.rankings
+            ]
+            with within(one.suite.title):
+                results.append(SuiteResult(summarise_suite(one, of, resamples, seed), one, of))
+        found = SuitesResult(results, texts, left_out)
+        if output is not None:
+            found.write(output)
+    return found
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def load_suites(
+    data: str | Path | Sequence[str | Path], *, split: str | None = None, partial: bool = False
+) -> tuple[list[SuiteData], list[str]]:
+    """The benchmarks in some data, in the order of their names, and the files that are of none.
+
+    Raises `PlauditError` as `run_all_suites` does.
+    """
+    given = [data] if isinstance(data, str | Path) else [*data]
+    files: dict[str, list[Source]] = {}
+    in_folders: dict[str, list[Source]] = {}
+    left_out, seen = [], set()
+    for one in given:
+        for source in find_sources(one, split or split_of([one])):
+            if (path := os.path.realpath(source.name)) in seen:
+                continue
+            seen.add(path)
+            if (suite := _suite_of(source)) is None:
+                left_out.append(source.name)
+            else:
+                where = files if os.path.isfile(one) else in_folders
+                where.setdefault(suite.name, []).append(source)
+    if left_out:
+        shown = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
+        say(f"of no benchmark known here, and left out: {shown} ({len(left_out):,} in all)")
+    datas, faults = [], []
+    for name, suite in SUITES.each():
+        found = in_folders.get(name, [])
+        sources = [*files.get(name, []), *(scored_ones(found, suite) if found else [])]
+        if not sources:
+            continue
+        try:
+            datas.append(read_suite(sources, suite, partial=partial))
+        except PlauditError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise PlauditError("\n".join(faults))
+    if not datas:
+        raise PlauditError(
+            f"{given[0]}: no benchmark known here is in it; known: {', '.join(SUITES)}"
+        )
+    return datas, left_out
+
+
+def _suite_of(source: Source) -> Suite | None:
+    """The benchmark that a source has the fields of, and whose rows its first rows are."""
+    try:
+        columns = columns_of(source)
+    except PlauditError:
+        return None
+    for _, suite in SUITES.each():
+        if misfit(suite, columns) is None:
+            for _, row in zip(range(LOOKED_AT), source.rows(), strict=False):
+                try:
+                    if row.problem is None:
+                        suite.read(row)
+                        return suite
+                except BadRowError:
+                    continue
+    return None
+
+
+# ------------------------------------------------------------------------------------------ scoring
+
+
+def _asked(datas: Sequence[SuiteData]) -> dict[str, tuple[Text, dict[str, Text]]]:
+    """Each prompt of all benchmarks with its different completions, by their `text_key`."""
+    asked: dict[str, tuple[Text, dict[str, Text]]] = {}
+    for data in datas:
+        for ranking in data.rankings:
+            _, completions = asked.setdefault(text_key(ranking.prompt), (ranking.prompt, {}))
+            for text in ranking.completions:
+                completions.setdefault(text_key(text), text)
+    return asked
+
+
+def _score(
+    model: "Scorer",
+    asked: Sequence[tuple[Text, dict[str, Text]]],
+    done: int = 0,
+    commit: Callable[..., None] | None = None,
+) -> list[list[float]]:
+    """The rewards of the prompts after the first `done`, in the unit of `rewards_of`.
+
+    They are computed a block after the other, and each block is committed. Blocks begin where they
+    would have begun without an interruption, so that a resumed run has the same batches.
+    """
+    blocks: list[list[tuple[Text, list[Text]]]] = []
+    held = AT_ONCE
+    for prompt, completions in asked:
+        if held >= AT_ONCE:
+            blocks.append([])
+            held = 0
+        blocks[-1].append((prompt, [*completions.values()]))
+        held += len(completions)
+
+    def scored() -> Iterator[list[float]]:
+        end = 0
+        for block in blocks:
+            end += len(block)
+            if end <= done:
+                continue
+            made = []
+            for rewards in model.score_all(block):
+                made.append([model.scale * reward for reward in rewards])
+                yield made[-1]
+            if commit is not None:
+                commit([{"rewards": one} for one in made], [], done=end)
+
+    return list(progress(scored(), "scoring", total=len(asked) - done))
+
+
+# --------------------------------------------------------------------------------------- summing up
+
+
+def _row(result: SuiteResult) -> SuiteOfAll:
+    summary, items = result.summary, result.summary["counts"]["items"]
+    return {
+        "suite": summary["suite"],
+        "title": summary["title"],
+        "score": summary["score"],
+        "items": items,
+        "complete": summary["complete"],
+        "notes": summary["notes"],
+        "published": published_for(summary["suite"], items),
+    }
+
+
+def format_suites(found: AllSuites) -> str:
+    """What `suites.json` holds as a table: a benchmark a line, with what a few others reached.
+
+    Shown are the models with most published scores on these benchmarks; `suites.json` has all.
+    """
+    rows = found["suites"]
+    counts = Counter(one["model"] for row in rows for one in row["published"])
+    models = [model for model, _ in counts.most_common(COLUMNS)]
+    width = max(len("benchmark"), *(len(row["title"]) for row in rows))
+    numbers = "".join(f"{f'[{k}]':>8}" for k in range(1, len(models) + 1))
+    lines = [f"{'benchmark':<{width}}{'score':>8}   {'95 % interval':<16}{'items':>8}{numbers}"]
+    for row in rows:
+        figure = Figure(**row["score"]) if row["score"] else None
+        value = f"{figure.value:.3f}" if figure else "–"
+        interval = figure.interval() if figure else ""
+        scores = {one["model"]: f"{one['score']:.3f}" for one in row["published"]}
+        others = "".join(f"{scores.get(model, '–'):>8}" for model in models)
+        mark = "" if row["complete"] else "*"
+        items = f"{row['items']:,}"
+        lines.append(f"{row['title']:<{width}}{value + mark:>8}   {interval:<16}{items:>8}{others}")
+    if models:
+        names = [f"[{k}] {model}" for k, model in enumerate(models, 1)]
+        lines += ["", *textwrap.wrap("Published: " + ", ".join(names) + ".", 100)]
+        lines += [
+            f"{row['title']}: {source}"
+            for row in rows
+            for source in dict.fromkeys(one["source"] for one in row["published"])
+        ]
+    told = [f"* {row['title']}: {'; '.join(row['notes'])}." for row in rows if row["notes"]]
+    return "\n".join([*lines, *([""] if told else []), *(textwrap.fill(one, 100) for one in told)])
