@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "tune": commands.tune,
     "frontier": commands.frontier,
     "evaluate": commands.evaluate,
+    "bench": commands.bench,
     "score": commands.score,
     "normalise": commands.normalise,
     "compare": commands.compare,
