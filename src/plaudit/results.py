@@ -127,6 +127,15 @@ class UncertaintyOfRun(TypedDict):
     validation_log_loss_without: float
 
 
+class SuiteOfRun(TypedDict):
+    """A benchmark that was scored at every validation: so many items `of` so many."""
+
+    title: str
+    items: int
+    of: int
+    completions: int
+
+
 class Training(TypedDict):
     """How a run went, and in a sentence what the rewards of its model mean."""
 
@@ -138,6 +147,7 @@ class Training(TypedDict):
     frozen: NotRequired[Frozen]
     control: NotRequired[Control]
     uncertainty: NotRequired[UncertaintyOfRun]
+    suites: NotRequired[dict[str, SuiteOfRun]]
     attributes: NotRequired[dict[str, float]]  # the weight of each in the reward, standardised
     diagnosis: NotRequired[list[Finding]]
     seconds: NotRequired[float]

@@ -424,6 +424,14 @@ class Settings(BaseModel):
         0,
         description="stop after so many validations without a better one; 0 never stops early",
     )
+    eval_suite: list[str] = Field(
+        default_factory=list,
+        description="benchmark to score at every validation and log as eval_NAME, which chooses no "
+        "checkpoint: file, folder or hub name, or NAME=DATA",
+    )
+    eval_suite_items: Count = Field(
+        200, description="items of each `eval_suite` to score, drawn once, by `seed`"
+    )
     max_validation_rankings: Count = Field(
         1000,
         description="rankings held out to validate, and again to test, when `data` is streamed",
