@@ -437,7 +437,7 @@ def _slug(name: str) -> str:
     """A name as that of a file; names that differ stay apart.
 
     >>> _slug("first"), _slug("runs/first")
-    ('first', 'runs-first-1b51fa')
+    ('first', 'runs-first-3b353c')
     """
     plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip(".-")[:80]
     if plain == name:
