@@ -195,8 +195,10 @@ def compare(
     for name, a, b in progress(asked, "comparing the models"):
         columns = data if name == MEAN else [name]
         exchanged = [
-            _exchanged(data[n], units[n], recorded[n][a].calls, rewards[b][n]) for n in columns
-        ]
+            _exchanged(data[n], units[n], recorded[n][a].calls, rewards[b][n],
+                       [scores[n][m].values[0] for m in (a, b)])
+            for n in columns
+        ]  # fmt: skip
         tested.append(_exchange_test(exchanged, exchanges, seed))
     adjusted = holm([p for p, *_ in tested])
     comparisons: list[ComparedRecord] = [
@@ -316,20 +318,25 @@ def _exchanged(
     units: Sequence[Any],
     recorded: Sequence[tuple[Floats, Floats]],
     rewards: Rewards,
+    ends: Sequence[float],
 ) -> _Exchanged:
-    """The score of two models whose rewards are exchanged: the recorded one's, where nothing is.
+    """The score of two models whose rewards are exchanged: of the two `ends` the recorded one's,
+    where nothing is exchanged, and the other's, where all is.
 
     Raises `PlauditError` for a benchmark whose score is not made of the same means whatever the
     rewards are: then they cannot be exchanged.
     """
     means = _Exchanging(units, recorded)
     score = data.suite.score(data.items, rewards, means).score
-    if not means.as_recorded:
+    size = int(means.apart.sum())
+    if not means.as_recorded or not np.allclose(
+        score.of(np.stack([np.zeros(size), np.ones(size)]))[:, 0], ends, equal_nan=True
+    ):
         raise PlauditError(
             f"{data.suite.title}: its score asks for other means as rewards change, so models "
             "cannot be compared by it"
         )
-    return _Exchanged(lambda exchanges: score.of(exchanges)[:, 0], int(means.apart.sum()))
+    return _Exchanged(lambda exchanges: score.of(exchanges)[:, 0], size)
 
 
 def _exchange_test(

@@ -55,7 +55,7 @@ class Means:
     def __init__(self, units: Sequence[Hashable]) -> None:
         number = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
         self.size = len(number)
-        self._unit = np.array([number[unit] for unit in units])
+        self.unit = np.array([number[unit] for unit in units])
 
     def __call__(
         self,
@@ -81,7 +81,7 @@ class Means:
         times: ArrayLike | None = None,
     ) -> tuple[Floats, Floats]:
         """What the values of each unit add up to, and how many they are: [P, 1] each."""
-        values, unit = np.asarray(values, dtype=np.float64), self._unit
+        values, unit = np.asarray(values, dtype=np.float64), self.unit
         number = None if times is None else np.asarray(times, dtype=np.float64)
         if among is not None:
             values, unit = values[among], unit[among]
@@ -93,7 +93,7 @@ class Means:
 
     def part(self, values: ArrayLike, among: NDArray[np.bool_] | None = None, **how: Any) -> Part:
         """The mean of `values` [N], or of those `among`, as a part of a score."""
-        n = len(self._unit) if among is None else int(among.sum())
+        n = len(self.unit) if among is None else int(among.sum())
         return Part(self(values, among, **how), n)
 
 
