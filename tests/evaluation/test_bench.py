@@ -172,10 +172,18 @@ def test_a_score_that_asks_for_other_means_as_rewards_change_is_refused():
             mean([0.0] * len(items))
         return mean.part(np.array([a > b for a, b in rewards]))
 
+    def constant(items, rewards, mean):
+        part = mean.part(np.array([a > b for a, b in rewards]))
+        part.score = Statistic(part.score.values, lambda w: np.full((len(w), 1), 0.5), np.ones(1))
+        return part
+
     items = [item(n, (0, 1)) for n in range(6)]
     how = {"title": "Odd", "fields": (), "read": None, "definition": "", "source": ""}
     given = {"a": {"d": [[1.0, 0.0]] * 6}, "b": {"d": [[0.0, 1.0]] * 6}}
     data = SuiteData(Suite(score=fickle, **how), items)
+    with pytest.raises(PlauditError, match="Odd: its score asks for other means"):
+        compare({"d": data}, given)
+    data = SuiteData(Suite(score=constant, **how), items)  # a figure of no means
     with pytest.raises(PlauditError, match="Odd: its score asks for other means"):
         compare({"d": data}, given)
     # What a mean is over may depend on the rewards: its count is exchanged, too.
