@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from plaudit.client import AsyncClient, Client, ServiceError
     from plaudit.commands import (
         Inspection,
+        bench,
         compare,
         cross_validate,
         demo,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from plaudit.sampling.comparing import Comparison
     from plaudit.sampling.policy import Policy
     from plaudit.sampling.policy_test import PolicyTest
+    from plaudit.scoring.bench import Bench
     from plaudit.scoring.score import score_file
     from plaudit.settings import Settings
     from plaudit.training.crossval import CrossValidation
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 # Where each is, but for the commands.
 _HOME = {
     "AsyncClient": "plaudit.client",
+    "Bench": "plaudit.scoring.bench",
     "Client": "plaudit.client",
     "Comparison": "plaudit.sampling.comparing",
     "CrossValidation": "plaudit.training.crossval",
@@ -83,6 +86,7 @@ _HOME = {
 
 __all__ = [
     "AsyncClient",
+    "Bench",
     "Client",
     "Comparison",
     "CrossValidation",
@@ -103,6 +107,7 @@ __all__ = [
     "Settings",
     "Variance",
     "Verification",
+    "bench",
     "compare",
     "cross_validate",
     "demo",

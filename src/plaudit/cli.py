@@ -29,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "frontier": commands.frontier,
     "variance": commands.variance,
     "evaluate": commands.evaluate,
+    "bench": commands.bench,
     "score": commands.score,
     "normalise": commands.normalise,
     "compare": commands.compare,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from plaudit.sampling.comparing import Comparison
     from plaudit.sampling.policy import Policy
     from plaudit.sampling.policy_test import PolicyTest
+    from plaudit.scoring.bench import Bench
     from plaudit.training.checks import SetUp
     from plaudit.training.crossval import CrossValidation
     from plaudit.training.frontier import Frontier
@@ -581,9 +582,7 @@ def evaluate(
     rewards_model: Annotated[
         Sequence[str] | None, Help("of --rewards only this model; may be repeated", "NAME")
     ] = None,
-    partial: Annotated[
-        bool, Help("score a --suite of which rows are missing, or are not the published ones")
-    ] = False,
+    partial: declared.Partial = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
@@ -735,6 +734,83 @@ def evaluate(
         result.write(output, facts)
         report_rejected(rankings, written)
     return result
+
+
+def bench(
+    models: Annotated[
+        "str | Path | Sequence[Scorer | str | Path]",
+        Help(f"{_MODEL}; NAME=MODEL calls it so", "MODEL", many=True),
+    ],
+    *,
+    suite: Annotated[
+        list[str] | None,
+        Help(
+            "a benchmark of the field, recognised by its fields, or named as in "
+            "rewardbench=FILE; may be repeated: see docs/suites.md",
+            "[NAME=]DATA",
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        Help("preference data, measured by pairwise accuracy; may be repeated", "[NAME=]DATA"),
+    ] = None,
+    partial: declared.Partial = False,
+    columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
+    on_bad_row: declared.OnBadRow = "reject",
+    max_rejected: declared.MaxRejected = 0.1,
+    output: Annotated[
+        str | Path | None,
+        Help(
+            "write index.html, bench.json, scores.csv, comparisons.csv, table.tex, rewards/", "DIR"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, Help("score what the output lacks: after a kill, with another model, other data")
+    ] = False,
+    overwrite: Overwrite = False,
+    resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
+    seed: declared.Seed = 0,
+    trust_remote_code: declared.TrustRemoteCode = False,
+    max_length: declared.MaxLength = None,
+    dtype: declared.Dtype = "auto",
+) -> "Bench":
+    """Compare several models on benchmarks and preference data: a leaderboard.
+
+    The exit code is 1 where a model could not be loaded or failed: it has a row that says why, and
+    the others are compared.
+
+    Raises `PlauditError` when data cannot be read, or the output is there already.
+
+    >>> result = bench(["runs/second", "runs/third"], data=["answers_ranked.csv"])
+    >>> result.summary["data"]["answers_ranked"]["scores"]["runs/second"]["score"]["value"] > 0.2
+    True
+    """
+    from plaudit.files import refuse_to_overwrite
+    from plaudit.scoring.bench import bench, read_entrants
+    from plaudit.sources import name_of
+
+    if not (suite or data):
+        raise PlauditError("give --suite DATA, --data DATA, or both: what to compare the models on")
+    if resume and overwrite:
+        raise PlauditError("--resume and --overwrite exclude each other")
+    if resume and output is None:
+        raise PlauditError("--resume goes on with what is in -o DIR")
+    if output:
+        refuse_to_overwrite(output, overwrite or resume, folder=True)
+    several: Any = [models] if isinstance(models, str | Path) else models
+    named = [name_of(str(m)) if isinstance(m, str | Path) else ("", m) for m in several]
+    places = [place for _, place in named]
+    shown = [name or place for name, place in named]
+    entrants = read_entrants(
+        suite or [], data or [], partial=partial, columns=columns, encoding=encoding,
+        on_bad_row=on_bad_row, max_rejected=max_rejected,
+    )  # fmt: skip
+    return bench(
+        dict(zip(_names(shown, "model"), places, strict=True)), entrants, output, resume=resume,
+        resamples=resamples, seed=seed, dtype=dtype, max_length=max_length,
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
 
 
 def compare(

@@ -4,10 +4,11 @@
 Figures of an evaluation are described where they are made, in `evaluation.summary`.
 """
 
-from typing import Any, NotRequired
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from plaudit.evaluation.bench import ComparedRecord, PartRecord
 from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord
 from plaudit.evaluation.components import ComponentsRecord
 from plaudit.evaluation.learning_curve import CurveRecord
@@ -128,6 +129,15 @@ class UncertaintyOfRun(TypedDict):
     validation_log_loss_without: float
 
 
+class SuiteOfRun(TypedDict):
+    """A benchmark that was scored at every validation: so many items `of` so many."""
+
+    title: str
+    items: int
+    of: int
+    completions: int
+
+
 class Training(TypedDict):
     """How a run went, and in a sentence what the rewards of its model mean."""
 
@@ -139,6 +149,7 @@ class Training(TypedDict):
     frozen: NotRequired[Frozen]
     control: NotRequired[Control]
     uncertainty: NotRequired[UncertaintyOfRun]
+    suites: NotRequired[dict[str, SuiteOfRun]]
     attributes: NotRequired[dict[str, float]]  # the weight of each in the reward, standardised
     diagnosis: NotRequired[list[Finding]]
     seconds: NotRequired[float]
@@ -482,6 +493,86 @@ class VerificationRecord(Versioned):
     peers: list[PeerRecord]
 
 
+class MachineRecord(TypedDict):
+    """What the seconds of a bench were measured on."""
+
+    processor: str
+    threads: int
+    accelerator: str | None
+
+
+class ScoringCost(TypedDict):
+    """What it took to score `completions`, each distinct text once, of `tokens` as they are read.
+
+    Seconds are those of tokenising and scoring; loading is not in them. `peak_memory_bytes` are of
+    the accelerator's tensors or, on a processor, of the whole process.
+    """
+
+    parameters: int | None
+    dtype: str
+    device: str
+    max_length: int
+    completions: int
+    tokens: int
+    seconds: float
+    truncated: int
+    peak_memory_bytes: int | None
+
+
+class BenchedModel(TypedDict):
+    """A model of a bench; `problem` says why it has no scores, if it has none.
+
+    `refused` are the rows that it does not take, by data.
+    """
+
+    problem: str | None
+    cost: ScoringCost | None
+    refused: dict[str, int]
+    notes: list[str]
+
+
+class BenchedData(TypedDict):
+    """A benchmark, or preference data, and what models reach on the rows that all of them take.
+
+    `tied` are the models that are not told from the `best` one.
+    """
+
+    kind: Literal["suite", "preferences"]
+    title: str
+    files: str
+    definition: str
+    source: str
+    counts: dict[str, int]
+    complete: bool
+    notes: list[str]
+    scores: dict[str, PartRecord]
+    best: str | None
+    tied: list[str]
+
+
+class MeanOfData(TypedDict):
+    """The plain mean over all data, of the models that have a score on each."""
+
+    scores: dict[str, FigureRecord]
+    best: str
+    tied: list[str]
+
+
+class BenchRecord(Versioned):
+    """`bench.json` of `plaudit bench`; `passed` is whether every model has scores.
+
+    In `comparisons` p-values are adjusted for all of them together.
+    """
+
+    passed: bool
+    machine: MachineRecord
+    models: dict[str, BenchedModel]
+    data: dict[str, BenchedData]
+    mean: MeanOfData | None
+    comparisons: list[ComparedRecord]
+    verdict: list[str]
+
+
 # The records that have a published schema, by the command that writes them.
 SCHEMAS: dict[str, Any] = {
     "inspect": InspectionSummary,
@@ -491,6 +582,7 @@ SCHEMAS: dict[str, Any] = {
     "tune": SearchMetrics,
     "frontier": FrontierMetrics,
     "variance": VarianceMetrics,
+    "bench": BenchRecord,
     "compare": ComparisonSummary,
     "generate": GenerationSummary,
     "policy-test": PolicyTestSummary,

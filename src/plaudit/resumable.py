@@ -106,6 +106,11 @@ def check_output(path: str | Path, resume: bool = False, overwrite: bool = False
     refuse_to_overwrite(path, overwrite or resume)
 
 
+def unfinished(path: str | Path) -> bool:
+    """Whether there is something of the output `path` for `resumable` to resume."""
+    return _read_state(_partial(Path(os.path.realpath(path)))) is not None
+
+
 class Output:
     """An output that is being made; see `resumable`.
 

@@ -177,6 +177,9 @@ Attributes = Annotated["str | Mapping[str, float] | None", Help(_ATTRIBUTES, "NA
 TrustRemoteCode = Annotated[
     bool, Help("run the modelling code that a model brings, as your own; read it first")
 ]
+Partial = Annotated[
+    bool, Help("score a --suite of which rows are missing, or are not the published ones")
+]
 Also = Annotated[list[str] | None, Help("an ensemble with this model; may be repeated", "MODEL")]
 Combine = Annotated[
     Literal["mean", "min", "mean-spread"] | None, Help("the rewards of an ensemble (mean)")
@@ -434,6 +437,14 @@ class Settings(BaseModel):
     early_stopping_patience: Annotated[int, Field(ge=0)] = Field(
         0,
         description="stop after so many validations without a better one; 0 never stops early",
+    )
+    eval_suite: list[str] = Field(
+        default_factory=list,
+        description="benchmark to score at every validation and log as eval_NAME, which chooses no "
+        "checkpoint: file, folder or hub name, or NAME=DATA",
+    )
+    eval_suite_items: Count = Field(
+        200, description="items of each `eval_suite` to score, drawn once, by `seed`"
     )
     max_validation_rankings: Count = Field(
         1000,

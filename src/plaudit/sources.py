@@ -250,7 +250,7 @@ def sets_of(value: Any) -> Any:
         texts = [value] if isinstance(value, str | Path) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(t, str | Path) for t in texts):
             return value
-        named_sets = [_set(str(text)) for text in texts]
+        named_sets = [name_of(str(text)) for text in texts]
         without = [source for name, source in named_sets if not name]
         if without and len(without) < len(named_sets):
             raise SourceError(
@@ -274,6 +274,11 @@ def sets_of(value: Any) -> Any:
     return {name: str(source) for name, source in named_sets}
 
 
-def _set(text: str) -> tuple[str, str]:
+def name_of(text: str) -> tuple[str, str]:
+    """What stands before `=` and after it in `NAME=SOURCE`; the name is empty where there is none.
+
+    >>> name_of("chat=b.jsonl"), name_of("b.jsonl")
+    (('chat', 'b.jsonl'), ('', 'b.jsonl'))
+    """
     match = None if _exists(text) else SET.fullmatch(text)
     return (match[1], match[2]) if match else ("", text)

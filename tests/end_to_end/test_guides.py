@@ -28,7 +28,7 @@ from running import free_port
 DOCS = Path(__file__).parents[2] / "docs"
 # Sections of guides whose commands train, with a base model that takes a moment.
 SECTIONS = (("data", "Several sources"), ("training", "Validation sets"))
-GUIDES = ("bulk", "serving", "labelling", "best-of-n", "over-optimisation", "rlhf")
+GUIDES = ("bench", "bulk", "serving", "labelling", "best-of-n", "over-optimisation", "rlhf")
 SHELL = re.compile(r"[|<>;&$`*]")
 
 

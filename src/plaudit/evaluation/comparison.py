@@ -271,12 +271,36 @@ def exchange_test(
     observed = np.abs(rows.sum(axis=0))
     # Sums of the same numbers in another order differ by rounding; those are equal all the same.
     threshold = observed - 1e-12 * np.abs(rows).sum(axis=0)
-    exact = size < exchanges.bit_length()  # 2^size ≤ exchanges
-    taken = 2**size if exact else exchanges
-    rng = np.random.default_rng(seed)
     reached = np.zeros(rows.shape[1])
+    taken, exact = how_many_exchanges(size, exchanges)
+    for turned in progress(each_exchange(size, exchanges, seed), "exchanging the models"):
+        sums = rows.sum(axis=0) - 2 * (turned @ rows)
+        reached += (np.abs(sums) >= threshold).sum(axis=0)
+    p = reached / taken if exact else (reached + 1) / (taken + 1)
+    return p, taken, exact
+
+
+def how_many_exchanges(size: int, exchanges: int) -> tuple[int, bool]:
+    """How many exchanges of `size` prompts are taken, and whether those are all there are.
+
+    >>> how_many_exchanges(3, 10), how_many_exchanges(4, 10)
+    ((8, True), (10, False))
+    """
+    exact = size < exchanges.bit_length()  # 2^size ≤ exchanges
+    return (2**size if exact else exchanges), exact
+
+
+def each_exchange(size: int, exchanges: int, seed: int = 0) -> Iterator[Floats]:
+    """All exchanges of `size` prompts, or so many random ones, some at a time: [B, size], 1 where
+    the models are exchanged.
+
+    >>> [block.tolist() for block in each_exchange(2, 4)]
+    [[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]]
+    """
+    taken, exact = how_many_exchanges(size, exchanges)
+    rng = np.random.default_rng(seed)
     block = max(1, NUMBERS_AT_ONCE // max(size, 1))
-    for start in progress(range(0, taken, block), "exchanging the models"):
+    for start in range(0, taken, block):
         stop = min(start + block, taken)
         turned: NDArray[np.integer[Any]]
         if exact:
@@ -284,10 +308,7 @@ def exchange_test(
         else:
             drawn = rng.integers(256, size=(stop - start, (size + 7) // 8), dtype=np.uint8)
             turned = np.unpackbits(drawn, axis=1, count=size)
-        sums = rows.sum(axis=0) - 2 * (turned.astype(np.float64) @ rows)
-        reached += (np.abs(sums) >= threshold).sum(axis=0)
-    p = reached / taken if exact else (reached + 1) / (taken + 1)
-    return p, taken, exact
+        yield turned.astype(np.float64)
 
 
 def compare_folds(

@@ -165,9 +165,16 @@ def divide(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def resample(
-    statistics: Sequence[Statistic], size: int, *, resamples: int = 1000, seed: int = 0
+    statistics: Sequence[Statistic],
+    size: int | Sequence[int],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> list[list[Figure]]:
     """The figures of each statistic, with 95 % intervals from resampling `size` prompts.
+
+    Where those are of several data sets, one after another, `size` is of each, and each is
+    resampled by itself.
 
     Each resample draws that many prompts with replacement, the same for all statistics, and the
     interval is between two quantiles of the resampled values. With few prompts those of 2.5 and
@@ -182,14 +189,17 @@ def resample(
     """
     outcomes: list[list[Floats]] = [[] for _ in statistics]
     rng = np.random.default_rng(seed)
+    sizes = [size] if isinstance(size, int) else [*size]
+    total = sum(sizes)
     # A block of resamples at a time, so that memory does not grow with resamples × prompts.
-    block = max(1, DRAWS_AT_ONCE // max(size, 1))
-    starts = range(0, resamples if size >= FEWEST_PROMPTS else 0, block)
+    block = max(1, DRAWS_AT_ONCE // max(total, 1))
+    starts = range(0, resamples if total >= FEWEST_PROMPTS else 0, block)
     for start in progress(starts, "resampling prompts"):
         rows = min(block, resamples - start)
-        weights = np.empty((rows, size))
+        weights = np.empty((rows, total))
         for row in weights:  # one by one, so that the counters stay in the processor's cache
-            row[:] = np.bincount(rng.integers(size, size=size), minlength=size)
+            drawn = [np.bincount(rng.integers(n, size=n), minlength=n) for n in sizes]
+            row[:] = np.concatenate(drawn)
         for outcome, statistic in zip(outcomes, statistics, strict=True):
             outcome.append(statistic.of(weights))
     return [

@@ -80,27 +80,43 @@ class Means:
         self.unit = np.array([number[unit] for unit in units])
 
     def __call__(
-        self, values: ArrayLike, among: NDArray[np.bool_] | None = None, *, trials: int = 1
+        self,
+        values: ArrayLike,
+        among: NDArray[np.bool_] | None = None,
+        *,
+        trials: int = 1,
+        times: ArrayLike | None = None,
     ) -> Statistic:
         """The mean of `values` [N], or of those `among`; NaN where there are none.
 
-        A value is the share of so many trials that are right; it is none with `trials=0`.
+        A value is the share of so many trials that are right; it is none with `trials=0`. With
+        `times` [N] each of `values` is the sum over so many.
         """
-        values, unit = np.asarray(values, dtype=np.float64), self.unit
-        if among is not None:
-            values, unit = values[among], unit[among]
-        sums, counts = (
-            np.bincount(unit, of, self.size)[:, None].astype(np.float64) for of in (values, None)
-        )
+        sums, counts = self.totals(values, among, times)
         total = trials * counts.sum(axis=0) if trials else None
         return replace(ratios(sums, counts), trials=total)
 
-    def part(
-        self, values: ArrayLike, among: NDArray[np.bool_] | None = None, *, trials: int = 1
-    ) -> Part:
+    def totals(
+        self,
+        values: ArrayLike,
+        among: NDArray[np.bool_] | None = None,
+        times: ArrayLike | None = None,
+    ) -> tuple[Floats, Floats]:
+        """What the values of each unit add up to, and how many they are: [P, 1] each."""
+        values, unit = np.asarray(values, dtype=np.float64), self.unit
+        number = None if times is None else np.asarray(times, dtype=np.float64)
+        if among is not None:
+            values, unit = values[among], unit[among]
+            number = None if number is None else number[among]
+        sums, counts = (
+            np.bincount(unit, of, self.size)[:, None].astype(np.float64) for of in (values, number)
+        )
+        return sums, counts
+
+    def part(self, values: ArrayLike, among: NDArray[np.bool_] | None = None, **how: Any) -> Part:
         """The mean of `values` [N], or of those `among`, as a part of a score."""
         n = len(self.unit) if among is None else int(among.sum())
-        return Part(self(values, among, trials=trials), n)
+        return Part(self(values, among, **how), n)
 
 
 def combined(function: Callable[[Floats], Floats], statistics: Sequence[Statistic]) -> Statistic:

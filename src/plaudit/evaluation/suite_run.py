@@ -253,7 +253,7 @@ def read_suite(sources: Sequence[Source], suite: Suite, *, partial: bool = False
             f"{sources[0].name}: nothing of {suite.title} in it. {tally.summary() or 'It is empty'}"
         )
     data = SuiteData(suite, items, tally.rejected)
-    if not partial and (notes := _notes(data)):
+    if not partial and (notes := notes_of(data)):
         if tally.rejected:
             notes[-1] = tally.summary()
         raise PlauditError(
@@ -365,7 +365,7 @@ def summarise_suite(
     mean, pending = Means([item.unit for item in items]), Pending()
     scores = _entry(suite.score(items, rewards, mean), pending)
     pending.fill(mean.size, resamples, seed)
-    notes = _notes(data)
+    notes = notes_of(data)
     return {
         "suite": suite.name,
         "title": suite.title,
@@ -423,7 +423,7 @@ def _entry(part: Part, pending: Pending) -> dict[str, Any]:
     return entry
 
 
-def _notes(data: SuiteData) -> list[str]:
+def notes_of(data: SuiteData) -> list[str]:
     """Why the score is not the published one, if it is not."""
     suite, notes = data.suite, []
     groups: dict[str | int | None, list[Item]] = {len(data.items): data.items}

@@ -1,5 +1,8 @@
 """Which device a machine computes rewards on, and how many tokens at once."""
 
+import re
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -36,3 +39,23 @@ def free_memory(device: torch.device) -> None:
 def tokens_per_batch(device: torch.device) -> int:
     """How many tokens a forward pass takes at most where nobody says."""
     return MAX_TOKENS_PER_BATCH["cuda" if device.type == "cuda" else "cpu"]
+
+
+def watch_memory(device: torch.device) -> None:
+    """Begin to measure `peak_memory`."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes in use since `watch_memory`: of a GPU those of PyTorch's tensors, else those
+    of the whole process, which only Linux tells."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        if found := re.search(r"^VmHWM:\s+(\d+) kB$", status, re.M):
+            return 1024 * int(found[1])
+    return None

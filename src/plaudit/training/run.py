@@ -82,6 +82,7 @@ from plaudit.training.setup import (
     trained_adapter,
     trained_model,
 )
+from plaudit.training.suites import encoded_suites, read_suites
 from plaudit.training.tracking import track
 from plaudit.training.trainer import RankingTrainer, last_checkpoint, read_log
 from plaudit.training.two_stage import first_stage
@@ -161,6 +162,9 @@ def train_on(
     check_sets(chosen, parts.validation)
     if chosen.validation_sets:
         say_once(_describe_sets(parts.validation, chosen))
+    if chosen.eval_suite and not parts.validation:
+        raise PlauditError("eval_suite: is scored when validating: hold out validation prompts")
+    suites = read_suites(chosen)
 
     model = load_base(chosen)
     say_once(_describe_model(model, chosen))
@@ -175,6 +179,7 @@ def train_on(
         parts, model.encoding, chosen, start.attributes, counts, rankings, texts
     )
     _say_what_is_lost(rankings, counts, model.encoding)
+    suites = encoded_suites(suites, model.encoding, chosen, start.attributes)
 
     checkpoints = folder / "checkpoints"
     checkpoint = last_checkpoint(checkpoints) if resume else None
@@ -193,8 +198,9 @@ def train_on(
             fitted = head_first.fit_head(model, train_set, chosen, start)
     new_head, head = model.new_head and fitted is None, Head(model.model)
     trainer = build_trainer(
-        model, train_set, validation_set, chosen, folder, validation=parts.validation, start=start
-    )
+        model, train_set, validation_set, chosen, folder, validation=parts.validation, start=start,
+        suites=suites,
+    )  # fmt: skip
     if trainer.expert is not None and chosen.control_method != "two-stage" and not fitted:
         say_once(trainer.expert.describe())
     compiled = compile_layers(trainer, model, chosen)
@@ -236,6 +242,8 @@ def train_on(
         training = _record(trainer, model, chosen, start, validation_set)
         if not helped:
             training["best_step"] = 0
+        if suites:
+            training["suites"] = {suite.name: suite.record() for suite in suites}
         if frozen:
             report: Any = frozen.report(trainer.accelerator.gather)
             training["frozen"] = report
@@ -493,8 +501,7 @@ def _write_report_and_plots(
     if shown is not None:
         shown.plot(folder / "plots")
         write_run_report(folder, settings, metrics, shown)
-    log = Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"])
-    write_plots("run", log, folder / "plots")
+    write_plots("run", _log(folder, metrics), folder / "plots")
 
 
 def write_run_report(
@@ -507,11 +514,17 @@ def write_run_report(
         title=folder.resolve().name,
         facts=_facts(metrics, settings),
         sources=metrics["data"].get("sources"),
-        log=Log(read_log(folder / "log.jsonl"), metrics["training"]["best_step"]),
+        log=_log(folder, metrics),
         notes=() if "test" in metrics else (flattering,),
         diagnosis=[in_words(finding) for finding in metrics["training"].get("diagnosis", ())],
     )
     write_report(folder / "report.html", report)
+
+
+def _log(folder: Path, metrics: RunMetrics) -> Log:
+    training = metrics["training"]
+    suites = tuple(training.get("suites", ()))
+    return Log(read_log(folder / "log.jsonl"), training["best_step"], suites)
 
 
 def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
@@ -524,6 +537,10 @@ def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
     if settings.control_method != "expert":
         how += f" ({settings.control_method})"
     control = {"control": how} if settings.control else {}
+    watched = {
+        f"{name}, while training": f"{each['items']:,} of {each['of']:,} items"
+        for name, each in training.get("suites", {}).items()
+    }
     recipe = {} if settings.recipe == "default" else {"recipe": settings.recipe}
     return {
         "data": ", ".join(metrics["data"]["files"]),
@@ -533,6 +550,7 @@ def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
         "loss": settings.loss,
         **control,
         "training": f"{training['steps']:,} steps in {training['seconds']:,.0f} s",
+        **watched,
     }
 
 

@@ -53,6 +53,7 @@ from plaudit.training.processes import (
     shard_on_cpu,
     sharded,
 )
+from plaudit.training.suites import Watched
 from plaudit.training.text_loss import TextLoss
 from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
 
@@ -154,13 +155,15 @@ def build_trainer(
     validation: Sequence[Ranking] = (),
     start: Prepared | None = None,
     log: bool = True,
+    suites: Sequence[Watched] = (),
 ) -> RankingTrainer:
     """Put model, data, loss and settings together; the run's folder is not touched yet.
 
     `validation_set` may be None; `validation` are its rankings, for what depends on lengths.
     `start` is what the loss took from the training data, where it takes something. Without
     `checkpoints` none are written, and the model that training leaves is the last one, not the best
-    on the validation prompts. Without `log` its steps are shown, and not written down.
+    on the validation prompts. Without `log` its steps are shown, and not written down. `suites`
+    are scored at every validation.
     """
     refuse_deepspeed()
     keep_freed_memory()
@@ -210,6 +213,7 @@ def build_trainer(
                 lengths=lengths_of(validation) if validation else None,
                 sets=[r.source for r in validation] if settings.validation_sets else (),
                 chosen_set=settings.validation_set,
+                suites=suites,
                 text_loss=text_loss,
                 expert=expert,
                 model=inner,
@@ -241,7 +245,9 @@ def build_trainer(
     quiet_callbacks(trainer)
     trainer.add_callback(LogEnds())
     if processes().is_main_process:
-        trainer.add_callback(RunLog(folder / "log.jsonl" if log else None))
+        trainer.add_callback(
+            RunLog(folder / "log.jsonl" if log else None, [each.name for each in suites])
+        )
     if settings.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
     return trainer

@@ -62,6 +62,7 @@ from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
 from plaudit.training.processes import no_answer
 from plaudit.training.split import losses_by_parts
+from plaudit.training.suites import Watched
 from plaudit.training.text_loss import TextLoss
 
 SECONDS_BETWEEN_LINES = 2.0
@@ -89,6 +90,7 @@ class RankingTrainer(RewardTrainer):
             that depends on lengths is measured in validation.
         sets: the name of the set that each validation ranking is of, where there are several.
         chosen_set: whose metrics stand for all of them: the name of a set, or mean.
+        suites: benchmarks to score at every validation.
         **options: `RewardTrainer`'s own.
     """
 
@@ -108,6 +110,7 @@ class RankingTrainer(RewardTrainer):
         lengths: Sequence[ArrayLike] | None = None,
         sets: Sequence[str] = (),
         chosen_set: str = "mean",
+        suites: Sequence[Watched] = (),
         **options: Any,
     ) -> None:
         self.ranking_loss = loss
@@ -119,6 +122,7 @@ class RankingTrainer(RewardTrainer):
         self.lengths = lengths
         self.sets = np.array(sets)
         self.chosen_set = chosen_set
+        self.suites = suites
         self._sums: Tensor | None = None  # of `_observe`, since the last log
         self._losses = FiniteLosses()
         self._fits = max_tokens_per_batch  # halved where a pass of so many did not
@@ -510,6 +514,28 @@ class RankingTrainer(RewardTrainer):
                 problem = str(error) or "out of memory"
             self._halve(problem, passes)
 
+    def evaluation_loop(self, *args: Any, **options: Any) -> Any:
+        """Validation, and after it the score of each suite, as `eval_NAME`."""
+        output: Any = super().evaluation_loop(*args, **options)
+        for suite in self.suites:
+            name = f"{options.get('metric_key_prefix', 'eval')}_{suite.name}"
+            output.metrics[name] = suite.score(self._rewards_of(suite.rows))
+        return output
+
+    def _rewards_of(self, rows: Any) -> list[list[float]]:
+        """The rewards of encoded rankings, as validation computes them."""
+        measure, self.compute_metrics = self.compute_metrics, None
+        try:
+            loader = self.get_eval_dataloader(rows)
+            output: Any = super().evaluation_loop(loader, "suite", prediction_loss_only=False)
+        finally:
+            self.compute_metrics = measure
+        given = output.predictions if self.expert is None else output.predictions[0]
+        return [
+            reward[order != PADDING].astype(np.float64).tolist()
+            for reward, order in zip(given, output.label_ids, strict=True)
+        ]
+
     def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """`validation_metrics`, with what the control adds to the rewards of the rankings."""
         offsets = None
@@ -758,8 +784,9 @@ class RunLog(TrainerCallback):
     Without a path it only shows.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, suites: Sequence[str] = ()) -> None:
         self.path = path
+        self.suites = suites
         self.bar: Any = None
         self.started = self.shown = 0.0
         self.first_step = 0
@@ -842,6 +869,11 @@ class RunLog(TrainerCallback):
                 + (f"controlled {controlled:.3f}, " if controlled is not None else "")
                 + f"pairwise accuracy {logs['eval_pairwise_accuracy']:.3f}"
                 + (f" ({'; '.join(apart)})" if apart else "")
+                + "".join(
+                    f", {name} {logs[f'eval_{name}']:.3f}"
+                    for name in self.suites
+                    if f"eval_{name}" in logs
+                )
             )
         if "loss" not in logs:
             return ""

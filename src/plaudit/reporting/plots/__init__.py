@@ -21,10 +21,12 @@ Subject = Literal[
 
 
 class Log(NamedTuple):
-    """The rows of a run's `log.jsonl`, and the step whose checkpoint was kept."""
+    """The rows of a run's `log.jsonl`, the step whose checkpoint was kept, and the names of the
+    benchmarks that were scored along."""
 
     rows: Sequence[Mapping[str, Any]]
     best_step: int | None
+    suites: Sequence[str] = ()
 
 
 class Sampled(NamedTuple):
@@ -65,7 +67,7 @@ def plots_of(subject: Subject) -> list[Plot]:
     """All plots of a subject, in order.
 
     >>> [plot.file for plot in plots_of("run")]
-    ['training.png']
+    ['training.png', 'suites.png']
     """
     every = [plot for _, plot in PLOTS.each()]
     return sorted((plot for plot in every if plot.of == subject), key=lambda plot: plot.position)
