@@ -66,11 +66,11 @@ def test_a_suite_is_scored_without_them(reward_model, tmp_path):
     write_jsonl(tmp_path / "rewardbench.jsonl", rows)
     seen = [Ranking(f"Why {word}?", ["x", "y"], [0, 1]) for word in WORDS[:5]]
     model = replace(reward_model("bert"), trained_on=TrainedOn.of(seen))
-    result = run_suite(model, tmp_path / "rewardbench.jsonl")
+    result = run_suite(model, tmp_path / "rewardbench.jsonl", partial=True)
     record = result.summary["training_overlap"]
     assert record["same_prompt"] == 5
     assert record["all"]["value"] == result.summary["score"]["value"]
     write_jsonl(tmp_path / "rest.jsonl", rows[5:])
-    rest = run_suite(model, load_suite(tmp_path / "rest.jsonl", "rewardbench"))
+    rest = run_suite(model, load_suite(tmp_path / "rest.jsonl", "rewardbench", partial=True))
     assert record["without"]["value"] == rest.summary["score"]["value"]
     assert overlap_sentence(record)[:40] in " ".join(str(result).split())

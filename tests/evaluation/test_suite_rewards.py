@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 
@@ -17,9 +18,12 @@ from evaluation.test_suites import (
     write,
 )
 from plaudit import PlauditError
-from plaudit.evaluation.suite_rewards import score_rewards
-from plaudit.evaluation.suite_run import run_suite
+from plaudit.evaluation import suite_rewards, suite_run
 from plaudit.evaluation.suites import SUITES
+
+# A few rows of a benchmark, which nobody published.
+score_rewards = partial(suite_rewards.score_rewards, partial=True)
+run_suite = partial(suite_run.run_suite, partial=True)
 
 
 def label(number, better="A>B", **other):

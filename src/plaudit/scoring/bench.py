@@ -62,7 +62,8 @@ def read_entrants(
     """Benchmarks and preference data, each `DATA` or `NAME=DATA`, by the names of their columns.
 
     A benchmark is recognised by its fields, unless its NAME is that of one; it is called by its
-    title, preference data by their file. With `partial` a benchmark may lack rows. `reading` is what `load_rankings` takes besides.
+    title, preference data by their file. With `partial` a benchmark may lack rows. `reading` is
+    what `load_rankings` takes besides.
 
     Raises:
         PlauditError: when something cannot be read, or two would have one name.
