@@ -445,9 +445,10 @@ def notes_of(data: SuiteData) -> list[str]:
     whole = [
         name for name in groups if name not in suite.counts or found[name] == suite.counts[name]
     ]
+    # Rewards that stand alone have no texts that could be checked.
     short += [
         f"changed texts or labels in {'it' if isinstance(name, int) else name}"
-        for name in whole
+        for name in (whole if data.texts else ())
         if name in suite.checksums and checksum(groups[name], suite.stamp) != suite.checksums[name]
     ]
     if short:
