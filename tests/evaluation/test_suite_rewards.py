@@ -52,9 +52,11 @@ def test_what_a_run_wrote_gives_its_own_summary(name, tmp_path, reward_model):
     data = write(tmp_path / "data.jsonl", ONE_OF_EACH[name])
     ran = run_suite(reward_model("bert"), data, output=tmp_path / "out", resamples=50)
     predictions = tmp_path / "out" / "predictions.jsonl"
+    of_the_model = {"training_overlap"}  # what a file of rewards does not know
+    wanted = {k: v for k, v in ran.summary.items() if k not in of_the_model}
     for given in (None, data):
         found = score_rewards(predictions, name, given, resamples=50)
-        assert found.summary == {"model": "predictions"} | ran.summary
+        assert found.summary == {"model": "predictions"} | wanted
 
 
 def test_tied_prompts_are_resampled_with_their_reference_without_data_too(tmp_path, reward_model):
@@ -306,11 +308,8 @@ def test_the_rows_of_rmbench_and_rewardmath_are_read(tmp_path):
     row = rmbench_row("math", 1, score_chosen=[[0], [1], [2]], score_rejected=[0, 1, 2])
     for one in (row, {k: v for k, v in row.items() if k not in ("prompt", "chosen", "rejected")}):
         found = score_rewards(write(tmp_path / "m.json", [one]), "rmbench").summary
-        assert {k: v["value"] for k, v in found["figures"].items()} == {
-            "easy": 1,
-            "normal": 0,
-            "hard": 0,
-        }
+        figures = {k: v["value"] for k, v in found["figures"].items()}
+        assert [figures[level] for level in ("easy", "normal", "hard")] == [1, 0, 0]
     rows = [*rewardmath_rows(1), *rewardmath_rows(2)]
     data = write(tmp_path / "data.json", rows)
     writers = [row["solution_reference"] for row in rows[:10]]
@@ -334,7 +333,8 @@ def test_the_command_needs_no_model(tmp_path):
         == found.summary["models"]
     )
     data = write(tmp_path / "data.jsonl", [judgebench_row("livebench-math", 0)])
-    one = plaudit.evaluate(str(data), suite="judgebench", rewards=[file], rewards_model=["a"])
+    one = plaudit.evaluate(str(data), suite="judgebench", rewards=[file], rewards_model=["a"],
+                          partial=True)  # fmt: skip
     assert (one.summary["model"], one.summary["counts"]["prompts"]) == ("org/a", 1)
     assert one.as_json() == one.summary
     assert str(one).startswith("org/a\n\n1 items, 1 prompts, 2 completions\n")

@@ -202,7 +202,7 @@ def test_a_bench_that_is_killed_goes_on_where_it_was(
     folders, pairs, suite, scored, tmp_path, monkeypatch, windows
 ):
     monkeypatch.setattr(module, "WINDOW", 8)  # three windows of each
-    given = {"suite": [suite], "data": [pairs]}
+    given = {"suite": [suite], "partial": True, "data": [pairs]}
     models = named(folders, "one", "two")
     expected = bench(models, **given)
     whole, scored[:] = len(scored), []
