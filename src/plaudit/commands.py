@@ -625,14 +625,24 @@ def evaluate(
         "trust_remote_code": trust_remote_code,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
-    given = {"against": against, "columns": columns, "streaming": streaming, "encoding": encoding}
+    of_preferences: dict[str, Any] = {
+        "against": against,
+        "columns": columns,
+        "encoding": encoding,
+        "max-rejected": max_rejected != Settings.model_fields["max_rejected"].default,
+        "on-bad-row": _stops(on_bad_row, strict) == "stop",
+        "streaming": streaming,
+        "stress": stress not in (0, Settings.model_fields["stress"].default),
+    }
+    if (suite or rewards) and (unknown := sorted(measuring.keys() - {"seed"})):
+        raise PlauditError(f"{', '.join(unknown)}: is for preference data, without a suite")
     if rewards:
         if suite in (None, "auto", "all"):
             raise PlauditError("--rewards: name the benchmark that they are of: --suite NAME")
-        given |= loading | {"also": also, "combine": combine, "spread": spread}
-        given |= {"dtype": dtype != "auto", "resume": resume}
-        if flags := [f"--{n.replace('_', '-')}" for n, value in sorted(given.items()) if value]:
-            raise PlauditError(f"{', '.join(flags)}: is for a model, and --rewards needs none")
+        of_models = loading | of_preferences | {"also": also, "combine": combine, "spread": spread}
+        of_models |= {"dtype": dtype != "auto", "resume": resume}
+        if flags := _given(of_models):
+            raise PlauditError(f"{flags}: is for a model, and --rewards needs none")
         from plaudit.evaluation.suite_rewards import score_rewards
 
         named: list[Any] = [
@@ -644,6 +654,7 @@ def evaluate(
         scores = score_rewards(
             [rewards] if isinstance(rewards, str | Path) else rewards, suite, named or None,
             models=rewards_model, split=suite_split, partial=partial, resamples=resamples,
+            **measuring,
         )  # fmt: skip
         if output:
             scores.write(output)
@@ -655,15 +666,8 @@ def evaluate(
     if suite:
         from plaudit.evaluation.suite_run import load_suite, run_suite
 
-        flags = [f"--{name}" for name, value in sorted(given.items()) if value]
-        if _stops(on_bad_row, strict) == "stop":
-            flags.append("--on-bad-row")
-        if max_rejected != Settings.model_fields["max_rejected"].default:
-            flags = flags or ["--max-rejected"]
-        if flags:
-            raise PlauditError(
-                f"{', '.join(flags)}: is for preference data, and does not go with --suite"
-            )
+        if flags := _given(of_preferences):
+            raise PlauditError(f"{flags}: is for preference data, and does not go with --suite")
         files: Any = data
         if suite == "all":
             from plaudit.evaluation.all_suites import run_all_suites
@@ -671,12 +675,12 @@ def evaluate(
             return run_all_suites(
                 lambda: _scorer(model, also, combine, spread, **loading),
                 files, split=suite_split, partial=partial, output=output, resume=resume,
-                overwrite=overwrite, resamples=resamples,
+                overwrite=overwrite, resamples=resamples, **measuring,
             )  # fmt: skip
         name = None if suite == "auto" else suite
         items = load_suite(files, name, split=suite_split, partial=partial)
         scorer = _scorer(model, also, combine, spread, **loading)
-        return run_suite(scorer, items, output=output, resamples=resamples)
+        return run_suite(scorer, items, output=output, resamples=resamples, **measuring)
     for flag, given_one in (("--suite-split", suite_split), ("--partial", partial)):
         if given_one:
             raise PlauditError(f"{flag}: goes with --suite")
@@ -792,6 +796,16 @@ def bench(
 
     if not (suite or data):
         raise PlauditError("give --suite DATA, --data DATA, or both: what to compare the models on")
+    if partial and not suite:
+        raise PlauditError("--partial: goes with --suite")
+    of_preferences = {
+        "columns": columns,
+        "encoding": encoding,
+        "max-rejected": max_rejected != Settings.model_fields["max_rejected"].default,
+        "on-bad-row": on_bad_row == "stop",
+    }
+    if not data and (flags := _given(of_preferences)):
+        raise PlauditError(f"{flags}: is for preference data, and goes with --data")
     if resume and overwrite:
         raise PlauditError("--resume and --overwrite exclude each other")
     if resume and output is None:
@@ -1503,6 +1517,11 @@ def _weighed(data: Any) -> list[tuple[Any, Any]] | None:
 def _stops(on_bad_row: Literal["reject", "stop"], strict: bool) -> Literal["reject", "stop"]:
     """What becomes of a bad row; `strict` is the old name of "stop"."""
     return "stop" if strict else on_bad_row
+
+
+def _given(options: Mapping[str, Any]) -> str:
+    """The flags of those options that have a value, in a message."""
+    return ", ".join(f"--{n.replace('_', '-')}" for n, value in sorted(options.items()) if value)
 
 
 def _scorer(

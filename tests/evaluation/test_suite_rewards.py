@@ -52,11 +52,16 @@ def test_what_a_run_wrote_gives_its_own_summary(name, tmp_path, reward_model):
     data = write(tmp_path / "data.jsonl", ONE_OF_EACH[name])
     ran = run_suite(reward_model("bert"), data, output=tmp_path / "out", resamples=50)
     predictions = tmp_path / "out" / "predictions.jsonl"
-    of_the_model = {"training_overlap"}  # what a file of rewards does not know
-    wanted = {k: v for k, v in ran.summary.items() if k not in of_the_model}
-    for given in (None, data):
+    # Rewards alone do not say what their model was trained on.
+    known = {k: v for k, v in ran.summary.items() if k != "training_overlap"}
+    if alone := not SUITES.get(name).looks_at_rows:
+        assert all(item.about is None for item in ran.data.items)
+    else:
+        with pytest.raises(PlauditError, match="follows from more of a row than its labels: name"):
+            score_rewards(predictions, name)
+    for given in (None, data) if alone else (data,):
         found = score_rewards(predictions, name, given, resamples=50)
-        assert found.summary == {"model": "predictions"} | wanted
+        assert found.summary == {"model": "predictions"} | known
 
 
 def test_tied_prompts_are_resampled_with_their_reference_without_data_too(tmp_path, reward_model):
@@ -308,8 +313,8 @@ def test_the_rows_of_rmbench_and_rewardmath_are_read(tmp_path):
     row = rmbench_row("math", 1, score_chosen=[[0], [1], [2]], score_rejected=[0, 1, 2])
     for one in (row, {k: v for k, v in row.items() if k not in ("prompt", "chosen", "rejected")}):
         found = score_rewards(write(tmp_path / "m.json", [one]), "rmbench").summary
-        figures = {k: v["value"] for k, v in found["figures"].items()}
-        assert [figures[level] for level in ("easy", "normal", "hard")] == [1, 0, 0]
+        levels = {k: found["figures"][k]["value"] for k in ("easy", "normal", "hard")}
+        assert levels == {"easy": 1, "normal": 0, "hard": 0}
     rows = [*rewardmath_rows(1), *rewardmath_rows(2)]
     data = write(tmp_path / "data.json", rows)
     writers = [row["solution_reference"] for row in rows[:10]]
@@ -333,8 +338,8 @@ def test_the_command_needs_no_model(tmp_path):
         == found.summary["models"]
     )
     data = write(tmp_path / "data.jsonl", [judgebench_row("livebench-math", 0)])
-    one = plaudit.evaluate(str(data), suite="judgebench", rewards=[file], rewards_model=["a"],
-                          partial=True)  # fmt: skip
+    only = {"rewards": [file], "rewards_model": ["a"], "partial": True}
+    one = plaudit.evaluate(str(data), suite="judgebench", **only)
     assert (one.summary["model"], one.summary["counts"]["prompts"]) == ("org/a", 1)
     assert one.as_json() == one.summary
     assert str(one).startswith("org/a\n\n1 items, 1 prompts, 2 completions\n")
@@ -347,6 +352,12 @@ def test_the_command_needs_no_model(tmp_path):
         ({"rewards": "x", "suite": "auto"}, "--rewards: name the benchmark"),
         ({"rewards": "x", "suite": "rmb", "against": "m", "dtype": "float32"},
          "--against, --dtype: is for a model, and --rewards needs none"),
+        ({"rewards": "x", "suite": "rmb", "stress": 9, "strict": True, "max_rejected": 0.5},
+         "--max-rejected, --on-bad-row, --stress: is for a model"),
+        ({"model": "m", "data": "d", "suite": "rmb", "columns": {}, "stress": 9, "against": "o"},
+         "--against, --stress: is for preference data, and does not go with --suite"),
+        ({"model": "m", "data": "d", "suite": "rmb", "baselines": {}, "seed": 1},
+         "baselines: is for preference data"),
         ({"rewards": "x", "suite": "mt"}, "suite: 'mt' is not known"),
         ({"rewards_model": ["x"], "suite": "rmb"}, "--rewards-model: goes with --rewards"),
         ({"suite": "rmb"}, "evaluate: MODEL is missing"),

@@ -269,6 +269,8 @@ def test_rewards_of_other_things_are_not_taken_for_these(folders, pairs, tmp_pat
         ({"data": ["mean=x.jsonl"]}, "mean: is what the mean over all data is called"),
         ({"data": ["x.jsonl"], "resume": True}, "--resume goes on with what is in -o DIR"),
         ({"suite": ["llmbar=x.jsonl"]}, "is not LLMBar"),
+        ({"data": ["x.jsonl"], "partial": True}, "--partial: goes with --suite"),
+        ({"suite": ["x.jsonl"], "columns": {"prompt": "q"}}, "--columns: is for preference data"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options, message, tmp_path, monkeypatch):
@@ -295,3 +297,10 @@ def test_a_flag_of_trust_reaches_every_model(pairs, monkeypatch, flag):
     monkeypatch.setattr(RewardModel, "load", load)
     assert main(["bench", "one", "two", "--data", pairs, *flag]) == 1
     assert trusted == {"one": bool(flag), "two": bool(flag)}
+
+
+def test_a_prompt_as_text_and_as_a_message_may_stand_in_one_file(folders, tmp_path):
+    as_message = [{"role": "user", "content": "What is 1?"}]
+    data = write(tmp_path / "both.jsonl", [pair(1), pair(1, prompt=as_message, rejected="Two.")])
+    result = bench(named(folders, "one"), data=[data]).summary["data"]["both"]
+    assert result["counts"] == {"items": 2, "prompts": 1, "completions": 4, "rejected": 0}

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 import tiny
-from plaudit import PlauditError, RewardModel, variance
+from plaudit import PlauditError, RewardModel, report, variance
 from plaudit.results import VarianceMetrics
 
 
@@ -38,6 +38,8 @@ def test_every_split_is_trained_on_with_every_seed(ranked, base, tmp_path):
     assert "points" in str(found).splitlines()[-1]
     with pytest.raises(PlauditError, match="is finished"):
         variance(output=tmp_path / "v", resume=True)
+    with pytest.raises(PlauditError, match="is of plaudit variance; report is for its runs"):
+        report(tmp_path / "v")
     with pytest.raises(PlauditError, match="keeps no model"):
         RewardModel.load(tmp_path / "v")
 

@@ -19,10 +19,12 @@ from typing_extensions import TypedDict
 
 from plaudit.console import progress, say, within
 from plaudit.data.columns import columns_of
-from plaudit.data.rankings import BadRowError, Text, text_key
+from plaudit.data.rankings import BadRowError
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
+from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
 from plaudit.evaluation.published import PublishedRecord, published_for
+from plaudit.evaluation.rewards import as_log_odds
 from plaudit.evaluation.statistics import Figure, FigureRecord
 from plaudit.evaluation.suite import Suite, checksum
 from plaudit.evaluation.suite_run import (
@@ -30,14 +32,14 @@ from plaudit.evaluation.suite_run import (
     SuiteResult,
     misfit,
     read_suite,
+    result_of,
     scored_ones,
     split_of,
-    summarise_suite,
     taken_by,
 )
 from plaudit.evaluation.suites import SUITES
 from plaudit.files import refuse_to_overwrite, write_results
-from plaudit.resumable import check_output, resumable
+from plaudit.resumable import Output, check_output, resumable
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
@@ -139,37 +141,28 @@ def run_all_suites(
     scorer = as_scorer(model() if callable(model) else model)
     scorer.warn_if_untrained()
     for place, one in enumerate(datas):
-        with within(one.suite.title):
-            datas[place] = taken_by(scorer, one)
-    asked = _asked(datas)
-    texts = sum(len(completions) for _, completions in asked.values())
+        datas[place] = taken_by(scorer.encodings, one)
+    asked = asked_once(ranking for one in datas for ranking in one.rankings)
+    texts = sum(len(completions) for _, completions in asked)
     every = sum(len(ranking.completions) for one in datas for ranking in one.rankings)
     say(f"{every:,} completions in {len(datas)} benchmarks, {texts:,} of them different")
 
     with ExitStack() as held:
-        rewards = []
-        if output is None:
-            rewards = _score(scorer, list(asked.values()))
-        else:
+        out = None
+        if output is not None:
             facts = {"data": [[one.suite.name, checksum(one.items)] for one in datas]}
             facts |= scorer.identity()
             out = held.enter_context(resumable(Path(output) / REWARDS, facts, resume, overwrite))
-            rewards = [json.loads(line)["rewards"] for line in out.committed()]
-            parts = list(asked.values())
-            rewards += _score(scorer, parts, len(rewards), out.commit)
+        known = _score(scorer, asked, out)
         scorer.report_truncation()
-        known = {
-            key: dict(zip(completions, found, strict=True))
-            for (key, (_, completions)), found in zip(asked.items(), rewards, strict=True)
-        }
         results = []
         for one in datas:
             of = [
-                [known[text_key(ranking.prompt)][text_key(text)] for text in ranking.completions]
+                [known[key] for key in keys_of(ranking.prompt, ranking.completions)]
                 for ranking in one.rankings
             ]
             with within(one.suite.title):
-                results.append(SuiteResult(summarise_suite(one, of, resamples, seed), one, of))
+                results.append(result_of(scorer, one, of, resamples, seed))
         found = SuitesResult(results, texts, left_out)
         if output is not None:
             found.write(output)
@@ -243,51 +236,33 @@ def _suite_of(source: Source) -> Suite | None:
 # ------------------------------------------------------------------------------------------ scoring
 
 
-def _asked(datas: Sequence[SuiteData]) -> dict[str, tuple[Text, dict[str, Text]]]:
-    """Each prompt of all benchmarks with its different completions, by their `text_key`."""
-    asked: dict[str, tuple[Text, dict[str, Text]]] = {}
-    for data in datas:
-        for ranking in data.rankings:
-            _, completions = asked.setdefault(text_key(ranking.prompt), (ranking.prompt, {}))
-            for text in ranking.completions:
-                completions.setdefault(text_key(text), text)
-    return asked
+def _score(model: "Scorer", asked: Sequence[Asked], out: Output | None) -> dict[Key, float]:
+    """The reward of each text, in the unit of `rewards_of`: from the output what is in it already.
 
-
-def _score(
-    model: "Scorer",
-    asked: Sequence[tuple[Text, dict[str, Text]]],
-    done: int = 0,
-    commit: Callable[..., None] | None = None,
-) -> list[list[float]]:
-    """The rewards of the prompts after the first `done`, in the unit of `rewards_of`.
-
-    They are computed a block after the other, and each block is committed. Blocks begin where they
-    would have begun without an interruption, so that a resumed run has the same batches.
+    They are computed a window after the other, and each is committed whole. So a resumed run goes
+    on where a window begins, and has the same batches.
     """
-    blocks: list[list[tuple[Text, list[Text]]]] = []
-    held = AT_ONCE
-    for prompt, completions in asked:
-        if held >= AT_ONCE:
-            blocks.append([])
-            held = 0
-        blocks[-1].append((prompt, [*completions.values()]))
-        held += len(completions)
+    from plaudit.model.scorer import windows
+
+    rewards = [json.loads(line)["rewards"] for line in out.committed()] if out else []
+    left = asked[len(rewards) :]
 
     def scored() -> Iterator[list[float]]:
-        end = 0
-        for block in blocks:
-            end += len(block)
-            if end <= done:
-                continue
+        for window in windows(left, AT_ONCE):
             made = []
-            for rewards in model.score_all(block):
-                made.append([model.scale * reward for reward in rewards])
-                yield made[-1]
-            if commit is not None:
-                commit([{"rewards": one} for one in made], [], done=end)
+            for of_prompt in as_log_odds(model, window):
+                made.append(of_prompt)
+                yield of_prompt
+            if out is not None:
+                rows = [{"rewards": of_prompt} for of_prompt in made]
+                out.commit(rows, [], done=out.done + len(window))
 
-    return list(progress(scored(), "scoring", total=len(asked) - done))
+    rewards += progress(scored(), "scoring", total=len(left))
+    return {
+        key: reward
+        for (prompt, completions), of_prompt in zip(asked, rewards, strict=True)
+        for key, reward in zip(keys_of(prompt, completions), of_prompt, strict=True)
+    }
 
 
 # --------------------------------------------------------------------------------------- summing up

@@ -23,8 +23,8 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.comparison import SIGNIFICANT, each_exchange, holm, how_many_exchanges
 from plaudit.evaluation.items import pairwise_accuracy
 from plaudit.evaluation.layout import Floats, flatten, lay_out
-from plaudit.evaluation.statistics import FigureRecord, Statistic, divide, resample
-from plaudit.evaluation.suite import Item, Means, Part, Suite, average, combined
+from plaudit.evaluation.statistics import FigureRecord, Statistic, divide, less, resample
+from plaudit.evaluation.suite import Item, Means, Part, Suite, average
 from plaudit.evaluation.suite_run import SuiteData
 
 MEAN = "mean"  # the column of the mean over all data
@@ -185,7 +185,7 @@ def compare(
     for name, of in (*scores.items(), (MEAN, means)):
         pairs = [*combinations(of, 2)]
         size = sizes if name == MEAN else Means(units[name]).size
-        found = resample([_less(of[a], of[b]) for a, b in pairs], size,
+        found = resample([less(of[a], of[b]) for a, b in pairs], size,
                          resamples=resamples, seed=seed)  # fmt: skip
         for (a, b), [figure] in zip(pairs, found, strict=True):
             differences[name, a, b] = figure.as_dict()
@@ -240,10 +240,6 @@ def _of_slice(statistic: Statistic, start: int, stop: int) -> Statistic:
     values, of = statistic.values, statistic.of
     trials = statistic.trials
     return Statistic(values, lambda w: of(w[:, start:stop]), statistic.prompts, trials)
-
-
-def _less(a: Statistic, b: Statistic) -> Statistic:
-    return combined(lambda table: table[:, 0] - table[:, 1], [a, b])
 
 
 # ---- exchanging ----

@@ -433,8 +433,8 @@ def format_comparison(summary: ComparisonRecord) -> str:
         lines.append(
             f"{label:<28}{entry['first']['value']:>{widths[0]}.3f}  "
             f"{entry['second']['value']:>{widths[1]}.3f}  {difference.value:>+10.3f}  "
-            f"{difference.interval('+.3f'):<18}{_p(entry['p']):>7}  "
-            f"{'main' if entry['p_holm'] is None else _p(entry['p_holm']):>9}"
+            f"{difference.interval('+.3f'):<18}{p_text(entry['p']):>7}  "
+            f"{'main' if entry['p_holm'] is None else p_text(entry['p_holm']):>9}"
         )
     how = f"all {test['exchanges']:,}" if test["exact"] else f"{test['exchanges']:,} random"
     lines += [
@@ -480,7 +480,7 @@ to prefer one.'
             low, high, better, worse = -high, -low, second, first
         corrected = "" if p_holm is None else " after Holm"
         between = f"{100 * low:+.1f} to {100 * high:+.1f}"
-        sure = f"(95 % interval {between}, p {_p(p, '= ')}{corrected})"
+        sure = f"(95 % interval {between}, p {p_text(p, '= ')}{corrected})"
         if p < SIGNIFICANT and low > 0:
             found = f"{better} is better than {worse} by {points} of pairwise accuracy {sure}"
         elif p < SIGNIFICANT or low > 0:
@@ -568,5 +568,10 @@ def _holm_but_main(p: Mapping[str, float]) -> dict[str, float | None]:
     return {MAIN_METRIC: None, **dict(zip(others, holm([p[name] for name in others]), strict=True))}
 
 
-def _p(p: float, equals: str = "") -> str:
+def p_text(p: float, equals: str = "") -> str:
+    """A p-value to three places; `equals` stands before it where it is given.
+
+    >>> p_text(0.0123, "= "), p_text(0.0001, "= ")
+    ('= 0.012', '< 0.001')
+    """
     return "< 0.001" if p < 0.001 else f"{equals}{p:.3f}"

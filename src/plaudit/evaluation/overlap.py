@@ -14,8 +14,8 @@ from typing_extensions import TypedDict
 from plaudit.console import counted
 from plaudit.data.rankings import Ranking
 from plaudit.evaluation.items import Items, means, pairwise_accuracy
-from plaudit.evaluation.layout import Floats, flatten, lay_out
-from plaudit.evaluation.statistics import Figure, FigureRecord, Pending, Statistic, resample
+from plaudit.evaluation.layout import flatten, lay_out
+from plaudit.evaluation.statistics import Figure, FigureRecord, Pending, Statistic, less, resample
 from plaudit.model.trained_on import NEAR, SAME, Overlap
 
 
@@ -105,15 +105,6 @@ def measure_overlap(
         pending.add(record, [name], statistic)  # type: ignore[arg-type]
     pending.fill(len(layout.asked), resamples, seed)
     return record
-
-
-def less(a: Statistic, b: Statistic) -> Statistic:
-    """The difference of two figures of one number each, a − b, paired."""
-
-    def of(weights: Floats) -> Floats:
-        return a.of(weights) - b.of(weights)
-
-    return Statistic(a.values - b.values, of, np.minimum(a.prompts, b.prompts))
 
 
 def measure_scores(

@@ -29,7 +29,7 @@ def rewards_of(
     [[..., ...]]
     """
     asked, places = _distinct(rankings)
-    scored = progress(_as_log_odds(model, asked), what, total=len(rankings))
+    scored = progress(as_log_odds(model, asked), what, total=len(rankings))
     rewards = [[found[k] for k in of] for of, found in zip(places, scored, strict=True)]
     model.report_truncation()
     return rewards
@@ -115,7 +115,7 @@ def _rewards_or_none(
 ) -> list[float | None]:
     """The rewards of all these texts in a row; None for those that the model refuses."""
     try:
-        scored = progress(_as_log_odds(model, asked), what, len(asked))
+        scored = progress(as_log_odds(model, asked), what, len(asked))
         return [reward for each in scored for reward in each]
     except BadRowError:
         if len(asked) == 1 and len(asked[0][1]) == 1:
@@ -124,7 +124,7 @@ def _rewards_or_none(
         return [_rewards_or_none(model, [one], what)[0] for one in each_alone]
 
 
-def _as_log_odds(
+def as_log_odds(
     model: "Scorer", prompts: Iterable[tuple[Text, Sequence[Text]]]
 ) -> Iterator[list[float]]:
     """Rewards whose differences are log odds: as the model gives them, times its scale."""

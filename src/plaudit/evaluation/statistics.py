@@ -164,6 +164,15 @@ def divide(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=quotient, where=denominator != 0)
 
 
+def less(a: Statistic, b: Statistic) -> Statistic:
+    """The difference of two figures of one number each, a − b, paired."""
+
+    def of(weights: Floats) -> Floats:
+        return a.of(weights) - b.of(weights)
+
+    return Statistic(a.values - b.values, of, np.minimum(a.prompts, b.prompts))
+
+
 def resample(
     statistics: Sequence[Statistic],
     size: int | Sequence[int],

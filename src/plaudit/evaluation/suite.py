@@ -172,7 +172,8 @@ class Suite:
     `completions`, how many an item has, a row holds only one of them, and those of an id are put
     together. With `orders=2` rewards may come twice for each item: of the completions in the data's
     order, and then of the same ones asked for in the other order. `unit_of` makes the unit of an
-    id, where that is not the prompt alone.
+    id, where that is not the prompt alone. `looks_at_rows` says that `score` looks at `about` of an
+    item, which rewards without the data do not have.
     """
 
     title: str
@@ -185,6 +186,7 @@ class Suite:
     published: Callable[[Row], Judged] | None = None
     completions: int = 0
     orders: int = 1
+    looks_at_rows: bool = False
     unit_of: Callable[[str], Hashable] | None = None
     counts: dict[str, int] = field(default_factory=dict)
     beside: tuple[str, ...] = ()

@@ -125,6 +125,11 @@ def score_rewards(
                 f"{unlabelled.where}: there is no label here, so nobody can say which completion "
                 f"is right: name the data of {suite.title} too, or give every row its ranks"
             )
+        if suite.looks_at_rows:
+            raise PlauditError(
+                f"{file}: the score of {suite.title} follows from more of a row than its labels: "
+                f"name the data of {suite.title} too"
+            )
         of_suite = SuiteData(suite, [one.item for one in given if one.item])
     else:
         of_suite = (

@@ -8,7 +8,7 @@ as everywhere in plaudit; the benchmarks' own code does the same with the tokeni
 import os
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from plaudit.model.trained_on import overlap
 from plaudit.sources import SourceError, named
 
 if TYPE_CHECKING:
+    from plaudit.model.encoding import Encoding
     from plaudit.model.scorer import Scorer
 
 LISTED = 8  # categories named in a note
@@ -127,25 +128,34 @@ def run_suite(
 
     model = as_scorer(model)
     model.warn_if_untrained()
-    data = taken_by(model, data)
-    rewards = rewards_of(model, data.rankings)
-    summary = summarise_suite(data, rewards, resamples, seed)
-    summary["training_overlap"] = _overlap(model, data, rewards, resamples, seed)
-    result = SuiteResult(summary, data, rewards)
+    data = taken_by(model.encodings, data)
+    result = result_of(model, data, rewards_of(model, data.rankings), resamples, seed)
     if output is not None:
         result.write(output)
     return result
 
 
-def taken_by(model: "Scorer", data: SuiteData) -> SuiteData:
-    """The benchmark without what the model's chat template or tokenizer refuses, with reasons."""
+def result_of(
+    model: "Scorer", data: SuiteData, rewards: list[list[float]], resamples: int, seed: int
+) -> SuiteResult:
+    """What these rewards of a model come to, with what of the items the model was trained on."""
+    summary = summarise_suite(data, rewards, resamples, seed)
+    summary["training_overlap"] = _overlap(model, data, rewards, resamples, seed)
+    return SuiteResult(summary, data, rewards)
+
+
+def taken_by(
+    encodings: Sequence["Encoding"], data: SuiteData, tell: Callable[[str], None] = say
+) -> SuiteData:
+    """The benchmark without what a model's chat template or tokenizer refuses, with reasons, and a
+    line to `tell` of it."""
     rejects = Rankings(files=[], format="records", columns={}, streaming=False, max_rejected=1)
-    kept = {id(ranking) for ranking in taken(data.rankings, model.encodings, rejects)}
+    kept = {id(ranking) for ranking in taken(data.rankings, encodings, rejects)}
     if line := rejects.describe_left_out():
-        say(line)
+        tell(f"{data.suite.title}: {line}")
     items = [item for item in data.items if id(item.ranking) in kept]
     if not items:
-        raise rejects.nothing_left("that the model takes")
+        raise rejects.nothing_left(f"of {data.suite.title} that the model takes")
     return replace(data, items=items, rejected=[*data.rejected, *rejects.rejected])
 
 

@@ -25,9 +25,16 @@ from plaudit.evaluation.items import Items, means, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
 from plaudit.evaluation.measures.temperature import at_edge
-from plaudit.evaluation.overlap import OverlapRecord, less, overlap_sentence
+from plaudit.evaluation.overlap import OverlapRecord, overlap_sentence
 from plaudit.evaluation.parts import Category
-from plaudit.evaluation.statistics import Figure, FigureRecord, Pending, Statistic, holm
+from plaudit.evaluation.statistics import (
+    Figure,
+    FigureRecord,
+    Pending,
+    Statistic,
+    holm,
+    less,
+)
 from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
 
 LENGTH_RULE = "preferring the longer completion"

@@ -162,7 +162,7 @@ class Scorer(ABC):
         """`posterior` for a stream of (prompt, completions), in order, with flat memory."""
         self.check_uncertain()
         with self.remembering():
-            for window in _windows(prompts):
+            for window in windows(prompts, WINDOW):
                 found = self.posteriors(self.encode(window))
                 for (prompt, _), each in zip(window, found, strict=True):
                     check_finite(each.rewards.tolist(), prompt)
@@ -177,7 +177,7 @@ class Scorer(ABC):
         Raises `PlauditError` that names the prompt when a reward is not a finite number.
         """
         with self.remembering():
-            for window in _windows(prompts):
+            for window in windows(prompts, WINDOW):
                 yield from self._score_window(window)
 
     def _score_window(self, window: list[tuple[Text, Sequence[Text]]]) -> list[list[float]]:
@@ -218,16 +218,20 @@ def checked(prompt: Text, completions: Sequence[Text]) -> tuple[Text, Sequence[T
     return ranking.prompt, ranking.completions
 
 
-def _windows(
-    prompts: Iterable[tuple[Text, Sequence[Text]]],
+def windows(
+    prompts: Iterable[tuple[Text, Sequence[Text]]], completions_at_once: int
 ) -> Iterator[list[tuple[Text, Sequence[Text]]]]:
-    """A stream in parts, each ended by the prompt that makes it `WINDOW` completions."""
+    """A stream in parts, each ended by the prompt that makes it so many completions.
+
+    >>> list(windows([("a", ["1", "2"]), ("b", ["1"]), ("c", ["1"])], 2))
+    [[('a', ['1', '2'])], [('b', ['1']), ('c', ['1'])]]
+    """
     window: list[tuple[Text, Sequence[Text]]] = []
     waiting = 0
     for prompt, completions in prompts:
         window.append((prompt, completions))
         waiting += max(len(completions), 1)
-        if waiting >= WINDOW:
+        if waiting >= completions_at_once:
             yield window
             window, waiting = [], 0
     if window:

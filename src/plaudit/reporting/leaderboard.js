@@ -1,17 +1,4 @@
 "use strict";
-// Without this script the page shows everything, in the order in which it was written.
-const theme = document.getElementById("theme");
-const system = matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
-const nameTheme = () => { theme.textContent = isDark() ? "Light colours" : "Dark colours"; };
-theme.addEventListener("click", () => {
-  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-  nameTheme();
-});
-system.addEventListener("change", nameTheme);
-theme.hidden = false;
-nameTheme();
-
 // Numbers come largest first, names in the order of the alphabet, what has no value last.
 for (const table of document.querySelectorAll(".grid table")) {
   const heads = [...table.tHead.rows[0].cells];

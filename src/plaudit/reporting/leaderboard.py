@@ -4,23 +4,21 @@ Everything is made of the record alone. A score of the best model of a column is
 that is not told from it `=`. The page is one file that asks for nothing outside itself.
 """
 
-import base64
 import csv
-import hashlib
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 from plaudit.console import counted
 from plaudit.evaluation.bench import MEAN, ComparedRecord, PartRecord
-from plaudit.evaluation.comparison import SIGNIFICANT
+from plaudit.evaluation.comparison import SIGNIFICANT, p_text
 from plaudit.evaluation.statistics import FigureRecord
 from plaudit.files import write_results, writing
+from plaudit.reporting.page import render_page
 from plaudit.reporting.tables import UNDEFINED
 from plaudit.results import BenchRecord, ScoringCost
 
@@ -113,7 +111,7 @@ def _elsewhere(record: BenchRecord, columns: Sequence[Column], best: str) -> Ite
                 points = 100 * abs(each["difference"]["value"])
                 yield (
                     f"On {column.name} {column.best} is better than {best} by {points:.1f} points "
-                    f"(p {_p(each['p_holm'], '= ')})."
+                    f"(p {p_text(each['p_holm'], '= ')})."
                 )
 
 
@@ -138,10 +136,6 @@ def speed(cost: ScoringCost | None, of: str = "completions") -> float | None:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
-
-
-def _p(p: float, equals: str = "") -> str:
-    return "< 0.001" if p < 0.001 else f"{equals}{p:.3f}"
 
 
 def brief(number: float | None) -> str:
@@ -415,47 +409,27 @@ class Grid:
 
 def page(record: BenchRecord, title: str) -> str:
     """The leaderboard as one HTML file."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("plaudit", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    folder = files("plaudit.reporting")
-    names = ("page.css", "leaderboard.css", "leaderboard.js")
-    own = {name: folder.joinpath(name).read_text("utf-8") for name in names}
-    style, script = own["page.css"] + own["leaderboard.css"], own["leaderboard.js"]
-    facts = {
-        "models": f"{len(record['models']):,}",
-        "data": ", ".join(record["data"]),
-        "measured on": measured_on(record),
-        "date": date.today().isoformat(),
-        "plaudit": version("plaudit"),
-    }
-    return environment.get_template("leaderboard.html.jinja").render(
+    return render_page(
+        "leaderboard.html.jinja",
+        styles=("base.css", "leaderboard.css"),
+        scripts=("base.js", "leaderboard.js"),
         title=title,
+        kind="Leaderboard",
         lead=record["verdict"],
-        facts=facts,
+        facts={
+            "models": f"{len(record['models']):,}",
+            "data": ", ".join(record["data"]),
+            "measured on": measured_on(record),
+            "date": date.today().isoformat(),
+            "plaudit": version("plaudit"),
+        },
         board=_board(record),
         costs=_costs(record),
         pairs=_pairs(record),
         parts=_parts(record),
         data=record["data"],
         notes=notes_of(record),
-        # Ours, and named by their hashes in the page's policy: nothing else can run.
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _board(record: BenchRecord) -> Grid:
@@ -537,8 +511,8 @@ def _pairs(record: BenchRecord) -> Grid:
             Cell(f"{each['first']} − {each['second']}", f"{each['first']} {each['second']}"),
             Cell(each["data"], each["data"]),
             Cell(*_signed(each)),
-            Cell(_p(each["p"]), each["p"]),
-            Cell(_p(each["p_holm"]), each["p_holm"], mark=_outcome(each)),
+            Cell(p_text(each["p"]), each["p"]),
+            Cell(p_text(each["p_holm"]), each["p_holm"], mark=_outcome(each)),
         )
         for each in sorted(record["comparisons"], key=lambda each: each["p_holm"])
     ]

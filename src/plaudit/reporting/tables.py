@@ -10,6 +10,7 @@ from typing import Any
 
 from plaudit.console import counted
 from plaudit.evaluation import rewrites
+from plaudit.evaluation.comparison import p_text
 from plaudit.evaluation.measures import Group, measure_named, shown_in
 from plaudit.evaluation.statistics import FigureRecord
 from plaudit.evaluation.stress import StressRecord
@@ -234,7 +235,7 @@ def differences(caption: str, names: Sequence[str], metrics: Mapping[str, Any]) 
             *map(form_of(metric), values),
             form(entry["difference"]["value"]),
             interval(entry["difference"], form),
-            "< 0.001" if p < 0.001 else f"{p:.3f}",
+            p_text(p),
         )
         rows.append(Row(name_of(metric), cells, "the main one" if entry["p_holm"] is None else ""))
     columns = ("metric", *names, "difference", INTERVAL, "p, adjusted")

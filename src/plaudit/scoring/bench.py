@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 import torch
 
 from plaudit.console import progress, say, within
-from plaudit.data.rankings import Ranking, Text, text_key
+from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.bench import MEAN, compare, preference_data
+from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
 from plaudit.evaluation.suite import plain_name
 from plaudit.evaluation.suite_run import SuiteData, load_suite, summarise_suite
 from plaudit.evaluation.suites import SUITES
@@ -35,7 +36,7 @@ from plaudit.model.encoding import RefusedError
 from plaudit.model.ensemble import Ensemble
 from plaudit.model.precision import processor
 from plaudit.model.reward_model import RewardModel, as_scorer
-from plaudit.model.scorer import UNTRAINED, Scorer, check_finite
+from plaudit.model.scorer import UNTRAINED, Scorer, check_finite, windows
 from plaudit.reporting.leaderboard import format_bench, verdict, write_bench
 from plaudit.results import BenchedData, BenchedModel, BenchRecord, MachineRecord, ScoringCost
 from plaudit.resumable import resumable, unfinished
@@ -44,8 +45,7 @@ from plaudit.sources import name_of, named
 WINDOW = 128  # completions scored at once, at least
 REASON = 80  # characters of why a text is refused
 
-Asked = tuple[Text, list[Text]]  # a prompt and some of its completions
-Known = dict[tuple[str, str], float | None]  # by keys of prompt and completion; None: refused
+Known = dict[Key, float | None]  # the reward of each text; None: refused
 
 
 class Entrant(NamedTuple):
@@ -148,7 +148,7 @@ def bench(
             held.enter_context(locked(folder, "benching"))
             if not resume:
                 shutil.rmtree(folder / "rewards", ignore_errors=True)
-        texts = {name: _distinct(each.data.rankings) for name, each in data.items()}
+        texts = {name: asked_once(each.data.rankings) for name, each in data.items()}
         scoring = [
             _Scoring(name, model, folder / "rewards" / _slug(name), texts, loading)
             for name, model in models.items()
@@ -264,7 +264,7 @@ class _Scoring:
         with resumable(file, facts, resume=begun, overwrite=not begun) as out:
             cost |= out.note or {}
             yield from (None for _ in range(out.done))
-            for window in _windows(asked[out.done :]):
+            for window in windows(asked[out.done :], WINDOW):
                 started, before = time.perf_counter(), model.truncation.get("truncated", 0)
                 rows, tokens, completions = self._rewards(model, window)
                 cost["seconds"] += time.perf_counter() - started
@@ -283,11 +283,12 @@ class _Scoring:
     ) -> tuple[list[dict[str, Any]], int, int]:
         """A row for each prompt, with the rewards of its completions; how many tokens and
         completions were scored for that."""
-        new = [
-            (prompt, [c for c in completions if _key(prompt, c) not in self.known])
+        new: list[Asked] = [
+            (prompt, [c for key, c in zip(keys, completions, strict=True) if key not in self.known])
             for prompt, completions in window
+            for keys in (keys_of(prompt, completions),)
         ]
-        reasons: dict[tuple[str, str], str] = {}
+        reasons: dict[Key, str] = {}
         asked = [(prompt, completions) for prompt, completions in new if completions]
         try:
             encoded = model.encode(asked) if asked else []
@@ -296,15 +297,15 @@ class _Scoring:
             encoded = model.encode(asked) if asked else []
         rewards = model.rewards(encoded) if asked else []
         given = {
-            _key(prompt, completion): model.scale * reward
+            key: model.scale * reward
             for (prompt, completions), of in zip(asked, rewards, strict=True)
-            for completion, reward in zip(completions, of, strict=True)
+            for key, reward in zip(keys_of(prompt, completions), of, strict=True)
         }
         for (prompt, _), of in zip(asked, rewards, strict=True):
             check_finite(of, prompt)
         rows = []
         for prompt, completions in window:
-            keys = [_key(prompt, completion) for completion in completions]
+            keys = keys_of(prompt, completions)
             row: dict[str, Any] = {"prompt": prompt, "completions": completions}
             row["rewards"] = [given.get(key, self.known.get(key)) for key in keys]
             why = next((reasons[key] for key in keys if key in reasons), None)
@@ -320,8 +321,8 @@ class _Scoring:
         with self._file(data).open(encoding="utf-8") as file:
             for line in file:
                 row = json.loads(line)
-                for completion, reward in zip(row["completions"], row["rewards"], strict=True):
-                    self.known[_key(row["prompt"], completion)] = reward
+                keys = keys_of(row["prompt"], row["completions"])
+                self.known |= zip(keys, row["rewards"], strict=True)
                 self.refused = self.refused or row.get("refused", "")[:REASON]
 
     def _sum_up(self) -> None:
@@ -345,25 +346,23 @@ class _Scoring:
     def rewards(self, ranking: Ranking) -> list[float] | None:
         """The rewards of a ranking's completions; None where the model does not take it."""
         found = []
-        for completion in ranking.completions:
-            reward = self.known[_key(ranking.prompt, completion)]
+        for key in keys_of(ranking.prompt, ranking.completions):
+            reward = self.known[key]
             if reward is None:
                 return None
             found.append(reward)
         return found
 
 
-def _sorted_out(
-    model: Scorer, asked: Sequence[Asked]
-) -> tuple[list[Asked], dict[tuple[str, str], str]]:
+def _sorted_out(model: Scorer, asked: Sequence[Asked]) -> tuple[list[Asked], dict[Key, str]]:
     """What the model takes of these texts, and why it does not take the others."""
     kept: list[Asked] = []
     reasons = {}
     for prompt, completions in asked:
         taken = []
-        for completion in completions:
+        for key, completion in zip(keys_of(prompt, completions), completions, strict=True):
             if refused := model.refusal(prompt, [completion]):
-                reasons[_key(prompt, completion)] = str(refused)
+                reasons[key] = str(refused)
             else:
                 taken.append(completion)
         if taken:
@@ -401,37 +400,12 @@ def _larger(cost: Mapping[str, Any], peak: int | None) -> int | None:
 # ---- texts ----
 
 
-def _key(prompt: Text, completion: Text) -> tuple[str, str]:
-    return text_key(prompt), text_key(completion)
-
-
-def _distinct(rankings: Sequence[Ranking]) -> list[Asked]:
-    """Each prompt with its different completions, in the order in which they first stand."""
-    found: dict[str, tuple[Text, dict[str, Text]]] = {}
-    for ranking in rankings:
-        _, completions = found.setdefault(ranking.key, (ranking.prompt, {}))
-        for completion in ranking.completions:
-            completions.setdefault(text_key(completion), completion)
-    return [(prompt, [*completions.values()]) for prompt, completions in found.values()]
-
-
 def _digest(asked: Sequence[Asked]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for prompt, completions in asked:
         texts = [text_key(prompt), *map(text_key, completions)]
         digest.update(json.dumps(texts).encode())
     return digest.hexdigest()
-
-
-def _windows(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
-    window: list[Asked] = []
-    for one in asked:
-        window.append(one)
-        if sum(len(completions) for _, completions in window) >= WINDOW:
-            yield window
-            window = []
-    if window:
-        yield window
 
 
 def _slug(name: str) -> str:

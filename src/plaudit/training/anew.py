@@ -97,6 +97,8 @@ def measured_in(folder: Path) -> Evaluation:
         return _evaluation(folder / "best", best["test"], split="test")
     if command == "frontier":
         raise PlauditError(f"{folder}: is a frontier; its runs in strengths/ have the reports")
+    if command == "variance":
+        raise PlauditError(f"{folder}: is of plaudit variance; report is for its runs, in grid/")
     part = "test" if "test" in metrics else "validation"
     return _evaluation(folder, metrics[part], split=part)
 

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.measures import MEASURES
 from plaudit.evaluation.suite import Means, plain_name
-from plaudit.evaluation.suite_run import SuiteData, load_suite, notes_of
+from plaudit.evaluation.suite_run import SuiteData, load_suite, notes_of, taken_by
 from plaudit.evaluation.suites import SUITES
 from plaudit.model.encoding import Encoding
-from plaudit.model.seen import taken
 from plaudit.results import SuiteOfRun
 from plaudit.settings import Settings
 from plaudit.sources import SET, name_of
@@ -99,19 +97,12 @@ def encoded_suites(
     """The benchmarks with the tokens of those items that the model takes."""
     ready = []
     for suite in suites:
-        rejects = Rankings(files=[], format="records", columns={}, streaming=False, max_rejected=1)
-        kept = {id(r) for r in taken(suite.data.rankings, [encoding], rejects, "encoding a suite")}
-        if line := rejects.describe_left_out():
-            say_once(f"{suite.name}: {line}")
-        items = [item for item in suite.data.items if id(item.ranking) in kept]
-        if not items:
-            raise rejects.nothing_left(f"of {suite.name} that the model takes")
-        data = replace(suite.data, items=items)
+        data = taken_by([encoding], suite.data, say_once)
         rows = encoded(data.rankings, encoding, f"encoding {suite.name}",
                        control=settings.control, attributes=attributes)  # fmt: skip
         suite = replace(suite, data=data, rows=rows)
         say_once(
-            f"eval_suite: {len(items):,} of the {suite.of:,} items of {suite.data.suite.title}, "
+            f"eval_suite: {len(data.items):,} of the {suite.of:,} items of {data.suite.title}, "
             f"{suite.completions:,} completions, are scored at every validation, as "
             f"eval_{suite.name}"
         )
