@@ -4,16 +4,13 @@ Everything is made of the record alone. A score of the best model of a column is
 that is not told from it `=`. The page is one file that asks for nothing outside itself.
 """
 
-import base64
 import csv
-import hashlib
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 from plaudit.console import counted
@@ -21,11 +18,13 @@ from plaudit.evaluation.bench import MEAN, ComparedRecord, PartRecord
 from plaudit.evaluation.comparison import SIGNIFICANT
 from plaudit.evaluation.statistics import FigureRecord
 from plaudit.files import write_results, writing
+from plaudit.reporting.page import render_page
 from plaudit.reporting.tables import UNDEFINED
 from plaudit.results import BenchRecord, ScoringCost
 
 WIDEST = 100
 LISTED = 6  # models named in a sentence
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that spreadsheets compute
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 FAMILY = "p-values are of exchanging two models' rewards prompt by prompt, adjusted (Holm) for "
 FAMILY += "all {} that are shown; not told from the best: 0.05 or more after that"
@@ -335,11 +334,18 @@ def _csv(rows: Sequence[dict[str, object]]) -> str:
     if rows:
         writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _plain(cell) for name, cell in row.items()} for row in rows)
     return file.getvalue()
 
 
+def _plain(cell: object) -> object:
+    """A cell that no spreadsheet computes: an apostrophe stands before a name as `=1+1`."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+# "[" after the end of a row would be its argument.
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "[": "{[}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "\\": r"\textbackslash{}",
@@ -383,7 +389,7 @@ def _latex_cell(column: Column, model: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(SPECIAL.get(character, character) for character in text)
+    return "".join(SPECIAL.get(character, character) for character in " ".join(text.split()))
 
 
 # ---- the page ----
@@ -415,20 +421,6 @@ class Grid:
 
 def page(record: BenchRecord, title: str) -> str:
     """The leaderboard as one HTML file."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("plaudit", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    folder = files("plaudit.reporting")
-    names = ("page.css", "leaderboard.css", "leaderboard.js")
-    own = {name: folder.joinpath(name).read_text("utf-8") for name in names}
-    style, script = own["page.css"] + own["leaderboard.css"], own["leaderboard.js"]
     facts = {
         "models": f"{len(record['models']):,}",
         "data": ", ".join(record["data"]),
@@ -436,8 +428,12 @@ def page(record: BenchRecord, title: str) -> str:
         "date": date.today().isoformat(),
         "plaudit": version("plaudit"),
     }
-    return environment.get_template("leaderboard.html.jinja").render(
+    return render_page(
+        "leaderboard.html.jinja",
+        styles=("base.css", "leaderboard.css"),
+        scripts=("leaderboard.js",),
         title=title,
+        kind="Leaderboard",
         lead=record["verdict"],
         facts=facts,
         board=_board(record),
@@ -446,16 +442,7 @@ def page(record: BenchRecord, title: str) -> str:
         parts=_parts(record),
         data=record["data"],
         notes=notes_of(record),
-        # Ours, and named by their hashes in the page's policy: nothing else can run.
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _board(record: BenchRecord) -> Grid:
