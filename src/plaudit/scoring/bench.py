@@ -212,7 +212,7 @@ class _Scoring:
     def _checked(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record of earlier rewards; raises `PlauditError` where they are of other things."""
         anew = "--overwrite scores all anew"
-        if record["facts"] != self._facts():
+        if record.get("facts") != self._facts():
             raise PlauditError(
                 f"{self.name}: the model, or how it is loaded, is not what it was scored with "
                 f"before; {anew}"
@@ -317,12 +317,20 @@ class _Scoring:
 
     def _read(self, data: str) -> None:
         """Take in the rewards that are in the file of these data."""
-        with self._file(data).open(encoding="utf-8") as file:
-            for line in file:
-                row = json.loads(line)
-                for completion, reward in zip(row["completions"], row["rewards"], strict=True):
-                    self.known[_key(row["prompt"], completion)] = reward
-                self.refused = self.refused or row.get("refused", "")[:REASON]
+        anew = "--overwrite scores all anew"
+        try:
+            with self._file(data).open(encoding="utf-8") as file:
+                for line in file:
+                    row = json.loads(line)
+                    for completion, reward in zip(row["completions"], row["rewards"], strict=True):
+                        self.known[_key(row["prompt"], completion)] = reward
+                    self.refused = self.refused or row.get("refused", "")[:REASON]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise PlauditError(
+                f"{self._file(data)}: is not as it was written ({error}); {anew}"
+            ) from error
+        if any(_key(prompt, c) not in self.known for prompt, cs in self.texts[data] for c in cs):
+            raise PlauditError(f"{self._file(data)}: lacks rewards that were in it; {anew}")
 
     def _sum_up(self) -> None:
         about, costs = self._record["about"], [self._record["data"][data] for data in self.texts]
