@@ -22,6 +22,7 @@ from plaudit.data.columns import columns_of
 from plaudit.data.rankings import BadRowError, Text, text_key
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
+from plaudit.evaluation.overlap import OverlapRecord, any_seen, overlap_sentence
 from plaudit.evaluation.published import PublishedRecord, published_for
 from plaudit.evaluation.statistics import Figure, FigureRecord
 from plaudit.evaluation.suite import Suite, checksum
@@ -30,9 +31,9 @@ from plaudit.evaluation.suite_run import (
     SuiteResult,
     misfit,
     read_suite,
+    result_of,
     scored_ones,
     split_of,
-    summarise_suite,
     taken_by,
 )
 from plaudit.evaluation.suites import SUITES
@@ -57,6 +58,7 @@ class SuiteOfAll(TypedDict):
     items: int
     complete: bool
     notes: list[str]
+    training_overlap: OverlapRecord
     published: list[PublishedRecord]
 
 
@@ -138,6 +140,7 @@ def run_all_suites(
     datas, left_out = load_suites(data, split=split, partial=partial)
     scorer = as_scorer(model() if callable(model) else model)
     scorer.warn_if_untrained()
+    scorer.training_texts()  # damaged hashes are said before an hour of scoring
     for place, one in enumerate(datas):
         with within(one.suite.title):
             datas[place] = taken_by(scorer, one)
@@ -169,7 +172,7 @@ def run_all_suites(
                 for ranking in one.rankings
             ]
             with within(one.suite.title):
-                results.append(SuiteResult(summarise_suite(one, of, resamples, seed), one, of))
+                results.append(result_of(scorer, one, of, resamples, seed))
         found = SuitesResult(results, texts, left_out)
         if output is not None:
             found.write(output)
@@ -302,6 +305,7 @@ def _row(result: SuiteResult) -> SuiteOfAll:
         "items": items,
         "complete": summary["complete"],
         "notes": summary["notes"],
+        "training_overlap": summary["training_overlap"],
         "published": published_for(summary["suite"], items),
     }
 
@@ -335,4 +339,9 @@ def format_suites(found: AllSuites) -> str:
             for source in dict.fromkeys(one["source"] for one in row["published"])
         ]
     told = [f"* {row['title']}: {'; '.join(row['notes'])}." for row in rows if row["notes"]]
+    told += [
+        f"{row['title']}: {overlap_sentence(row['training_overlap'])}"
+        for row in rows
+        if any_seen(row["training_overlap"])
+    ]
     return "\n".join([*lines, *([""] if told else []), *(textwrap.fill(one, 100) for one in told)])

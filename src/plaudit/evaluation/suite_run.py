@@ -127,14 +127,25 @@ def run_suite(
 
     model = as_scorer(model)
     model.warn_if_untrained()
+    model.training_texts()  # damaged hashes are said before an hour of scoring
     data = taken_by(model, data)
-    rewards = rewards_of(model, data.rankings)
-    summary = summarise_suite(data, rewards, resamples, seed)
-    summary["training_overlap"] = _overlap(model, data, rewards, resamples, seed)
-    result = SuiteResult(summary, data, rewards)
+    result = result_of(model, data, rewards_of(model, data.rankings), resamples, seed)
     if output is not None:
         result.write(output)
     return result
+
+
+def result_of(
+    model: "Scorer",
+    data: SuiteData,
+    rewards: list[list[float]],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> SuiteResult:
+    """What a model's rewards of a benchmark come to, and what of it the model was trained on."""
+    summary = summarise_suite(data, rewards, resamples, seed)
+    summary["training_overlap"] = _overlap(model, data, rewards, resamples, seed)
+    return SuiteResult(summary, data, rewards)
 
 
 def taken_by(model: "Scorer", data: SuiteData) -> SuiteData:
