@@ -162,6 +162,20 @@ def test_a_model_without_some_of_the_data_is_left_out_of_the_mean_alone():
     assert not any(name != "x" and "b" in pair for name, *pair in asked)
 
 
+def test_data_that_ask_nothing_have_no_score_and_no_part_in_the_mean():
+    pairs = preference_data(rankings(9), "pairs")
+    other = preference_data(rankings(7), "other")
+    ties = [item(n, (0, 0), "general")._replace(about=(0, "english")) for n in range(6)]
+    nothing = SuiteData(SUITES.get("helpsteer3"), ties)
+    given = {m: {"pairs": drawn(pairs, s), "other": drawn(other, s), "ties": drawn(nothing, s)}
+             for s, m in enumerate("ab")}  # fmt: skip
+    found = compare({"pairs": pairs, "other": other, "ties": nothing}, given)
+    assert found == compare({"pairs": pairs, "other": other}, given)
+    assert [*found.standings] == ["pairs", "other", MEAN]
+    alone = compare({"ties": nothing}, given)
+    assert (alone.means, alone.comparisons, alone.standings) == ({}, [], {})
+
+
 def test_a_score_that_asks_for_other_means_as_rewards_change_is_refused():
     def score(items, rewards, mean):
         right = np.array([a > b for a, b in rewards])

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plaudit import Ranking, evaluate
+from plaudit import PlauditError, Ranking, evaluate
+from plaudit.evaluation.all_suites import run_all_suites
 from plaudit.evaluation.overlap import measure_overlap, overlap_sentence
 from plaudit.evaluation.suite_run import load_suite, run_suite
 from plaudit.files import write_jsonl
-from plaudit.model.trained_on import TrainedOn, overlap
+from plaudit.model.trained_on import Kept, TrainedOn, overlap
 
 WORDS = ["fox", "dog", "cat", "hen", "cow", "pig", "owl", "bee", "ant", "eel", "emu", "yak"]
 RANKINGS = [
@@ -54,6 +55,35 @@ def test_evaluate_says_it(reward_model):
     assert record["all"] == result.summary["pairwise_accuracy"]  # the same resamples
     assert overlap_sentence(record) in str(result)
     assert "cannot be known" in str(evaluate(reward_model("bert"), RANKINGS, stress=0))
+
+
+def test_damaged_hashes_are_said_before_anything_is_scored(reward_model, tmp_path, monkeypatch):
+    file = tmp_path / "trained_on.plaudit"
+    file.write_bytes(b"damaged")
+    rows = [{"prompt": "a", "chosen": "b", "rejected": "c", "subset": "hep-go", "id": 0}]
+    write_jsonl(tmp_path / "rewardbench.jsonl", rows)
+    model = replace(reward_model("bert"), trained_on=Kept(file))
+    monkeypatch.setattr(type(model), "rewards", lambda *_: pytest.fail("was scored"))
+    for measure in (
+        lambda: evaluate(model, RANKINGS),
+        lambda: run_suite(model, tmp_path / "rewardbench.jsonl", partial=True),
+        lambda: run_all_suites(model, tmp_path / "rewardbench.jsonl", partial=True),
+    ):
+        with pytest.raises(PlauditError, match=r"trained_on.plaudit: is damaged"):
+            measure()
+
+
+def test_all_suites_say_what_was_trained_on(reward_model, tmp_path):
+    rows = [{"prompt": r.prompt, "chosen": "b", "rejected": "c", "id": n, "subset": "hep-go"}
+            for n, r in enumerate(RANKINGS)]  # fmt: skip
+    write_jsonl(tmp_path / "rewardbench.jsonl", rows)
+    model = replace(reward_model("bert"), trained_on=TrainedOn.of(RANKINGS[:5]))
+    found = run_all_suites(model, tmp_path / "rewardbench.jsonl", partial=True)
+    alone = run_suite(model, tmp_path / "rewardbench.jsonl", partial=True)
+    record = alone.summary["training_overlap"]
+    assert found.results[0].summary == alone.summary
+    assert found.as_json()["suites"][0]["training_overlap"] == record
+    assert f"RewardBench: {overlap_sentence(record)}"[:60] in " ".join(str(found).split())
 
 
 def test_a_suite_is_scored_without_them(reward_model, tmp_path):

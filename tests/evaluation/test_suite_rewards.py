@@ -24,6 +24,7 @@ from plaudit.evaluation.suites import SUITES
 # A few rows of a benchmark, which nobody published.
 score_rewards = partial(suite_rewards.score_rewards, partial=True)
 run_suite = partial(suite_run.run_suite, partial=True)
+LOOKS_AT_MORE = {name for name, suite in SUITES.each() if not suite.labels}
 
 
 def label(number, better="A>B", **other):
@@ -52,16 +53,14 @@ def test_what_a_run_wrote_gives_its_own_summary(name, tmp_path, reward_model):
     data = write(tmp_path / "data.jsonl", ONE_OF_EACH[name])
     ran = run_suite(reward_model("bert"), data, output=tmp_path / "out", resamples=50)
     predictions = tmp_path / "out" / "predictions.jsonl"
-    # Rewards alone do not say what their model was trained on.
-    known = {k: v for k, v in ran.summary.items() if k != "training_overlap"}
-    if alone := not SUITES.get(name).looks_at_rows:
-        assert all(item.about is None for item in ran.data.items)
-    else:
-        with pytest.raises(PlauditError, match="follows from more of a row than its labels: name"):
-            score_rewards(predictions, name)
-    for given in (None, data) if alone else (data,):
+    own = {key: value for key, value in ran.summary.items() if key != "training_overlap"}
+    for given in (None, data):
+        if given is None and name in LOOKS_AT_MORE:
+            with pytest.raises(PlauditError, match=r"looks at more than the labels .*: name the d"):
+                score_rewards(predictions, name)
+            continue
         found = score_rewards(predictions, name, given, resamples=50)
-        assert found.summary == {"model": "predictions"} | known
+        assert found.summary == {"model": "predictions"} | own
 
 
 def test_tied_prompts_are_resampled_with_their_reference_without_data_too(tmp_path, reward_model):
@@ -102,7 +101,76 @@ def test_predictions_of_other_data_are_refused(tmp_path, reward_model):
         score_rewards(predictions, "llmbar", data)
 
 
+def completion(number, rank, **other):
+    row = {"ranking": number, "prompt": f"Say {number}.", "completion": f"{rank}.", "rank": rank}
+    return row | {"reward": 1.0 - rank, "category": "mmlu-pro"} | other
+
+
+def test_predictions_of_any_kind_of_file_have_their_labels(tmp_path):
+    file = tmp_path / "model.csv"
+    file.write_text("ranking,prompt,completion,rank,reward,category\n0,p,a,1,2.5,x\n0,p,b,0,0,x\n")
+    assert score_rewards(file, "judgebench").summary["score"]["value"] == 0
+    rows = [completion(0, 0), completion(0, 1)]
+    for of_second, said in (
+        ({"rank": None}, "model.jsonl:1: the rank is missing"),
+        ({"rank": 0.5}, "the rank is not a whole number: 0.5"),
+        ({"completion": None}, "the completion is missing"),
+        ({"reward": None}, "the reward is missing"),
+        ({"ranking": [0]}, "jsonl:2: a completion without the number of its ranking"),
+    ):
+        file = write(tmp_path / "model.jsonl", [rows[0], rows[1] | of_second])
+        with pytest.raises(PlauditError, match=said):
+            score_rewards(file, "judgebench")
+
+
 # --------------------------------------------------------------------------------- rows of items
+
+
+@pytest.mark.parametrize(
+    ("suite", "ranks", "category"),
+    [
+        ("rewardbench", [1, 0], "hep-go"),  # its pairs are chosen first
+        ("judgebench", [0, 0], "mmlu-pro"),
+        ("judgebench", [0, 1, 2], "mmlu-pro"),
+        ("judgebench", [], "mmlu-pro"),
+        ("rmbench", [0, 1], "math"),
+        ("rewardmath", [0] + [1] * 8, "Algebra"),
+        ("rewardmath", [0] * 10, "Algebra"),
+    ],
+)
+def test_labels_that_no_item_of_the_benchmark_has_are_refused(suite, ranks, category, tmp_path):
+    row = {"id": "1", "rewards": [*range(len(ranks))], "ranks": ranks, "category": category}
+    file = write(tmp_path / "mine.jsonl", [row])
+    with pytest.raises(PlauditError, match=r"mine.jsonl:1: no item of .* completions of the ranks"):
+        score_rewards(file, suite)
+
+
+@pytest.mark.parametrize("category", ["hep-basic", None])
+def test_a_category_that_the_benchmark_does_not_have_is_refused(category, tmp_path):
+    row = {"rewards": [1, 0], "ranks": [0, 1]}
+    rows = [row | {"id": "1", "category": "hep-go"}, row | {"id": "2", "category": category}]
+    with pytest.raises(PlauditError, match=r"jsonl:2: the category .* is none of RewardBench"):
+        score_rewards(write(tmp_path / "mine.jsonl", rows), "rewardbench")
+
+
+def test_ties_need_ids_that_say_what_belongs_together(tmp_path):
+    row = {"id": "7", "rewards": [2, 1, 0], "ranks": [0, 0, 1], "category": "Ties"}
+    with pytest.raises(PlauditError, match="the id '7' is none of Ties, wanted ref:NUMBER"):
+        score_rewards(write(tmp_path / "mine.jsonl", [row]), "rewardbench2")
+
+
+def test_rewards_of_no_model_are_refused(tmp_path):
+    row = {"id": "1", "rewards": {}, "ranks": [0, 1]}
+    with pytest.raises(PlauditError, match="the rewards are missing: of no model are there any"):
+        score_rewards(write(tmp_path / "mine.jsonl", [row]), "judgebench")
+
+
+def test_data_in_which_an_id_comes_back_are_not_joined_by_it(tmp_path):
+    rows = [judgebench_row("livebench-math", k, pair_id="same") for k in range(2)]
+    data = write(tmp_path / "data.jsonl", rows)
+    file = write(tmp_path / "mine.jsonl", [{"id": "same", "rewards": [1, 0]}])
+    with pytest.raises(PlauditError, match=r"'same'.* stands in the data more than once"):
+        score_rewards(file, "judgebench", data)
 
 
 def test_rewards_by_id_are_joined_with_the_data(tmp_path):
@@ -313,8 +381,11 @@ def test_the_rows_of_rmbench_and_rewardmath_are_read(tmp_path):
     row = rmbench_row("math", 1, score_chosen=[[0], [1], [2]], score_rejected=[0, 1, 2])
     for one in (row, {k: v for k, v in row.items() if k not in ("prompt", "chosen", "rejected")}):
         found = score_rewards(write(tmp_path / "m.json", [one]), "rmbench").summary
-        levels = {k: found["figures"][k]["value"] for k in ("easy", "normal", "hard")}
-        assert levels == {"easy": 1, "normal": 0, "hard": 0}
+        assert {k: found["figures"][k]["value"] for k in ("easy", "normal", "hard")} == {
+            "easy": 1,
+            "normal": 0,
+            "hard": 0,
+        }
     rows = [*rewardmath_rows(1), *rewardmath_rows(2)]
     data = write(tmp_path / "data.json", rows)
     writers = [row["solution_reference"] for row in rows[:10]]
@@ -324,6 +395,20 @@ def test_the_rows_of_rmbench_and_rewardmath_are_read(tmp_path):
     for where in (None, data):
         found = score_rewards(write(tmp_path / "mine.json", given), "rewardmath", where).summary
         assert (found["score"]["value"], found["figures"]["MRR"]["value"]) == (0.5, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("suite", "more"),
+    [
+        ("judgebench", {"judgments": ["A>B"]}),
+        ("llmbar", {"subset": "Natural", "label": 1, "results": []}),
+        ("llmbar", {"subset": "Natural", "label": 1, "results": ["1"]}),
+    ],
+)
+def test_published_rows_of_another_form_are_refused(suite, more, tmp_path):
+    file = write(tmp_path / "mine.jsonl", [label(0) | {"id": "0"} | more])
+    with pytest.raises(PlauditError, match=r"mine.jsonl:1: is not as the authors of .* publish"):
+        score_rewards(file, suite)
 
 
 # ------------------------------------------------------------------------------------- the command
@@ -338,8 +423,9 @@ def test_the_command_needs_no_model(tmp_path):
         == found.summary["models"]
     )
     data = write(tmp_path / "data.jsonl", [judgebench_row("livebench-math", 0)])
-    only = {"rewards": [file], "rewards_model": ["a"], "partial": True}
-    one = plaudit.evaluate(str(data), suite="judgebench", **only)
+    one = plaudit.evaluate(
+        str(data), suite="judgebench", rewards=[file], rewards_model=["a"], partial=True
+    )
     assert (one.summary["model"], one.summary["counts"]["prompts"]) == ("org/a", 1)
     assert one.as_json() == one.summary
     assert str(one).startswith("org/a\n\n1 items, 1 prompts, 2 completions\n")

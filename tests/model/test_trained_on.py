@@ -165,6 +165,15 @@ def test_a_damaged_file_is_said(reward_model, tmp_path):
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(PlauditError, match=r"trained_on\.plaudit: is damaged"):
         RewardModel.load(tmp_path / "a").training_texts()
+    for name, other in (
+        ("prompts.sketches", tensors["prompts.sketches"][:, :3]),
+        ("prompts.figures", tensors["completions.figures"][:0]),
+        ("completions.exact", tensors["completions.exact"].astype(np.int64)),
+    ):
+        other = np.ascontiguousarray(other)
+        save_file(tensors | {name: other}, file, metadata={"version": "1", "whole": "1"})
+        with pytest.raises(PlauditError, match=r"is damaged \(its tensors are not those of hashes"):
+            RewardModel.load(tmp_path / "a").training_texts()
     save_file(tensors, file, metadata={"version": "2"})
     with pytest.raises(PlauditError, match="update plaudit"):
         RewardModel.load(tmp_path / "a").training_texts()

@@ -121,6 +121,15 @@ def test_latex_escapes_names_and_has_as_many_cells_as_columns():
     ]  # fmt: skip
 
 
+def test_a_name_is_neither_a_formula_nor_an_argument():
+    made = record((38, 36), names=("=1+1", "[x]\n\\y"), data=("@a",))
+    rows = list(csv.DictReader(scores_csv(made).splitlines()))
+    assert (rows[0]["model"], rows[0]["data"]) == ("'=1+1", "'@a")
+    difference = next(csv.DictReader(comparisons_csv(made).splitlines()))["difference"]
+    assert float(difference) == pytest.approx(2 / 40)
+    assert r"{[}x] \textbackslash{}y & " in latex(made)
+
+
 def test_the_page_asks_for_nothing_and_treats_names_as_text():
     html = page(record((38, 36, 10)), "my <bench>")
     assert "d<i>" not in html

@@ -148,6 +148,19 @@ def test_a_model_that_fails_while_it_scores_does_not_end_the_others(folders, pai
     assert [each["second"] for each in result.summary["comparisons"]] == ["three"]
 
 
+@pytest.mark.parametrize("left", ["", "{}", '{"prompt": "What is 0?', None])
+def test_rewards_that_are_no_longer_there_are_said(left, folders, pairs, tmp_path):
+    out = tmp_path / "out"
+    bench(named(folders, "one"), data=[pairs], output=out)
+    file = out / "rewards" / "one" / "pairs.jsonl"
+    file.unlink() if left is None else file.write_text(left)
+    result = bench(named(folders, "one", "two"), data=[pairs], output=out, resume=True)
+    problem = result.summary["models"]["one"]["problem"]
+    assert str(file) in problem
+    assert "--overwrite scores all anew" in problem
+    assert result.summary["models"]["two"]["problem"] is None
+
+
 def test_where_all_fail_there_is_a_record_without_scores(pairs, tmp_path):
     result = bench([str(tmp_path / "none")], data=[pairs])
     assert result.summary["verdict"] == ["No model has scores that could be compared."]

@@ -23,6 +23,7 @@ from plaudit.data.rankings import BadRowError
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
 from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
+from plaudit.evaluation.overlap import OverlapRecord, any_seen, overlap_sentence
 from plaudit.evaluation.published import PublishedRecord, published_for
 from plaudit.evaluation.rewards import as_log_odds
 from plaudit.evaluation.statistics import Figure, FigureRecord
@@ -59,6 +60,7 @@ class SuiteOfAll(TypedDict):
     items: int
     complete: bool
     notes: list[str]
+    training_overlap: OverlapRecord
     published: list[PublishedRecord]
 
 
@@ -140,6 +142,7 @@ def run_all_suites(
     datas, left_out = load_suites(data, split=split, partial=partial)
     scorer = as_scorer(model() if callable(model) else model)
     scorer.warn_if_untrained()
+    scorer.training_texts()  # damaged hashes are said before an hour of scoring
     for place, one in enumerate(datas):
         datas[place] = taken_by(scorer.encodings, one)
     asked = asked_once(ranking for one in datas for ranking in one.rankings)
@@ -277,6 +280,7 @@ def _row(result: SuiteResult) -> SuiteOfAll:
         "items": items,
         "complete": summary["complete"],
         "notes": summary["notes"],
+        "training_overlap": summary["training_overlap"],
         "published": published_for(summary["suite"], items),
     }
 
@@ -310,4 +314,9 @@ def format_suites(found: AllSuites) -> str:
             for source in dict.fromkeys(one["source"] for one in row["published"])
         ]
     told = [f"* {row['title']}: {'; '.join(row['notes'])}." for row in rows if row["notes"]]
+    told += [
+        f"{row['title']}: {overlap_sentence(row['training_overlap'])}"
+        for row in rows
+        if any_seen(row["training_overlap"])
+    ]
     return "\n".join([*lines, *([""] if told else []), *(textwrap.fill(one, 100) for one in told)])

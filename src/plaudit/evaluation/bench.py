@@ -167,7 +167,13 @@ def compare(
         }
         for name, each in data.items()
     }
-    whole = [m for m in rewards if all(name in rewards[m] for name in data)]
+    # Data that ask nothing, pairs that are all ties for example, give no score.
+    scores = {
+        name: {m: score for m, score in of.items() if not np.isnan(score.values[0])}
+        for name, of in scores.items()
+    }
+    data = {name: each for name, each in data.items() if scores[name]}
+    whole = [m for m in rewards if all(m in scores[name] for name in data)]
     sizes = [Means(units[name]).size for name in data]
     means = {}
     if len(data) > 1:

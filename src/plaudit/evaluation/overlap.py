@@ -123,6 +123,11 @@ def measure_scores(
     record["all"], record["without"], record["gain"] = [*figures, None, None][:3]
 
 
+def any_seen(record: OverlapRecord) -> bool:
+    """Whether any of the rankings counts as trained on."""
+    return bool(record["same_prompt"] or record["near_prompt"] or record["by_completions"])
+
+
 def overlap_sentence(record: OverlapRecord) -> str:
     """One sentence: what was trained on, and what it does to the score; or that nobody can know.
 
@@ -143,7 +148,8 @@ lie beside it.'
         "by nearly the same": record["near_prompt"],
         "by two completions": record["by_completions"],
     }
-    if not (seen := sum(kinds.values())):
+    seen = sum(kinds.values())
+    if not any_seen(record):
         return f"None of the {counted(record['rankings'], 'ranking')} is among {among}."
     how = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items() if number)
     sentence = f"{seen:,} of the {counted(record['rankings'], 'ranking')} are among {among} ({how})"

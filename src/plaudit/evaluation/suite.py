@@ -172,8 +172,10 @@ class Suite:
     `completions`, how many an item has, a row holds only one of them, and those of an id are put
     together. With `orders=2` rewards may come twice for each item: of the completions in the data's
     order, and then of the same ones asked for in the other order. `unit_of` makes the unit of an
-    id, where that is not the prompt alone. `looks_at_rows` says that `score` looks at `about` of an
-    item, which rewards without the data do not have.
+    id, where that is not the prompt alone. `labels` is the pattern of an item's ranks, a digit
+    each, which rewards with labels and without data are held against; it is empty where the score
+    looks at more than labels, so that rewards need the data. With `others` an item may be of a
+    category that is not among `counts`.
     """
 
     title: str
@@ -186,7 +188,6 @@ class Suite:
     published: Callable[[Row], Judged] | None = None
     completions: int = 0
     orders: int = 1
-    looks_at_rows: bool = False
     unit_of: Callable[[str], Hashable] | None = None
     counts: dict[str, int] = field(default_factory=dict)
     beside: tuple[str, ...] = ()
@@ -195,6 +196,8 @@ class Suite:
     stamp: Callable[[Item], Any] = contents
     hub: str = ""
     split: str = "train"
+    labels: str = ""
+    others: bool = False
 
     @property
     def name(self) -> str:
@@ -283,6 +286,8 @@ def read_models(value: Any, name: str) -> dict[str, list[float]]:
         return {"": read_rewards(value, name)}
     # Arrow gives every row all keys that any of them has, null where it has none.
     there = {model: given for model, given in value.items() if given is not None}
+    if not there:
+        raise BadRowError(Fault.MISSING, f"the {name} are missing: of no model are there any")
     return {model: read_rewards(given, f"{name} of {model}") for model, given in there.items()}
 
 

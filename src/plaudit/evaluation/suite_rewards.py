@@ -6,14 +6,17 @@ published, which its suite reads. Where rows carry labels they are enough; other
 them, they are joined with the benchmark's data. Every item needs its rewards, of every model.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from plaudit.console import say
-from plaudit.data.cells import read_label, read_list, read_number
+from plaudit.data.cells import read_label, read_list, read_number, read_text
+from plaudit.data.columns import listed
 from plaudit.data.rankings import BadRowError, Fault, Ranking, dense_ranks, text_key
 from plaudit.data.rows import Row, Source, find_sources, place
 from plaudit.errors import PlauditError
@@ -120,17 +123,7 @@ def score_rewards(
     given = _merged(sources, suite)
     file = sources[0].name
     if data is None:
-        if unlabelled := next((one for one in given if one.item is None), None):
-            raise PlauditError(
-                f"{unlabelled.where}: there is no label here, so nobody can say which completion "
-                f"is right: name the data of {suite.title} too, or give every row its ranks"
-            )
-        if suite.looks_at_rows:
-            raise PlauditError(
-                f"{file}: the score of {suite.title} follows from more of a row than its labels: "
-                f"name the data of {suite.title} too"
-            )
-        of_suite = SuiteData(suite, [one.item for one in given if one.item])
+        of_suite = SuiteData(suite, [_labelled(one, suite) for one in given])
     else:
         of_suite = (
             data
@@ -221,17 +214,18 @@ def _items(source: Source, suite: Suite) -> Iterator[_Given]:
             raise PlauditError(f"{where}: {bad}") from bad
 
 
-def _ranking_number(row: Row) -> Any:
+def _ranking_number(row: Row) -> float | str | None:
     """The number of the ranking, for a row that holds one completion; None for one of an item."""
     cell = row.values or {}
     if "completion" not in cell or "reward" not in cell:
         return None
-    if cell.get("ranking") is None:
+    number = cell.get("ranking")
+    if not isinstance(number, int | float | str) or number == "":
         raise PlauditError(
             f"{place(row.file, row.line)}: a completion without the number of its ranking, which "
             "says what it belongs to; predictions.jsonl has it"
         )
-    return cell["ranking"]
+    return number
 
 
 def _rows(source: Source) -> Iterator[Row]:
@@ -266,17 +260,25 @@ def _of_completions(rows: Sequence[Row], suite: Suite) -> _Given:
     cells = [row.values or {} for row in rows]
     where, first = place(rows[0].file, rows[0].line), cells[0]
     rewards = [read_number(cell["reward"], "reward") for cell in cells]
-    ranks = [cell["rank"] for cell in cells if isinstance(cell.get("rank"), int)]
+    ranks = [] if first.get("rank") in (None, "") else [_read_rank(cell) for cell in cells]
     id = "" if first.get("id") is None else str(first["id"])
     category = read_label(first.get("category"), "category")
     item = None
-    if len(ranks) == len(cells):
-        texts = [cell["completion"] for cell in cells]
-        prompt = first.get("prompt")
-        ranking = Ranking(prompt or "", texts, ranks, category=category, origin=where)
+    if ranks:
+        texts = [read_text(cell["completion"], "completion", blank=True) for cell in cells]
+        prompt = first.get("prompt") or ""
+        prompt = read_text(prompt, "prompt", blank=True)
+        ranking = Ranking(prompt, texts, ranks, category=category, origin=where)
         unit = suite.unit_of(id) if suite.unit_of else None
         item = Item(ranking, id, ranking.key if unit is None else unit)
     return _Given(where, id, category or "", item, {"": rewards})
+
+
+def _read_rank(cell: Mapping[str, Any]) -> int:
+    number = read_number(cell.get("rank"), "rank")
+    if number != int(number):
+        raise BadRowError(Fault.NOT_A_NUMBER, f"the rank is not a whole number: {number}")
+    return int(number)
 
 
 def _of_item(row: Row, suite: Suite) -> _Given:
@@ -307,10 +309,44 @@ def _of_item(row: Row, suite: Suite) -> _Given:
             f"{bad}; read as the authors of {suite.title} publish rewards: rows of your own have "
             "`id` and `rewards`",
         ) from bad
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise BadRowError(
+            Fault.UNREADABLE,
+            f"is not as the authors of {suite.title} publish rewards ({error!r}); rows of your own "
+            "have `id` and `rewards`",
+        ) from error
     return _Given(where, judged.item.id, judged.item.ranking.category or "", *judged)
 
 
 # ----------------------------------------------------------------------------------------- matching
+
+
+def _labelled(one: _Given, suite: Suite) -> Item:
+    """The item that the labels of a row make, one as the benchmark has them."""
+    name = f"name the data of {suite.title} too"
+    if one.item is None:
+        raise PlauditError(
+            f"{one.where}: there is no label here, so nobody can say which completion is right: "
+            f"{name}, or give every row its ranks"
+        )
+    if not suite.labels:
+        raise PlauditError(
+            f"{one.where}: the score of {suite.title} looks at more than the labels that stand "
+            f"here: {name}"
+        )
+    ranking = one.item.ranking
+    if not re.fullmatch(suite.labels, "".join(map(str, ranking.ranks))):
+        raise PlauditError(
+            f"{one.where}: no item of {suite.title} has completions of the ranks "
+            f"{list(ranking.ranks)}, in this order: {name}"
+        )
+    known = {*suite.counts, *suite.beside}
+    if known and not suite.others and ranking.category not in known:
+        raise PlauditError(
+            f"{one.where}: the category {ranking.category!r} is none of {suite.title}, which has "
+            f"{listed(sorted(known))}"
+        )
+    return one.item
 
 
 def _joined(given: list[_Given], items: Sequence[Item], file: str) -> list[_Given]:
@@ -325,6 +361,11 @@ def _joined(given: list[_Given], items: Sequence[Item], file: str) -> list[_Give
     else:
         plain = all(len({one.id for one in each}) == len(each) for each in (given, items))
         of_item = [item.id if plain else (item.ranking.category or "", item.id) for item in items]
+        if twice := [key for key, count in Counter(of_item).items() if count > 1]:
+            raise PlauditError(
+                f"{file}: rewards and data go together by id, and {twice[0]!r} stands in the data "
+                "more than once"
+            )
         by_id: dict[Hashable, _Given] = {
             one.id if plain else (one.category, one.id): one for one in given
         }

@@ -128,6 +128,7 @@ def run_suite(
 
     model = as_scorer(model)
     model.warn_if_untrained()
+    model.training_texts()  # damaged hashes are said before an hour of scoring
     data = taken_by(model.encodings, data)
     result = result_of(model, data, rewards_of(model, data.rankings), resamples, seed)
     if output is not None:

@@ -174,7 +174,9 @@ class TrainedOn:
                         f"plaudit reads {VERSION}: update plaudit, or delete the file"
                     )
                 hashes = {
-                    kind: Hashes(*(stored.get_tensor(f"{kind}.{name}") for name in _FIELDS))
+                    kind: _checked(
+                        Hashes(*(stored.get_tensor(f"{kind}.{name}") for name in _FIELDS))
+                    )
                     for kind in KINDS
                 }
         except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -183,6 +185,21 @@ class TrainedOn:
                 "what it was trained on"
             ) from error
         return cls(hashes, about.get("whole") == "1")
+
+
+def _checked(hashes: Hashes) -> Hashes:
+    """Hashes of the types and shapes that `save` writes; raises `ValueError` for others."""
+    exact, sketches, figures = (getattr(hashes, name) for name in _FIELDS)
+    kinds = [array.dtype for array in (exact, sketches, figures)]
+    if (
+        kinds != [np.uint64, np.uint8, np.uint16]
+        or exact.ndim != 1
+        or sketches.shape != (len(figures), BYTES)
+    ):
+        raise ValueError("its tensors are not those of hashes")
+    if (exact[1:] <= exact[:-1]).any():
+        raise ValueError("its hashes are not in ascending order")
+    return hashes
 
 
 _FIELDS = ("exact", "sketches", "figures")

@@ -169,6 +169,7 @@ def evaluate(
     for line in describe_pairs(truncated):
         say(line)
     model.warn_if_untrained()
+    model.training_texts()  # damaged hashes are said before an hour of scoring
     covariances = None
     with model.remembering():
         if model.uncertain:

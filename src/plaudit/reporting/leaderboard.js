@@ -9,7 +9,8 @@ for (const table of document.querySelectorAll(".grid table")) {
   };
   const sort = (column, direction) => {
     const rows = [...body.rows];
-    const numbers = rows.some((row) => typeof valueOf(row, column) === "number");
+    const values = rows.map((row) => valueOf(row, column)).filter((value) => value !== "");
+    const numbers = values.length > 0 && values.every((value) => typeof value === "number");
     const up = direction ?? (numbers ? "descending" : "ascending");
     const sign = up === "ascending" ? 1 : -1;
     rows.sort((a, b) => {

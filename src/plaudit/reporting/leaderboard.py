@@ -24,6 +24,7 @@ from plaudit.results import BenchRecord, ScoringCost
 
 WIDEST = 100
 LISTED = 6  # models named in a sentence
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that spreadsheets compute
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 FAMILY = "p-values are of exchanging two models' rewards prompt by prompt, adjusted (Holm) for "
 FAMILY += "all {} that are shown; not told from the best: 0.05 or more after that"
@@ -329,11 +330,18 @@ def _csv(rows: Sequence[dict[str, object]]) -> str:
     if rows:
         writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _plain(cell) for name, cell in row.items()} for row in rows)
     return file.getvalue()
 
 
+def _plain(cell: object) -> object:
+    """A cell that no spreadsheet computes: an apostrophe stands before a name as `=1+1`."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+# "[" after the end of a row would be its argument.
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "[": "{[}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "\\": r"\textbackslash{}",
@@ -377,7 +385,7 @@ def _latex_cell(column: Column, model: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(SPECIAL.get(character, character) for character in text)
+    return "".join(SPECIAL.get(character, character) for character in " ".join(text.split()))
 
 
 # ---- the page ----

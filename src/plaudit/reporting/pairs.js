@@ -168,7 +168,8 @@ if (byId("pairs-data")) {
     there.focus({ preventScroll: true });
   };
 
-  const quoted = (text) => `"${String(text).replaceAll('"', '""')}"`;
+  // An apostrophe before what a spreadsheet would compute.
+  const quoted = (text) => `"${String(text).replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"`;
   const save = () => {
     const heads = ["mistake", "ranking", "chosen", "rejected", "chosen_characters", "rejected_characters", "category"];
     for (const name of data.models) heads.push(...["chosen", "rejected"].map((what) => (several ? `${name}: ` : "") + `reward_${what}`));

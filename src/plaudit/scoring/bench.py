@@ -212,7 +212,7 @@ class _Scoring:
     def _checked(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record of earlier rewards; raises `PlauditError` where they are of other things."""
         anew = "--overwrite scores all anew"
-        if record["facts"] != self._facts():
+        if record.get("facts") != self._facts():
             raise PlauditError(
                 f"{self.name}: the model, or how it is loaded, is not what it was scored with "
                 f"before; {anew}"
@@ -318,12 +318,21 @@ class _Scoring:
 
     def _read(self, data: str) -> None:
         """Take in the rewards that are in the file of these data."""
-        with self._file(data).open(encoding="utf-8") as file:
-            for line in file:
-                row = json.loads(line)
-                keys = keys_of(row["prompt"], row["completions"])
-                self.known |= zip(keys, row["rewards"], strict=True)
-                self.refused = self.refused or row.get("refused", "")[:REASON]
+        anew = "--overwrite scores all anew"
+        try:
+            with self._file(data).open(encoding="utf-8") as file:
+                for line in file:
+                    row = json.loads(line)
+                    keys = keys_of(row["prompt"], row["completions"])
+                    self.known |= zip(keys, row["rewards"], strict=True)
+                    self.refused = self.refused or row.get("refused", "")[:REASON]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise PlauditError(
+                f"{self._file(data)}: is not as it was written ({error}); {anew}"
+            ) from error
+        asked = (key for prompt, texts in self.texts[data] for key in keys_of(prompt, texts))
+        if any(key not in self.known for key in asked):
+            raise PlauditError(f"{self._file(data)}: lacks rewards that were in it; {anew}")
 
     def _sum_up(self) -> None:
         about, costs = self._record["about"], [self._record["data"][data] for data in self.texts]

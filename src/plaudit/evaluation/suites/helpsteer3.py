@@ -81,7 +81,6 @@ SUITE = Suite(
     fields=("domain", "language", "context", "response1", "response2", "overall_preference"),
     read=read_helpsteer3,
     score=score_helpsteer3,
-    looks_at_rows=True,
     totals=(2017,),
     definition="accuracy over the pairs of the validation split whose overall preference is not "
     "0; equal rewards count as wrong",

@@ -108,7 +108,6 @@ SUITE = Suite(
     fields=("id", "messages", "responses", "preference_graph", "instruction_type"),
     read=read_ifrewardbench,
     score=score_ifrewardbench,
-    looks_at_rows=True,
     totals=(842,),
     checksums={842: "ae6f91ed1400fe90"},
     stamp=lambda item: [item.id, len(item.ranking.completions)],

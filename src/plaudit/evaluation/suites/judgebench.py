@@ -123,6 +123,7 @@ SUITE = Suite(
     orders=2,
     totals=(350, 270, 620),
     checksums={350: "f55520754fe9d224", 270: "c85b93bc22461826", 620: "fb037f6a1b5b2364"},
+    labels="01|10",
     definition="accuracy over all pairs, each right when it is so in both orders; equal rewards "
     "count as wrong, since they say one thing in one order and another in the other",
     source="Tan et al. 2024, arXiv:2410.12784; ScalerLab/JudgeBench: run_judge.py, "

@@ -129,6 +129,8 @@ SUITE = Suite(
         "GPTOut": "eb5b9beb2f34e2c9",
         "Manual": "264bee4c8f8c20c3",
     },
+    labels="01|10",
+    others=True,
     definition="the average accuracy of the sets; equal rewards count half, as the average "
     "over both orders of a rating makes them",
     source="Zeng et al. 2023, arXiv:2310.07641; princeton-nlp/LLMBar: LLMEvaluator/evaluate.py",

@@ -129,7 +129,6 @@ SUITE = Suite(
     lists=False,
     read=read_mrewardbench,
     score=score_mrewardbench,
-    looks_at_rows=True,
     counts=dict.fromkeys(LANGUAGES, ITEMS),
     beside=(ENGLISH,),
     definition="the average of the languages but English, each the average of Chat, Chat Hard, "

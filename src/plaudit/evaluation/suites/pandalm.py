@@ -105,6 +105,7 @@ SUITE = Suite(
     score=score_pandalm,
     totals=(999,),
     checksums={999: "dfcd77e9faffdf04"},
+    labels="01|10|00",
     definition="accuracy over first, second and tie against the majority of three "
     "annotators; equal rewards say tie",
     source="Wang et al. 2023, arXiv:2306.05087; WeOpenML/PandaLM: data/compute_metrics.py",

@@ -175,7 +175,6 @@ SUITE = Suite(
     fields=("prompt", "scores", "sampled_conflict_pairs", "response_1", "response_32"),
     read=read_ppecorrectness,
     score=score_ppecorrectness,
-    looks_at_rows=True,
     counts=PPE_BENCHMARKS,
     definition="the average of the five benchmarks, each the accuracy over its sampled pairs of a "
     "right and a wrong response; equal rewards count as wrong",

@@ -183,7 +183,6 @@ SUITE = Suite(
     fields=("prompt", "response_1", "response_2", "winner", "model_a", "model_b"),
     read=read_ppehumanpreference,
     score=score_ppehumanpreference,
-    looks_at_rows=True,
     totals=(16038,),
     definition="accuracy over the battles that did not end in a tie; equal rewards count as wrong",
     source="Frick et al. 2024, arXiv:2410.14872, and the post Preference Proxy Evaluations of "

@@ -119,6 +119,7 @@ SUITE = Suite(
         if section != "Prior Sets"
     },
     beside=tuple(REWARDBENCH_SECTIONS["Prior Sets"]),
+    labels="01",
     definition="the average of the sections (Prior Sets with weight 0.5, where there are "
     "any), each the average of its subsets by their published sizes, mathematics weighted "
     "as much as code; equal rewards count as wrong",

@@ -131,6 +131,11 @@ def _score_ties(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean:
     for i, (item, reward) in enumerate(zip(items, rewards, strict=True)):
         if item.ranking.category != "Ties":
             continue
+        if ties_unit(item.id) is None:
+            raise PlauditError(
+                f"{item.ranking.origin}: the id '{item.id}' is none of Ties, wanted ref:NUMBER or "
+                "tied:NUMBER"
+            )
         if item.id in place_of:
             raise PlauditError(
                 f"{item.ranking.origin}: the id {item.id} of Ties was there before, at "
@@ -171,6 +176,7 @@ SUITE = Suite(
     published=read_eval_set_scores,
     unit_of=ties_unit,
     counts=REWARDBENCH2_SUBSETS,
+    labels="0+1+",
     definition="the average of the subsets: best-of-4 accuracy, and for Ties 0.3 × each "
     "accuracy + 0.2 × each margin + 0.01 × the tanh; a chosen completion that ties for the "
     "highest reward counts as one of so many",

@@ -35,7 +35,7 @@ def problem_id(problem: str) -> str:
     >>> problem_id("$441+2(21)(19)+361=x$. Solve for $x$.")
     'a54460c3eddba3c4'
     """
-    return hashlib.sha256(problem.encode()).hexdigest()[:16]
+    return hashlib.sha256(problem.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def read_rewardmath(row: Row) -> Item:
@@ -114,6 +114,7 @@ SUITE = Suite(
     published=read_solution_scores,
     completions=SOLUTIONS,
     totals=(483,),
+    labels=rf"(?=.{{{SOLUTIONS}}}$)1*01*",
     definition="the share of problems whose right solution has a higher reward than each of the "
     "nine wrong ones; an equal reward counts as ahead of it, in the mean reciprocal rank (MRR) too",
     source="Kim et al. 2024, arXiv:2410.01729; kimsh0507/RewardMATH_official: "

@@ -119,6 +119,7 @@ SUITE = Suite(
     score=score_rmbench,
     published=read_rmbench_scores,
     counts=RMBENCH_DOMAINS,
+    labels="000111",
     definition="the average of the four domains, each the average of easy (the chosen one "
     "in the more elaborate style), normal (the same style) and hard (the plainer style) "
     "accuracy; equal rewards count as wrong",

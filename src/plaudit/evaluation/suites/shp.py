@@ -95,7 +95,6 @@ SUITE = Suite(
     fields=("history", "human_ref_A", "human_ref_B", "labels", "domain"),
     read=read_shp,
     score=score_shp,
-    looks_at_rows=True,
     counts=SHP_DOMAINS,
     definition="the average accuracy of the 18 subreddits; equal rewards count as wrong",
     source="Ethayarajh, Choi & Swayamdipta 2022, arXiv:2110.08420; the cards of stanfordnlp/SHP "
