@@ -1359,13 +1359,15 @@ def export(
     around = [Path(model), *Path(model).resolve().parents] if Path(model).exists() else []
     inputs = [*around, *(path for path in Path(model).rglob("*") if path.is_file())]
     refuse_to_overwrite(output, overwrite, folder=EXPORTS.get(format).folder, inputs=inputs)
-    from plaudit.model.export import export
+    from plaudit.model.export import check_dtype, export
     from plaudit.model.exports._gate import GateRows
     from plaudit.model.reward_model import RewardModel
     from plaudit.verification.rows import read_prompts
 
-    if dtype != "int8" and data is not None:
-        raise PlauditError("data: only --dtype int8 is tried on rows; leave --data out")
+    check_dtype(format, dtype, with_rows=data is not None)
+    if data is None and (columns or encoding):
+        name = "columns" if columns else "encoding"
+        raise PlauditError(f"{name}: says how --data is read, which is not given; leave it out")
     loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
     rows = None
     if data is not None:

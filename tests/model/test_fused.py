@@ -1,5 +1,7 @@
 """Norms, gates and rotary embeddings compiled: the same numbers, in training and nowhere else."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -90,9 +92,24 @@ def test_a_model_without_such_layers_stays_as_it_is(loaded) -> None:
 def test_without_a_compiler_it_says_what_to_do(loaded, monkeypatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     model = loaded("llama")
+    with pytest.raises(PlauditError, match="CXX is 'no-such-compiler', which is no program here"):
+        fused.fuse(model)
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(PlauditError, match="install g"):
         fused.fuse(model)
     assert not any(hasattr(type(m), "_plain") for m in model.modules())
+
+
+@needs_compiler
+def test_what_is_changed_for_all_models_of_a_kind_is_put_back(loaded) -> None:
+    from transformers.models.llama import modeling_llama
+
+    plain, model = inspect.unwrap(modeling_llama.apply_rotary_pos_emb), loaded("llama")
+    fused.fuse(model)
+    assert modeling_llama.apply_rotary_pos_emb is not plain
+    fused.unfuse(loaded("llama"))  # of the next run
+    assert modeling_llama.apply_rotary_pos_emb is plain
 
 
 @needs_compiler

@@ -96,6 +96,39 @@ def test_a_damaged_verdict_is_measured_anew(measured, monkeypatch, tmp_path, con
     assert json.loads(file.read_text())["seconds"]["products"] == {"float32": 4.0, "bfloat16": 1.0}
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        [],
+        {"products": {}, "scoring": {}, "training": {}},
+        seconds({"float32": 1.0, "bfloat16": None}, FAST | SLOW),
+        seconds({"float32": 1.0, "bfloat16": 0.0}, FAST | SLOW),
+        seconds({"float32": 1.0, "bfloat16": float("nan")}, FAST | SLOW),
+        seconds({"float32": 1.0, "bfloat16": 9.0}, FAST),
+    ],
+)
+def test_a_verdict_that_no_trial_gives_is_measured_anew(measured, monkeypatch, tmp_path, kept):
+    measured.append((seconds({"float32": 4.0, "bfloat16": 1.0}, FAST | SLOW), True))
+    choose_precision("auto", CPU, WORK)
+    (file,) = (tmp_path / "plaudit" / "speed").glob("*.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "seconds": kept}))
+    monkeypatch.setattr(precision, "_known", {})
+    assert choose_precision("auto", CPU, WORK).dtype == torch.bfloat16
+    assert json.loads(file.read_text())["seconds"]["products"] == {"float32": 4.0, "bfloat16": 1.0}
+
+
+def test_without_a_home_nothing_is_written_anywhere(measured, monkeypatch, tmp_path):
+    def unknown(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(precision.Path, "expanduser", unknown)
+    monkeypatch.chdir(tmp_path)
+    measured.append((seconds({"float32": 4.0, "bfloat16": 1.0}, {}), True))
+    assert choose_precision("auto", CPU, Work(WORK.linear)).dtype == torch.bfloat16
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_cache_that_cannot_be_written_stops_nobody(measured, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

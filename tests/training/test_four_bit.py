@@ -15,7 +15,7 @@ from peft import (
 import tiny
 from plaudit import PlauditError, RewardModel, train
 from plaudit.model.classifier import head_of
-from plaudit.model.four_bit import pack, unpack, with_adapters
+from plaudit.model.four_bit import compute_in, pack, unpack, with_adapters
 
 bitsandbytes = pytest.importorskip("bitsandbytes")
 PROMPT, COMPLETIONS = "What is a bond?", ["A loan.", "It depends on a good many things.", "x"]
@@ -61,6 +61,16 @@ def test_unpacked_layers_have_the_values_that_were_packed(wide):
     assert ((after - before).flatten().view(-1, 64).abs() <= 0.153 * widest).all()
     assert loaded.score(PROMPT, COMPLETIONS) == pytest.approx(in_four_bits, abs=1e-5)
     assert type(head_of(loaded.model).weight) is torch.nn.Parameter
+
+
+def test_a_packed_model_computes_in_the_type_that_all_processes_take(wide):
+    loaded = RewardModel.load(wide, dtype="float32", device="cpu", seed=1)
+    pack(loaded.model, torch.device("cpu"), torch.bfloat16)
+    in_bfloat16 = loaded.score(PROMPT, COMPLETIONS)
+    compute_in(loaded.model, torch.float32)
+    again = RewardModel.load(wide, dtype="float32", device="cpu", seed=1)
+    pack(again.model, torch.device("cpu"), torch.float32)
+    assert loaded.score(PROMPT, COMPLETIONS) == again.score(PROMPT, COMPLETIONS) != in_bfloat16
 
 
 @pytest.mark.parametrize("more", [{}, {"use_dora": True}, {"head_epochs": 2}], ids=str)

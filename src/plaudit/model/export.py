@@ -16,6 +16,24 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import layout_in_python
 
 
+def check_dtype(format: str, dtype: str, *, with_rows: bool) -> None:
+    """Raise `PlauditError` where there is no such format, or not in a number type, or rows to try
+    int8 on are missing or given for nothing. It needs no model."""
+    if format not in EXPORTS:
+        raise PlauditError(f"format: there is no {format}; choose {' or '.join(EXPORTS)}")
+    chosen = EXPORTS.get(format)
+    if dtype == "int8" and not chosen.int8:
+        raise PlauditError("dtype: int8 needs format openvino")
+    if dtype in ("bfloat16", "float16") and not chosen.half:
+        raise PlauditError(f"dtype: {format} holds float32; {dtype} needs format folder")
+    if dtype == "int8" and not with_rows:
+        raise PlauditError(
+            "dtype: int8 is tried on your own rows before it is written: give --data ROWS"
+        )
+    if dtype != "int8" and with_rows:
+        raise PlauditError("data: only --dtype int8 is tried on rows; leave --data out")
+
+
 def export(
     model: RewardModel,
     path: str | Path,
@@ -42,19 +60,13 @@ def export(
 
     >>> export(RewardModel.load("runs/first"), "first.pt", "pt")
     """
-    if format not in EXPORTS:
-        raise PlauditError(f"format: there is no {format}; choose {' or '.join(EXPORTS)}")
+    check_dtype(format, dtype, with_rows=rows is not None)
     model.refuse_own_code("export")
     chosen = EXPORTS.get(format)
     if dtype == "int8":
-        if rows is None:
-            raise PlauditError(
-                "dtype: int8 is tried on your own rows before it is written: give --data ROWS"
-            )
+        assert rows is not None  # or it was refused
         chosen.put_int8(model, Path(path), rows)
     elif dtype != "float32":
-        if not chosen.half:
-            raise PlauditError(f"dtype: {format} holds float32; {dtype} needs format folder")
         half = replace(model, model=copy.deepcopy(model.model))
         for weight in half.model.parameters():  # not the buffers, which no file holds
             weight.data = weight.data.to(getattr(torch, dtype))

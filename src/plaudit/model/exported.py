@@ -43,6 +43,7 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
     """
     for option, value in options.items():
         unset = value in AS_IT_IS or (isinstance(value, Mapping) and not value)
+        unset &= option != "separator" or value is None  # an empty one is one, too
         if option not in OURS and not unset:
             raise PlauditError(
                 f"{option}: {path} is an exported network, whose {option} is fixed; export the "

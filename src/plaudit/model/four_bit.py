@@ -52,6 +52,13 @@ def pack(model: Any, device: torch.device, dtype: torch.dtype) -> None:
     model.to(device)
 
 
+def compute_in(model: Any, dtype: torch.dtype) -> None:
+    """Have the layers that `pack` has packed, if there are any, compute in another type."""
+    for module in model.modules():
+        if hasattr(module, "compute_dtype"):
+            module.compute_dtype = dtype
+
+
 def unpack(model: Any) -> None:
     """Make the layers that `pack` has packed ordinary ones, of the same values."""
     bitsandbytes = _bitsandbytes()

@@ -29,8 +29,7 @@ ROTARY = "apply_rotary_pos_emb"  # what transformers calls it, in the file of ea
 
 def compiler() -> str | None:
     """The C++ compiler that PyTorch would call; None where there is none."""
-    named = os.environ.get("CXX")
-    return shutil.which(named) if named else shutil.which("g++") or shutil.which("clang++")
+    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
 
 
 def fuse(model: nn.Module) -> int:
@@ -43,7 +42,12 @@ def fuse(model: nn.Module) -> int:
             other numbers. Then the model is as it was.
     """
     if compiler() is None:
-        raise PlauditError("no C++ compiler is there; install g++ or clang++, or set CXX")
+        named = os.environ.get("CXX")
+        raise PlauditError(
+            "no C++ compiler is there; install g++, or name one by CXX"
+            if named is None
+            else f"CXX is {named!r}, which is no program here; name a C++ compiler by it"
+        )
     chains = list(_chains(model))
     # What an MLP is given comes from a norm, compiled or PyTorch's own, as that leaves it.
     given = torch.bfloat16 if any(map(_is_norm, chains)) else torch.float32
@@ -67,10 +71,18 @@ def fuse(model: nn.Module) -> int:
             raise
         said = " ".join(str(error).split())
         raise PlauditError(f"PyTorch cannot compile here: {said[:300]}") from error
-    if chains:
-        for file in {type(module).__module__ for module in model.modules()}:
-            _fuse_rotary(file)
+    for place, plain in _rotary(model) if chains else ():
+        setattr(place, ROTARY, _fused_rotary(plain))
     return len(chains)
+
+
+def unfuse(model: nn.Module) -> None:
+    """Put the functions back that `fuse` has changed for all models of this one's kind.
+
+    So a run does not depend on what another one of the same process has compiled.
+    """
+    for place, plain in _rotary(model):
+        setattr(place, ROTARY, plain)
 
 
 def _chains(model: nn.Module) -> Iterator[nn.Module]:
@@ -144,12 +156,18 @@ def _fused(own: type[nn.Module]) -> type[nn.Module]:
     return type(own.__name__, (own,), {"forward": forward, "_plain": own})
 
 
-def _fuse_rotary(file: str) -> None:
-    """The function of a model's file that rotates queries and keys, where it has one."""
-    place: Any = sys.modules[file]
-    plain: Callable[..., Any] | None = getattr(place, ROTARY, None)
-    if plain is None or hasattr(plain, "_plain"):
-        return
+def _rotary(model: nn.Module) -> Iterator[tuple[Any, Callable[..., Any]]]:
+    """The Python modules of a model that have a function which rotates queries and keys, with that
+    function as it is uncompiled."""
+    for file in {type(module).__module__ for module in model.modules()}:
+        place = sys.modules.get(file)
+        if (rotate := getattr(place, ROTARY, None)) is not None:
+            yield place, getattr(rotate, "_plain", rotate)
+
+
+@functools.cache
+def _fused_rotary(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is `plain`, but for what `wanted` says."""
     compiled = torch.compile(plain, dynamic=True)
 
     @functools.wraps(plain)
@@ -157,7 +175,7 @@ def _fuse_rotary(file: str) -> None:
         return (compiled if wanted() else plain)(*args, **options)
 
     rotate._plain = plain  # type: ignore[attr-defined]
-    setattr(place, ROTARY, rotate)
+    return rotate
 
 
 def _outcome(module: nn.Module, inputs: Tensor) -> list[Tensor]:

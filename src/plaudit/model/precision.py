@@ -170,13 +170,16 @@ _known: dict[str, Seconds] = {}
 
 def _from_file(name: str, work: Work, tokens: int) -> Seconds:
     file = user_cache() / "speed" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+    try:
+        file = file.expanduser()
+    except RuntimeError:  # a home that is not known, so nothing is kept
+        return trial(work, tokens)[0]
     with ExitStack() as stack:
-        # A cache that cannot be written is no reason to stop, nor is a home that is not known.
-        with suppress(OSError, RuntimeError, PlauditError):
-            file = file.expanduser()
+        # A cache that cannot be written is no reason to stop.
+        with suppress(OSError, PlauditError):
             # Processes of one machine agree so, and do not slow each other's trials down.
             stack.enter_context(locked(file.parent, wait=True))
-        if (found := _read(file, name)) is None:
+        if (found := _read(file, name, work)) is None:
             found, settled = trial(work, tokens)
             if settled:
                 with suppress(OSError, PlauditError):
@@ -184,12 +187,21 @@ def _from_file(name: str, work: Work, tokens: int) -> Seconds:
         return found
 
 
-def _read(file: Path, name: str) -> Seconds | None:
+def _read(file: Path, name: str, work: Work) -> Seconds | None:
+    """What was kept; None where there is nothing, or not what a trial of this work gives."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-        seconds: Seconds = stored["seconds"]
-        return seconds if stored["of"] == name else None
-    except (OSError, ValueError, KeyError, TypeError):
+        seconds: Seconds = {
+            use: {of: float(value) for of, value in stored["seconds"][use].items()}
+            for use in ("products", "scoring", "training")
+        }
+        whole = seconds["products"].keys() == DTYPES.keys() and all(
+            0 < value < float("inf") for of in seconds.values() for value in of.values()
+        )
+        for use in ("scoring", "training") if work.heads else ():
+            whole &= all(_of_type(seconds[use], dtype) for dtype in DTYPES)
+        return seconds if whole and stored["of"] == name else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 
 from plaudit.errors import PlauditError
 from plaudit.model.batches import unique_tokens
-from plaudit.model.fused import compiler, fuse
+from plaudit.model.fused import compiler, fuse, unfuse
 from plaudit.model.precision import work_of
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
@@ -25,14 +25,16 @@ ENOUGH = 10**14
 SAMPLE = 256  # rankings that say how many tokens one has
 
 
-def compiles(trainer: RankingTrainer, model: RewardModel, settings: Settings) -> bool:
-    """Whether this run compiles.
+def compiles(
+    trainer: RankingTrainer, model: RewardModel, settings: Settings, begun: bool | None = None
+) -> bool:
+    """Whether this run compiles; `begun`, whether one that is resumed did when it began.
 
     Raises:
         PlauditError: where `compile` is on, and the run's device, number type or processes are
             others than those for which there is something to win.
     """
-    if settings.compile == "off":
+    if settings.compile == "off" or begun is False:
         return False
     why_not = None
     if model.device.type != "cpu":
@@ -41,6 +43,10 @@ def compiles(trainer: RankingTrainer, model: RewardModel, settings: Settings) ->
         why_not = "is for bfloat16, and this run computes in float32"
     elif sharded():
         why_not = "does not go with FSDP"
+    if begun:
+        if why_not:
+            say_once(f"compiling: {why_not}; training, which began compiled, goes on without")
+        return not why_not
     if settings.compile == "on":
         if why_not:
             raise PlauditError(f"compile: on {why_not}; leave it out")
@@ -60,8 +66,11 @@ def _work(trainer: RankingTrainer, model: RewardModel, settings: Settings) -> fl
     return 6 * weights * tokens * rankings / torch.get_num_threads()
 
 
-def compile_layers(trainer: RankingTrainer, model: RewardModel, settings: Settings) -> bool:
-    """Compile what can be of the model that is trained, where the settings say so.
+def compile_layers(
+    trainer: RankingTrainer, model: RewardModel, settings: Settings, begun: bool | None = None
+) -> bool:
+    """Compile what can be of the model that is trained, where the settings say so, or one that is
+    resumed did when it began, `begun`.
 
     Returns:
         Whether anything is compiled. With `compile: auto` a compiler that fails is told of.
@@ -70,15 +79,16 @@ def compile_layers(trainer: RankingTrainer, model: RewardModel, settings: Settin
         PlauditError: where `compile` is on, and that cannot be.
     """
     # All processes do what the first one does, which rounds alike.
-    (wanted,) = broadcast_object_list([compiles(trainer, model, settings)])
+    (wanted,) = broadcast_object_list([compiles(trainer, model, settings, begun)])
+    model_in_training: Any = trainer.model
+    unfuse(model_in_training)  # what an earlier run of this process has left
     if not wanted:
         return False
     say_once("compiling norms and gates: half a minute the first time on a machine")
     try:
-        model_in_training: Any = trainer.model
         count = fuse(model_in_training)
     except PlauditError as error:
-        if settings.compile == "on":
+        if settings.compile == "on" and not begun:
             raise PlauditError(f"compile: {error}; or leave it out") from error
         say_once(f"compiling: {error}; training goes on without")
         return False

@@ -41,6 +41,7 @@ from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import figure, figures, format_summary
 from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions
+from plaudit.model.devices import dtype_name
 from plaudit.model.seen import taken
 from plaudit.reporting.contents import cross_validation_report
 from plaudit.reporting.evaluation import Evaluation, measure
@@ -48,7 +49,7 @@ from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
 from plaudit.results import Against, CrossValidationMetrics, EvaluationSummary, OverFolds
 from plaudit.settings import Settings
-from plaudit.training.folder import PLAN, begin, locked, open_run, resolve_plan
+from plaudit.training.folder import PLAN, Begun, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Given, Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process
 from plaudit.training.run import train_on, try_out
@@ -131,7 +132,8 @@ def cross_validate(
             raise PlauditError(f"against: {other} is the output itself; name another one")
     rankings = load_for(data, chosen)
     given = given_parts(chosen)
-    encoding = load_base(chosen).encoding
+    base = load_base(chosen)
+    encoding = base.encoding
     given = {name: taken(part, [encoding], rankings) for name, part in given.items()}
     others = taken(without_given(rankings, given), [encoding], rankings)
     if line := rankings.describe_left_out():
@@ -146,7 +148,9 @@ def cross_validate(
         try_out(folds[0][2], chosen)
     runs: dict[tuple[int, int, float], _Fold] = {}
     with locked(folder):
-        begin(folder, chosen, rankings, resume, plan)
+        # So that a fold which is trained after a kill computes as those before.
+        of_all = Begun(dtype=dtype_name(base.dtype))
+        begin(folder, chosen, rankings, resume, plan, of_all)
         for repeat, number, parts in folds:
             what = f"fold {number + 1} of {plan['k']}"
             if plan["repeats"] > 1:

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.files import read_json, write_json
+from plaudit.model.attention import Ways
 from plaudit.model.loading import suited_pooling
 from plaudit.recipes import RECIPES
 from plaudit.settings import Settings, renamed
@@ -25,7 +27,7 @@ from plaudit.training.processes import processes, say_once, sharded
 from plaudit.yaml_file import read_yaml
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
-# Among checkpoints: how many rankings a step takes, of all processes, and what it computes in.
+# Among checkpoints: how a step of the run is done, a `Begun`.
 STEP = "step.json"
 # What a folder of one of these commands holds: what may go when it is filled anew.
 RUN_FILES = (
@@ -97,7 +99,7 @@ def open_run(
                     f"{name}: the run in {folder} has {getattr(chosen, name)!r}, not "
                     f"{getattr(asked, name)!r}; a resumed run keeps its settings"
                 )
-        return folder, _as_begun(folder, chosen)
+        return folder, as_begun(folder, chosen)
     chosen = build_settings(config, settings)
     folder = Path(output) if output is not None else default_folder(chosen, what)
     if "\n" in str(folder):
@@ -115,9 +117,40 @@ def open_run(
     return folder, chosen
 
 
-def _as_begun(folder: Path, settings: Settings) -> Settings:
+@dataclass(frozen=True)
+class Begun:
+    """How a step of a run was done when it began: rankings of all processes together, the number
+    type, by which attention on a CPU, and whether by compiled layers. None: it is not known."""
+
+    rankings: int | None = None
+    dtype: str | None = None
+    attention: Ways | None = None
+    compiled: bool | None = None
+
+    @staticmethod
+    def read(folder: Path) -> "Begun":
+        """What a run's folder says of it; of an earlier version's not all is known.
+
+        Raises:
+            PlauditError: where it is not as plaudit wrote it.
+        """
+        file = folder / "checkpoints" / STEP
+        if not file.is_file():
+            return Begun()
+        try:
+            stored = dict(read_json(file))
+            if (ways := stored.get("attention")) is not None:
+                stored["attention"] = Ways(*ways)
+            return Begun(**stored)
+        except (TypeError, ValueError) as error:
+            raise PlauditError(
+                f"{file}: is damaged; start the run anew with --overwrite"
+            ) from error
+
+
+def as_begun(folder: Path, settings: Settings) -> Settings:
     """The settings of a run that is resumed, such that a step takes as many rankings as before,
-    and computes in the same number type, compiled or not.
+    and computes in the same number type.
 
     The number of rankings is what a step, the learning rate and the number of steps depend on; in
     how many batches and processes it is done changes rounding alone.
@@ -125,13 +158,10 @@ def _as_begun(folder: Path, settings: Settings) -> Settings:
     Raises:
         PlauditError: where the processes that there are now cannot share it evenly.
     """
-    file = folder / "checkpoints" / STEP
-    begun = read_json(file) if file.is_file() else {}
-    if settings.dtype == "auto" and "dtype" in begun:
-        settings = settings.model_copy(update={"dtype": begun["dtype"]})
-    if settings.compile == "auto" and "compiled" in begun:
-        settings = settings.model_copy(update={"compile": "on" if begun["compiled"] else "off"})
-    step = begun.get("rankings", rankings_a_step(settings))
+    begun = Begun.read(folder)
+    if settings.dtype == "auto" and begun.dtype is not None:
+        settings = settings.model_copy(update={"dtype": begun.dtype})
+    step = rankings_a_step(settings) if begun.rankings is None else begun.rankings
     if step == rankings_a_step(settings):
         return settings
     here, times = processes().num_processes, settings.gradient_accumulation_steps
@@ -214,15 +244,13 @@ def begin(
     rankings: Rankings,
     resume: bool,
     plan: dict[str, Any] | None = None,
-    dtype: str | None = None,
-    compiled: bool = False,
+    begun: Begun | None = None,
 ) -> None:
     """Write what is known before the first step; only now does an overwritten run go.
 
-    `dtype` is what the run computes in, and `compiled` whether by compiled layers: a resumed one
-    keeps both, however fast they are there. A start that fails before this point, on bad data or
-    settings, leaves nothing behind. Of a stream nothing is known yet: what it rejects is written
-    at the end.
+    `begun` is how the run does its steps: a resumed one keeps it, however fast that is there. A
+    start that fails before this point, on bad data or settings, leaves nothing behind. Of a stream
+    nothing is known yet: what it rejects is written at the end.
     """
     if processes().is_main_process:
         fingerprint = _fingerprint(rankings)
@@ -236,9 +264,9 @@ def begin(
             if plan is not None:
                 write_json(folder / PLAN, plan)
             write_json(data, fingerprint)
-            step: dict[str, Any] = {"rankings": rankings_a_step(settings)}
-            step |= {"dtype": dtype, "compiled": compiled} if dtype else {}
-            write_json(data.with_name(STEP), step)
+            begun = replace(begun or Begun(), rankings=rankings_a_step(settings))
+            known = {name: value for name, value in vars(begun).items() if value is not None}
+            write_json(data.with_name(STEP), known)
         elif data.is_file() and read_json(data) != fingerprint:
             raise PlauditError(
                 f"{folder}: the data have changed since this run began; --overwrite starts it anew"

@@ -53,10 +53,10 @@ from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import DataOfRun, RunMetrics, SourceOfRun, Training
 from plaudit.settings import Settings
 from plaudit.training import head_first
-from plaudit.training.compiling import compile_layers
+from plaudit.training.compiling import compile_layers, compiles
 from plaudit.training.control import read_nuisances
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
-from plaudit.training.folder import begin, check_divided, locked, open_run
+from plaudit.training.folder import Begun, as_begun, begin, check_divided, locked, open_run
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.parts import (
     Given,
@@ -75,12 +75,14 @@ from plaudit.training.setup import (
     bound_loss,
     build_trainer,
     check_sets,
+    in_one_way,
     load_base,
     load_plain,
     prepared,
     run_frozen_layers,
     trained_adapter,
     trained_model,
+    ways_of,
 )
 from plaudit.training.suites import encoded_suites, read_suites
 from plaudit.training.tracking import track
@@ -154,6 +156,9 @@ def train_on(
     started = time.monotonic()
     if any(folder.resolve() in Path(file).resolve().parents for file in rankings.files):
         raise PlauditError(f"{folder}: holds the data themselves; choose another output")
+    before = Begun.read(folder) if resume else Begun()
+    if resume:  # a fold or the like, which nobody has opened yet
+        chosen = as_begun(folder, chosen)
     # What does not suit is said before a base model is fetched.
     start = prepared(chosen, parts.train)
     parts = replace(parts, train=drawn(parts.train, rankings, chosen))
@@ -167,6 +172,7 @@ def train_on(
     suites = read_suites(chosen)
 
     model = load_base(chosen)
+    in_one_way(model, before.attention)
     say_once(_describe_model(model, chosen))
     keeps_hashes = chosen.training_hashes and not figures_only and processes().is_main_process
     texts = Collecting() if keeps_hashes else None
@@ -203,9 +209,13 @@ def train_on(
     )  # fmt: skip
     if trainer.expert is not None and chosen.control_method != "two-stage" and not fitted:
         say_once(trainer.expert.describe())
-    compiled = compile_layers(trainer, model, chosen)
+    begun = Begun(
+        dtype=dtype_name(model.dtype),
+        attention=ways_of(model),
+        compiled=compile_layers(trainer, model, chosen, before.compiled),
+    )
     with locked(folder):
-        begin(folder, chosen, rankings, resume, dtype=dtype_name(model.dtype), compiled=compiled)
+        begin(folder, chosen, rankings, resume, begun=begun)
         if resume:
             say_once(
                 f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
@@ -335,6 +345,7 @@ def try_out(parts: Parts, chosen: Settings) -> None:
         )
         rows = encoded_parts(few, model.encoding, chosen, start.attributes)
         trainer = build_trainer(model, *rows, chosen, Path(folder), checkpoints=False, start=start)
+        compiles(trainer, model, chosen)
         if isinstance(trainer.layout, FrozenLayout):
             trainer.layout.close()
 

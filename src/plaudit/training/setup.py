@@ -28,12 +28,13 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.measures import MEASURES
 from plaudit.memory import keep_freed_memory
 from plaudit.model.adapter import TrainedAdapter, check_savable
+from plaudit.model.attention import SDPA, Ways
 from plaudit.model.base_models import quiet
-from plaudit.model.batches import of_rankings
+from plaudit.model.batches import Flat, of_rankings
 from plaudit.model.classifier import backbone, head_of
 from plaudit.model.devices import best_device, tokens_per_batch
 from plaudit.model.encoding import without_tokens
-from plaudit.model.four_bit import pack, unpack, with_adapters
+from plaudit.model.four_bit import compute_in, pack, unpack, with_adapters
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.head import narrow, widen
 from plaudit.model.loading import located
@@ -93,6 +94,25 @@ def load_base(settings: Settings) -> RewardModel:
         pack(model.model, place, dtype)
         model = replace(model, device=place, dtype=dtype, max_tokens_per_batch=0)
     return model
+
+
+def in_one_way(model: RewardModel, attention: Ways | None = None) -> None:
+    """Have all processes compute as the first one has measured to be fastest: in one number type,
+    and by one attention on a CPU, or the `attention` that is given.
+
+    Each has measured for itself, and on a busy machine they may not agree.
+    """
+    measured = model.dtype, attention or ways_of(model)
+    (found,) = broadcast_object_list([measured])
+    model.dtype, ways = found
+    if isinstance(model.layout, Flat):
+        model.layout = replace(model.layout, ways=ways)
+    compute_in(model.model, model.dtype)
+
+
+def ways_of(model: RewardModel) -> Ways:
+    """How a model computes attention on a CPU."""
+    return model.layout.ways if isinstance(model.layout, Flat) else SDPA
 
 
 def load_plain(settings: Settings) -> RewardModel:
@@ -167,6 +187,7 @@ def build_trainer(
     """
     refuse_deepspeed()
     keep_freed_memory()
+    in_one_way(model)
     start = start or Prepared()
     objective = OBJECTIVES.get(settings.loss)
     expert = make_control(settings, train_set) if settings.control else None
@@ -196,8 +217,6 @@ def build_trainer(
         if settings.load_in_4bit and adapters is not None:
             set_seed(settings.seed)  # as the trainer does before it makes adapters
             inner, adapters = with_adapters(inner, adapters), None
-        # Each process has measured for itself, and all must compute in the same.
-        (model.dtype,) = broadcast_object_list([model.dtype])
         with quiet():
             arguments = training_arguments(
                 settings, folder, model.dtype, validation_set is not None, checkpoints

@@ -74,6 +74,8 @@ def test_what_is_fixed_in_an_export_is_refused(reward_model, engine, tmp_path):
     path = exported(reward_model("bert", "cls"), engine, tmp_path)
     with pytest.raises(PlauditError, match=r"pooling: .* is an exported network"):
         RewardModel.load(path, pooling="mean")
+    with pytest.raises(PlauditError, match=r"separator: .* is an exported network"):
+        RewardModel.load(path, separator="")
     with pytest.raises(PlauditError, match=r"max_length: .* reads 128 tokens"):
         RewardModel.load(path, max_length=129)
     there = RewardModel.load(path, max_length=20)

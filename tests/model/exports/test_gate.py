@@ -5,12 +5,14 @@ import json
 import math
 import random
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import plaudit
 from plaudit.errors import PlauditError
 from plaudit.model.classifier import head_of
 from plaudit.model.export import export
@@ -133,5 +135,28 @@ def test_int8_needs_openvino_and_rows(reward_model, format, tmp_path):
     with pytest.raises(PlauditError, match="dtype: int8 needs format openvino"):
         export(model, tmp_path / "model", format, "int8", gate_rows())
     with pytest.raises(PlauditError, match="give --data ROWS"):
-        export(model, tmp_path / "model", format, "int8")
+        export(model, tmp_path / "model", "openvino", "int8")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"format": "onnx", "dtype": "int8", "data": "no.csv"}, "int8 needs format openvino"),
+        ({"format": "openvino", "dtype": "int8"}, "give --data ROWS"),
+        ({"format": "openvino", "dtype": "float16"}, "float16 needs format folder"),
+        ({"format": "pt", "data": "no.csv"}, "leave --data out"),
+        ({"format": "pt", "columns": {"prompt": "q"}}, "columns: says how --data is read"),
+        ({"format": "pt", "encoding": "cp1252"}, "encoding: says how --data is read"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path, given, message):
+    (tmp_path / "model").mkdir()  # which is no model
+    with pytest.raises(PlauditError, match=message):
+        plaudit.export(tmp_path / "model", tmp_path / "out", **given)
+
+
+def test_int8_without_openvino_says_what_to_install(reward_model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(PlauditError, match=r"pip install 'plaudit\[openvino\]'"):
+        export(reward_model("bert", "mean"), tmp_path / "model", "openvino", "int8", gate_rows())

@@ -75,7 +75,8 @@ def read_described(text: str, path: Path) -> dict[str, Any]:
     """
     try:
         described = json.loads(text)
-        described["kind"], described["max_length"], described["template"]
+        for name in ("kind", "max_length", "template", "separator", "pooling"):
+            described[name]
     except (ValueError, TypeError, KeyError):
         raise PlauditError(
             f"{path}: does not say how texts become tokens: it was written by another program or "

@@ -26,13 +26,18 @@ class Export(ABC):
     folder: ClassVar[bool]
     half: bool
 
+    @property
+    def int8(self) -> bool:
+        """Whether there is `put_int8`."""
+        return False
+
     def put_int8(self, model: "RewardModel", path: Path, rows: "GateRows") -> None:
         """`put`, with products in int8, where that keeps the order of `rows` (see `_gate`).
 
         Raises:
-            PlauditError: as `put`; where the order is not kept; or the format has no int8.
+            PlauditError: as `put`, and where the order is not kept.
         """
-        raise PlauditError("dtype: int8 needs format openvino")
+        raise NotImplementedError
 
     @abstractmethod
     def put(self, model: "RewardModel", path: Path) -> None:
@@ -74,16 +79,20 @@ class FolderExport(Export):
     fill_int8: "Callable[[RewardModel, Path, Path, GateRows], None] | None" = None
     folder = True
 
+    @property
+    def int8(self) -> bool:
+        """See `Export`."""
+        return self.fill_int8 is not None
+
     def put(self, model: "RewardModel", path: Path) -> None:
         """See `Export`; a folder with files that this one has not is not replaced."""
         self._put(path, lambda folder: self.fill(model, folder, path))
 
     def put_int8(self, model: "RewardModel", path: Path, rows: "GateRows") -> None:
         """See `Export`."""
-        if (fill := self.fill_int8) is None:
-            super().put_int8(model, path, rows)
-        else:
-            self._put(path, lambda folder: fill(model, folder, path, rows))
+        fill = self.fill_int8
+        assert fill is not None  # or `int8` is not
+        self._put(path, lambda folder: fill(model, folder, path, rows))
 
     def _put(self, path: Path, fill: Callable[[Path], None]) -> None:
         with writing_folder(path) as folder:

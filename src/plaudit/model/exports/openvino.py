@@ -56,9 +56,9 @@ def fill_int8(model: RewardModel, folder: Path, path: Path, rows: GateRows) -> N
     Raises:
         PlauditError: as `fill`, and where the gate refuses it (see `_gate`).
     """
-    import openvino
-
     network = _write(model, folder, path)
+    import openvino  # which is there, or `_write` has said so
+
     if not (chosen := products(network)):
         raise PlauditError(
             f"{path}: {type(model.model).__name__} has no product with weights that int8 could be "
