@@ -1,6 +1,10 @@
 """Models side by side: on what all of them were measured on, with the figures of each."""
 
-from plaudit import Ranking
+import json
+
+import pytest
+
+from plaudit import PlauditError, Ranking, report
 from plaudit.evaluation.comparison import compare_rewards, comparison_verdict, holm
 from plaudit.reporting.evaluation import measure
 from plaudit.reporting.page import write_report
@@ -65,3 +69,20 @@ def test_of_several_models_each_is_compared_with_the_first():
     for name, p in zip("bc", holm(raw), strict=True):
         row = cells(report, f"a and {name}, on the same prompts")["Pairwise accuracy"]
         assert row[-1] == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def test_figures_that_are_damaged_are_said(tmp_path):
+    rankings = [Ranking(f"Why {n}?", ["a", "b"], [0, 1]) for n in range(8)]
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        measure(rankings, [[1.0, 0.0]] * 8, resamples=20).write(folder)
+    file = folders[1] / "metrics.json"
+    whole = json.loads(file.read_text())
+    for damaged in (
+        {name: value for name, value in whole.items() if name != "pairwise_accuracy"},
+        whole | {"log_loss": {"value": None, "low": None, "high": None}},
+    ):
+        file.write_text(json.dumps(damaged))
+        with pytest.raises(PlauditError, match="two: its files are not as plaudit wrote them"):
+            report(folders, output=tmp_path / "both.html")
+        assert not (tmp_path / "both.html").exists()

@@ -60,12 +60,14 @@ def write_side_by_side(folders: Sequence[Path], output: Path) -> Path:
             shown[name] = measured_in(folder)
     if len(shown) < len(folders):
         raise PlauditError(f"{', '.join(names)}: a folder stands twice; name each once")
-    return write_report(output, side_by_side(shown))
+    with _reading(", ".join(names)):  # what a page is made of may be damaged as well
+        report = side_by_side(shown)
+    return write_report(output, report)
 
 
 @contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    """Turn what damaged files of this folder cause into one error."""
+def _reading(folder: Path | str) -> Iterator[None]:
+    """Turn what damaged files of this folder, or of these, cause into one error."""
     try:
         yield
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
