@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -52,11 +53,12 @@ def fuse(model: nn.Module) -> int:
     # What an MLP is given comes from a norm, compiled or PyTorch's own, as that leaves it.
     given = torch.bfloat16 if any(map(_is_norm, chains)) else torch.float32
     tried: set[tuple[type, tuple[torch.Size, ...]]] = set()
+    draw = torch.Generator().manual_seed(0)  # of its own: training's numbers stay as they are
     try:
         for module in chains:
             own: Any = type(module)
             alike = own, tuple(weight.shape for weight in module.parameters())
-            inputs = torch.randn(2, 1, TOKENS, _width(module))
+            inputs = torch.randn(2, 1, TOKENS, _width(module), generator=draw)
             inputs = inputs if _is_norm(module) else inputs.to(given)
             before = None if alike in tried else _outcome(module, inputs)
             module.__class__ = _fused(own)
@@ -148,6 +150,9 @@ def _fused(own: type[nn.Module]) -> type[nn.Module]:
         # What comes next casts it, and each linear layer by itself: here it costs nothing.
         return own.forward(module, x).to(torch.bfloat16)
 
+    # All classes share this code, and beyond Dynamo's limit it runs uncompiled, without a word.
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, 64)
     compiled = torch.compile(chain, dynamic=True)
 
     def forward(module: nn.Module, x: Tensor) -> Tensor:
