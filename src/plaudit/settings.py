@@ -523,6 +523,8 @@ class Settings(BaseModel):
                     f"control: there is no nuisance {name}{nearest_of(name, names)}; there are "
                     f"{', '.join(names)} and column:NAME"
                 )
+        if self.compile == "on" and self.dtype == "float32":
+            raise ValueError("compile: on is for bfloat16, and dtype is float32; leave one out")
         if self.control_method != "expert":
             if not self.control:
                 raise ValueError(

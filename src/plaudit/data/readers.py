@@ -456,9 +456,10 @@ class Tally:
             + (f" (first at {self.first[reason]})" if reason in self.first else "")
             for reason, count in self.reasons.most_common()
         )
-        parts = [
-            f"Of {self.rows:,} rows, {self.lost:,} rejected" + (f": {reasons}" * bool(reasons))
-        ]
+        # Copies and such are in the file of rejected rows, and no fault that counts.
+        besides = "besides, " if not self.lost and reasons else ""
+        colon = f"{';' if besides else ':'} {besides}{reasons}" if reasons else ""
+        parts = [f"Of {self.rows:,} rows, {self.lost:,} rejected{colon}"]
         if self.not_adjacent:
             parts.append(self.not_adjacent_advice())
         return ". ".join(parts)

@@ -443,7 +443,10 @@ def _resolve_max_length(
     if asked is None:
         return int(stored["max_length"])
     if limit is not None and asked > limit:
-        raise PlauditError(f"max_length: {asked} is more than the {limit} tokens this model reads")
+        raise PlauditError(
+            f"max_length: {asked} is more than the {limit} tokens this model reads; take at most "
+            f"{limit}, or a base model that reads more"
+        )
     if asked < 8:
         raise PlauditError(f"max_length: {asked} leaves no room for text; take 8 or more")
     return asked

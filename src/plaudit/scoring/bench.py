@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from plaudit.console import progress, say, within
+from plaudit.console import counted, progress, say, within
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import load_rankings
 from plaudit.errors import PlauditError
@@ -37,6 +37,7 @@ from plaudit.model.ensemble import Ensemble
 from plaudit.model.precision import processor
 from plaudit.model.reward_model import RewardModel, as_scorer
 from plaudit.model.scorer import UNTRAINED, Scorer, check_finite, windows
+from plaudit.model.trained_on import overlap
 from plaudit.reporting.leaderboard import format_bench, verdict, write_bench
 from plaudit.results import BenchedData, BenchedModel, BenchRecord, MachineRecord, ScoringCost
 from plaudit.resumable import resumable, unfinished
@@ -274,7 +275,8 @@ class _Scoring:
                 cost["peak_memory_bytes"] = _larger(cost, peak_memory(model.device))
                 out.commit(rows, [], out.done + len(window), note=cost)
                 yield from (None for _ in window)
-        self._record["data"][data] = {"texts": self._digests[data], **cost}
+        seen = _trained_on(model, asked)
+        self._record["data"][data] = {"texts": self._digests[data], "trained_on": seen, **cost}
         write_json(self._folder / "model.json", self._record)
         self._read(data)
 
@@ -346,6 +348,17 @@ class _Scoring:
         self.cost = cost
         if about["untrained"]:
             self.notes.append(UNTRAINED)
+        for data, cost_of in zip(self.texts, costs, strict=True):
+            if seen := cost_of.get("trained_on"):
+                self.notes.append(
+                    f"{seen:,} of the {counted(len(self.texts[data]), 'prompt')} of {data} are "
+                    "among its training texts, so it may know the answers by heart"
+                )
+        if any(cost_of.get("trained_on") is None for cost_of in costs):
+            self.notes.append(
+                "whether it was trained on any of these cannot be known: no hashes of its "
+                "training texts lie beside it"
+            )
         if sums["truncated"]:
             self.notes.append(
                 f"{sums['truncated']:,} of {sums['completions']:,} completions are truncated to "
@@ -377,6 +390,13 @@ def _sorted_out(model: Scorer, asked: Sequence[Asked]) -> tuple[list[Asked], dic
         if taken:
             kept.append((prompt, taken))
     return kept, reasons
+
+
+def _trained_on(model: Scorer, asked: Sequence[Asked]) -> int | None:
+    """How many of the prompts the model was trained on; None where nobody can know."""
+    rankings = [Ranking(prompt, [*texts], [0] * len(texts)) for prompt, texts in asked]
+    found = overlap(model.training_texts(), rankings)
+    return int(found.seen.sum()) if found.known else None
 
 
 def _about(model: Scorer) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from plaudit.results import Finding
 from plaudit.settings import Settings
 
+ENOUGH_RANKINGS = 20  # of validation: fewer may well be half right by chance
 ENOUGH_PAIRS = 100  # in the later half of training; with fewer nothing is said of its accuracy
 AT_CHANCE = 0.55  # a training accuracy up to here is one half
 STILL = 0.01  # a head that moved by less than this share of its norm has hardly begun
@@ -196,7 +197,11 @@ def _about_validation(course: Course, late: Stretch) -> Iterator[Finding]:
             change="validation_data and data must agree on what is better: the lowest rank, or "
             "with columns rating=NAME the highest number",
         )
-    elif abs(accuracy - 0.5) < error and accuracy + error < late.accuracy:
+    elif (
+        course.validation >= ENOUGH_RANKINGS
+        and abs(accuracy - 0.5) < error
+        and accuracy + error < late.accuracy
+    ):
         yield Finding(
             name="nothing-carries-over",
             seen=seen,
