@@ -333,7 +333,7 @@ def test_held_out_of_streams_is_each_ranking_once_by_the_sizes_of_the_sources(fi
 def test_steps_of_a_stream_count_only_what_is_held_out_of_it(files):
     given = {"data": str(files / "chat.jsonl"), "streaming": True, "num_train_epochs": 1}
     given |= {"per_device_train_batch_size": 1, "validation_data": str(files / "other.jsonl")}
-    settings = Settings.build(**given, test_data=str(files / "other.jsonl"))
+    settings = Settings.build(**given, test_data=str(files / "expert.csv"))
     rankings = load(None, settings)
     assert with_steps(settings, rankings, split(rankings, settings)).max_steps == 85
     settings = Settings.build(**given)
