@@ -9,6 +9,7 @@ import tiny
 from plaudit import PlauditError, RewardModel, bench, evaluate
 from plaudit.cli import main
 from plaudit.data.rankings import text_key
+from plaudit.files import write_jsonl
 from plaudit.scoring import bench as module
 
 STRICT = (
@@ -102,6 +103,22 @@ def test_scores_are_those_of_evaluate(folders, pairs, suite):
     alone = main_json_of_suite(folders["two"], suite)
     assert data["RewardBench"]["scores"]["two"]["score"] == pytest.approx(alone["score"])
     assert not data["RewardBench"]["complete"]
+
+
+def test_what_length_gets_stands_beside(folders, tmp_path):
+    rows = [
+        {"prompt": f"What is {n}?", "chosen": "fox" * (1 + n % 4), "rejected": "ox" * 3}
+        for n in range(8)
+    ]
+    file = tmp_path / "mine.jsonl"
+    write_jsonl(file, rows)
+    result = bench(named(folders, "one"), data=[str(file)])
+    longer = sum(3 * (1 + n % 4) > 6 for n in range(8)) + 0.5 * sum(
+        3 * (1 + n % 4) == 6 for n in range(8)
+    )
+    [note] = [n for n in result.summary["data"]["mine"]["notes"] if "longer" in n]
+    assert note.startswith(f"preferring the longer answer gets {longer / 8:.3f}")
+    assert note in str(result)
 
 
 def main_json_of_suite(model, suite):

@@ -22,11 +22,13 @@ from typing import Any, NamedTuple
 import torch
 
 from plaudit.console import counted, progress, say, within
+from plaudit.data.cells import characters
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.bench import MEAN, compare, preference_data
 from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
+from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.suite import plain_name
 from plaudit.evaluation.suite_run import SuiteData, load_suite, summarise_suite
 from plaudit.evaluation.suites import SUITES
@@ -392,6 +394,14 @@ def _sorted_out(model: Scorer, asked: Sequence[Asked]) -> tuple[list[Asked], dic
     return kept, reasons
 
 
+def _of_length(data: SuiteData, resamples: int, seed: int) -> str:
+    """What the longer answer's being better reaches on the same rows, in words."""
+    lengths = [[float(characters(c)) for c in r.completions] for r in data.rankings]
+    score = summarise_suite(data, lengths, resamples, seed)["score"]
+    reached = Figure(**score) if score else "no score"
+    return f"preferring the longer answer gets {reached}"
+
+
 def _trained_on(model: Scorer, asked: Sequence[Asked]) -> int | None:
     """How many of the prompts the model was trained on; None where nobody can know."""
     rankings = [Ranking(prompt, [*texts], [0] * len(texts)) for prompt, texts in asked]
@@ -484,6 +494,7 @@ def _summed_up(
             for m, of in taking.items():
                 rewards[m][name] = [row for i in common if (row := of[i]) is not None]
                 summaries[m] = summarise_suite(kept[name], rewards[m][name], resamples, seed)
+            notes.append(_of_length(kept[name], resamples, seed))
         elif able:
             notes.append("there is no row that all models take")
         one = next(iter(summaries.values()), None)
