@@ -5,7 +5,8 @@ import json
 import pytest
 
 from plaudit import PlauditError, Ranking, report
-from plaudit.evaluation.comparison import compare_rewards, comparison_verdict, holm
+from plaudit.evaluation.comparison import compare_rewards, comparison_verdict
+from plaudit.evaluation.statistics import holm
 from plaudit.reporting.evaluation import measure
 from plaudit.reporting.page import write_report
 from plaudit.reporting.side_by_side import side_by_side

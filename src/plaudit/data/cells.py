@@ -10,9 +10,10 @@ import json
 import math
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-from plaudit.data.rankings import USER_TURN, BadRowError, Fault, Message, Text
+from plaudit.data.rankings import USER_TURN, BadRowError, Fault, Message, Ranking, Text
 from plaudit.json_text import RepeatedKeyError, from_json
 
 # How messages begin that were written with Python's str() and not as JSON.
@@ -268,6 +269,11 @@ def characters(text: Text) -> int:
         else _part_characters(content)
         for message in text
     )
+
+
+def lengths_of(rankings: Sequence[Ranking]) -> list[list[int]]:
+    """The lengths of each ranking's completions, in characters."""
+    return [[*map(characters, ranking.completions)] for ranking in rankings]
 
 
 def _part_characters(parts: list[Any]) -> int:

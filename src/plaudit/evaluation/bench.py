@@ -20,10 +20,16 @@ from typing_extensions import TypedDict
 from plaudit.console import progress
 from plaudit.data.rankings import Ranking, Rejected
 from plaudit.errors import PlauditError
-from plaudit.evaluation.comparison import SIGNIFICANT, each_exchange, holm, how_many_exchanges
+from plaudit.evaluation.comparison import (
+    SIGNIFICANT,
+    each_exchange,
+    how_many_exchanges,
+    p_of_exchanges,
+)
 from plaudit.evaluation.items import pairwise_accuracy
-from plaudit.evaluation.layout import Floats, flatten, lay_out
-from plaudit.evaluation.statistics import FigureRecord, Statistic, divide, less, resample
+from plaudit.evaluation.layout import Floats, Ints, flatten, lay_out
+from plaudit.evaluation.parts import NO_CATEGORY, by_category
+from plaudit.evaluation.statistics import FigureRecord, Statistic, divide, holm, less, resample
 from plaudit.evaluation.suite import Item, Means, Part, Suite, average
 from plaudit.evaluation.suite_run import SuiteData
 
@@ -112,22 +118,16 @@ def _pairwise(items: Sequence[Item], rewards: Rewards, mean: Means) -> Part:
     right = pairwise_accuracy(layout, flatten(rewards, layout, "reward")).values
     of = layout.pair_ranking
 
-    def part(among: NDArray[np.bool_]) -> Part:
+    def part(among: Ints) -> Part:
         sums, pairs = (np.bincount(of[among], x, len(items)) for x in (right[among], None))
         found = mean.part(sums, pairs > 0, times=pairs)
         return Part(found.score, int(pairs.sum()))
 
-    place = layout.worse - layout.starts[of]
-    names = np.array([_category(rankings[i], k) for i, k in zip(of, place, strict=True)])
-    whole = part(np.ones(len(right), dtype=bool))
-    if (named := sorted(set(names) - {""})) and len(set(names)) > 1:
-        whole.parts = {name: part(names == name) for name in named}
+    whole = part(np.arange(len(right)))
+    named = by_category(layout, [each.categories or each.category for each in rankings])
+    if len(named) > 1:
+        whole.parts = {name: part(named[name]) for name in sorted(named) if name != NO_CATEGORY}
     return whole
-
-
-def _category(ranking: Ranking, worse: int) -> str:
-    of = ranking.category if ranking.categories is None else ranking.categories[worse]
-    return of or ""
 
 
 # ---- comparing ----
@@ -363,4 +363,4 @@ def _exchange_test(
     reached = 0
     for turned in each_exchange(size, exchanges, seed):
         reached += int((np.abs(scores(turned) - scores(1 - turned)) >= least).sum())
-    return (reached / taken if exact else (reached + 1) / (taken + 1)), taken, exact
+    return p_of_exchanges(reached, taken, exact), taken, exact

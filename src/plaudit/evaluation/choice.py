@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from plaudit.data.cells import characters
+from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking
 from plaudit.evaluation.items import Items, statistic
 from plaudit.evaluation.layout import Floats, flatten, lay_out
@@ -44,7 +44,7 @@ def behind_best(
     (True, 1.0, 1.0)
     """
     layout = lay_out([ranking.ranks for ranking in rankings], [ranking.key for ranking in rankings])
-    length = flatten([[*map(characters, r.completions)] for r in rankings], layout, "length")
+    length = flatten(lengths_of(rankings), layout, "length")
     measure = measure_named(metric)
     statistics = []
     for each in rewards:

@@ -31,8 +31,7 @@ from plaudit.evaluation.items import Items, contributions, pairwise_accuracy, st
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import MEASURES, measure_named, measures
 from plaudit.evaluation.power import POWER
-from plaudit.evaluation.statistics import Figure, FigureRecord, resample
-from plaudit.evaluation.statistics import holm as holm  # which belongs to comparing, too
+from plaudit.evaluation.statistics import Figure, FigureRecord, holm, resample, standard_error
 from plaudit.evaluation.summary import FEW_PROMPTS
 from plaudit.files import write_jsonl, write_results
 
@@ -243,8 +242,9 @@ def _tells_apart(difference: Figure) -> float | None:
     on what was found (Cohen 1988, Statistical Power Analysis, ch. 2)."""
     if difference.low is None or difference.high is None:
         return None
-    error = (difference.high - difference.low) / (2 * float(ndtri(1 - SIGNIFICANT / 2)))
-    return error * float(ndtri(1 - SIGNIFICANT / 2) + ndtri(POWER))
+    return standard_error(difference.low, difference.high) * float(
+        ndtri(1 - SIGNIFICANT / 2) + ndtri(POWER)
+    )
 
 
 def exchange_test(
@@ -276,8 +276,15 @@ def exchange_test(
     for turned in progress(each_exchange(size, exchanges, seed), "exchanging the models"):
         sums = rows.sum(axis=0) - 2 * (turned @ rows)
         reached += (np.abs(sums) >= threshold).sum(axis=0)
-    p = reached / taken if exact else (reached + 1) / (taken + 1)
-    return p, taken, exact
+    return p_of_exchanges(reached, taken, exact), taken, exact
+
+
+def p_of_exchanges(reached: Any, taken: int, exact: bool) -> Any:
+    """The p-value where so many of the exchanges taken are as far apart as what was observed.
+
+    What was observed is one of them where they are random (Phipson & Smyth 2010).
+    """
+    return reached / taken if exact else (reached + 1) / (taken + 1)
 
 
 def how_many_exchanges(size: int, exchanges: int) -> tuple[int, bool]:

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from plaudit.console import counted
-from plaudit.evaluation.statistics import Figure
+from plaudit.evaluation.statistics import Figure, standard_error
 
 LEVEL = 0.05
 POWER = 0.8
@@ -35,7 +35,7 @@ def independent_pairs(accuracy: Figure, pairs: int, prompts: int) -> float:
     """
     if accuracy.low is None or accuracy.high is None or not 0 < accuracy.value < 1:
         return float(prompts)
-    variance = ((accuracy.high - accuracy.low) / (2 * float(ndtri(1 - LEVEL / 2)))) ** 2
+    variance = standard_error(accuracy.low, accuracy.high) ** 2
     worth = accuracy.value * (1 - accuracy.value) / variance if variance > 0 else pairs
     return float(min(max(worth, prompts), max(pairs, prompts)))
 

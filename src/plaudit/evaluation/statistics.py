@@ -20,6 +20,7 @@ from plaudit.evaluation.layout import Floats
 
 DRAWS_AT_ONCE = 1 << 22
 FEWEST_PROMPTS = 5  # for an interval
+Z = float(ndtri(0.975))  # standard errors from a normal figure to an end of its interval
 TINY = 1e-24  # a variance that is rounding
 
 
@@ -150,7 +151,7 @@ def _of_shares(
     variance = divide((apart**2).sum(axis=0), seen.sum(axis=0)) * size / (size - 1)
     certain = (shares <= 0) | (shares >= 1)
     n = np.where(certain, size, np.minimum(divide(shares * (1 - shares), variance), trials))
-    n = n * (ndtri(0.975) / stdtrit(size - 1, 0.975)) ** 2
+    n = n * (Z / stdtrit(size - 1, 0.975)) ** 2
     right, wrong = n * shares, n * (1 - shares)
     lows = np.where(shares > 0, betaincinv(right + 0.5, wrong + 0.5, 0.025), 0.0)
     highs = np.where(shares < 1, betaincinv(right + 0.5, wrong + 0.5, 0.975), 1.0)
@@ -162,6 +163,11 @@ def divide(numerator: Floats, denominator: Floats) -> Floats:
     """The quotient; NaN where the denominator is zero."""
     quotient = np.full(np.broadcast(numerator, denominator).shape, math.nan)
     return np.divide(numerator, denominator, out=quotient, where=denominator != 0)
+
+
+def standard_error(low: float, high: float) -> float:
+    """The standard error that a 95 % interval shows, as one of a normal figure."""
+    return (high - low) / (2 * Z)
 
 
 def less(a: Statistic, b: Statistic) -> Statistic:

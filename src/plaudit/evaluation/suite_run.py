@@ -29,7 +29,7 @@ from plaudit.evaluation.suites import SUITES
 from plaudit.files import write_jsonl, write_results
 from plaudit.model.seen import taken
 from plaudit.model.trained_on import overlap
-from plaudit.sources import SourceError, named
+from plaudit.sources import SourceError, name_of, named
 
 if TYPE_CHECKING:
     from plaudit.model.encoding import Encoding
@@ -198,6 +198,21 @@ def load_suite(
     if not any(map(os.path.isfile, given)):  # a file that is named is meant
         sources = scored_ones(sources, suite or _recognise(sources[:1], None))
     return read_suite(sources, _recognise(sources, suite), partial=partial)
+
+
+def load_called(text: str, *, partial: bool = False) -> tuple[str, str, SuiteData]:
+    """A benchmark given as `DATA` or `NAME=DATA`, where NAME may be that of a benchmark.
+
+    Returns:
+        What it is to be called, empty where nobody says; its data; and what they hold.
+
+    Raises:
+        PlauditError: as `load_suite` does.
+    """
+    name, data = name_of(text)
+    is_suite = plain_name(name) in {plain_name(one) for one in SUITES}
+    read = load_suite(data, name if is_suite else None, partial=partial)
+    return "" if is_suite else name, data, read
 
 
 def split_of(data: Sequence[str | Path]) -> str | None:

@@ -12,7 +12,7 @@ from typing import NotRequired, cast
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import with_config
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 from typing_extensions import TypedDict
 
 from plaudit.console import counted
@@ -34,6 +34,7 @@ from plaudit.evaluation.statistics import (
     Statistic,
     holm,
     less,
+    standard_error,
 )
 from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
 
@@ -314,13 +315,13 @@ def _surest_first(
     sure: dict[str, float] = {}
     of_whole = 0.0
     if whole["low"] is not None and whole["high"] is not None:
-        of_whole = pairs * ((whole["high"] - whole["low"]) / (2 * float(ndtri(0.975)))) ** 2
+        of_whole = pairs * standard_error(whole["low"], whole["high"]) ** 2
     for name, entry in categories.items():
         difference = entry.get("difference")
         if difference is None or difference["low"] is None or difference["high"] is None:
             continue
         alike = float(np.sqrt(of_whole * max(1 / entry["pairs"] - 1 / pairs, 0.0)))
-        error = max((difference["high"] - difference["low"]) / (2 * float(ndtri(0.975))), alike)
+        error = max(standard_error(difference["low"], difference["high"]), alike)
         apart = abs(difference["value"])
         sure[name] = apart / error if error > 0 else (np.inf if apart > ROUNDING else 0.0)
     adjusted = holm([2 * float(ndtr(-z)) for z in sure.values()])

@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from plaudit.data.cells import said
 from plaudit.data.rankings import Ranking, Text, text_key
 from plaudit.data.sketches import BANDS, ROWS, THRESHOLD, sketch
-from plaudit.errors import PlauditError
+from plaudit.model.tensors_file import as_readable, reading
 
 # Safetensors under another ending: some programs take all `*.safetensors` of a folder for weights.
 FILE = "trained_on.plaudit"
@@ -156,7 +155,7 @@ class TrainedOn:
         }
         about = {"version": VERSION, "whole": str(int(self.whole))}
         save_file(tensors, folder / FILE, metadata=about)
-        (folder / FILE).chmod((folder / "config.json").stat().st_mode)
+        as_readable(folder / FILE)
 
     @classmethod
     def read(cls, file: Path) -> "TrainedOn":
@@ -165,25 +164,12 @@ class TrainedOn:
         Raises:
             PlauditError: when the file is damaged, or of a later version.
         """
-        try:
-            with safe_open(file, "np") as stored:
-                about = stored.metadata() or {}
-                if about.get("version") != VERSION:
-                    raise PlauditError(
-                        f"{file}: has version {about.get('version')} of the format and this "
-                        f"plaudit reads {VERSION}: update plaudit, or delete the file"
-                    )
-                hashes = {
-                    kind: _checked(
-                        Hashes(*(stored.get_tensor(f"{kind}.{name}") for name in _FIELDS))
-                    )
-                    for kind in KINDS
-                }
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise PlauditError(
-                f"{file}: is damaged ({error}); without it the model is as it was, but cannot tell "
-                "what it was trained on"
-            ) from error
+        without = "without it the model is as it was, but cannot tell what it was trained on"
+        with reading(file, "np", VERSION, without) as (stored, about):
+            hashes = {
+                kind: _checked(Hashes(*(stored.get_tensor(f"{kind}.{name}") for name in _FIELDS)))
+                for kind in KINDS
+            }
         return cls(hashes, about.get("whole") == "1")
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from plaudit.errors import PlauditError
+from plaudit.model.tensors_file import as_readable, reading
 
 # Safetensors under another ending: some programs take all `*.safetensors` of a folder for weights.
 FILE = "uncertainty.plaudit"
@@ -87,7 +87,7 @@ class HeadUncertainty:
         }
         tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
         save_file(tensors, folder / FILE, metadata=about)
-        (folder / FILE).chmod((folder / "config.json").stat().st_mode)
+        as_readable(folder / FILE)
 
 
 def read_uncertainty(file: Path, width: int) -> HeadUncertainty:
@@ -96,25 +96,15 @@ def read_uncertainty(file: Path, width: int) -> HeadUncertainty:
     Raises:
         PlauditError: when the file is damaged, of a later version, or of another model.
     """
-    try:
-        with safe_open(file, "pt") as stored:
-            about = stored.metadata() or {}
-            if about.get("version") != VERSION:
-                raise PlauditError(
-                    f"{file}: has version {about.get('version')} of the format and this plaudit "
-                    f"reads {VERSION}: update plaudit, or delete the file"
-                )
-            tensors = {name: stored.get_tensor(name) for name in TENSORS}
+    without = "delete it, and the model is as one without"
+    with reading(file, "pt", VERSION, without) as (stored, about):
+        tensors = {name: stored.get_tensor(name) for name in TENSORS}
         uncertainty = HeadUncertainty(
             kind=about["kind"],
             prior_precision=float(about["prior_precision"]),
             isotropic=float(about["isotropic"]),
             **tensors,
         )
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise PlauditError(
-            f"{file}: is damaged ({error}); delete it, and the model is as one without"
-        ) from error
     shapes = [tuple(tensors[name].shape) for name in TENSORS[1:]]
     if shapes != [(len(tensors["scale"]), width), (width,)]:
         raise PlauditError(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plaudit.console import say
-from plaudit.data.cells import characters
+from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.errors import PlauditError
@@ -223,7 +223,7 @@ def measure(
         rewards,
         [ranking.ranks for ranking in rankings],
         prompts=[ranking.key for ranking in rankings],
-        lengths=[[*map(characters, ranking.completions)] for ranking in rankings],
+        lengths=lengths_of(rankings),
         categories=[ranking.categories or ranking.category for ranking in rankings],
         sources=sources if any(sources := [ranking.source for ranking in rankings]) else None,
         styles={

@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from plaudit.console import counted
 from plaudit.evaluation import rewrites
-from plaudit.evaluation.statistics import Figure, FigureRecord
+from plaudit.evaluation.statistics import Figure, FigureRecord, Z
 from plaudit.evaluation.summary import (
     COIN_TOSS,
     LENGTH_RULE,
@@ -216,29 +216,33 @@ def weaknesses(summary: Summary) -> tuple[Weakness, ...]:
 
 
 def _worse_versions(summary: Summary) -> Iterator[_Found]:
-    worst = _worst_rewrite(summary, "preferred")
-    if worst is None or worst[1]["value"] == 0:
-        return
-    name, often = worst
-    text = (
-        f"Where an answer was spoilt ({name}), the spoilt version has the higher reward in "
-        f"{percent(often['value'])} of the cases ({_ends(often, percent)})."
+    return _of_rewrites(
+        summary,
+        "preferred",
+        "It prefers worse answers",
+        "Where an answer was spoilt ({name}), the spoilt version has the higher reward in {often} "
+        "of the cases ({ends}).",
     )
-    weakness = Weakness("It prefers worse answers", text, HOLDS)
-    yield _Found(often["low"] or 0.0, often["value"], weakness)
 
 
 def _unsteady(summary: Summary) -> Iterator[_Found]:
-    worst = _worst_rewrite(summary, "flipped", worse=False)
+    return _of_rewrites(
+        summary,
+        "flipped",
+        "It follows what does not matter",
+        "Where answers were rewritten without another meaning ({name}), {often} of the pairs "
+        "change their order ({ends}).",
+    )
+
+
+def _of_rewrites(summary: Summary, what: str, title: str, text: str) -> Iterator[_Found]:
+    """The rewrite that does most of `what`, where there is one that does any."""
+    worst = _worst_rewrite(summary, what, worse=what == "preferred")
     if worst is None or worst[1]["value"] == 0:
         return
     name, often = worst
-    text = (
-        f"Where answers were rewritten without another meaning ({name}), "
-        f"{percent(often['value'])} of the pairs change their order ({_ends(often, percent)})."
-    )
-    weakness = Weakness("It follows what does not matter", text, HOLDS)
-    yield _Found(often["low"] or 0.0, often["value"], weakness)
+    said = text.format(name=name, often=percent(often["value"]), ends=_ends(often, percent))
+    yield _Found(often["low"] or 0.0, often["value"], Weakness(title, said, HOLDS))
 
 
 def _leans(summary: Summary) -> Iterator[_Found]:
@@ -293,7 +297,7 @@ def _weak_part(parts: Mapping[str, PartRecord], what: str, summary: Summary) -> 
     }
     if len(measured) < 2:
         return
-    wider = float(ndtri(1 - 0.025 / len(measured)) / ndtri(0.975))
+    wider = float(ndtri(1 - 0.025 / len(measured))) / Z
 
     def off(name: str) -> tuple[float, float]:
         value, high = measured[name]["value"], measured[name]["high"] or 0.0

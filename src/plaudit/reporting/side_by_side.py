@@ -15,10 +15,9 @@ from plaudit.evaluation.comparison import (
     ComparisonRecord,
     compare_rewards,
     comparison_verdict,
-    holm,
 )
 from plaudit.evaluation.measures import measure_named, shown_in
-from plaudit.evaluation.statistics import FigureRecord
+from plaudit.evaluation.statistics import FigureRecord, holm
 from plaudit.evaluation.summary import Summary, figures
 from plaudit.reporting import front
 from plaudit.reporting.evaluation import Evaluation, measure

@@ -22,16 +22,14 @@ from typing import Any, NamedTuple
 import torch
 
 from plaudit.console import counted, progress, say, within
-from plaudit.data.cells import characters
+from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import load_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.bench import MEAN, compare, preference_data
 from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
 from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.suite import plain_name
-from plaudit.evaluation.suite_run import SuiteData, load_suite, summarise_suite
-from plaudit.evaluation.suites import SUITES
+from plaudit.evaluation.suite_run import SuiteData, load_called, summarise_suite
 from plaudit.files import SCHEMA_VERSION, locked, read_json, write_json
 from plaudit.model.devices import dtype_name, free_memory, peak_memory, watch_memory
 from plaudit.model.encoding import RefusedError
@@ -81,12 +79,9 @@ def read_entrants(
             )
         found[name] = entrant
 
-    known = {plain_name(one) for one in SUITES}
     for text in suites:
-        name, files = name_of(text)
-        is_suite = plain_name(name) in known
-        data = load_suite(files, name if is_suite else None, partial=partial)
-        add(data.suite.title if is_suite or not name else name, Entrant(data, "suite", files))
+        name, files, data = load_called(text, partial=partial)
+        add(name or data.suite.title, Entrant(data, "suite", files))
     for text in preferences:
         name, files = name_of(text)
         name = name or Path(named(files).name.rstrip("/*")).name.split(".")[0] or files
@@ -396,8 +391,7 @@ def _sorted_out(model: Scorer, asked: Sequence[Asked]) -> tuple[list[Asked], dic
 
 def _of_length(data: SuiteData, resamples: int, seed: int) -> str:
     """What the longer answer's being better reaches on the same rows, in words."""
-    lengths = [[float(characters(c)) for c in r.completions] for r in data.rankings]
-    score = summarise_suite(data, lengths, resamples, seed)["score"]
+    score = summarise_suite(data, lengths_of(data.rankings), resamples, seed)["score"]
     reached = Figure(**score) if score else "no score"
     return f"preferring the longer answer gets {reached}"
 

@@ -29,7 +29,6 @@ from plaudit.evaluation.comparison import (
     compare_rewards,
     comparison_verdict,
     corrected_resampled_t,
-    holm,
 )
 from plaudit.evaluation.learning_curve import CurveRecord
 from plaudit.evaluation.learning_curve import learning_curve as fit_learning_curve
@@ -37,7 +36,7 @@ from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.metrics import per_prompt
 from plaudit.evaluation.power import before_comparing_folds, independent_pairs
 from plaudit.evaluation.rewards import prediction_rows
-from plaudit.evaluation.statistics import Figure
+from plaudit.evaluation.statistics import Figure, holm
 from plaudit.evaluation.summary import figure, figures, format_summary
 from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import datasets
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
@@ -25,7 +24,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from plaudit import console
-from plaudit.data.rankings import PADDING, Ranking
+from plaudit.data.cells import lengths_of
+from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation.choice import behind_best
@@ -62,13 +62,12 @@ from plaudit.training.run import Run, train_on, try_out
 from plaudit.training.setup import (
     build_trainer,
     check_metric,
-    lengths_of,
     load_base,
     prepared,
     run_frozen_layers,
 )
 from plaudit.training.space import Space, default_space, describe_space, distribution, read_space
-from plaudit.training.trainer import RankingTrainer, read_log
+from plaudit.training.trainer import RankingTrainer, read_log, rewards_in
 from plaudit.training.two_stage import first_stage
 from plaudit.yaml_file import read_yaml
 
@@ -274,11 +273,7 @@ class _Trials:
         self, trainer: RankingTrainer, validation_set: datasets.Dataset
     ) -> tuple[Figure, list[list[float]]]:
         """The metric on the validation prompts, and the rewards that it is of."""
-        predicted = trainer.predict(validation_set)
-        given: Any = predicted.predictions
-        given = given[0] if isinstance(given, tuple) else given  # and not what the loss saw
-        ranks = np.asarray(predicted.label_ids)
-        rewards = [row[of != PADDING] for row, of in zip(given, ranks, strict=True)]
+        rewards = rewards_in(trainer.predict(validation_set))
         figure = measure_named(self.metric)(
             rewards,
             [ranking.ranks for ranking in self.parts.validation],

@@ -21,7 +21,7 @@ from transformers import EarlyStoppingCallback, set_seed
 from trl import RewardConfig
 
 from plaudit import console
-from plaudit.data.cells import characters
+from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
@@ -279,11 +279,6 @@ def make_control(settings: Settings, train_set: Any) -> Control:
     if settings.control_method == "odin":
         return Odin(settings.control, settings.control_strength, settings.control_anneal)
     return make_expert(settings, training)
-
-
-def lengths_of(rankings: Sequence[Ranking]) -> list[list[int]]:
-    """The lengths of each ranking's completions, in characters."""
-    return [[*map(characters, ranking.completions)] for ranking in rankings]
 
 
 def check_sets(settings: Settings, validation: Sequence[Ranking]) -> None:

@@ -13,13 +13,12 @@ import numpy as np
 
 from plaudit.errors import PlauditError
 from plaudit.evaluation.measures import MEASURES
-from plaudit.evaluation.suite import Means, plain_name
-from plaudit.evaluation.suite_run import SuiteData, load_suite, notes_of, taken_by
-from plaudit.evaluation.suites import SUITES
+from plaudit.evaluation.suite import Means
+from plaudit.evaluation.suite_run import SuiteData, load_called, notes_of, taken_by
 from plaudit.model.encoding import Encoding
 from plaudit.results import SuiteOfRun
 from plaudit.settings import Settings
-from plaudit.sources import SET, name_of
+from plaudit.sources import SET
 from plaudit.training.parts import encoded
 from plaudit.training.processes import say_once
 
@@ -59,15 +58,12 @@ def read_suites(settings: Settings) -> list[Watched]:
         PlauditError: where one cannot be read, or two, or one and a measure, have one name.
     """
     found: dict[str, Watched] = {}
-    known = {plain_name(one) for one in SUITES}
     for text in settings.eval_suite:
-        given, source = name_of(text)
-        is_suite = plain_name(given) in known
         # Only some of the items are scored anyway.
-        data = load_suite(source, given if is_suite else None, partial=True)
+        name, source, data = load_called(text, partial=True)
         for note in notes_of(data):
             say_once(f"{source}: {note}")
-        name = data.suite.name if is_suite or not given else given
+        name = name or data.suite.name
         of_measure = any(name == m or name.endswith(f"_{m}") for m in [*MEASURES, *LOGGED])
         if name in found or of_measure or not SET.fullmatch(f"{name}=x"):
             what = "that of another suite" if name in found else "taken by a measure of validation"

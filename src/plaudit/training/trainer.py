@@ -33,7 +33,12 @@ from transformers import (
     TrainerState,
 )
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
+from transformers.trainer_utils import (
+    PREFIX_CHECKPOINT_DIR,
+    EvalLoopOutput,
+    PredictionOutput,
+    sort_checkpoints,
+)
 from trl import RewardConfig, RewardTrainer
 
 from plaudit.console import interactive, say, show
@@ -530,11 +535,7 @@ class RankingTrainer(RewardTrainer):
             output: Any = super().evaluation_loop(loader, "suite", prediction_loss_only=False)
         finally:
             self.compute_metrics = measure
-        given = output.predictions if self.expert is None else output.predictions[0]
-        return [
-            reward[order != PADDING].astype(np.float64).tolist()
-            for reward, order in zip(given, output.label_ids, strict=True)
-        ]
+        return [row.tolist() for row in rewards_in(output)]
 
     def _validation_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         """`validation_metrics`, with what the control adds to the rewards of the rankings."""
@@ -677,6 +678,16 @@ def _not_finite(step: int, loss: float, rankings: list[tuple[Tensor, list[str]]]
     )
 
 
+def rewards_in(prediction: EvalPrediction | EvalLoopOutput | PredictionOutput) -> list[Floats]:
+    """The rewards of each ranking, `[K_i]`; with a control these, and not what the loss saw."""
+    given: Any = prediction.predictions
+    rewards = given[0] if isinstance(given, tuple) else given
+    return [
+        np.asarray(row[order != PADDING], dtype=np.float64)
+        for row, order in zip(rewards, np.asarray(prediction.label_ids), strict=True)
+    ]
+
+
 def validation_metrics(
     prediction: EvalPrediction,
     lengths: Sequence[ArrayLike] | None = None,
@@ -688,11 +699,8 @@ def validation_metrics(
     and `controlled_log_loss` that with `offsets`, one array [K_i] per ranking, added to the
     rewards.
     """
-    rewards, ranks = [], []
-    for row, order in zip(prediction.predictions, prediction.label_ids, strict=True):
-        present = order != PADDING
-        rewards.append(np.asarray(row[present], dtype=np.float64))
-        ranks.append(np.asarray(order[present]))
+    rewards = rewards_in(prediction)
+    ranks = [np.asarray(order[order != PADDING]) for order in prediction.label_ids]
     metrics = {
         "pairwise_accuracy": pairwise_accuracy(rewards, ranks, resamples=0).value,
         "log_loss": log_loss(rewards, ranks, resamples=0).value,

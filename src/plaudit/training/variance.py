@@ -17,7 +17,7 @@ from plaudit import console
 from plaudit.errors import PlauditError
 from plaudit.evaluation.components import PARTS, ComponentsRecord, components
 from plaudit.evaluation.measures import label, measure_named
-from plaudit.evaluation.statistics import Figure
+from plaudit.evaluation.statistics import Figure, Z, standard_error
 from plaudit.evaluation.summary import figures
 from plaudit.files import SCHEMA_VERSION, read_json, write_results
 from plaudit.results import VarianceMetrics
@@ -127,7 +127,7 @@ def _components(
         ends = [(one["low"], one["high"]) for one in each if one]
         errors = np.array(
             [
-                np.nan if low is None or high is None else (high - low) / (2 * 1.96)
+                np.nan if low is None or high is None else standard_error(low, high)
                 for low, high in ends
             ]
         )
@@ -161,7 +161,7 @@ def in_words(found: ComponentsRecord) -> str:
     >>> in_words(found).split(":")[0]
     'A single run has an interval of about ±3.9 points, which knows of its test prompts alone'
     """
-    whole, seed = 1.96 * found["total"], found["share"]["seed"] + found["share"]["both"]
+    whole, seed = Z * found["total"], found["share"]["seed"] + found["share"]["both"]
     of_seed = (
         f"{100 * seed:.0f} % of that variance comes with the seed: "
         + (
@@ -177,7 +177,7 @@ def in_words(found: ComponentsRecord) -> str:
             f"Another split and another seed move a run by about ±{100 * whole:.1f} points. "
             f"{of_seed}"
         )
-    own = 1.96 * found["test_prompts"]
+    own = Z * found["test_prompts"]
     return (
         f"A single run has an interval of about ±{100 * own:.1f} points, which knows of its test "
         f"prompts alone: another split and another seed move it by about ±{100 * whole:.1f} "
