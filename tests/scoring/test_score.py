@@ -180,6 +180,14 @@ def test_stdout_gets_rows_and_the_folder_nothing(tmp_path, model, capsys, monkey
     assert os.listdir(tmp_path) == ["a.jsonl"]
 
 
+def test_what_a_model_truncated_before_is_not_told_of_a_file(tmp_path, reward_model, capsys):
+    model = reward_model("gpt2")
+    model.score("p", "word " * 9000)
+    assert model.truncation["truncated"]
+    score_file(model, write_rows(tmp_path / "a.jsonl", SINGLE[:3]), tmp_path / "out.jsonl")
+    assert "truncated" not in capsys.readouterr().err
+
+
 def test_what_would_be_lost_is_refused_before_any_work(tmp_path):
     data = write_rows(tmp_path / "a.jsonl", SINGLE[:2])
     scored = write_rows(tmp_path / "scored.jsonl", [SINGLE[0] | {"reward": 1}])

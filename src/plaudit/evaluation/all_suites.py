@@ -156,8 +156,8 @@ def run_all_suites(
             facts = {"data": [[one.suite.name, checksum(one.items)] for one in datas]}
             facts |= scorer.identity()
             out = held.enter_context(resumable(Path(output) / REWARDS, facts, resume, overwrite))
-        known = _score(scorer, asked, out)
-        scorer.report_truncation()
+        with scorer.telling_truncation():
+            known = _score(scorer, asked, out)
         results = []
         for one in datas:
             of = [

@@ -30,9 +30,8 @@ def rewards_of(
     """
     asked, places = _distinct(rankings)
     scored = progress(as_log_odds(model, asked), what, total=len(rankings))
-    rewards = [[found[k] for k in of] for of, found in zip(places, scored, strict=True)]
-    model.report_truncation()
-    return rewards
+    with model.telling_truncation():
+        return [[found[k] for k in of] for of, found in zip(places, scored, strict=True)]
 
 
 def posteriors_of(
@@ -46,10 +45,10 @@ def posteriors_of(
     asked, places = _distinct(rankings)
     scored = progress(model.posterior_all(asked), what, total=len(rankings))
     rewards, covariances = [], []
-    for of, found in zip(places, scored, strict=True):
-        rewards.append((model.scale * found.rewards[of]).tolist())
-        covariances.append(model.scale**2 * found.covariance[np.ix_(of, of)])
-    model.report_truncation()
+    with model.telling_truncation():
+        for of, found in zip(places, scored, strict=True):
+            rewards.append((model.scale * found.rewards[of]).tolist())
+            covariances.append(model.scale**2 * found.covariance[np.ix_(of, of)])
     return rewards, covariances
 
 

@@ -201,6 +201,13 @@ class Scorer(ABC):
         if self.new_head:
             say(UNTRAINED)
 
+    @contextmanager
+    def telling_truncation(self) -> Iterator[None]:
+        """At the end of the block says what it truncated; what others did before is not its own."""
+        self.truncation.clear()
+        yield
+        self.report_truncation()
+
     def report_truncation(self) -> None:
         """Say what was truncated since the last report, if anything was."""
         if line := describe_truncation(self.truncation, self.max_length):

@@ -144,7 +144,7 @@ def generate(
             "writes plain prompts and their completions as messages"
         )
     keep_freed_memory()
-    with resumable(output, facts, resume, overwrite) as out:
+    with model.telling_truncation(), resumable(output, facts, resume, overwrite) as out:
         tally = Tally(**out.note or {})
         rest = islice(usable(items(), bad_rows(), refusal), out.done, None)
         waiting: list[Prompt | Rejected] = []  # read, and not committed
@@ -168,7 +168,6 @@ def generate(
         if not tally.rows:
             out.finish(rows=False)
             raise PlauditError(_why_nothing(tally, out.rejected_to))
-    model.report_truncation()
     _warn(tally, max_new_tokens)
     rejected_to = out.rejected_to if out.rejected else None
     return Generation(Path(output), rejected_to, tally.summary(), str(tally))

@@ -117,8 +117,8 @@ def compare(
     model.warn_if_untrained()
     samples = policy.sample(prompts, n=n, **sampling)
     completions = list(progress(samples, "generating", total=len(prompts)))
-    rewards = list(model.score_all(zip(prompts, completions, strict=True)))
-    model.report_truncation()
+    with model.telling_truncation():
+        rewards = list(model.score_all(zip(prompts, completions, strict=True)))
     comparison = Comparison(list(prompts), completions, rewards)
     if output is not None:
         comparison.write(output)

@@ -84,8 +84,8 @@ def normalise(
     bad = BadRows(sources[0].name, on_bad_row, max_rejected)
     tasks = [Tasks(source, columns or {}) for source in sources]
     scored = scorer.score_all(_texts(tasks, scorer, bad))
-    rewards = np.array([r for some in progress(scored, "scoring") for r in some])
-    scorer.report_truncation()
+    with scorer.telling_truncation():
+        rewards = np.array([r for some in progress(scored, "scoring") for r in some])
     bad.stop_if_too_many()
     report_rejected(bad, None)
     if not len(rewards) or rewards.std() <= ROUNDING * max(1.0, abs(rewards.mean())):

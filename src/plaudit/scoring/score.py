@@ -183,6 +183,7 @@ class _ThisProcess:
         keep_freed_memory()
         self._scorer, self._deviations = scorer, deviations
         self.facts = scorer.identity()
+        scorer.truncation.clear()  # of what was scored before
         self.report = scorer.report_truncation
 
     def outcomes(self, sources: Sequence[Tasks], done: int) -> Iterator[list[Outcome]]:
