@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 
 import pytest
+from huggingface_hub import constants
 
 import tiny
 from plaudit import PlauditError, RewardModel, bench, evaluate
@@ -314,6 +316,36 @@ def test_what_cannot_be_meant_is_refused(options, message, tmp_path, monkeypatch
 def test_a_model_is_named_once(folders, pairs):
     with pytest.raises(PlauditError, match="is named twice"):
         bench([folders["one"], folders["one"]], data=[pairs])
+    with pytest.raises(PlauditError, match="are the same model; give it once"):
+        bench([folders["one"], f"again={folders['one']}/"], data=[pairs])
+
+
+def test_a_copy_of_a_model_is_the_same_and_a_revision_of_the_hub_is_told(
+    folders, pairs, scored, tmp_path, monkeypatch
+):
+    out, copy = tmp_path / "out", tmp_path / "model"
+    shutil.copytree(folders["one"], copy)
+    bench([f"m={copy}"], data=[pairs], output=out)
+    shutil.rmtree(copy)
+    shutil.copytree(folders["one"], copy, copy_function=shutil.copyfile)  # with other times
+    scored.clear()
+    bench([f"m={copy}"], data=[pairs], output=out, resume=True)
+    assert scored == []
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repo = tmp_path / "hub" / "models--owner--name"
+    for commit in ("a" * 40, "b" * 40):
+        shutil.copytree(folders["one"], repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    out = tmp_path / "of-hub"
+    (repo / "refs" / "main").write_text("a" * 40)
+    bench(["m=owner/name"], data=[pairs], output=out)
+    scored.clear()
+    bench(["m=owner/name"], data=[pairs], output=out, resume=True)
+    assert scored == []
+    (repo / "refs" / "main").write_text("b" * 40)
+    with pytest.raises(PlauditError, match="is not what it was scored with"):
+        bench(["m=owner/name"], data=[pairs], output=out, resume=True)
 
 
 @pytest.mark.parametrize("flag", [[], ["--trust-remote-code"]])

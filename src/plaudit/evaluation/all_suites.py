@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from plaudit.console import progress, say, within
-from plaudit.data.columns import columns_of
-from plaudit.data.rankings import BadRowError
 from plaudit.data.rows import Source, find_sources
 from plaudit.errors import PlauditError
 from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
@@ -27,15 +25,15 @@ from plaudit.evaluation.overlap import OverlapRecord, any_seen, overlap_sentence
 from plaudit.evaluation.published import PublishedRecord, published_for
 from plaudit.evaluation.rewards import as_log_odds
 from plaudit.evaluation.statistics import Figure, FigureRecord
-from plaudit.evaluation.suite import Suite, checksum
+from plaudit.evaluation.suite import checksum
 from plaudit.evaluation.suite_run import (
     SuiteData,
     SuiteResult,
-    misfit,
     read_suite,
     result_of,
     scored_ones,
     split_of,
+    suite_of,
     taken_by,
 )
 from plaudit.evaluation.suites import SUITES
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 
 REWARDS = "rewards.jsonl"
 AT_ONCE = 512  # completions scored before they are recorded
-LOOKED_AT = 20  # rows, of which one has to be of the benchmark
 COLUMNS = 6  # published models shown in a terminal
 
 
@@ -191,7 +188,7 @@ def load_suites(
             if (path := os.path.realpath(source.name)) in seen:
                 continue
             seen.add(path)
-            if (suite := _suite_of(source)) is None:
+            if (suite := suite_of(source)) is None:
                 left_out.append(source.name)
             else:
                 where = files if os.path.isfile(one) else in_folders
@@ -216,24 +213,6 @@ def load_suites(
             f"{given[0]}: no benchmark known here is in it; known: {', '.join(SUITES)}"
         )
     return datas, left_out
-
-
-def _suite_of(source: Source) -> Suite | None:
-    """The benchmark that a source has the fields of, and whose rows its first rows are."""
-    try:
-        columns = columns_of(source)
-    except PlauditError:
-        return None
-    for _, suite in SUITES.each():
-        if misfit(suite, columns) is None:
-            for _, row in zip(range(LOOKED_AT), source.rows(), strict=False):
-                try:
-                    if row.problem is None:
-                        suite.read(row)
-                        return suite
-                except BadRowError:
-                    continue
-    return None
 
 
 # ------------------------------------------------------------------------------------------ scoring

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
 
 LISTED = 8  # categories named in a note
+LOOKED_AT = 20  # rows, of which one has to be of a benchmark for it to be that one
 
 
 @dataclass(frozen=True)
@@ -340,9 +341,11 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     """The suite that all sources fit: the one asked for, or the one that the first of them fits."""
     for source in sources:
         columns = columns_of(source)
-        if suite is None:
+        if (
+            suite is None
+        ):  # where its first rows are of none, reading it says what is wrong with them
             fitting = (one for _, one in SUITES.each() if not misfit(one, columns))
-            suite = next(fitting, None)
+            suite = suite_of(source) or next(fitting, None)
         if suite is None:
             wanted = "; ".join(f"{one.title}: {_needs(one)}" for _, one in SUITES.each())
             raise PlauditError(
@@ -355,6 +358,24 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
             )
     assert suite is not None  # there is always a source
     return suite
+
+
+def suite_of(source: Source) -> Suite | None:
+    """The benchmark that a source has the fields of, and whose rows its first rows are."""
+    try:
+        columns = columns_of(source)
+    except PlauditError:
+        return None
+    for _, suite in SUITES.each():
+        if misfit(suite, columns) is None:
+            for _, row in zip(range(LOOKED_AT), source.rows(), strict=False):
+                try:
+                    if row.problem is None:
+                        suite.read(row)
+                        return suite
+                except BadRowError:
+                    continue
+    return None
 
 
 def misfit(suite: Suite, columns: Columns) -> str | None:

@@ -9,6 +9,7 @@ it scores, has a row that says why, and the others go on.
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -31,6 +32,7 @@ from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.suite_run import SuiteData, load_called, summarise_suite
 from plaudit.files import SCHEMA_VERSION, locked, read_json, write_json
+from plaudit.model.base_models import commit_of, locate
 from plaudit.model.devices import dtype_name, free_memory, peak_memory, watch_memory
 from plaudit.model.encoding import RefusedError
 from plaudit.model.ensemble import Ensemble
@@ -45,6 +47,7 @@ from plaudit.sources import name_of, named
 
 WINDOW = 128  # completions scored at once, at least
 REASON = 80  # characters of why a text is refused
+PIECES, PIECE = 64, 1 << 16  # of a model's file that make its version, and bytes of each
 
 Known = dict[Key, float | None]  # the reward of each text; None: refused
 
@@ -136,6 +139,8 @@ def bench(
         seed: of all chance.
         **loading: what `RewardModel.load` takes besides.
     """
+    if twice := _twice(models):
+        raise PlauditError(f"{twice[0]} and {twice[1]} are the same model; give it once")
     if MEAN in data:
         raise PlauditError(f"{MEAN}: is what the mean over all data is called; name them otherwise")
     with ExitStack() as held:
@@ -159,6 +164,17 @@ def bench(
             result.write(folder)
             say(f"written to {folder}: index.html, scores.csv, comparisons.csv, table.tex, …")
     return result
+
+
+def _twice(models: Mapping[str, Scorer | str | Path]) -> tuple[str, str] | None:
+    """Two names of one model on disk."""
+    names: dict[str, str] = {}
+    for name, model in models.items():
+        if isinstance(model, str | Path) and Path(model).exists():
+            first = names.setdefault(os.path.realpath(model), name)
+            if first != name:
+                return first, name
+    return None
 
 
 def _all(scoring: Sequence["_Scoring"]) -> Iterator[None]:
@@ -203,7 +219,7 @@ class _Scoring:
         """What rewards that are there already must have been made with."""
         if isinstance(self._model, Scorer):
             return {"identity": self._model.identity()}
-        facts = {"model": str(self._model), "files": _on_disk(Path(self._model)), **self._loading}
+        facts = {"model": str(self._model), "version": _version(str(self._model)), **self._loading}
         plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
         return plain
 
@@ -417,12 +433,29 @@ def _about(model: Scorer) -> dict[str, Any]:
     }
 
 
-def _on_disk(path: Path) -> str:
-    """A digest of the names, sizes and times of a model's files; empty where it is on the hub."""
+def _version(model: str) -> str:
+    """A digest of a model's files, or the commit of one on the hub; empty where it is neither.
+
+    Times do not count: a copy is the same model. Of a large file some pieces do, evenly spaced,
+    since training changes all of it.
+    """
+    path = Path(model)
     inner = path / "model" if (path / "model").is_dir() else path
     files = [inner] if inner.is_file() else sorted(f for f in inner.glob("*") if f.is_file())
-    told = [f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files]
-    return hashlib.blake2b("\n".join(told).encode(), digest_size=8).hexdigest() if told else ""
+    if not files:
+        try:
+            return "" if path.exists() else commit_of(locate(model)) or ""
+        except PlauditError:  # which loading says better
+            return ""
+    digest = hashlib.blake2b(digest_size=8)
+    for each in files:
+        size = each.stat().st_size
+        digest.update(f"{each.name} {size} ".encode())
+        with each.open("rb") as file:
+            for place in range(0, size, max(size // PIECES, PIECE)):
+                file.seek(place)
+                digest.update(file.read(PIECE))
+    return digest.hexdigest()
 
 
 def _larger(cost: Mapping[str, Any], peak: int | None) -> int | None:
