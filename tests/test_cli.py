@@ -16,12 +16,11 @@ from typing import get_args
 
 import pytest
 import yaml
-from pydantic import TypeAdapter
 
 import plaudit
+from fits import assert_fits
 from plaudit.cli import COMMANDS, main
 from plaudit.model import devices, ensemble
-from plaudit.results import SCHEMAS
 from plaudit.sampling import selection
 from plaudit.scoring import score
 from plaudit.settings import Settings, options_of
@@ -64,15 +63,6 @@ def run(capsys):
         return (code, *capsys.readouterr())
 
     return run
-
-
-def assert_fits(name, value):
-    """That a result is as its published schema says: nothing is missing, nothing is unsaid."""
-    assert value["schema_version"] == 1
-    record = TypeAdapter(SCHEMAS[name])
-    assert record.validate_python(value, strict=True) == value
-    # As versions before wrote it.
-    record.validate_python({k: v for k, v in value.items() if k != "schema_version"})
 
 
 # ---- help and usage ----

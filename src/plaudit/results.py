@@ -8,12 +8,16 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from plaudit.evaluation.bench import ComparedRecord, PartRecord
+from plaudit.evaluation.all_suites import AllSuites
+from plaudit.evaluation.bench import ComparedRecord
 from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord
 from plaudit.evaluation.components import ComponentsRecord
 from plaudit.evaluation.learning_curve import CurveRecord
 from plaudit.evaluation.optimisation import UnderPolicyRecord
 from plaudit.evaluation.statistics import FigureRecord
+from plaudit.evaluation.suite import PartRecord
+from plaudit.evaluation.suite_rewards import SuiteOfModels
+from plaudit.evaluation.suite_run import SuiteCounts, SuiteRecord
 from plaudit.evaluation.summary import Summary
 
 # An evaluation's summary: by the name of a measure its figure, {"value", "low", "high"}, and more.
@@ -542,7 +546,7 @@ class BenchedData(TypedDict):
     files: str
     definition: str
     source: str
-    counts: dict[str, int]
+    counts: SuiteCounts
     complete: bool
     notes: list[str]
     scores: dict[str, PartRecord]
@@ -583,6 +587,8 @@ SCHEMAS: dict[str, Any] = {
     "frontier": FrontierMetrics,
     "variance": VarianceMetrics,
     "bench": BenchRecord,
+    "suite": SuiteRecord | SuiteOfModels,
+    "suites": AllSuites,
     "compare": ComparisonSummary,
     "generate": GenerationSummary,
     "policy-test": PolicyTestSummary,

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from fits import assert_fits
 from plaudit.commands import evaluate
 from plaudit.errors import PlauditError
 from plaudit.evaluation.all_suites import load_suites, run_all_suites
@@ -73,6 +74,7 @@ def test_scores_are_those_of_each_alone_and_each_text_is_scored_once(
     written = json.loads((tmp_path / "out" / "shp" / "suite.json").read_text())
     assert written["score"] == alone.summary["score"]
     whole = json.loads((tmp_path / "out" / "suites.json").read_text())
+    assert_fits("suites", whole)
     assert [one["score"] for one in whole["suites"]][2] == alone.summary["score"]
     lines = (tmp_path / "out" / "rewards.jsonl").read_text().splitlines()
     assert sum(len(json.loads(line)["rewards"]) for line in lines) == found.texts

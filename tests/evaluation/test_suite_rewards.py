@@ -17,6 +17,7 @@ from evaluation.test_suites import (
     rmbench_row,
     write,
 )
+from fits import assert_fits
 from plaudit import PlauditError
 from plaudit.evaluation import suite_rewards, suite_run
 from plaudit.evaluation.suites import SUITES
@@ -257,10 +258,9 @@ def test_several_models_are_a_table_the_best_first(tmp_path):
     assert lines[3].split()[:2] == ["org/a", "1.0000"]
     assert found.summary["source"] == SUITES.get("judgebench").source
     found.write(tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "suite.json").read_text()) == {
-        "schema_version": 1,
-        **found.summary,
-    }
+    written = json.loads((tmp_path / "out" / "suite.json").read_text())
+    assert written == {"schema_version": 1, **found.summary}
+    assert_fits("suite", written)
 
 
 def test_a_table_says_how_many_columns_it_leaves_out(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
+from fits import assert_fits
 from plaudit import PlauditError
 from plaudit.data.rows import Row
 from plaudit.evaluation.suite import Means, checksum
@@ -696,6 +697,7 @@ def test_a_model_runs_through_every_suite(name, tmp_path, reward_model):
     assert result.rewards[0] == pytest.approx(expected, abs=1e-5)
     written = json.loads((tmp_path / "out" / "suite.json").read_text())
     assert written == {"schema_version": 1, **result.summary}
+    assert_fits("suite", written)
     rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").open()]
     assert [row["reward"] for row in rows] == result.rewards[0]
     assert [row["rank"] for row in rows] == list(item.ranking.ranks)

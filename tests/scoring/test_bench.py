@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 import tiny
+from fits import assert_fits
 from plaudit import PlauditError, RewardModel, bench, evaluate
 from plaudit.cli import main
 from plaudit.data.rankings import text_key
@@ -136,6 +137,7 @@ def test_a_model_that_cannot_be_loaded_has_a_row_and_the_others_go_on(
     flags = ["--data", pairs, "-o", str(out)]
     assert main(["bench", str(tmp_path / "none"), *named(folders, "one", "two"), *flags]) == 1
     record = json.loads((out / "bench.json").read_text())
+    assert_fits("bench", record)
     assert "cannot be loaded" in record["models"][str(tmp_path / "none")]["problem"]
     assert not record["passed"]
     assert {*record["data"]["pairs"]["scores"]} == {"one", "two"}

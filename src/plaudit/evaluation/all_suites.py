@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -64,6 +64,7 @@ class SuiteOfAll(TypedDict):
 class AllSuites(TypedDict):
     """What `suites.json` holds. Of `texts` completions with their prompts each was scored once."""
 
+    schema_version: NotRequired[int]
     suites: list[SuiteOfAll]
     texts: int
     left_out: list[str]

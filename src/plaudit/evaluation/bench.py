@@ -11,7 +11,7 @@ so also of those two of which one turns out to be the best. Pure functions of re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NotRequired
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,15 +41,6 @@ PREFERENCES = "the share of pairs in which the better completion has the higher 
 PREFERENCES += "rewards count half"
 
 Rewards = Sequence[Sequence[float]]
-
-
-class PartRecord(TypedDict):
-    """A score of `n` items with its interval, other figures of them, and what it is made of."""
-
-    score: FigureRecord | None
-    n: int
-    figures: NotRequired[dict[str, FigureRecord | None]]
-    parts: NotRequired[dict[str, "PartRecord"]]
 
 
 class ComparedRecord(TypedDict):

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import TypedDict
 
 from plaudit.data.cells import read_label, read_list, read_number
 from plaudit.data.layouts import Given
@@ -23,7 +24,7 @@ from plaudit.data.parse import make_ranking
 from plaudit.data.rankings import BadRowError, Fault, Ranking
 from plaudit.data.rows import Row, place
 from plaudit.evaluation.layout import Floats
-from plaudit.evaluation.statistics import Statistic, divide, ratios
+from plaudit.evaluation.statistics import FigureRecord, Statistic, divide, ratios
 
 
 class Item(NamedTuple):
@@ -64,6 +65,15 @@ class Part:
     n: int
     figures: dict[str, Statistic] = field(default_factory=dict)
     parts: dict[str, "Part"] = field(default_factory=dict)
+
+
+class PartRecord(TypedDict):
+    """A part that was resampled: a score of `n` items, figures of them, and what it is made of."""
+
+    score: FigureRecord | None
+    n: int
+    figures: NotRequired[dict[str, FigureRecord | None]]
+    parts: NotRequired[dict[str, "PartRecord"]]
 
 
 class Means:

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from plaudit.console import say
 from plaudit.data.cells import read_label, read_list, read_number, read_text
@@ -20,41 +20,48 @@ from plaudit.data.columns import listed
 from plaudit.data.rankings import BadRowError, Fault, Ranking, dense_ranks, text_key
 from plaudit.data.rows import Row, Source, find_sources, place
 from plaudit.errors import PlauditError
-from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.suite import Item, Suite, item_without_texts, read_models
+from plaudit.evaluation.statistics import Figure, FigureRecord
+from plaudit.evaluation.suite import Item, PartRecord, Suite, item_without_texts, read_models
 from plaudit.evaluation.suite_run import (
+    SuiteAbout,
     SuiteData,
+    SuiteRecord,
+    about,
     format_counts,
     format_source,
     format_suite,
     load_suite,
+    scores_of,
     suite_called,
-    summarise_suite,
 )
 from plaudit.files import read_json, write_results
 
 DIGITS = 4  # as many as papers print, in per cent with two
 COLUMNS = 10  # of a table, beside score and interval
 NAMED = 3  # items that a message names
-SHARED = ("suite", "title", "definition", "source", "counts", "complete", "notes")
+
+
+class SuiteOfModels(SuiteAbout):
+    """`suite.json` of several models, the best first."""
+
+    models: dict[str, PartRecord]
 
 
 @dataclass(frozen=True)
 class SuiteScores:
     """What given rewards reach on a benchmark. `summary` is what `suite.json` holds.
 
-    Of one model it is as `summarise_suite` makes it, with the name under `model`; of several,
-    `models` has score, figures and parts of each, the best first.
+    Of one model it is as `summarise_suite` makes it, with the name under `model`.
     """
 
-    summary: dict[str, Any]
+    summary: SuiteRecord | SuiteOfModels
 
     def __str__(self) -> str:
         if "models" in self.summary:
-            return format_models(self.summary)
+            return format_models(cast(SuiteOfModels, self.summary))
         return f"{self.summary['model']}\n\n{format_suite(self.summary, DIGITS)}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> SuiteRecord | SuiteOfModels:
         """What `--json` prints."""
         return self.summary
 
@@ -131,19 +138,16 @@ def score_rewards(
             else load_suite(data, suite.name, split=split, partial=partial)
         )
         given = _joined(given, of_suite.items, file)
-    summaries = {
-        model: summarise_suite(of_suite, _rewards_of(model, given, of_suite, file), resamples, seed)
+    found = {
+        model: scores_of(of_suite, _rewards_of(model, given, of_suite, file), resamples, seed)
         for model in _chosen(models, given, file)
     }
-    if len(summaries) == 1:
-        [(model, summary)] = summaries.items()
-        return SuiteScores({"model": model, **summary})
-    best = sorted(
-        summaries, key=lambda model: -(summaries[model]["score"] or {"value": 0})["value"]
-    )
-    shared = {name: summaries[best[0]][name] for name in SHARED}
-    own = {m: {k: v for k, v in summaries[m].items() if k not in SHARED} for m in best}
-    return SuiteScores({**shared, "models": own})
+    if len(found) == 1:
+        [(model, scores)] = found.items()
+        one: Any = {"model": model, **about(of_suite), **scores}
+        return SuiteScores(cast(SuiteRecord, one))
+    best = sorted(found, key=lambda model: -_value(found[model]["score"]))
+    return SuiteScores({**about(of_suite), "models": {model: found[model] for model in best}})
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -435,9 +439,9 @@ def _rewards_of(
 # ------------------------------------------------------------------------------------------ writing
 
 
-def format_models(summary: dict[str, Any]) -> str:
+def format_models(summary: SuiteOfModels) -> str:
     """Several models as a table: score, its interval, its figures, and what it is made of."""
-    models: dict[str, dict[str, Any]] = summary["models"]
+    models = summary["models"]
     columns = [
         *dict.fromkeys(name for entry in models.values() for name in entry.get("figures", {})),
         *dict.fromkeys(name for entry in models.values() for name in entry.get("parts", {})),
@@ -450,8 +454,9 @@ def format_models(summary: dict[str, Any]) -> str:
     for model, entry in models.items():
         score = entry["score"]
         interval = Figure(**score).interval(f".{DIGITS}f") if score else ""
-        cells = [entry.get("figures", {}).get(n) or entry.get("parts", {}).get(n, {}).get("score")
-                 for n in columns]  # fmt: skip
+        own = {name: part["score"] for name, part in entry.get("parts", {}).items()}
+        own |= entry.get("figures", {})
+        cells = [own.get(name) for name in columns]
         row = f"{model:<{width}}{_number(score):>9}   {interval:<18}"
         row += "".join(f"{_number(c):>{_wide(n)}}" for n, c in zip(columns, cells, strict=True))
         lines.append(row)
@@ -466,5 +471,9 @@ def _wide(name: str) -> int:
     return max(8, len(name) + 2)
 
 
-def _number(figure: dict[str, Any] | None) -> str:
+def _value(figure: FigureRecord | None) -> float:
+    return figure["value"] if figure else 0.0
+
+
+def _number(figure: FigureRecord | None) -> str:
     return f"{figure['value']:.{DIGITS}f}" if figure else "–"

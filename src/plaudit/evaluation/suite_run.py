@@ -11,7 +11,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, cast
+
+from typing_extensions import TypedDict
 
 from plaudit.console import progress, say
 from plaudit.data.cells import is_messages, read_list
@@ -21,10 +23,15 @@ from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, text_ke
 from plaudit.data.readers import Rankings, Tally
 from plaudit.data.rows import Row, Source, file_and_line, find_sources
 from plaudit.errors import PlauditError
-from plaudit.evaluation.overlap import measure_scores, overlap_record, overlap_sentence
+from plaudit.evaluation.overlap import (
+    OverlapRecord,
+    measure_scores,
+    overlap_record,
+    overlap_sentence,
+)
 from plaudit.evaluation.rewards import prediction_rows, rewards_of
-from plaudit.evaluation.statistics import Figure, Pending
-from plaudit.evaluation.suite import Item, Means, Part, Suite, checksum, plain_name
+from plaudit.evaluation.statistics import Figure, FigureRecord, Pending
+from plaudit.evaluation.suite import Item, Means, Part, PartRecord, Suite, checksum, plain_name
 from plaudit.evaluation.suites import SUITES
 from plaudit.files import write_jsonl, write_results
 from plaudit.model.seen import taken
@@ -37,6 +44,36 @@ if TYPE_CHECKING:
 
 LISTED = 8  # categories named in a note
 LOOKED_AT = 20  # rows, of which one has to be of a benchmark for it to be that one
+
+
+class SuiteCounts(TypedDict):
+    """How much a score was measured on; without texts nobody knows the prompts."""
+
+    items: int
+    prompts: int | None
+    completions: int
+    rejected: int
+
+
+class SuiteAbout(TypedDict):
+    """What `suite.json` says of a benchmark, whoever is scored on it."""
+
+    schema_version: NotRequired[int]
+    suite: str
+    title: str
+    definition: str
+    source: str
+    counts: SuiteCounts
+    complete: bool
+    notes: list[str]
+
+
+class SuiteRecord(SuiteAbout, PartRecord):
+    """`suite.json` of one model: the benchmark with the score; `model` names whose rewards were
+    given."""
+
+    model: NotRequired[str]
+    training_overlap: NotRequired[OverlapRecord]
 
 
 @dataclass(frozen=True)
@@ -62,14 +99,14 @@ class SuiteData:
 class SuiteResult:
     """What a model reached on a benchmark. `summary` is what `suite.json` holds."""
 
-    summary: dict[str, Any]
+    summary: SuiteRecord
     data: SuiteData
     rewards: list[list[float]]
 
     def __str__(self) -> str:
         return format_suite(self.summary)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> SuiteRecord:
         """What `--json` prints."""
         return self.summary
 
@@ -406,21 +443,22 @@ def _needs(suite: Suite) -> str:
 
 def summarise_suite(
     data: SuiteData, rewards: Sequence[Sequence[float]], resamples: int = 1000, seed: int = 0
-) -> dict[str, Any]:
+) -> SuiteRecord:
     """Score, parts, counts and notes of a benchmark, ready for JSON; `rewards` as many as items."""
-    suite, items = data.suite, data.items
-    mean, pending = Means([item.unit for item in items]), Pending()
-    scores = _entry(suite.score(items, rewards, mean), pending)
-    pending.fill(mean.size, resamples, seed)
-    notes = notes_of(data)
+    record: Any = {**about(data), **scores_of(data, rewards, resamples, seed)}
+    return cast(SuiteRecord, record)
+
+
+def about(data: SuiteData) -> SuiteAbout:
+    """What there is to say of a benchmark before anybody is scored on it."""
+    suite, notes = data.suite, notes_of(data)
     return {
         "suite": suite.name,
         "title": suite.title,
-        **scores,
         "definition": suite.definition,
         "source": suite.source,
         "counts": {
-            "items": len(items),
+            "items": len(data.items),
             "prompts": len({ranking.key for ranking in data.rankings}) if data.texts else None,
             "completions": sum(len(ranking.completions) for ranking in data.rankings),
             "rejected": len(data.rejected),
@@ -430,9 +468,19 @@ def summarise_suite(
     }
 
 
+def scores_of(
+    data: SuiteData, rewards: Sequence[Sequence[float]], resamples: int = 1000, seed: int = 0
+) -> PartRecord:
+    """The score of rewards, as many as items, with its interval, its figures and its parts."""
+    mean, pending = Means([item.unit for item in data.items]), Pending()
+    scores = _entry(data.suite.score(data.items, rewards, mean), pending)
+    pending.fill(mean.size, resamples, seed)
+    return scores
+
+
 def _overlap(
     model: "Scorer", data: SuiteData, rewards: Sequence[Sequence[float]], resamples: int, seed: int
-) -> dict[str, Any]:
+) -> OverlapRecord:
     """What of the items the model was trained on, and the score without them: items that are
     resampled together go together."""
     found = overlap(model.training_texts(), data.rankings)
@@ -453,10 +501,10 @@ def _overlap(
             columns = [place[unit] for unit in dict.fromkeys(units[n] for n in kept)]
             without = replace(rest, of=lambda weights: rest.of(weights[:, columns]))
         measure_scores(record, whole, without, mean.size, resamples=resamples, seed=seed)
-    return dict(record)
+    return record
 
 
-def _entry(part: Part, pending: Pending) -> dict[str, Any]:
+def _entry(part: Part, pending: Pending) -> PartRecord:
     """A part ready for JSON, but for the figures, which have their places and are pending."""
     entry: dict[str, Any] = {}
     pending.add(entry, ["score"], part.score)
@@ -467,7 +515,7 @@ def _entry(part: Part, pending: Pending) -> dict[str, Any]:
             pending.add(entry["figures"], [name], statistic)
     if part.parts:
         entry["parts"] = {name: _entry(inner, pending) for name, inner in part.parts.items()}
-    return entry
+    return cast(PartRecord, entry)
 
 
 def notes_of(data: SuiteData) -> list[str]:
@@ -509,7 +557,7 @@ def notes_of(data: SuiteData) -> list[str]:
     return notes
 
 
-def format_suite(summary: dict[str, Any], digits: int = 3) -> str:
+def format_suite(summary: SuiteRecord, digits: int = 3) -> str:
     """What `summarise_suite` returned as a table for people: the score, its parts, its source."""
     rows = list(_rows(summary["title"], summary))
     width = max(len(label) for label, *_ in rows)
@@ -526,28 +574,29 @@ def format_suite(summary: dict[str, Any], digits: int = 3) -> str:
         items = f"{n:,}" if n is not None else ""
         row = f"{label:<{width}}{value:>{digits + 5}}   {interval:<{2 * digits + 10}}{items:>7}"
         lines.append(row.rstrip())
-    return "\n".join([*lines, "", format_source(summary)])
+    lines += ["", format_source(summary)]
+    if record := summary.get("training_overlap"):
+        lines.append(textwrap.fill(overlap_sentence(record), 100, break_on_hyphens=False))
+    return "\n".join(lines)
 
 
-def format_counts(counts: dict[str, Any]) -> str:
+def format_counts(counts: SuiteCounts) -> str:
     """The first line of a table: how much was measured on."""
     prompts = f", {counts['prompts']:,} prompts" if counts["prompts"] is not None else ""
     alone = "" if prompts else "; each resampled by itself, since there are no prompts"
     return f"{counts['items']:,} items{prompts}, {counts['completions']:,} completions{alone}"
 
 
-def format_source(summary: dict[str, Any]) -> str:
+def format_source(summary: SuiteAbout) -> str:
     """The last lines of a table: what the score is, who defined it, what is amiss."""
     told = [f"The score is {summary['definition']}.", f"Source: {summary['source']}."]
     told += [f"Note: {note}." for note in summary["notes"]]
-    if record := summary.get("training_overlap"):
-        told.append(overlap_sentence(record))
     return "\n".join(textwrap.fill(line, 100, break_on_hyphens=False) for line in told)
 
 
 def _rows(
-    name: str, entry: dict[str, Any], depth: int = 0
-) -> Iterator[tuple[str, dict[str, Any] | None, int | None]]:
+    name: str, entry: PartRecord, depth: int = 0
+) -> Iterator[tuple[str, FigureRecord | None, int | None]]:
     yield "  " * depth + name, entry["score"], entry["n"]
     for figure, value in entry.get("figures", {}).items():
         yield "  " * depth + f"· {figure}", value, None

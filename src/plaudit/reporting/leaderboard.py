@@ -14,9 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from plaudit.console import counted
-from plaudit.evaluation.bench import MEAN, ComparedRecord, PartRecord
+from plaudit.evaluation.bench import MEAN, ComparedRecord
 from plaudit.evaluation.comparison import SIGNIFICANT, p_text
 from plaudit.evaluation.statistics import FigureRecord
+from plaudit.evaluation.suite import PartRecord
 from plaudit.files import write_results, writing
 from plaudit.reporting.page import render_page
 from plaudit.reporting.tables import UNDEFINED

@@ -30,7 +30,8 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.bench import MEAN, compare, preference_data
 from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
 from plaudit.evaluation.statistics import Figure
-from plaudit.evaluation.suite_run import SuiteData, load_called, summarise_suite
+from plaudit.evaluation.suite import PartRecord
+from plaudit.evaluation.suite_run import SuiteData, about, load_called, scores_of
 from plaudit.files import SCHEMA_VERSION, locked, read_json, write_json
 from plaudit.model.base_models import commit_of, locate
 from plaudit.model.devices import dtype_name, free_memory, peak_memory, watch_memory
@@ -407,7 +408,7 @@ def _sorted_out(model: Scorer, asked: Sequence[Asked]) -> tuple[list[Asked], dic
 
 def _of_length(data: SuiteData, resamples: int, seed: int) -> str:
     """What the longer answer's being better reaches on the same rows, in words."""
-    score = summarise_suite(data, lengths_of(data.rankings), resamples, seed)["score"]
+    score = scores_of(data, lengths_of(data.rankings), resamples, seed)["score"]
     reached = Figure(**score) if score else "no score"
     return f"preferring the longer answer gets {reached}"
 
@@ -515,26 +516,26 @@ def _summed_up(
                 f"models are compared on the {len(common):,} rows that all of "
                 f"{', '.join(taking)} take"
             )
-        summaries: dict[str, dict[str, Any]] = {}
+        scores: dict[str, PartRecord] = {}
         if common:
             kept[name] = replace(whole, items=[whole.items[i] for i in common])
             for m, of in taking.items():
                 rewards[m][name] = [row for i in common if (row := of[i]) is not None]
-                summaries[m] = summarise_suite(kept[name], rewards[m][name], resamples, seed)
+                scores[m] = scores_of(kept[name], rewards[m][name], resamples, seed)
             notes.append(_of_length(kept[name], resamples, seed))
         elif able:
             notes.append("there is no row that all models take")
-        one = next(iter(summaries.values()), None)
+        of_rows = about(kept[name] if common else whole)
         records[name] = {
             "kind": kind,
-            "title": whole.suite.title,
+            "title": of_rows["title"],
             "files": files,
-            "definition": whole.suite.definition,
-            "source": whole.suite.source,
-            "counts": one["counts"] if one else {},
-            "complete": bool(one and one["complete"]),
-            "notes": [*(one["notes"] if one else []), *notes],
-            "scores": {m: _part(summary) for m, summary in summaries.items()},
+            "definition": of_rows["definition"],
+            "source": of_rows["source"],
+            "counts": of_rows["counts"],
+            "complete": bool(common) and of_rows["complete"],
+            "notes": [*of_rows["notes"], *notes],
+            "scores": scores,
             "best": None,
             "tied": [],
         }
@@ -563,11 +564,6 @@ def _summed_up(
         "verdict": [],
     }
     return {**summary, "verdict": verdict(summary)}
-
-
-def _part(entry: Mapping[str, Any]) -> Any:
-    """The score of a summary with its parts, without what is the same for all models."""
-    return {name: entry[name] for name in ("score", "n", "figures", "parts") if name in entry}
 
 
 def _machine() -> MachineRecord:
