@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plaudit.files import writing
+from plaudit.reporting.cells import plain_cell
 from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.pairs import Pairs
 
@@ -241,8 +242,8 @@ def _csv_address(plot: Drawing) -> str:
     assert plot.data is not None
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(plot.data.columns)
-    writer.writerows(plot.data.rows)
+    for row in (plot.data.columns, *plot.data.rows):
+        writer.writerow(map(plain_cell, row))
     return "data:text/csv;base64," + base64.b64encode(text.getvalue().encode()).decode()
 
 
