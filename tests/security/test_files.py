@@ -126,7 +126,7 @@ def test_no_file_in_an_exported_model_leads_out_of_its_folder(model, tmp_path, n
     content = torch.load(tmp_path / "model.pt", weights_only=True)
     content["tokenizer"][name] = b"x"
     torch.save(content, tmp_path / "bad.pt")
-    with pytest.raises(PlauditError, match="damaged|cannot be unpacked"):
+    with pytest.raises(PlauditError, match=r"damaged|cannot be unpacked"):
         RewardModel.load(tmp_path / "bad.pt")
 
 
