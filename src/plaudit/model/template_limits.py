@@ -250,7 +250,7 @@ class _Limited(ImmutableSandboxedEnvironment):
         self.finalize = pass_context(lambda context, value: _paid(value))
 
     def _metered(self, name: str) -> Callable[..., Any]:
-        extra = FILTERS.get(name)
+        making = FILTERS.get(name)
 
         @pass_context
         def metered(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -265,8 +265,8 @@ class _Limited(ImmutableSandboxedEnvironment):
             if name == "join":
                 sep = args[0] if args else kwargs.get("d", "")
                 _pay(len(value) * _weight(sep))
-            elif extra is not None:
-                extra(str(value) if name in OF_TEXT else value, *args, **kwargs)
+            elif making is not None:
+                making(str(value) if name in OF_TEXT else value, *args, **kwargs)
             made = self.own.call_filter(name, value, args, kwargs, context, context.eval_ctx)
             return _paid(made)
 

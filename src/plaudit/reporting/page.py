@@ -199,10 +199,10 @@ def render_page(
         "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
         for names in (styles, scripts)
     )
+    # Ours, and named by their hashes in the page's policy: nothing else can run.
+    ours = {"style": Markup(style), "script": Markup(script)}  # nosec B704
     page = environment.get_template(template).render(
-        # Ours, and named by their hashes in the page's policy: nothing else can run.
-        style=Markup(style),
-        script=Markup(script),
+        **ours,
         style_hash=_hash(style),
         script_hash=_hash(script),
         title=title,
