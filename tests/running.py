@@ -56,9 +56,9 @@ def inside(app, delay=0.0):
     """
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, http=bounded_http())
-    )
+    service = getattr(app.state, "service", None)
+    http = bounded_http(service and service.settings)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, http=http))
 
     def run():
         time.sleep(delay)

@@ -69,6 +69,9 @@ PRIVATE = {
     ("torch:Tensor", "_is_view"): (
         "model/attention.py: says whether a tensor is a view: a kernel is compiled for each"
     ),
+    ("transformers.utils.chat_template_utils:", "_compile_jinja_template"): (
+        "model/template_limits.py: exchanged, so that chat templates are rendered within limits"
+    ),
     ("argparse:ArgumentParser", "_option_string_actions"): (
         "flags.py: the flags that there are, to propose the nearest"
     ),

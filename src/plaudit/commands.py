@@ -1200,7 +1200,8 @@ def serve(
     host: Annotated[str, Help("address to listen on")] = "127.0.0.1",
     port: Annotated[int, Field(ge=0), Help("port to listen on; 0 takes a free one")] = 8000,
     keys: Annotated[
-        str | Path | None, Help("API keys, one a line; also from PLAUDIT_API_KEYS", "FILE")
+        str | Path | None,
+        Help("API keys, one a line, read anew when they change; also PLAUDIT_API_KEYS", "FILE"),
     ] = None,
     label: Annotated[
         str | Path | None, Help("prompts with completions to label at /label", "DATA")
@@ -1230,14 +1231,14 @@ def serve(
 
     >>> serve("runs/first", port=8000)  # doctest: +SKIP
     """
-    _needs("serve", "fastapi", "prometheus_client", "uvicorn")
+    _needs("serve", "fastapi", "httptools", "prometheus_client", "uvicorn")
     from plaudit.serving.server import serve
     from plaudit.serving.settings import read_keys
 
     if bool(label) != bool(labels):
         given, missing = ("label", "labels FILE.csv") if label else ("labels", "label DATA")
         raise PlauditError(f"--{given}: goes with --{missing}")
-    limits = ServiceSettings(keys=read_keys(keys), **settings)
+    limits = ServiceSettings(keys=read_keys(keys), keys_file=keys, **settings)
     loading: dict[str, Any] = {
         "dtype": dtype,
         "max_length": max_length,

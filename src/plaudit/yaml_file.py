@@ -14,7 +14,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises `PlauditError` where it cannot be read as such.
     """
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_OneValueEach)
+        text = Path(path).read_text(encoding="utf-8")
+        values = yaml.load(text, Loader=_OneValueEach)  # nosec B506 # a SafeLoader, see below
     except OSError as error:
         raise PlauditError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except yaml.MarkedYAMLError as error:

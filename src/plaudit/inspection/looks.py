@@ -7,7 +7,7 @@ but this module, and not copied from this process or its script, and end when it
 """
 
 import os
-import pickle
+import pickle  # nosec B403 # between processes that this one started, by pipes of its own
 import signal
 import subprocess
 import sys
@@ -127,7 +127,7 @@ class Looking:
         assert process.stdout is not None
         try:
             _send(process.stdin, (texts, flaws))
-            seen: Look = pickle.load(process.stdout)
+            seen: Look = pickle.load(process.stdout)  # nosec B301 # as above
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             raise PlauditError(
                 f"a process that looks at texts ended with status {process.wait()}: was there too "
@@ -142,7 +142,7 @@ def answer() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it is told, and closes stdin
     with suppress(EOFError, BrokenPipeError):
         while True:
-            texts, flaws = pickle.load(sys.stdin.buffer)
+            texts, flaws = pickle.load(sys.stdin.buffer)  # nosec B301 # as above
             _send(sys.stdout.buffer, look(texts, flaws))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.errors import PlauditError
+from plaudit.model.template_limits import TemplateLimitError, render
 
 NAME = re.compile(r"[A-Za-z_]\w*")
 PROBE = [{"role": "user", "content": "PROBE"}, {"role": "assistant", "content": "REPLY"}]
@@ -96,11 +97,13 @@ def _try(tokenizer: Any, where: str) -> None:
     from jinja2 import TemplateSyntaxError
 
     try:
-        text = str(tokenizer.apply_chat_template(PROBE, tokenize=False))
+        text = render(tokenizer, PROBE)
     except TemplateSyntaxError as error:
         raise PlauditError(
             f"chat_template: {where}, line {error.lineno}: is no Jinja: {error.message}"
         ) from error
+    except TemplateLimitError as error:
+        raise PlauditError(f"chat_template: {where}: {error.what}") from error
     except Exception as error:  # the template's own, or Python's of an operation within it
         why = " ".join(str(error).split())[:200]
         raise PlauditError(f"chat_template: {where}: cannot render a dialogue: {why}") from error

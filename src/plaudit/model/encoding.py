@@ -20,6 +20,7 @@ from typing import Any, Literal
 from plaudit.data.chat import begins_rendered
 from plaudit.data.rankings import BadRowError, Fault, Message, Ranking, Text
 from plaudit.errors import PlauditError
+from plaudit.model.template_limits import TemplateLimitError, render
 
 # What a truncated row keeps for the prompt when the completion alone fills it.
 PROMPT_SHARE = 0.25
@@ -228,7 +229,9 @@ class Encoding:
         if not messages:
             return ""  # templates refuse to render nothing
         try:
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
+            return render(self.tokenizer, messages, **options)
+        except TemplateLimitError:
+            raise
         except Exception as error:  # its own, or Python's own of an operation within it
             roles = ", ".join(str(message.get("role")) for message in messages)
             why = " ".join(str(error).split())
@@ -236,7 +239,6 @@ class Encoding:
                 f"the chat template refuses the dialogue: {roles} ({why}); mend it, or choose "
                 "template plain"
             ) from error
-        return str(text)
 
     def _joined_rows(self, firsts: list[str], wholes: list[str]) -> Iterator[dict[str, Any]]:
         special = self.template == "plain"  # a chat template writes its own special tokens

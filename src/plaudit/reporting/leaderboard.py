@@ -19,13 +19,13 @@ from plaudit.evaluation.comparison import SIGNIFICANT, p_text
 from plaudit.evaluation.statistics import FigureRecord
 from plaudit.evaluation.suite import PartRecord
 from plaudit.files import write_results, writing
+from plaudit.reporting.cells import plain_cell
 from plaudit.reporting.page import render_page
 from plaudit.reporting.tables import UNDEFINED
 from plaudit.results import BenchRecord, ScoringCost
 
 WIDEST = 100
 LISTED = 6  # models named in a sentence
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that spreadsheets compute
 UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 FAMILY = "p-values are of exchanging two models' rewards prompt by prompt, adjusted (Holm) for "
 FAMILY += "all {} that are shown; not told from the best: 0.05 or more after that"
@@ -329,15 +329,12 @@ def comparisons_csv(record: BenchRecord) -> str:
 def _csv(rows: Sequence[dict[str, object]]) -> str:
     file = io.StringIO()
     if rows:
-        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
+        # Lines end in CR LF (RFC 4180): with LF alone a CR in a name is left unquoted, and the rest
+        # of the name begins a row.
+        writer = csv.DictWriter(file, [*rows[0]])
         writer.writeheader()
-        writer.writerows({name: _plain(cell) for name, cell in row.items()} for row in rows)
+        writer.writerows({name: plain_cell(cell) for name, cell in row.items()} for row in rows)
     return file.getvalue()
-
-
-def _plain(cell: object) -> object:
-    """A cell that no spreadsheet computes: an apostrophe stands before a name as `=1+1`."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 # "[" after the end of a row would be its argument.

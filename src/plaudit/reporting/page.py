@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from plaudit.files import writing
+from plaudit.reporting.cells import plain_cell
 from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.pairs import Pairs
 
@@ -198,10 +199,10 @@ def render_page(
         "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
         for names in (styles, scripts)
     )
+    # Ours, and named by their hashes in the page's policy: nothing else can run.
+    ours = {"style": Markup(style), "script": Markup(script)}  # nosec B704
     page = environment.get_template(template).render(
-        # Ours, and named by their hashes in the page's policy: nothing else can run.
-        style=Markup(style),
-        script=Markup(script),
+        **ours,
         style_hash=_hash(style),
         script_hash=_hash(script),
         title=title,
@@ -241,8 +242,8 @@ def _csv_address(plot: Drawing) -> str:
     assert plot.data is not None
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(plot.data.columns)
-    writer.writerows(plot.data.rows)
+    for row in (plot.data.columns, *plot.data.rows):
+        writer.writerow(map(plain_cell, row))
     return "data:text/csv;base64," + base64.b64encode(text.getvalue().encode()).decode()
 
 

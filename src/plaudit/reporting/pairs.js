@@ -169,7 +169,7 @@ if (byId("pairs-data")) {
   };
 
   // An apostrophe before what a spreadsheet would compute.
-  const quoted = (text) => `"${String(text).replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"`;
+  const quoted = (text) => `"${String(text).replace(/^(?=[=+\-@\t\r\n＝＋－＠])/, "'").replaceAll('"', '""')}"`;
   const save = () => {
     const heads = ["mistake", "ranking", "chosen", "rejected", "chosen_characters", "rejected_characters", "category"];
     for (const name of data.models) heads.push(...["chosen", "rejected"].map((what) => (several ? `${name}: ` : "") + `reward_${what}`));

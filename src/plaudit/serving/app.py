@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import PydanticCustomError, to_json
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -225,6 +226,14 @@ def build_app(
         endpoints=frozenset(route.path for route in app.routes if hasattr(route, "path")),
         public=PUBLIC,
     )
+    if service.settings.allowed_origin:  # round the gate: a browser asks first, without a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.allowed_origin,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+            expose_headers=["Retry-After"],
+        )
     return app
 
 

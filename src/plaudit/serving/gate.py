@@ -6,9 +6,14 @@ is asked for.
 """
 
 import asyncio
+import hashlib
 import hmac
+import ipaddress
+import math
+import os
 import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -19,8 +24,9 @@ from starlette.responses import Response
 
 from plaudit import json_text
 from plaudit.console import say
+from plaudit.errors import PlauditError
 from plaudit.serving.metrics import Metrics
-from plaudit.serving.settings import ServiceSettings
+from plaudit.serving.settings import ServiceSettings, check_keys, read_keys
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -30,6 +36,8 @@ Send = Callable[[Message], Awaitable[None]]
 # the answer: most write all of a body before they read.
 DISCARDED = 64 * 2**20
 GONE = 499  # what is counted where the client went away, and nobody gets
+LOOKED_AT = 1.0  # seconds after which a file of keys is looked at again
+MOST_ASKING = 100_000  # keys and addresses whose rates are known
 SHOWN = 80  # characters of a path or a field's name that fit into a line
 
 
@@ -68,6 +76,92 @@ def json_response(
     return Response(to_json(content), status, headers, media_type="application/json")
 
 
+class Keys:
+    """The keys that open the service, as hashes; those of a file are read anew when it changes.
+
+    A file that then cannot be read, or has no key, leaves the keys as they were.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.path = settings.keys_file
+        self._hashes = [_hash(key.encode()) for key in settings.keys]
+        self._state = self._look()
+        self._looked = time.monotonic()
+
+    def fitting(self, given: bytes) -> bytes | None:
+        """The hash of the key that this is, if it is one."""
+        if self.path is not None and time.monotonic() > self._looked + LOOKED_AT:
+            self._read_if_changed()
+        asked = _hash(given)
+        # All are compared, also after one that fits, and all are of one length: the time tells
+        # nothing.
+        fits = [hmac.compare_digest(asked, each) for each in self._hashes]
+        return asked if any(fits) else None
+
+    def __bool__(self) -> bool:
+        return bool(self._hashes)
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            found = os.stat(self.path) if self.path is not None else None
+        except OSError:
+            return ()
+        return found and (found.st_mtime_ns, found.st_size, found.st_ino)
+
+    def _read_if_changed(self) -> None:
+        self._looked = time.monotonic()
+        state = self._look()
+        if state == self._state:
+            return
+        self._state = state
+        try:
+            keys = read_keys(self.path)
+            check_keys(keys)
+        except PlauditError as error:
+            say(f"{error}. The keys stay as they were")
+            return
+        self._hashes = [_hash(key.encode()) for key in keys]
+        say(f"{self.path}: changed; the keys are those that it has now")
+
+
+def _hash(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+class Rates:
+    """Requests a minute of each who asks: so many at once, and then as they come round again."""
+
+    def __init__(self, most: int) -> None:
+        self.seconds = 60 / most
+        self._used_up: OrderedDict[bytes, float] = OrderedDict()  # until when, if asked no more
+
+    def wait(self, who: bytes) -> float:
+        """Count a request; or the seconds after which there is room for it."""
+        now = time.monotonic()
+        until = max(self._used_up.get(who, now), now) + self.seconds
+        if until > now + 60 + self.seconds / 2:
+            return until - now - 60
+        self._used_up[who] = until
+        self._used_up.move_to_end(who)
+        if len(self._used_up) > MOST_ASKING:
+            self._used_up.popitem(last=False)
+        return 0.0
+
+
+def address_of(scope: Message) -> bytes:
+    """Who asks, where no key tells: an address, or of IPv6 the network that one machine may have.
+
+    >>> address_of({"client": ("2001:db8::1", 1)}) == address_of({"client": ("2001:db8::2", 1)})
+    True
+    """
+    host = str((scope.get("client") or ("",))[0])
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host.encode()
+    return address.packed[:8] if address.version == 6 else address.packed
+
+
 class Gate:
     """The outermost layer of the service: an ASGI application around another."""
 
@@ -85,8 +179,9 @@ class Gate:
         self.endpoints = endpoints
         self.public = {path for path in public if not path.endswith("/") or path == "/"}
         self.public_below = tuple(path for path in public if path.endswith("/") and path != "/")
-        self.keys = [key.encode() for key in settings.keys]
-        self.hosts = {host.lower() for host in settings.hosts}
+        self.keys = Keys(settings)
+        self.hosts = {host.lower() for host in settings.allowed_host}
+        self.rates = Rates(settings.rate_limit) if settings.rate_limit else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it; count it either way."""
@@ -105,7 +200,8 @@ class Gate:
         try:
             headers = dict(scope["headers"])
             self._check_host(headers)
-            self._check_key(scope["path"], headers)
+            self._check_origin(scope["method"], headers)
+            self._check_key(scope, headers)
             # HEAD, as some health checks ask, is GET without a body, which the server leaves out.
             asked = dict(scope) | {"method": "GET"} if scope["method"] == "HEAD" else scope
             await self.app(asked, self._within_limits(receive), noting)
@@ -123,24 +219,61 @@ class Gate:
 
     def _check_host(self, headers: dict[bytes, bytes]) -> None:
         """Refuse a `Host` that is not ours: a foreign web page could point a name of its own at
-        this machine and have the browser ask (DNS rebinding)."""
-        if not self.hosts:
+        this machine and have the browser ask (DNS rebinding). An address is no name."""
+        if not self.hosts or "*" in self.hosts:
             return
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name, _, port = host.rpartition(":")
-        if (name if port.isdigit() else host) not in self.hosts:
-            raise RefusedError(421, "host", "this service does not go by that name (Host)")
+        name = name if port.isdigit() else host
+        if name not in self.hosts and not _is_address(name):
+            raise RefusedError(
+                421,
+                "host",
+                "this service does not go by that name (Host); --allowed-host NAME lets it",
+            )
 
-    def _check_key(self, path: str, headers: dict[bytes, bytes]) -> None:
-        if not self.keys or path in self.public or path.startswith(self.public_below):
+    def _check_origin(self, method: str, headers: dict[bytes, bytes]) -> None:
+        """Refuse what a page of another site has a browser ask (CSRF). Browsers say where from, and
+        no page can make them say otherwise; what says nothing is no browser."""
+        origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
+        if site in (b"same-origin", b"none") or (site is None and origin is None):
             return
-        given = headers.get(b"x-api-key", b"")
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() == b"bearer":
-            given = token.strip()
-        # All keys are compared, also after one that fits, so that the time tells nothing.
-        fitting = [hmac.compare_digest(given, key) for key in self.keys]
-        if not any(fitting):
+        if origin is not None:
+            where = origin.decode("latin-1")
+            if where in self.settings.allowed_origin:
+                return
+            host = headers.get(b"host", b"").decode("latin-1")
+            if site is None and where.partition("://")[2].lower() == host.lower():
+                return  # of a browser that is old
+        elif method in ("GET", "HEAD") and headers.get(b"sec-fetch-mode") == b"navigate":
+            return  # a link to one of our pages
+        raise RefusedError(
+            403,
+            "origin",
+            "a page of another site may not ask this; --allowed-origin ORIGIN lets it",
+        )
+
+    def _check_key(self, scope: Message, headers: dict[bytes, bytes]) -> None:
+        """Refuse who has no key where one is needed, and who asks too often."""
+        path = scope["path"]
+        if path in self.public or path.startswith(self.public_below):
+            return
+        key = None
+        if self.keys:
+            given = headers.get(b"x-api-key", b"")
+            scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() == b"bearer":
+                given = token.strip()
+            key = self.keys.fitting(given)
+        if self.rates and (wait := self.rates.wait(key or address_of(scope))):
+            after = math.ceil(wait)
+            raise RefusedError(
+                429,
+                "rate",
+                f"more than {self.settings.rate_limit:,} requests a minute; try again in {after} s",
+                retry_after=str(after),
+            )
+        if self.keys and key is None:
             raise RefusedError(
                 401,
                 "key",
@@ -198,6 +331,15 @@ class Gate:
             if "completions" in scope:
                 line += f", completions: {scope['completions']}"
             say(line)
+
+
+def _is_address(name: str) -> bool:
+    """Whether a host is an address, with brackets where it is one of IPv6."""
+    try:
+        ipaddress.ip_address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
+    except ValueError:
+        return False
+    return True
 
 
 def report_fault(error: BaseException, log_text: bool) -> None:

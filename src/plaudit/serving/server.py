@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from plaudit.console import say
 from plaudit.errors import PlauditError
@@ -29,6 +30,8 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 MAX_HEAD = 64 * 1024
 # Seconds at the end beyond those of a body, for the last answers to be read.
 READING = 2.0
+# Beyond so many times the connections that are served, who comes is hung up on without an answer.
+HELD = 2
 # What a shell expects of a program that was interrupted.
 INTERRUPTED = 130
 
@@ -59,10 +62,12 @@ def serve(
     settings = settings or ServiceSettings()
     listening = _listen(host, port)
     local = _is_loopback(listening)
-    if local:
-        settings = replace(settings, hosts=(*LOCAL, host, *settings.hosts))
     if not local and not settings.keys:
         say("anybody who reaches this address can use the service: set keys with --keys FILE")
+    # With keys a page that found its way here by a name of its own has nothing to ask.
+    if local or not settings.keys or settings.allowed_host:
+        own = (*LOCAL, host, *(() if local else (socket.gethostname(),)))
+        settings = replace(settings, allowed_host=(*own, *settings.allowed_host))
     scorer.warn_if_untrained()
     app = build_app(scorer, settings, labelling)
     # Its warnings say no more than that somebody sent what is no HTTP, as often as they do.
@@ -74,7 +79,7 @@ def serve(
         server_header=False,
         timeout_keep_alive=round(settings.keep_alive),
         limit_concurrency=settings.max_connections,
-        http=bounded_http(),
+        http=bounded_http(settings),
         ws="none",
         lifespan="on",
     )
@@ -137,21 +142,31 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def bounded_http() -> Any:
-    """The protocol of connections: httptools', which has no bound for the head of a request, with
-    one; h11's, which has, where there is no httptools."""
-    try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-    except ImportError:
-        return "h11"
+def bounded_http(settings: ServiceSettings | None = None) -> type[HttpToolsProtocol]:
+    """The protocol of connections with bounds that uvicorn has none for: the bytes of a request's
+    head, the seconds that it may take, and those that an answer may lie unread."""
+    limits = settings or ServiceSettings()
 
     class Bounded(HttpToolsProtocol):
         head = 0  # bytes so far of one that is not complete
         in_body = False
         moved = False  # whether a head or a body was completed by what came last
+        timer: asyncio.TimerHandle | None = None  # of a head that is awaited
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > HELD * limits.max_connections:
+                transport.abort()
+                return
+            self._await_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._have_head()
+            super().connection_lost(exc)
 
         def on_headers_complete(self) -> None:
             self.in_body = self.moved = True
+            self._have_head()
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
@@ -162,8 +177,38 @@ def bounded_http() -> Any:
             self.moved = False
             super().data_received(data)
             self.head = 0 if self.in_body or self.moved else self.head + len(data)
-            if self.head > MAX_HEAD and not self.transport.is_closing():
+            if self.transport.is_closing():
+                return
+            if self.head > MAX_HEAD:
                 self.send_400_response("The head of the request is too large.")
+            elif self.head and self.timer is None:
+                self._await_head()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if unread := self.transport.get_write_buffer_size():
+                self.loop.call_later(limits.body_timeout, self._hang_up_if_unread, unread)
+
+        def _await_head(self) -> None:
+            self.timer = self.loop.call_later(limits.head_timeout, self._hang_up)
+
+        def _have_head(self) -> None:
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
+
+        def _hang_up(self) -> None:
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._await_head()  # of the request after the one that is being answered
+            else:
+                self.transport.abort()
+
+        def _hang_up_if_unread(self, before: int) -> None:
+            unread = self.transport.get_write_buffer_size()
+            if unread >= before:
+                self.transport.abort()
+            elif unread:
+                self.loop.call_later(limits.body_timeout, self._hang_up_if_unread, unread)
 
     return Bounded
 

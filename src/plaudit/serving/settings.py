@@ -17,24 +17,36 @@ from plaudit.settings import AboveZero, Count, Help
 
 KEYS_VARIABLE = "PLAUDIT_API_KEYS"
 LEAST_KEY = 8  # characters; a shorter one is soon guessed
+ORIGIN = re.compile(r"https?://[^/\s*?#]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     """Settings of `plaudit serve`; `keys` are what every request must bring one of, but those of
-    `/health`, `/ready` and the page itself. While the service listens on loopback, this machine's
-    own names are allowed beside `hosts`; else without any `hosts` every name is.
+    `/health`, `/ready` and the page itself; when `keys_file` changes, they are what `read_keys`
+    then reads. By a name that is not one of `allowed_host` the service may not be called; without
+    any it may by all, but `serve` puts there what suits the address.
 
     Raises:
-        PlauditError: for a number that is not above 0, or a key that is too short.
+        PlauditError: for a number that is not above 0, a key that is too short, or an origin that
+            is none.
     """
 
     name: Annotated[str, Help("what /v1/models calls the model")] = "plaudit"
     keys: tuple[str, ...] = ()
-    hosts: Annotated[
+    keys_file: str | Path | None = None
+    allowed_host: Annotated[
         tuple[str, ...],
-        Help("another name by which the service may be called (Host); may be repeated"),
+        Help("a name by which the service may be called (Host), or *; may be repeated", "NAME"),
     ] = ()
+    allowed_origin: Annotated[
+        tuple[str, ...],
+        Help("a site whose pages may ask (CORS): https://app.example; may be repeated", "ORIGIN"),
+    ] = ()
+    rate_limit: Annotated[
+        Count | None,
+        Help("requests a minute of each key, or of each address where no key fits; 429 beyond"),
+    ] = None
     max_body_bytes: Annotated[Count, Help("the largest body of a request, in bytes")] = 8 * 2**20
     max_completions: Annotated[Count, Help("completions of a request")] = 1024
     max_characters: Annotated[
@@ -42,6 +54,9 @@ class ServiceSettings:
     ] = 200_000
     max_queue: Annotated[Count, Help("completions that may wait; 503 beyond")] = 4096
     timeout: Annotated[AboveZero, Help("seconds that a request may take; then 504")] = 60.0
+    head_timeout: Annotated[
+        AboveZero, Help("seconds that a request's line and headers may take; then hung up")
+    ] = 10.0
     body_timeout: Annotated[AboveZero, Help("seconds that a body may take to arrive; then 408")] = (
         20.0
     )
@@ -66,23 +81,32 @@ class ServiceSettings:
                 f"max_queue: {self.max_queue} completions may wait, but one request may have "
                 f"{self.max_completions}; raise max_queue or lower max_completions"
             )
-        for key in self.keys:
-            if len(key) < LEAST_KEY:
-                raise PlauditError(f"a key has fewer than {LEAST_KEY} characters; take longer ones")
+        check_keys(self.keys)
+        for origin in self.allowed_origin:
+            if not ORIGIN.fullmatch(origin):
+                raise PlauditError(
+                    f"allowed_origin: {origin} is none; write https://app.example, with the port "
+                    "where it has one, and nothing after it"
+                )
 
 
 def read_keys(path: str | Path | None = None) -> tuple[str, ...]:
     """The API keys of a file (one on a line, `#` begins a comment) and of `PLAUDIT_API_KEYS`
     (separated by commas or white space).
 
-    Raises `PlauditError` when the file cannot be read or has no key: whoever gives one wants the
-    service closed, not open to all.
+    Raises `PlauditError` when the file cannot be read, or it or the variable is there and has no
+    key: whoever gives one wants the service closed, not open to all.
 
     >>> os.environ["PLAUDIT_API_KEYS"] = "first-key, second-key"
     >>> read_keys()
     ('first-key', 'second-key')
     """
-    given = os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()
+    variable = os.environ.get(KEYS_VARIABLE)
+    given = (variable or "").replace(",", " ").split()
+    if variable is not None and not given:
+        raise PlauditError(
+            f"{KEYS_VARIABLE}: is set and has no API key; unset it to serve without keys"
+        )
     if path is not None:
         try:
             lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -94,6 +118,12 @@ def read_keys(path: str | Path | None = None) -> tuple[str, ...]:
             raise PlauditError(f"{path}: has no API key; write them one a line")
         given += keys
     return tuple(dict.fromkeys(given))
+
+
+def check_keys(keys: Iterable[str]) -> None:
+    """Raise `PlauditError` for a key that is too short."""
+    if any(len(key) < LEAST_KEY for key in keys):
+        raise PlauditError(f"a key has fewer than {LEAST_KEY} characters; take longer ones")
 
 
 def _without_comments(lines: Iterable[str]) -> Iterable[str]:

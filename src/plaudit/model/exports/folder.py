@@ -41,6 +41,7 @@ from plaudit.model.normalisation import Normalisation
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import layout_in_python, save_model
+from plaudit.model.template_limits import within_limits
 
 IDENTITY = "torch.nn.modules.linear.Identity"
 # Prompts and completions on which a chat template is compared with the model's rows.
@@ -203,7 +204,8 @@ def _tokenizer(encoding: Encoding) -> tuple[Any, bool]:
             asked = [{"role": asks, "content": prompt}] if isinstance(prompt, str) else prompt
             messages = [*asked, {"role": answers, "content": completion}]
             try:
-                given = tokenizer.apply_chat_template(messages, return_dict=False)
+                with within_limits(messages):
+                    given = tokenizer.apply_chat_template(messages, return_dict=False)
             except Exception:  # what a template raises is its own
                 given = None
             if given != row:

@@ -4,6 +4,7 @@ from typing import Any
 
 from plaudit.data.rankings import Text
 from plaudit.model.encoding import Encoding, plain_text
+from plaudit.model.template_limits import render
 from plaudit.verification.peers import RefusedError
 from plaudit.verification.rows import Row
 
@@ -26,7 +27,7 @@ def text_of(row: Row, encoding: Encoding, tokenizer: Any = None) -> str:
         return f"{row.prompt}{row.completion}"
     if encoding.template == "chat":
         try:
-            return str(tokenizer.apply_chat_template(messages_of(row), tokenize=False))
+            return render(tokenizer, messages_of(row))
         except Exception as error:  # its own, or Python's own of an operation within it
             raise RefusedError(f"the chat template: {' '.join(str(error).split())}") from error
     before = plain_text(row.prompt)
