@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -23,11 +24,15 @@ FORKS.set_forkserver_preload(["plaudit.training.run", "trl.trainer.reward_traine
 class Process:
     """`python WORDS…`, where the words are `-m MODULE …` or `-c PROGRAM …`."""
 
-    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, words: list[str], environment: dict[str, str], places: list[str]) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        arguments = (words, environment, os.getcwd(), self.folder.name)
+        arguments = (words, environment, places, os.getcwd(), self.folder.name)
         self.process = FORKS.Process(target=_run, args=arguments)
         self.process.start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     def poll(self) -> int | None:
         """Its exit code, if it has ended; as `subprocess` has it."""
@@ -45,7 +50,7 @@ class Process:
         self.process.join()
 
     def send_signal(self, number: signal.Signals) -> None:
-        os.kill(self.process.pid, number)
+        os.kill(self.pid, number)
 
     def succeed(self) -> "Process":
         assert self.wait() == 0, self.stderr
@@ -72,12 +77,17 @@ class Process:
         return path.read_text() if path.exists() else ""
 
 
-def start(*words: object, **environment: str) -> Process:
-    """Start `python WORDS…`, with more or other variables in the environment."""
-    return Process([*map(str, words)], {**os.environ, **environment})
+def start(*words: object, places: Sequence[str] = (), **environment: str) -> Process:
+    """Start `python WORDS…`, with more or other variables in the environment.
+
+    `places` are more folders to import from, as in `PYTHONPATH`, which is read only at a start.
+    """
+    return Process([*map(str, words)], {**os.environ, **environment}, [*places])
 
 
-def _run(words: list[str], environment: dict[str, str], here: str, said: str) -> None:
+def _run(
+    words: list[str], environment: dict[str, str], places: list[str], here: str, said: str
+) -> None:
     gc.freeze()  # what was imported; as in conftest.py
     for number, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(Path(said, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -86,6 +96,7 @@ def _run(words: list[str], environment: dict[str, str], here: str, said: str) ->
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(here)
+    sys.path[:0] = places
     if words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
