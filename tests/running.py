@@ -2,9 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -12,6 +9,7 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 
+import forked
 from plaudit.serving.server import bounded_http
 
 PROGRAM = """
@@ -27,25 +25,15 @@ serve(scorer, port=int(port), settings=ServiceSettings(**eval(settings)))
 
 @contextmanager
 def service(folder, **settings):
-    """A running service: its process and a client of it. `talk` gives what it said."""
+    """A running service: its process and a client of it."""
     port = free_port()
-    command = [sys.executable, "-c", PROGRAM, str(folder), str(port), repr(settings)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile() as said:  # a pipe would fill up, and the service wait for us
-        process = subprocess.Popen(command, stderr=said, env=environment)
-        process.said = said
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                until_ready(client, process)
-                yield process, client
-        finally:
-            process.kill()
-            process.wait()
-
-
-def talk(process):
-    process.said.seek(0)
-    return process.said.read().decode()
+    process = forked.start("-c", PROGRAM, folder, port, repr(settings))
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            until_ready(client, process)
+            yield process, client
+    finally:
+        process.kill()
 
 
 @contextmanager
@@ -81,7 +69,7 @@ def inside(app, delay=0.0):
 
 def until_ready(client, process=None):
     for _ in range(1200):
-        assert process is None or process.poll() is None, talk(process)
+        assert process is None or process.poll() is None, process.stderr
         try:
             if client.get("/ready").status_code == 200:
                 return

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+import forked
 import tiny
 from plaudit.errors import PlauditError
 from plaudit.plugins import KINDS, Registry
@@ -107,20 +108,24 @@ def test_two_of_one_name_are_listed_and_end_a_command_in_one_line(other_package,
 
 
 @pytest.fixture(scope="module")
-def with_example(tmp_path_factory):
-    """Runs Python with the example package installed, in a folder of its own."""
+def example(tmp_path_factory):
+    """The folder that the example package is installed in."""
     place = tmp_path_factory.mktemp("site")
     source = tmp_path_factory.mktemp("source") / "plugin_example"
     shutil.copytree(Path(__file__).parent / "plugin_example", source)  # building writes into it
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
     subprocess.run([*install, "--target", str(place), str(source)], check=True)
-    paths = [str(place), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return str(place)
+
+
+@pytest.fixture
+def with_example(example):
+    """Runs Python with the example package installed."""
 
     def run(*words):
-        return subprocess.run(
-            [sys.executable, *words], env=environment, capture_output=True, text=True
-        )
+        process = forked.start(*words, places=[example])
+        process.wait()
+        return process
 
     return run
 
@@ -191,9 +196,13 @@ print(json.dumps([losses, result.summary["suite"], *answers]))
 """
 
 
-def test_what_the_example_package_adds_is_used_like_our_own(with_example, base, tmp_path):
+def test_what_the_example_package_adds_is_used_like_our_own(example, base, tmp_path):
     data = tiny.write_rankings(tmp_path / "ranked.jsonl", 30)
-    done = with_example("-c", USES_ALL, str(base("bert")), str(data), str(tmp_path))
+    paths = os.pathsep.join(filter(None, [example, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(  # afresh: measures are listed when they are imported
+        [sys.executable, "-c", USES_ALL, base("bert"), data, tmp_path],
+        env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     losses, suite, *answers = json.loads(done.stdout.splitlines()[-1])
     reward, expected, better_first, worst_last, curves = answers
@@ -245,7 +254,7 @@ def test_a_peer_of_another_package_is_asked(with_example, reward_model, tmp_path
     for name, code in (("bert", 0), ("qwen2", 1)):  # the one drops white space
         reward_model(name).save(tmp_path / name)
         made = with_example("-m", "plaudit", "verify", tmp_path / name, "--against", "spaced")
-        assert made.returncode == code, made.stdout + made.stderr
+        assert made.poll() == code, made.stdout + made.stderr
         assert "against the model on completions that end in a space" in made.stdout
 
 
@@ -260,7 +269,7 @@ def test_an_engine_of_another_package_scores(with_example, reward_model, tmp_pat
     texts = ["a fox", "a dog and a fox", "yes"]
     rows.write_text("\n".join(json.dumps({"prompt": "What?", "completion": t}) for t in texts))
     made = with_example("-m", "plaudit", "score", folder, rows, "-o", tmp_path / "scored.jsonl")
-    assert made.returncode == 0, made.stderr
+    assert made.poll() == 0, made.stderr
     scored = [json.loads(line) for line in (tmp_path / "scored.jsonl").read_text().splitlines()]
     expected = [len(model.encoding.tokenizer("What?", text)["input_ids"]) for text in texts]
     assert [row["reward"] for row in scored] == expected
@@ -272,7 +281,7 @@ def test_a_pooling_of_another_package_trains_scores_saves_and_is_exported(
 ):
     data = tiny.write_rankings(tmp_path / "ranked.jsonl", 30)
     done = with_example("-c", USES_POOLING, str(base(name)), str(data), str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    assert done.poll() == 0, done.stderr
     scores, rows, weight = json.loads(done.stdout.splitlines()[-1])
     trained, *others = [[reward for row in each for reward in row] for each in scores]
     for rewards in others:

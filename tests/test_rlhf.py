@@ -3,8 +3,6 @@
 import os
 import pickle
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -20,6 +18,7 @@ from transformers.integrations.deepspeed import (
 )
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
+import forked
 from plaudit import AsyncClient, Client, PlauditError, RewardModel
 from plaudit.rlhf import reward_func
 from plaudit.serving.app import build_app
@@ -388,16 +387,11 @@ def test_each_process_scores_its_own_part(base, saved, tmp_path):
         port = probe.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
+        forked.start("-c", code, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     for process in processes:
-        output, _ = process.communicate(timeout=120)
-        assert "scored its own cpu" in output, output
+        assert "scored its own cpu" in process.succeed().stdout
 
 
 # ---- what the model refuses ----

@@ -1,6 +1,5 @@
 """Scoring a file: every row comes out as it went in, in order, with the rewards of its texts."""
 
-import contextlib
 import csv
 import gzip
 import json
@@ -9,8 +8,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -23,6 +20,7 @@ import pytest
 import torch
 import zstandard
 
+import forked
 from plaudit.errors import PlauditError
 from plaudit.scoring import score as scoring
 from plaudit.scoring import workers
@@ -526,26 +524,23 @@ def test_a_kill_at_any_moment_changes_no_byte(tmp_path, base, name):
     begun: list[str] = []
     longest = min(took, 2 * took / kills)
     while len(begun) < kills:
-        command = [sys.executable, "-c", SCORE, model, data, again / name]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = forked.start("-c", SCORE, model, data, again / name)
         state = again / f"{name}.partial" / "state"
         before = state.read_bytes() if state.exists() else b""
         # Most of the time goes by before a row is scored, and then there is nothing to lose.
         while process.poll() is None and not (state.exists() and state.read_bytes() != before):
             time.sleep(0.01)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(0, longest))
+        process.process.join(chance.uniform(0, longest))
         process.kill()
-        said = process.communicate()[1]
-        if process.returncode == 0 and not begun:  # it was done before the kill came
+        if process.poll() == 0 and not begun:  # it was done before the kill came
             shutil.rmtree(again)
             longest /= 2
             assert longest > 1e-3
             continue
-        begun.append(said)
-        if process.returncode == 0:
+        begun.append(process.stderr)
+        if process.poll() == 0:
             break
-    assert process.returncode == -signal.SIGKILL or len(begun) > 1, begun
+    assert process.poll() == -signal.SIGKILL or len(begun) > 1, begun
     if not (again / name).exists():
         score_file(model, data, again / name, resume=True, **options)
     assert (again / name).read_bytes() == (once / name).read_bytes()

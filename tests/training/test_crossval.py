@@ -1,25 +1,19 @@
 """Cross-validation as a user runs it: nothing tested on what it was trained on, nothing lost."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import forked
 import tiny
 from plaudit import PlauditError, train
 from plaudit.data.readers import load_rankings
 from plaudit.data.splits import folds_by_prompt, split_by_prompt
 from plaudit.model.reward_model import RewardModel
 from plaudit.training.crossval import cross_validate
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -181,17 +175,12 @@ def test_a_finished_one_is_not_overwritten_and_not_trained_into(finished, ranked
 def test_a_killed_one_goes_on_and_ends_as_if_nothing_had_been(finished, ranked, base, tmp_path):
     settings = options(base, tmp_path)
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    command = [sys.executable, "-m", "plaudit", "cv", str(ranked), "-k", "3", "--repeats", "2"]
     folder = tmp_path / "killed"
-    process = subprocess.Popen(
-        [*command, "-o", str(folder), *flags], env=ENVIRONMENT, stderr=subprocess.DEVNULL
+    process = forked.start(
+        "-m", "plaudit", "cv", ranked, "-k", 3, "--repeats", 2, "-o", folder, *flags
     )
-    second = folder / "folds" / "repeat-1-fold-2" / "config.yaml"
-    while not second.is_file():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait_for(folder / "folds" / "repeat-1-fold-2" / "config.yaml")
+    process.kill()
     shutil.rmtree(tmp_path / "features")  # nothing depends on it
     with pytest.raises(PlauditError, match=r"k: the run in .* has 3, not 5"):
         cross_validate(output=folder, resume=True, k=5)

@@ -1,22 +1,19 @@
 """Runs of two processes over gloo: as one process, killed, resumed in another number of them.
 
-Everything is real: processes are started as launchers start them, and killed with SIGKILL. 36
-rankings make five steps of 8 an epoch, the last of them of 4, and passes are so small that the two
-processes of a step take unequal numbers of them.
+Everything is real: processes run beside each other, as launchers start them, and are killed with
+SIGKILL. 36 rankings make five steps of 8 an epoch, the last of them of 4, and passes are so small
+that the two processes of a step take unequal numbers of them.
 """
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import forked
 from plaudit import PlauditError, RewardModel, train
 from plaudit.files import write_json
 from plaudit.model.devices import best_device
@@ -47,26 +44,16 @@ def ranked(tmp_path_factory):
 
 
 class Started:
-    """The processes of one run, as torchrun would start them; each writes to a file of its own."""
+    """The processes of one run, as torchrun would start them."""
 
     def __init__(self, folder: Path, number: int, *arguments: object, **environment: str) -> None:
-        port = free_port()
-        self.said = [folder.with_name(f"{folder.name}-{rank}.log") for rank in range(number)]
-        common = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment}
-        common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} | environment
         common |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
-        command = [sys.executable, "-m", "plaudit", "train", "-o", str(folder)]
-        self.processes = []
-        for rank, said in enumerate(self.said):
-            with said.open("w") as file:
-                self.processes.append(
-                    subprocess.Popen(
-                        [*command, *map(str, arguments)],
-                        env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                        stdout=file,
-                        stderr=file,
-                    )
-                )
+        command = ["-m", "plaudit", "train", "-o", folder, *arguments]
+        self.processes = [
+            forked.start(*command, **common, RANK=str(rank), LOCAL_RANK=str(rank))
+            for rank in range(number)
+        ]
 
     def end(self, seconds: float = 180) -> list[int]:
         """Their exit codes; none may take longer."""
@@ -78,15 +65,7 @@ class Started:
 
     def succeed(self) -> None:
         codes = self.end()
-        assert codes == [0] * len(codes), "\n".join(said.read_text()[-3000:] for said in self.said)
-
-    def wait_for(self, path: Path, seconds: float = 120) -> None:
-        deadline = time.monotonic() + seconds
-        while not path.exists():
-            running = [process.poll() is None for process in self.processes]
-            assert all(running), "\n".join(said.read_text()[-3000:] for said in self.said)
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        assert codes == [0] * len(codes), "\n".join(p.stderr[-3000:] for p in self.processes)
 
 
 def flags(base, ranked, number):
@@ -157,14 +136,14 @@ def test_killed_and_resumed_in_another_number(
 ):
     folder = tmp_path / "run"
     begun = Started(folder, before, *flags(base, ranked, before), **environment)
-    begun.wait_for(folder / "checkpoints" / "checkpoint-4" / "trainer_state.json")
+    begun.processes[0].wait_for(folder / "checkpoints" / "checkpoint-4" / "trainer_state.json")
     begun.processes[-1].send_signal(signal.SIGKILL)
     codes = begun.end(seconds=60)
     assert codes[-1] == -signal.SIGKILL
     assert not (folder / "metrics.json").exists()
     if before == 2:
         assert codes[0] == 1
-        said = begun.said[0].read_text()
+        said = begun.processes[0].stderr
         assert "process 0 of 2: another process of this run does not answer" in said
         assert "Traceback" not in said
     if environment:
@@ -172,7 +151,7 @@ def test_killed_and_resumed_in_another_number(
             train(output=folder, resume=True)
     resumed = Started(folder, after, "--resume", **environment)
     resumed.succeed()
-    said = resumed.said[0].read_text()
+    said = resumed.processes[0].stderr
     assert f"of the 8 rankings of a step each takes {8 // after} now" in said
     assert "resuming from" in said
     same_run(folder, one)
@@ -186,7 +165,7 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(base, ranked, tmp_path):
     resumed = Started(folder, 2, "--resume")
     assert resumed.end() == [1, 1]
     assert "a step of this run takes 7 rankings, which 2 processes cannot share evenly" in (
-        resumed.said[0].read_text()
+        resumed.processes[0].stderr
     )
 
 

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import datasets
 import numpy as np
@@ -16,6 +14,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+import forked
 from plaudit import PlauditError, RewardModel, evaluate, train
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
@@ -197,39 +196,18 @@ def command(ranked, folder, base, name="bert", **more):
     chosen = options(base, name, **more)
     flags = [] if chosen.pop("report") else ["--no-report"]
     flags += [f"--{setting.replace('_', '-')}={value}" for setting, value in chosen.items()]
-    return [sys.executable, "-m", "plaudit", "train", str(ranked), "-o", str(folder), *flags]
-
-
-def wait_for(path, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    return ["-m", "plaudit", "train", str(ranked), "-o", str(folder), *flags]
 
 
 def test_killed_and_resumed_reaches_the_same_weights_bit_for_bit(ranked, base, tmp_path):
-    whole = subprocess.run(
-        command(ranked, tmp_path / "whole", base, max_steps=24),
-        env=ENVIRONMENT,
-        capture_output=True,
-    )
-    assert whole.returncode == 0, whole.stderr.decode()
+    forked.start(*command(ranked, tmp_path / "whole", base, max_steps=24)).succeed()
     folder = tmp_path / "killed"
-    killed = subprocess.Popen(
-        command(ranked, folder, base, max_steps=24), env=ENVIRONMENT, stderr=subprocess.PIPE
-    )
-    wait_for(folder / "checkpoints" / "checkpoint-6", killed)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed = forked.start(*command(ranked, folder, base, max_steps=24))
+    killed.wait_for(folder / "checkpoints" / "checkpoint-6")
+    killed.kill()
     assert not (folder / "metrics.json").exists()
-    resumed = subprocess.run(
-        [sys.executable, "-m", "plaudit", "train", "-o", str(folder), "--resume"],
-        env=ENVIRONMENT,
-        capture_output=True,
-    )
-    assert resumed.returncode == 0, resumed.stderr.decode()
-    assert b"resuming from" in resumed.stderr
+    resumed = forked.start("-m", "plaudit", "train", "-o", folder, "--resume").succeed()
+    assert "resuming from" in resumed.stderr
     a = load_file(tmp_path / "whole" / "model" / "model.safetensors")
     b = load_file(folder / "model" / "model.safetensors")
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -298,23 +276,25 @@ def test_two_runs_do_not_share_a_folder(ranked, base, tmp_path):
 
 
 def test_two_processes_give_the_losses_of_one(ranked, base, tmp_path):
-    def run(folder, launcher, **more):
-        arguments = command(ranked, folder, base, "llama", max_steps=3, save_steps=3, **more)[3:]
-        result = subprocess.run(
-            [*launcher, "-m", "plaudit", *arguments],
-            env={**ENVIRONMENT, "ACCELERATE_USE_CPU": "true"},
-            capture_output=True,
-        )
-        assert result.returncode == 0, result.stderr.decode()[-3000:]
+    def log(folder):
         return [json.loads(line) for line in (folder / "log.jsonl").open()]
+
+    def words(folder, **more):
+        return command(ranked, folder, base, "llama", max_steps=3, save_steps=3, **more)
 
     # `accelerate launch --cpu` starts several processes only through MPI. Three steps are within
     # the first epoch, at whose end accelerate repeats rankings to fill the last batches.
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launcher += ["--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
     launcher += ["--dynamo_backend=no", "--main_process_port=0"]
-    one = run(tmp_path / "one", [sys.executable], per_device_train_batch_size=8)
-    two = run(tmp_path / "two", launcher, per_device_train_batch_size=4)
+    forked.start(*words(tmp_path / "one", per_device_train_batch_size=8)).succeed()
+    launched = subprocess.run(
+        [*launcher, *words(tmp_path / "two", per_device_train_batch_size=4)],
+        env={**ENVIRONMENT, "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+    )
+    assert launched.returncode == 0, launched.stderr.decode()[-3000:]
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
     for name in ("loss", "accuracy", "eval_pairwise_accuracy", "eval_log_loss"):
         expected = [row[name] for row in one if name in row]
         assert expected

@@ -2,16 +2,12 @@
 
 import json
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from pydantic import TypeAdapter
 
+import forked
 import tiny
 from plaudit import PlauditError, RewardModel, train
 from plaudit.data.readers import load_rankings
@@ -22,7 +18,6 @@ from plaudit.training.search import tune
 from plaudit.training.space import default_space, describe_space, read_space
 from plaudit.training.trainer import read_log
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 SPACE = {
     "learning_rate": {"low": 1e-3, "high": 0.1, "log": True},
     "num_train_epochs": [1, 2],
@@ -122,15 +117,12 @@ def test_a_killed_search_goes_on_and_processes_share_it(ranked, base, tmp_path):
         f"--{name.replace('_', '-')}={value}"
         for name, value in tiny.head_alone(base, tmp_path).items()
     ] + ["--no-report"]
-    command = [sys.executable, "-m", "plaudit", "tune", "-o", str(folder), "--trials", "5"]
-    first = subprocess.Popen([*command, str(ranked), *flags], env=ENVIRONMENT)
-    while not (folder / "trials" / "0002" / "config.yaml").is_file():
-        assert first.poll() is None
-        time.sleep(0.01)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    both = [subprocess.Popen([*command, "--resume"], env=ENVIRONMENT) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
+    command = ["-m", "plaudit", "tune", "-o", folder, "--trials", 5]
+    first = forked.start(*command, ranked, *flags)
+    first.wait_for(folder / "trials" / "0002" / "config.yaml")
+    first.kill()
+    for process in [forked.start(*command, "--resume") for _ in range(2)]:
+        process.succeed()
     summary = json.loads((folder / "metrics.json").read_text())
     states = [trial["state"] for trial in summary["trials"]]
     killed = len(list((folder / "trials").glob("*/killed")))

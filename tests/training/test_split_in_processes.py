@@ -8,6 +8,8 @@ import sys
 import torch
 from safetensors.torch import load_file
 
+import forked
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
@@ -23,7 +25,6 @@ def rows(count):
 
 def trained(processes, folder, data, base, **options):
     """The weights that `plaudit train` leaves, started as a user does."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     given = {
         "base": base, "recipe": "plain", "dtype": "float32", "max-length": 64, "seed": 1,
         "optim": "sgd", "learning-rate": 0.05, "warmup-steps": 0, "max-grad-norm": 0,
@@ -31,11 +32,15 @@ def trained(processes, folder, data, base, **options):
     }  # fmt: skip
     flags = [text for name, value in given.items() for text in (f"--{name}", str(value))]
     command = ["-m", "plaudit", "train", str(data), "-o", str(folder), "--no-report", *flags]
-    done = subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else []), *command],
-        env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    if processes == 1:
+        forked.start(*command).succeed()
+    else:
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        done = subprocess.run(
+            [sys.executable, *launcher, *command],
+            env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
     return load_file(folder / "model" / "model.safetensors")
 
 
