@@ -82,7 +82,7 @@ def test_a_model_that_reads_whitespace_is_found_out(reward_model):
 
         def warn_if_untrained(self): ...
 
-        def report_truncation(self): ...
+        telling_truncation = nullcontext
 
         def score_all(self, prompts):
             for _, completions in prompts:
