@@ -73,6 +73,16 @@ ATTACKS = {
     "indent": "{% set a = '\n' * 99999 %}{{ a | indent(99999) }}",
     "tabs": "{% set a = '\t' * 99999 %}{{ a.expandtabs(99999) }}",
     "translate": WIDE + "{{ a.translate({120: a}) }}",
+    "translate by a list": WIDE + "{{ a.translate([a] * 130) }}",
+    "strip": WIDE + "{{ (a * 9).strip('y' * 99999 ~ 'x') }}",
+    "trim": WIDE + "{{ (a * 9) | trim('y' * 99999 ~ 'x') }}",
+    "each looked for in a long text": WIDE + "{{ (['y'] * 9999) | select('in', a) | list }}",
+    "each of what is made, too": WIDE
+    + "{{ range(9999) | map('string') | select('in', a) | list }}",
+    "width of a text": "{{ '{:{}}'.format(1, '9999999999') }}",
+    "bytes replaced": WIDE + "{{ a.encode().replace(''.encode(), a.encode()) }}",
+    "% of bytes": "{{ '%9999999999d'.encode() % 1 }}",
+    "separators": WIDE + "{{ ([1] * 9999) | tojson(separators=(a, a)) }}",
     "round": "{{ 1.5 | round(999999999, 'ceil') }}",
     "tojson": "{{ [[[1]]] | tojson(indent=999999999) }}",
     "batch": "{{ [1] | batch(9999999999, 'x') | list }}",
@@ -89,7 +99,7 @@ SHOWS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_is_refused(attack):
     with (  # within the time that any test has, and the memory that there is
-        pytest.raises(Exception, match=r"far more work|thousands of digits|adds up|indents|"
+        pytest.raises(Exception, match=r"far more work|digits|adds up|indents|computes how|unsafe|"
                                        r"recursion|undefined|No filter|1,000,000"),
         within_limits([]),
     ):  # fmt: skip
@@ -148,7 +158,10 @@ def test_templates_of_the_field_give_what_they_give_without_limits():
         "{% endmacro %}{{ m('a') }}"
         "{% call m('b') %}c{% endcall %}{% set block %}kept{% endset %}{{ block | upper }}",
         "{% generation %}{{ messages[0].content | trim | e }}{% endgeneration %}{{ '<' | safe }}",
-        "{{ messages[0].missing.more }}",
+        "{{ messages[0].missing.more }}{{ 'xax'.strip('x') }}{{ ' a ' | trim }}{{ 'aXb'.title() }}",
+        "{{ messages | tojson(separators=(',', ': '), sort_keys=true, ensure_ascii=false) }}",
+        "{{ messages | map(attribute='role') | select('in', ['user']) | join(', ') }}"
+        "{{ none | select('in', 'a') | list }}{{ missing | join('-') }}{{ {'a': 1} | join('-') }}",
         "{{ 1 in [1, 2] and 'us' in messages[0].role and not 3 not in [3] }}{{ 1 < 2 < 3 }}",
         "{% autoescape true %}{{ '<' ~ messages[0].role ~ ('<b>' | safe) }}{% endautoescape %}",
     ],

@@ -20,7 +20,6 @@ from typing import Any, Literal
 from plaudit.data.chat import begins_rendered
 from plaudit.data.rankings import BadRowError, Fault, Message, Ranking, Text
 from plaudit.errors import PlauditError
-from plaudit.model.template_limits import TemplateLimitError, render
 
 # What a truncated row keeps for the prompt when the completion alone fills it.
 PROMPT_SHARE = 0.25
@@ -228,6 +227,9 @@ class Encoding:
     def _chat(self, messages: list[Message], **options: bool) -> str:
         if not messages:
             return ""  # templates refuse to render nothing
+        # Only here: it needs transformers, which takes its time to import.
+        from plaudit.model.template_limits import TemplateLimitError, render
+
         try:
             return render(self.tokenizer, messages, **options)
         except TemplateLimitError:

@@ -16,7 +16,7 @@ from re import findall
 from typing import Any
 
 from jinja2 import Environment, Template, nodes
-from jinja2.runtime import Context, Undefined, markup_join, str_join
+from jinja2.runtime import Context, markup_join, str_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, pass_context
 from jinja2.visitor import NodeTransformer
@@ -174,19 +174,23 @@ def _pay_tabs(text: str, tabsize: Any = 8) -> None:
 
 
 def _pay_translating(text: str, table: Any = None, *_: Any) -> None:
-    longest = max(map(_weight, table.values()), default=0) if isinstance(table, Mapping) else 1
-    _pay(len(text) * longest)
+    _pay(len(text) * _weight(table))
+
+
+def _pay_stripping(text: str, chars: Any = None, *_: Any, **__: Any) -> None:
+    _pay(len(text) * _weight(chars))
 
 
 def _pay_formatting(form: str, *args: Any, **kwargs: Any) -> None:
     """Of `%` and of `format`: each place takes the widest argument, in the widest field."""
+    if findall(r"\{[^{}]*\{", form):
+        raise TemplateLimitError("computes how wide a text is to be")
     values = (*args, *kwargs.values())
     places = form.count("%") + form.count("{")
-    # A field may have its width from an argument.
-    given = [abs(int(each)) for value in values for each in _numbers(value)]
+    # After a "*" a field has its width from an argument.
+    given = [abs(each) for value in values for each in _numbers(value)] if "*" in form else []
     widths = [min(int(digits), 10**18) for digits in findall(r"\d{1,20}", form)]
-    nested = "*" in form or bool(findall(r"\{[^}]*\{", form))
-    widest = max([*widths, *(given if nested else ())], default=0)
+    widest = max([*widths, *given], default=0)
     _pay(len(form) + places * (widest + sum(map(_weight, values))))
 
 
@@ -202,9 +206,11 @@ def _pay_summing(_: Any, attribute: Any = None, start: Any = 0) -> None:
 
 
 def _pay_json(_: Any, *args: Any, **kwargs: Any) -> None:
-    given = (*args, *kwargs.values())
-    if any(type(each) is not bool and _times(each) > DEEPEST_INDENT for each in given):
-        raise TemplateLimitError(f"indents JSON by more than {DEEPEST_INDENT}")
+    for given in (*args, *kwargs.values()):
+        for each in given if isinstance(given, (list, tuple)) else [given]:
+            size = len(each) if isinstance(each, str) else _times(each)
+            if size > DEEPEST_INDENT:
+                raise TemplateLimitError(f"indents JSON by more than {DEEPEST_INDENT}")
 
 
 # What may make much more than it is given, beside what it costs for its arguments: methods of
@@ -213,19 +219,25 @@ METHODS: dict[str, Callable[..., None]] = {
     "replace": _pay_replacing,
     "expandtabs": _pay_tabs,
     "translate": _pay_translating,
+    "strip": _pay_stripping,
+    "lstrip": _pay_stripping,
+    "rstrip": _pay_stripping,
     "format": _pay_formatting,
     "format_map": _pay_formatting,
 }
 FILTERS: dict[str, Callable[..., None]] = {
     "replace": _pay_replacing,
     "indent": _pay_indenting,
+    "trim": _pay_stripping,
     "format": _pay_formatting,
     "sum": _pay_summing,
     "tojson": _pay_json,
 }
 # Filters that look at nothing of what they are given, and make nothing.
 GIVEN_BACK = ("count", "d", "default", "first", "items", "last", "length")
-OF_TEXT = ("replace", "indent", "format")  # filters that make a text of what they are given
+OF_TEXT = ("replace", "indent", "trim", "format")  # filters that make a text of what they are given
+# Filters that go through what they are given once more for each of their arguments, or twice.
+IN_TURN = ("join", "select", "selectattr", "reject", "rejectattr")
 
 
 class _Limited(ImmutableSandboxedEnvironment):
@@ -257,20 +269,25 @@ class _Limited(ImmutableSandboxedEnvironment):
             if name in GIVEN_BACK:
                 _pay(STEP)
                 return self.own.call_filter(name, value, args, kwargs, context, context.eval_ctx)
-            if name == "join" and not isinstance(value, (str, Sequence, Undefined)):
+            if name in IN_TURN and hasattr(value, "__next__"):
                 value = list(value)
             _pay(STEP + _weight(value))
             for each in (*args, *kwargs.values()):
                 _pay(_times(each))
-            if name == "join":
-                sep = args[0] if args else kwargs.get("d", "")
-                _pay(len(value) * _weight(sep))
+            if name in IN_TURN:  # a separator, or what each is compared with
+                count = len(value) if hasattr(value, "__len__") else 0
+                _pay(count * sum(map(_weight, (*args, *kwargs.values()))))
             elif making is not None:
                 making(str(value) if name in OF_TEXT else value, *args, **kwargs)
             made = self.own.call_filter(name, value, args, kwargs, context, context.eval_ctx)
             return _paid(made)
 
         return metered
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """As the sandbox has it, and no bytes: what they can do is not reckoned here."""
+        made = isinstance(obj, bytes) or attr in ("encode", "to_bytes")
+        return not made and super().is_safe_attribute(obj, attr, value)
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call something, and pay for it."""
@@ -279,13 +296,13 @@ class _Limited(ImmutableSandboxedEnvironment):
         if name in ("format", "format_map"):  # which the sandbox has put its own round
             of = getattr(getattr(obj, "__wrapped__", None), "__self__", of)
         cost = STEP
-        if isinstance(of, (str, bytes, int)):
-            cost += len(of) if isinstance(of, (str, bytes)) else 0
+        if isinstance(of, (str, int)):
+            cost += len(of) if isinstance(of, str) else 0
             if name == "join" and args and not isinstance(args[0], (str, Sequence)):
                 args = (list(args[0]), *args[1:])
             cost += sum(map(_times, args)) + sum(map(_times, kwargs.values()))
             _pay(cost)
-            if name == "join" and args and isinstance(of, (str, bytes)):
+            if name == "join" and args and isinstance(of, str):
                 _pay(len(args[0]) * len(of))
             elif name in METHODS and isinstance(of, str):
                 METHODS[name](of, *args, **kwargs)
