@@ -14,6 +14,7 @@ import sys
 import time
 from typing import get_args
 
+import psutil
 import pytest
 import yaml
 
@@ -622,7 +623,9 @@ def test_a_reader_that_goes_away_is_no_error(here, model_folder):
 def test_an_interruption_leaves_one_line_and_no_file(here):
     """Interrupted in the middle of work that would take many minutes."""
     process = start("sample", "-o", "s", "-n", 3_000_000)
-    time.sleep(5)
+    started = psutil.Process(process.pid)
+    while started.cpu_times().user < 1:  # to start takes it a tenth of that
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
