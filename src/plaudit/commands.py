@@ -1243,6 +1243,12 @@ def serve(
     labels: Annotated[
         str | Path | None, Help("ranked CSV for what is labelled; goes on where it ends", "FILE")
     ] = None,
+    gold_questions: Annotated[
+        str | Path | None, Help("data with an order, mixed in to check labellers by", "DATA")
+    ] = None,
+    overlap: Annotated[
+        float, Field(ge=0, le=1), Help("share of the prompts that a second person labels too")
+    ] = 0.0,
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
@@ -1272,6 +1278,10 @@ def serve(
     if bool(label) != bool(labels):
         given, missing = ("label", "labels FILE.csv") if label else ("labels", "label DATA")
         raise PlauditError(f"--{given}: goes with --{missing}")
+    if not label and (gold_questions or overlap):
+        raise PlauditError(
+            f"--{'gold-questions' if gold_questions else 'overlap'}: goes with --label DATA"
+        )
     limits = ServiceSettings(keys=read_keys(keys), **settings)
     loading: dict[str, Any] = {
         "dtype": dtype,
@@ -1288,7 +1298,7 @@ def serve(
 
         labelling = Labelling(
             scorer, label, labels, columns=columns, encoding=encoding, on_bad_row=on_bad_row,
-            max_rejected=max_rejected,
+            max_rejected=max_rejected, gold=gold_questions, overlap=overlap,
         )  # fmt: skip
     serve(scorer, host=host, port=port, settings=limits, labelling=labelling)
 
