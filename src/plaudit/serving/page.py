@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from plaudit.data.convert import written
+from plaudit.data.convert import writable_layouts, written
 from plaudit.errors import PlauditError
 from plaudit.labelling.labelling import LONGEST_NOTE, LabelError, Labelling, Score
 from plaudit.serving.gate import RefusedError, invalid, json_response, read_json
@@ -206,7 +206,10 @@ def _add_labelling(routes: APIRouter, labelling: Labelling) -> None:
 
     @routes.post("/label/people")
     async def people(request: Request) -> Response:
-        _, found = await said(request, _Body, lambda _: labelling.people())
+        def act(_: _Body) -> dict[str, Any]:
+            return labelling.people() | {"layouts": writable_layouts()}
+
+        _, found = await said(request, _Body, act)
         return json_response(found, headers=DATA_HEADERS)
 
     @routes.post("/label/export")
