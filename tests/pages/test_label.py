@@ -214,7 +214,7 @@ def test_without_a_connection_a_label_is_kept_and_sent_later(opened, files):
     assert rows(files, "Ofelia") == {asked: [(y, "1", ""), (x, "2", ""), (z, "3", "")]}
     expect(page.locator("#mine")).to_have_text("1")
     assert prompt(page) != asked
-    # And what waits is sent after a reload, too.
+    # And where it is the service that does not answer.
     ready(page)
     second = prompt(page)
     page.route("**/label/save", lambda route: route.abort())
