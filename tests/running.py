@@ -67,6 +67,21 @@ def inside(app, delay=0.0):
         thread.join()
 
 
+@contextmanager
+def at_address(app):
+    """The address of a service that runs in a thread, for a browser."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
 def until_ready(client, process=None):
     for _ in range(1200):
         assert process is None or process.poll() is None, process.stderr

@@ -24,6 +24,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": commands.sample,
     "inspect": commands.inspect,
     "pairs": commands.pairs,
+    "convert": commands.convert,
     "train": commands.train,
     "cv": commands.cross_validate,
     "tune": commands.tune,

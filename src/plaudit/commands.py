@@ -344,6 +344,41 @@ def pairs(
     return Written(Path(output), count, rejected_to)
 
 
+def convert(
+    data: Data,
+    output: Annotated[str | Path, Help(".jsonl, .csv, .tsv or .xlsx", "FILE", flag=True)],
+    *,
+    to: Annotated[str, Help("layout to write: ranked, pairs, kto, argilla …", "LAYOUT")],
+    columns: declared.Columns = None,
+    encoding: declared.Encoding = None,
+    on_bad_row: declared.OnBadRow = "reject",
+    max_rejected: declared.MaxRejected = 0.1,
+    overwrite: Overwrite = False,
+) -> Written:
+    """Write rankings in another layout, for other programs or for people.
+
+    Raises `PlauditError` when the data cannot be read, the layout is none that is written, or it
+    cannot hold them.
+
+    >>> convert("labels.csv", "labels.xlsx", to="ranked").rows  # doctest: +SKIP
+    36
+    """
+    from plaudit.console import say
+    from plaudit.data.convert import write_layout
+    from plaudit.data.readers import as_rankings
+    from plaudit.files import refuse_to_overwrite, report_rejected
+
+    refuse_to_overwrite(output, overwrite)
+    rankings = as_rankings(
+        data, columns=columns, encoding=encoding, on_bad_row=on_bad_row, max_rejected=max_rejected
+    )
+    refuse_to_overwrite(output, overwrite, inputs=rankings.files)
+    count = write_layout(rankings, to, output)
+    rejected_to = report_rejected(rankings, output)
+    say(f"{count:,} rows written to {output}")
+    return Written(Path(output), count, rejected_to)
+
+
 # ---- training ----
 
 
@@ -1209,6 +1244,12 @@ def serve(
     labels: Annotated[
         str | Path | None, Help("ranked CSV for what is labelled; goes on where it ends", "FILE")
     ] = None,
+    gold_questions: Annotated[
+        str | Path | None, Help("data with an order, mixed in to check labellers by", "DATA")
+    ] = None,
+    overlap: Annotated[
+        float, Field(ge=0, le=1), Help("share of the prompts that a second person labels too")
+    ] = 0.0,
     columns: declared.Columns = None,
     encoding: declared.Encoding = None,
     on_bad_row: declared.OnBadRow = "reject",
@@ -1238,6 +1279,10 @@ def serve(
     if bool(label) != bool(labels):
         given, missing = ("label", "labels FILE.csv") if label else ("labels", "label DATA")
         raise PlauditError(f"--{given}: goes with --{missing}")
+    if not label and (gold_questions or overlap):
+        raise PlauditError(
+            f"--{'gold-questions' if gold_questions else 'overlap'}: goes with --label DATA"
+        )
     limits = ServiceSettings(keys=read_keys(keys), keys_file=keys, **settings)
     loading: dict[str, Any] = {
         "dtype": dtype,
@@ -1254,7 +1299,7 @@ def serve(
 
         labelling = Labelling(
             scorer, label, labels, columns=columns, encoding=encoding, on_bad_row=on_bad_row,
-            max_rejected=max_rejected,
+            max_rejected=max_rejected, gold=gold_questions, overlap=overlap,
         )  # fmt: skip
     serve(scorer, host=host, port=port, settings=limits, labelling=labelling)
 

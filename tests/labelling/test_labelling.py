@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from plaudit import PlauditError, load_rankings
 from plaudit.data.rankings import text_key
 from plaudit.data.rows import find_sources
+from plaudit.evaluation.agreement import agreement
 from plaudit.labelling.labelling import LabelError, Labelling, unsureness
 from plaudit.labelling.to_label import read_items
 
@@ -354,9 +355,17 @@ def test_undo_takes_labels_back_one_by_one_also_after_a_new_start(tmp_path):
 def test_ranks_must_fit(tmp_path):
     labelling = Labelling(SCORER, three(tmp_path / "d.jsonl"), tmp_path / "l.csv")
     item = labelling.next("w")
-    for ranks, why in (([1, 2], "2 ranks for 3"), ([4, 4, 4], "All completions are tied")):
+    said = {"annotator": "Ada", "note": "unsure"}
+    for ranks, more, why in (
+        ([1, 2], {}, "2 ranks for 3"),
+        ([1, 2, 3], {"annotator": "=cmd()"}, "A name is plain text"),
+        ([1, 2, 3], {"annotator": "a\nb"}, "A name is plain text"),
+        ([1, 2, 3], {"note": "a\0b"}, "of which none is a NUL"),
+        ([1, 2, 3], {"note": "\ud800"}, "of which none is a NUL"),
+        ([1, 2, 3], {"note": "x" * 2001}, "at most 2,000 characters"),
+    ):
         with pytest.raises(LabelError, match=why) as raised:
-            labelling.save("w", item["id"], ranks)
+            labelling.save("w", item["id"], ranks, **said | more)
         assert raised.value.kind == "invalid"
     with pytest.raises(LabelError) as raised:
         labelling.save("w", "x", [1, 2, 3])
@@ -484,7 +493,7 @@ def test_windows_get_different_prompts_and_cannot_overwrite_each_other(tmp_path)
         assert raised.value.kind == "labelled"
     assert labelling.next(holder)["id"] != third["id"]
     # What another open window saved is not ours to take back.
-    with pytest.raises(LabelError, match="those of other windows"):
+    with pytest.raises(LabelError, match="None of the labels is yours"):
         labelling.undo("us")
     assert labelling.undo("third")["id"] == third["id"]
 
@@ -530,3 +539,156 @@ def test_many_windows_at_once_lose_no_label(tmp_path):
     assert set(conflicts) <= {"labelled"}
     assert len(load_rankings(file, strict=True)) == 80
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+# ---- people ----
+
+
+def test_who_labelled_and_what_they_noted_stands_in_the_file_and_comes_back(tmp_path):
+    data, file = three(tmp_path / "d.jsonl", 3), tmp_path / "l.csv"
+    file.write_bytes(GOOD.encode())  # of a version that knew neither names nor notes
+    labelling = Labelling(SCORER, data, file)
+    item = labelling.next("w", "Ada")
+    labelling.save("w", item["id"], [1, 2, 3], " Ada ", '=note, "quoted"\r\nand more ')
+    rows = list(csv.DictReader(io.StringIO(file.read_bytes().decode(), newline="")))
+    assert [(row["annotator"], row["note"]) for row in rows[2:4]] == [
+        ("", ""),
+        ("Ada", '=note, "quoted"\r\nand more'),
+    ]
+    assert [one.annotator for one in load_rankings(file, strict=True)] == [None, "Ada"]
+    again = Labelling(SCORER, data, file)
+    assert again.state("w", "Ada")["mine"] == 1
+    back = again.undo("w", "Ada")
+    assert (back["note"], back["ranks"]) == ('=note, "quoted"\r\nand more', (1, 2, 3))
+    # Without a name in it, as that version wrote it.
+    assert sorted(file.read_bytes().splitlines()) == sorted(GOOD.encode().splitlines())
+    with pytest.raises(LabelError, match="None of the labels is yours"):
+        again.undo("w", "Ada")
+
+
+def test_what_orders_nothing_is_done_and_stands_beside_the_file(tmp_path):
+    data, file = three(tmp_path / "d.jsonl", 4), tmp_path / "l.csv"
+    beside = tmp_path / "l.beside.jsonl"
+    labelling = Labelling(SCORER, data, file)
+    for ranks, more in (
+        ([1, 2, 3], {}),
+        ([5, 5, 5], {"note": "all the same"}),
+        ([1, 2, 3], {"all_bad": True}),
+        ([3, 2, 1], {}),
+    ):
+        labelling.save("w", labelling.next("w")["id"], ranks, **more)
+    assert labelling.next("w") is None
+    assert len(load_rankings(file, strict=True)) == 2  # nothing in it that would be rejected
+    said = [json.loads(line) for line in beside.read_text().splitlines()]
+    assert [(one["ranks"], one["all_bad"], one["note"]) for one in said] == [
+        ([1, 1, 1], False, "all the same"),
+        ([1, 1, 1], True, ""),
+    ]
+    again = Labelling(SCORER, data, file)
+    assert again.state()["labelled"] == 4
+    assert [one["said"].split(":")[0] for one in again.labelled()["labels"]] == [
+        "best", "all bad", "all tied", "best",
+    ]  # fmt: skip
+    undone = [again.undo("w")["prompt"] for _ in range(4)]
+    assert undone == [f"question {n}" for n in (3, 2, 1, 0)]
+    assert beside.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        '{"prompt": "other", "completions": ["a"], "ranks": [1]}',
+        '{"prompt": "question 0", "completions": ["a", "b", "c"], "ranks": [1, 2, 3], '
+        '"all_bad": false, "annotator": "", "note": "", "after": 0}',
+    ],
+)
+def test_a_file_beside_that_is_not_ours_is_left_alone(tmp_path, line):
+    data, beside = three(tmp_path / "d.jsonl"), tmp_path / "l.beside.jsonl"
+    beside.write_text(line + "\n")
+    with pytest.raises(PlauditError, match=r"l\.beside\.jsonl.*left alone"):
+        Labelling(SCORER, data, tmp_path / "l.csv")
+    assert beside.read_text() == line + "\n"
+
+
+def test_a_second_person_labels_the_overlap_and_agreement_is_told(tmp_path):
+    data, file = three(tmp_path / "d.jsonl", 60), tmp_path / "l.csv"
+    labelling = Labelling(SCORER, data, file, overlap=0.25)
+    total = labelling.state()["total"]
+    assert 60 < total < 90
+    place = "abc".index
+    while item := labelling.next("1", "Ada"):
+        labelling.save("1", item["id"], [1 + place(text) for text in item["completions"]], "Ada")
+    assert labelling.state("1", "Ada")["labelled"] == 60
+    both = 0
+    while item := labelling.next("2", "Bob"):
+        ranks = [3 - place(text) if both else 1 + place(text) for text in item["completions"]]
+        labelling.save("2", item["id"], ranks, "Bob")
+        both += 1
+    assert both == total - 60
+    assert labelling.next("3", "Cy") is None
+    people = labelling.people()
+    assert [(one["annotator"], one["labels"]) for one in people["people"]] == [
+        ("Ada", 60), ("Bob", both),
+    ]  # fmt: skip
+    # Of one prompt they agree on all three pairs, of the others on none.
+    assert people["agreement"]["agreement"]["value"] == pytest.approx(1 / both)
+    assert people["agreement"]["pairs"] == 3 * both
+    # And data are read so, too.
+    assert agreement(load_rankings(file, strict=True)) == people["agreement"]
+    again = Labelling(SCORER, data, file, overlap=0.25)
+    assert again.next("2", "Bob") is None
+    assert again.undo("1", "Ada")["ranks"] is not None
+
+
+def test_gold_questions_come_to_everybody_and_are_not_learnt_from(tmp_path):
+    data, file = three(tmp_path / "d.jsonl", 20), tmp_path / "l.csv"
+    gold = tmp_path / "gold.csv"
+    gold.write_text("prompt,answer,rank\n" + "".join(
+        f"gold {n},{text},{rank}\n" for n in range(2) for rank, text in enumerate("xyz", 1)
+    ))  # fmt: skip
+    labelling = Labelling(SCORER, data, file, gold=gold)
+    assert labelling.state()["total"] == 20
+    asked = {"Ada": [], "Bob": []}
+    for name, texts in asked.items():
+        for _ in range(10):
+            item = labelling.next(name, name)
+            texts.append(item["prompt"])
+            assert item.keys() == labelling.next(name, name).keys()
+            assert "gold" not in item  # nothing tells it from the others
+            order = "xyz" if name == "Ada" else "zyx"
+            ranks = [1 + (order + "abc").index(text) for text in item["completions"]]
+            labelling.save(name, item["id"], ranks, name)
+    for texts in asked.values():
+        assert [text[:4] for text in texts].count("gold") == 1
+    people = {one["annotator"]: one for one in labelling.people()["people"]}
+    assert (people["Ada"]["gold_right"], people["Ada"]["gold_pairs"]) == (3, 3)
+    assert (people["Bob"]["gold_right"], people["Bob"]["gold_pairs"]) == (0, 3)
+    assert people["Ada"]["labels"] == 9
+    read = load_rankings(file, strict=True)
+    assert len(read) == 18
+    assert not any(ranking.prompt.startswith("gold") for ranking in read)
+    again = Labelling(SCORER, data, file, gold=gold)
+    assert again.people() == labelling.people()
+
+
+def test_any_label_can_be_taken_back_at_any_time(tmp_path):
+    data, file = three(tmp_path / "d.jsonl", 50), tmp_path / "l.csv"
+    labelling = Labelling(SCORER, data, file)
+    for n in range(45):
+        window = ("one", "other")[n % 2]
+        labelling.save(window, labelling.next(window)["id"], [1, 2, 2])
+    part = labelling.labelled()
+    parts = [part]
+    while part["before"]:
+        part = labelling.labelled(part["before"])
+        parts.append(part)
+    numbers = [one["number"] for part in parts for one in part["labels"]]
+    assert numbers == list(range(44, -1, -1))
+    oldest = parts[-1]["labels"][-1]
+    back = labelling.reopen("other", oldest["id"], oldest["annotator"])
+    assert (back["prompt"], back["ranks"]) == ("question 0", (1, 2, 2))
+    assert len(load_rankings(file, strict=True)) == 44
+    assert labelling.next("other")["prompt"] == "question 0"
+    with pytest.raises(LabelError, match="taken back meanwhile"):
+        labelling.reopen("one", oldest["id"], "")

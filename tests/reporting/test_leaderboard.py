@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import accessible
 from plaudit.data.rankings import Ranking
 from plaudit.evaluation.bench import compare, preference_data
 from plaudit.evaluation.suite_run import summarise_suite
@@ -169,4 +170,5 @@ def test_the_page_sorts_and_fits_a_phone(browser, tmp_path):
     dark = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert dark == "rgb(20, 23, 27)"
     assert problems == []
+    accessible.check(opened)
     opened.close()

@@ -8,10 +8,12 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+import accessible
 from plaudit import PlauditError, Ranking
 from plaudit.reporting.drawing import Data, Drawing
 from plaudit.reporting.page import (
@@ -421,6 +423,13 @@ def test_words_stand_out_from_what_is_behind_them(opened, hostile, theme):
 def luminance(rgb):
     parts = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_nothing_keeps_people_from_it(opened, hostile):
+    table = Table("Scores", ("", "value"), (Row("a", ("1",)),))
+    report = replace(hostile, sections=(Section("More", (), (table,), ()),), pairs=None)
+    accessible.check(opened(report))
+    accessible.check(opened(simple_report()))
 
 
 def test_on_paper_all_is_open_and_light(opened, hostile):

@@ -1,13 +1,13 @@
 """From records to rankings: which rows belong together, and which contradict each other.
 
-Single completions are grouped by their prompt: wherever they stand where the data are held in
-memory, and where they are adjacent in a stream. Pairs stay pairs; those that stand in both
-directions under one prompt are rejected.
+Single completions are grouped by their prompt, and by annotator where the data name them: wherever
+they stand where the data are held in memory, and where they are adjacent in a stream. Pairs stay
+pairs; those that stand in both directions under one prompt are rejected.
 """
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -43,12 +43,12 @@ Outcome = Ranking | Rejected
 
 def grouped(items: Iterable[Item]) -> Iterator[Outcome]:
     """Rankings of rows grouped by prompt wherever they stand, in order of first appearance."""
-    groups: dict[str, list[Record]] = {}
+    groups: dict[tuple[str, str | None], list[Record]] = {}
     for item in items:
         if isinstance(item, Rejected):
             yield item
         else:
-            groups.setdefault(text_key(item.ranking.prompt), []).append(item)
+            groups.setdefault(_group(item), []).append(item)
     for group in groups.values():
         yield from _merged(group)
 
@@ -63,12 +63,12 @@ class Adjacent:
     def __iter__(self) -> Iterator[Outcome]:
         seen = PromptsSeen()
         group: list[Record] = []
-        present: str | None = None
+        present: tuple[str, str | None] | None = None
         for item in self._items:
             if isinstance(item, Rejected):
                 yield item
                 continue
-            key = text_key(item.ranking.prompt)
+            key = _group(item)
             if key != present:
                 if group:
                     yield from _merged(group)
@@ -77,6 +77,11 @@ class Adjacent:
             group.append(item)
         if group:
             yield from _merged(group)
+
+
+def _group(record: Record) -> tuple[str, str | None]:
+    """What rows of one ranking share: the prompt, and who ranked it."""
+    return text_key(record.ranking.prompt), record.ranking.annotator
 
 
 def each_alone(items: Iterable[Item]) -> Iterator[Outcome]:
@@ -189,6 +194,7 @@ def _ranking(used: Sequence[Entry]) -> Ranking:
         ratings=ratings if len(ratings) == len(used) else None,
         attributes=attributes or None,
         strength=first.strength,
+        annotator=first.annotator,
     )
 
 
@@ -212,7 +218,7 @@ class PromptsSeen:
     def __init__(self) -> None:
         self._bits = bytearray(1 << 24)
 
-    def before(self, key: str) -> bool:
+    def before(self, key: Hashable) -> bool:
         """Whether `key` was asked for before; from now on it was."""
         value = hash(key) & (1 << 64) - 1
         step = (value >> 27) | 1

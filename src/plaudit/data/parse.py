@@ -85,7 +85,13 @@ def make_ranking(
         categories=None if alike else categories,
         models=models,
         origin=origin,
+        annotator=_annotator(given.annotator),
     )
+
+
+def _annotator(cell: Any) -> str | None:
+    """Who made the row; what is no plain value, as a list of several people, names nobody."""
+    return str(cell) if isinstance(cell, str | int) and str(cell).strip() else None
 
 
 def _labels(cell: Any, name: str, count: int) -> list[str | None] | None:

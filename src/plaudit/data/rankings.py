@@ -72,7 +72,8 @@ class Ranking:
     `models` names what wrote each completion;
     `categories` names the kind of each completion (for pairs: of the rejected one), `category` that
     of the whole ranking; `origin` says where it came from, for messages (`file.csv:12`); `source`
-    names the source that it is of, or the set to validate on, where there are several.
+    names the source that it is of, or the set to validate on, where there are several; `annotator`
+    is who made it, where the data say so.
 
     >>> pair = Ranking("2+2?", ["4", "5"], [0, 1])
     >>> pair.pairs()
@@ -92,6 +93,7 @@ class Ranking:
     attributes: Mapping[str, Sequence[float]] | None = None
     strength: float | None = None
     source: str = ""
+    annotator: str | None = None
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every strictly ordered pair as (better, worse) indices, in the data's order."""

@@ -816,6 +816,9 @@ def _sheet(name: str) -> Iterator[Iterator[tuple[Any, ...]]]:
         except Exception as error:  # of a zip file, of XML, or its own
             raise PlauditError(f"{name}: cannot be read as .xlsx: {_line(error)}") from error
         try:
+            for sheet in book.worksheets:
+                if sheet.max_row is None:  # some programs do not write how large a sheet is
+                    sheet.calculate_dimension(force=True)
             full = [sheet for sheet in book.worksheets if sheet.max_row and sheet.max_row > 1]
             if not full:
                 raise PlauditError(f"{name}: no sheet has a header and a row below it")

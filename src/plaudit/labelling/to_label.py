@@ -9,7 +9,8 @@ or a plain text that is the JSON of messages) is left out, and counted with its 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from plaudit.console import progress
@@ -17,7 +18,7 @@ from plaudit.data.cells import excerpt, is_blank, read_text
 from plaudit.data.chat import fit
 from plaudit.data.parse import Records, reject
 from plaudit.data.rankings import BadRowError, Ranking, Rejected, Text, text_key
-from plaudit.data.readers import BadRows
+from plaudit.data.readers import BadRows, load_rankings
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 
@@ -32,7 +33,8 @@ class Item:
     """A prompt and K ≥ 2 different completions, in an order that says nothing of their quality.
 
     `id` depends on the texts alone, so that it is the same after a restart. `categories` and
-    `models` say of each completion what the data said of it.
+    `models` say of each completion what the data said of it. `gold` are the ranks, from 0 on, that
+    a gold question should get; None for any other.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Item:
     completions: Sequence[Text]
     categories: Sequence[str | None]
     models: Sequence[str | None]
+    gold: Sequence[int] | None = None
 
 
 class Read(NamedTuple):
@@ -131,6 +134,42 @@ def read_items(
         )
     bad.stop_if_too_many()
     return Read(items, left_out)
+
+
+def read_gold(
+    data: str | Path | Sequence[str | Path],
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+) -> list[Item]:
+    """Questions whose answer is known, from data with an order: rankings, pairs, scores.
+
+    Raises `PlauditError` for data that cannot be read, and for a prompt that is ranked twice.
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "gold.csv"
+    >>> _ = file.write_text("prompt,answer,rank\\n2+2?,4,1\\n2+2?,5,2\\n")
+    >>> [item] = read_gold(file)
+    >>> dict(zip(item.completions, item.gold))["4"]
+    0
+    """
+    items: dict[str, Item] = {}
+    for ranking in load_rankings(data, columns=columns, encoding=encoding, streaming=False):
+        given = {
+            text_key(text): _Given(text, None, None)
+            for text in ranking.completions
+            if not _is_empty(text) and _survives(ranking.prompt, _Given(text, None, None))
+        }
+        if ranking.key in items or len(given) < len(ranking.completions):
+            why = "is ranked twice" if ranking.key in items else "has a text that is left out"
+            raise PlauditError(
+                f"{ranking.origin or data}: the gold question {excerpt(cell(ranking.prompt))!r} "
+                f"{why}; a gold question is one prompt with one order of its completions"
+            )
+        order = dict(zip(map(text_key, ranking.completions), ranking.ranks, strict=True))
+        item = _item(ranking.prompt, given)
+        gold = tuple(order[text_key(text)] for text in item.completions)
+        items[ranking.key] = replace(item, gold=gold)
+    return list(items.values())
 
 
 def cell(text: Text) -> str:

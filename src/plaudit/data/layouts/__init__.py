@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from plaudit.data.cells import read_list, read_number, read_optional_number
-from plaudit.data.rankings import BadRowError
+from plaudit.data.rankings import BadRowError, Ranking
 from plaudit.plugins import Registry
 
 # Names that a column is recognised by, best first; people's own words for the same thing.
@@ -23,6 +23,7 @@ COMMON: Mapping[str, Sequence[str]] = {
     "model": ("model", "models"),
     "margin": ("margin",),
     "weight": ("weight",),
+    "annotator": ("annotator", "annotator_id", "labeller", "labeler"),
 }
 
 
@@ -67,6 +68,7 @@ class Given(NamedTuple):
     model: Any = None
     margin: Any = None
     weight: Any = None
+    annotator: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,9 @@ class Layout:
     higher number being better: where one contradicts the order, nobody knows which is right, unless
     the user names a column of either. Of the layouts that fit, that of the lowest `precedence`
     is taken; a data set's own layout, recognised by names that no other has, goes first.
+
+    `write` is the way back, of a layout that rankings are written in: the rows of one ranking, or
+    `BadRowError` for one that the layout cannot hold.
 
     Where names alone are not certain `fits` looks at an example of the row. `better` says in words
     which completion is better, of a layout that data are published in: such a layout is no guess at
@@ -101,6 +106,7 @@ class Layout:
     precedence: int = 0
     fits: Callable[[Cells], bool] = lambda cell: True
     better: str = ""
+    write: Callable[[Ranking], list[dict[str, Any]]] | None = None
 
     @property
     def names(self) -> dict[str, Sequence[str]]:

@@ -13,7 +13,8 @@ from typing import Any
 from plaudit.data.cells import read_list, read_number
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import EMPTY, from_json, instruction_and_input, unknown
-from plaudit.data.rankings import BadRowError, Fault
+from plaudit.data.layouts._written import beside, plain
+from plaudit.data.rankings import BadRowError, Fault, Ranking
 
 MOST = 10  # responses; Argilla's forms rarely have more than a few
 
@@ -94,6 +95,24 @@ def _plain(label: Any) -> str:
     return re.sub(r"[\s_-]", "", str(label).lower())
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """One row, with one submitted answer: the responses with their ranks from 1 on."""
+    if len(ranking.completions) > MOST:
+        raise BadRowError(Fault.LENGTHS, f"it holds {MOST} responses and no more")
+    names = [f"response{n + 1}" for n in range(len(ranking.completions))]
+    given = [
+        {"value": name, "rank": rank + 1} for name, rank in zip(names, ranking.ranks, strict=True)
+    ]
+    return [
+        {
+            "prompt": plain(ranking.prompt),
+            **{name: plain(text) for name, text in zip(names, ranking.completions, strict=True)},
+            "preference": [{"value": given, "status": "submitted"}],
+            **beside(ranking),
+        }
+    ]
+
+
 LAYOUT = Layout(
     texts={
         "prompt": ("prompt", "instruction"),
@@ -113,4 +132,5 @@ LAYOUT = Layout(
     row="ranking",
     fits=lambda cell: "preference" in cell.columns,
     better="what the annotators rank first",
+    write=write,
 )

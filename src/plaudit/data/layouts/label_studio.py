@@ -11,7 +11,8 @@ from typing import Any
 
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import EMPTY, is_record, record, records, unknown, word
-from plaudit.data.rankings import BadRowError, Fault
+from plaudit.data.layouts._written import beside, plain
+from plaudit.data.rankings import BadRowError, Fault, Ranking
 
 ANSWERS = (("answer1", "answer2"), ("text1", "text2"), ("response1", "response2"))
 
@@ -50,6 +51,22 @@ def _votes(annotations: Any) -> dict[str, Any]:
     return {"ratings": tuple(votes.values()), "order_name": "votes"}
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """A task for each ordered pair, annotated once: the left answer is the better one."""
+    return [
+        {
+            "data": {
+                "prompt": plain(ranking.prompt),
+                "answer1": plain(ranking.completions[i]),
+                "answer2": plain(ranking.completions[j]),
+            },
+            "annotations": [{"result": [{"type": "pairwise", "value": {"selected": "left"}}]}],
+            **beside(ranking, i, j),
+        }
+        for i, j in ranking.pairs()
+    ]
+
+
 LAYOUT = Layout(
     texts={"data": ("data",)},
     order={"annotations": ("annotations",)},
@@ -61,4 +78,5 @@ LAYOUT = Layout(
         and any(is_record(cell("data"), *pair) for pair in ANSWERS)
     ),
     better="the side with more votes",
+    write=write,
 )

@@ -9,6 +9,8 @@ from typing import Any
 
 from plaudit.data.layouts import Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import EMPTY, FIRST, SECOND, from_json, verdict
+from plaudit.data.layouts._written import beside, plain
+from plaudit.data.rankings import Ranking
 
 
 def give(cell: Cells) -> Given:
@@ -31,10 +33,25 @@ def _selected(value: Any) -> Any:
     return None if value in EMPTY else value
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """A row for each ordered pair: the left answer is the better one."""
+    return [
+        {
+            "prompt": plain(ranking.prompt),
+            "answer1": plain(ranking.completions[i]),
+            "answer2": plain(ranking.completions[j]),
+            "comparison": "left",
+            **beside(ranking, i, j),
+        }
+        for i, j in ranking.pairs()
+    ]
+
+
 LAYOUT = Layout(
     texts={"prompt": ("prompt",), "answer1": ("answer1",), "answer2": ("answer2",)},
     order={"comparison": ("comparison", "pairwise", "pw")},
     give=give,
     row="pair",
     better="the side that was selected",
+    write=write,
 )

@@ -14,6 +14,8 @@ from plaudit.data.layouts._shapes import (
     opened,
     record,
 )
+from plaudit.data.layouts._written import asked, beside, one_reply
+from plaudit.data.rankings import Ranking
 
 
 def give(cell: Cells) -> Given:
@@ -30,6 +32,19 @@ def give(cell: Cells) -> Given:
     )
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """A row for each ordered pair."""
+    return [
+        {
+            "messages": asked(ranking.prompt),
+            "chosen": one_reply(ranking.completions[i]),
+            "rejected": one_reply(ranking.completions[j]),
+            **beside(ranking, i, j),
+        }
+        for i, j in ranking.pairs()
+    ]
+
+
 LAYOUT = Layout(
     texts={"messages": ("messages",), "chosen": ("chosen",), "rejected": ("rejected",)},
     order={},
@@ -39,4 +54,5 @@ LAYOUT = Layout(
     rewards=CHOSEN_AND_REJECTED,
     fits=lambda cell: all(is_record(cell(n), "role", "content") for n in ("chosen", "rejected")),
     better="chosen",
+    write=write,
 )

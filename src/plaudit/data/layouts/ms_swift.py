@@ -4,6 +4,8 @@ That is `rejected_response`, a text for the last turn, or `rejected_messages`, a
 dialogue. Source: ms-swift's "Custom dataset", RLHF.
 """
 
+from typing import Any
+
 from plaudit.data.cells import is_messages
 from plaudit.data.chat import assistant
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
@@ -13,7 +15,8 @@ from plaudit.data.layouts._shapes import (
     messages,
     opened,
 )
-from plaudit.data.rankings import BadRowError, Fault
+from plaudit.data.layouts._written import asked, beside, replied
+from plaudit.data.rankings import BadRowError, Fault, Ranking
 
 
 def give(cell: Cells) -> Given:
@@ -45,6 +48,18 @@ def give(cell: Cells) -> Given:
     )
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """A row for each ordered pair."""
+    return [
+        {
+            "messages": [*asked(ranking.prompt), *replied(ranking.completions[i])],
+            "rejected_messages": [*asked(ranking.prompt), *replied(ranking.completions[j])],
+            **beside(ranking, i, j),
+        }
+        for i, j in ranking.pairs()
+    ]
+
+
 LAYOUT = Layout(
     texts={"messages": ("messages",)},
     order={},
@@ -62,4 +77,5 @@ LAYOUT = Layout(
         not cell.columns.keys().isdisjoint(("rejected_response", "rejected_messages"))
     ),
     better="the last turn of messages",
+    write=write,
 )

@@ -4,8 +4,12 @@ The lowest rank, 0, is best. Source: NeMo-RL's guides to DPO and to reward model
 `PreferenceDataset`.
 """
 
+from typing import Any
+
 from plaudit.data.layouts import Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import is_records, records
+from plaudit.data.layouts._written import asked, beside, replied
+from plaudit.data.rankings import Ranking
 
 
 def give(cell: Cells) -> Given:
@@ -19,6 +23,20 @@ def give(cell: Cells) -> Given:
     )
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """One row, with ranks from 0 on."""
+    return [
+        {
+            "context": asked(ranking.prompt),
+            "completions": [
+                {"rank": rank, "completion": replied(completion)}
+                for rank, completion in zip(ranking.ranks, ranking.completions, strict=True)
+            ],
+            **beside(ranking),
+        }
+    ]
+
+
 LAYOUT = Layout(
     texts={"context": ("context",), "completions": ("completions",)},
     order={},
@@ -26,4 +44,5 @@ LAYOUT = Layout(
     row="ranking",
     fits=lambda cell: is_records(cell("completions"), "rank", "completion"),
     better="the lower rank",
+    write=write,
 )

@@ -9,6 +9,8 @@ from typing import Any
 from plaudit.data.cells import is_messages
 from plaudit.data.layouts import Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import is_record, messages, opened, record
+from plaudit.data.layouts._written import asked, beside, replied
+from plaudit.data.rankings import Ranking
 
 
 def give(cell: Cells) -> Given:
@@ -26,6 +28,19 @@ def give(cell: Cells) -> Given:
     )
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """A row for each ordered pair."""
+    return [
+        {
+            "input": {"messages": asked(ranking.prompt)},
+            "preferred_output": replied(ranking.completions[i]),
+            "non_preferred_output": replied(ranking.completions[j]),
+            **beside(ranking, i, j),
+        }
+        for i, j in ranking.pairs()
+    ]
+
+
 LAYOUT = Layout(
     texts={
         "input": ("input",),
@@ -37,4 +52,5 @@ LAYOUT = Layout(
     row="pair",
     fits=lambda cell: is_record(cell("input"), "messages"),
     better="preferred_output",
+    write=write,
 )

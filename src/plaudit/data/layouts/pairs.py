@@ -1,6 +1,10 @@
 """Pairs: `chosen` and `rejected`, with their `prompt` or both beginning with it."""
 
+from typing import Any
+
 from plaudit.data.layouts import COMMON, PROMPT, Cells, Given, Layout, common
+from plaudit.data.layouts._written import beside
+from plaudit.data.rankings import Ranking
 
 
 def give(cell: Cells) -> Given:
@@ -15,6 +19,19 @@ def give(cell: Cells) -> Given:
     )
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """A row for each ordered pair."""
+    return [
+        {
+            "prompt": ranking.prompt,
+            "chosen": ranking.completions[i],
+            "rejected": ranking.completions[j],
+            **beside(ranking, i, j),
+        }
+        for i, j in ranking.pairs()
+    ]
+
+
 LAYOUT = Layout(
     texts={"chosen": ("chosen",), "rejected": ("rejected",)},
     order={},
@@ -23,4 +40,5 @@ LAYOUT = Layout(
     row="pair",
     rewards=("reward_chosen", "reward_rejected"),
     precedence=10,
+    write=write,
 )

@@ -3,6 +3,8 @@
 `scores` or ratings beside the ranks, of which more is better, are kept, and must say the same.
 """
 
+from typing import Any
+
 from plaudit.data.layouts import (
     COMPLETION,
     COMPLETIONS,
@@ -13,6 +15,8 @@ from plaudit.data.layouts import (
     common,
     numbers_beside,
 )
+from plaudit.data.layouts._written import beside
+from plaudit.data.rankings import Ranking
 
 
 def give(cell: Cells) -> Given:
@@ -27,6 +31,18 @@ def give(cell: Cells) -> Given:
     )
 
 
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """One row, with ranks from 1 on."""
+    return [
+        {
+            "prompt": ranking.prompt,
+            "completions": list(ranking.completions),
+            "ranks": [rank + 1 for rank in ranking.ranks],
+            **beside(ranking),
+        }
+    ]
+
+
 LAYOUT = Layout(
     texts={"prompt": PROMPT, "completions": COMPLETIONS},
     order={"ranks": ("ranks", "rank")},
@@ -35,4 +51,5 @@ LAYOUT = Layout(
     give=give,
     row="ranking",
     precedence=20,
+    write=write,
 )

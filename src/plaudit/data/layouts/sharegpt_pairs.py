@@ -17,7 +17,8 @@ from plaudit.data.layouts._shapes import (
     unknown,
     word,
 )
-from plaudit.data.rankings import BadRowError, Fault, Message
+from plaudit.data.layouts._written import asked, beside, one_reply
+from plaudit.data.rankings import BadRowError, Fault, Message, Ranking
 from plaudit.json_text import RepeatedKeyError, from_json
 
 ROLES = {
@@ -67,6 +68,28 @@ def _calls(said: Any) -> list[Any]:
     return [{"type": "function", "function": call} for call in calls]
 
 
+def _turn(message: Message) -> dict[str, Any]:
+    """A message as a turn; `BadRowError` for one that is more than a role and a text."""
+    speakers = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}
+    speaker = speakers.get(message["role"])
+    if set(message) != {"role", "content"} or speaker is None:
+        raise BadRowError(Fault.NOT_TEXT, "a message with more than role and text does not fit it")
+    return {"from": speaker, "value": message["content"]}
+
+
+def write(ranking: Ranking) -> list[dict[str, Any]]:
+    """A row for each ordered pair."""
+    return [
+        {
+            "conversations": [_turn(message) for message in asked(ranking.prompt)],
+            "chosen": _turn(one_reply(ranking.completions[i])),
+            "rejected": _turn(one_reply(ranking.completions[j])),
+            **beside(ranking, i, j),
+        }
+        for i, j in ranking.pairs()
+    ]
+
+
 LAYOUT = Layout(
     texts={
         "conversations": ("conversations",),
@@ -83,4 +106,5 @@ LAYOUT = Layout(
         and is_record(cell("chosen"), "from", "value")
     ),
     better="chosen",
+    write=write,
 )

@@ -30,6 +30,13 @@ function saidIn(message) {
   return Object.keys(rest).length ? `${said}\n${JSON.stringify(rest)}` : said;
 }
 
+/** Give a file to whoever looks at the page. */
+export function download(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
 /** Fill `place` with a text: a string, or messages in turn. */
 export function showText(place, text) {
   const turns = typeof text === "string" ? [{ content: text }] : text;
@@ -101,11 +108,11 @@ function askForKey(refused) {
   return asking;
 }
 
-/** The JSON that the service answers; with `body` a POST. Throws `Refusal`, or AbortError. */
-export async function ask(path, body, signal) {
+/** The JSON that the service answers, or its bytes as a blob; with `body` a POST. Throws `Refusal`, or AbortError. */
+export async function ask(path, body, signal, asBlob = false) {
   for (;;) {
     const key = sessionStorage.getItem(KEY);
-    const headers = { Accept: "application/json" };
+    const headers = { Accept: asBlob ? "*/*" : "application/json" };
     if (key) headers.Authorization = `Bearer ${key}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     let answer, value;
@@ -114,7 +121,7 @@ export async function ask(path, body, signal) {
         method: body === undefined ? "GET" : "POST", headers, signal, cache: "no-store",
         body: body === undefined ? undefined : JSON.stringify(body),
       });
-      value = await answer.json().catch((error) => {
+      value = await (asBlob && answer.ok ? answer.blob() : answer.json()).catch((error) => {
         if (error.name === "AbortError") throw error;
       });
     } catch (error) {

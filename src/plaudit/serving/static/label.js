@@ -1,8 +1,11 @@
 // The labelling page. The cards stand in the order of the ranking; `tied` says that one ties with the
-// card above it. One request is under way at a time, so that no answer can come too late.
-import { ask, byId, element, letter, showText, signed } from "./common.js";
+// card above it. One request is under way at a time, so that no answer can come too late. What is done
+// and not yet sent is kept in the tab: over a reload, and until the service can be reached again.
+import { ask, byId, download, element, letter, percent, showText, signed } from "./common.js";
 
 const SETTLE = 300; // ms in which a new prompt cannot be saved: a key pressed twice is not a label
+const AGAIN = 2000; // ms after which what could not be sent is sent again
+const TALL = 560; // px of a text beyond which it is cut until somebody opens it
 
 const list = byId("cards");
 const status = byId("status");
@@ -13,12 +16,36 @@ let cards = []; // {place: in the item, tied, element …}, the best first
 let busy = false;
 let undone = true; // there is no label to take back
 let known = false; // whether the service has ever answered
+let settled = 0; // when the prompt has been there for long enough to be saved
 let asked = 0; // requests so far, to tell whether a state is still the latest
+let wantsNames = false;
 
 // What tells this window from others: a prompt is handed to one of them. It stays over a reload.
 const me = sessionStorage.getItem("plaudit-window")
   ?? [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 sessionStorage.setItem("plaudit-window", me);
+
+const named = byId("annotator");
+named.value = localStorage.getItem("plaudit-annotator") ?? "";
+const annotator = () => named.value.trim();
+
+// ---- what is kept in the tab ----
+
+const DRAFT = "plaudit-draft"; // {id, order, tied, note} of the prompt at hand, {waiting} to be sent
+
+function draft() {
+  try {
+    return JSON.parse(sessionStorage.getItem(DRAFT)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function keep(more = {}) {
+  if (!item) return;
+  const at = { id: item.id, order: cards.map((card) => card.place), tied: cards.map((card) => card.tied) };
+  sessionStorage.setItem(DRAFT, JSON.stringify({ ...at, note: byId("note").value, ...more }));
+}
 
 // ---- order and ties ----
 
@@ -51,6 +78,12 @@ function tie(card) {
   announce(card);
 }
 
+function tieAll() {
+  cards.forEach((card, i) => { card.tied = i > 0; });
+  redraw();
+  say("All are tied.");
+}
+
 function announce(card) {
   const rank = ranks()[cards.indexOf(card)];
   const others = cards.filter((other, i) => other !== card && ranks()[i] === rank).map((other) => other.letter);
@@ -74,6 +107,7 @@ function makeCard(text, place) {
   card.tie = button("Tie with the one above:", "=", () => tie(card));
   const words = element("div", { class: "words" });
   showText(words, text);
+  card.words = words;
   card.head = element("div", { class: "head grip" },
     element("span", { class: "dots", "aria-hidden": "true" }), card.badge, element("span", { class: "name" }, name), card.tiedNote, card.reward,
     element("span", { class: "buttons" }, card.up, card.down, card.tie));
@@ -109,6 +143,28 @@ function redraw() {
   });
 }
 
+/** Cut a text that is very long, with a button that opens it; all of it is on the page. */
+function cut(words, name) {
+  words.nextElementSibling?.matches(".open") && words.nextElementSibling.remove();
+  words.classList.remove("cut");
+  if (words.scrollHeight <= TALL * 1.3) return;
+  const count = words.textContent.length.toLocaleString("en");
+  const button = element("button", { type: "button", class: "open quiet", onclick: () => {
+    const isCut = words.classList.toggle("cut");
+    button.setAttribute("aria-expanded", String(!isCut));
+    button.textContent = isCut ? `Show all ${count} characters of ${name}` : `Show less of ${name}`;
+  } });
+  words.after(button);
+  button.click();
+}
+
+function openAll() {
+  const buttons = [...document.querySelectorAll("#work .open")];
+  const closed = buttons.filter((button) => button.getAttribute("aria-expanded") === "false");
+  for (const button of closed.length ? closed : buttons) button.click();
+  say(buttons.length ? (closed.length ? "All texts are open." : "Long texts are cut.") : "No text here is so long that it is cut.");
+}
+
 function showRewards() {
   const shown = byId("rewards").checked;
   for (const card of cards) {
@@ -122,10 +178,11 @@ function show(next) {
   item = next;
   byId("work").hidden = !item;
   byId("done").hidden = Boolean(item);
-  for (const id of ["save", "skip"]) byId(id).disabled = !item;
+  for (const id of ["save", "skip", "bad"]) byId(id).disabled = !item;
   if (!item) {
     cards = [];
     list.replaceChildren();
+    sessionStorage.removeItem(DRAFT);
     byId("done-title").focus();
     return;
   }
@@ -136,13 +193,22 @@ function show(next) {
     cards.sort((a, b) => order[a.place] - order[b.place]);
     cards.forEach((card, i) => { card.tied = i > 0 && order[card.place] === order[cards[i - 1].place]; });
   }
+  byId("note").value = item.note;
+  const kept = draft();
+  if (kept.id === item.id && kept.order?.length === cards.length) { // as it was before a reload
+    cards = kept.order.map((place) => cards.find((card) => card.place === place));
+    cards.forEach((card, i) => { card.tied = kept.tied[i]; });
+    byId("note").value = kept.note;
+  }
   list.replaceChildren(...cards.map((card) => card.element));
   redraw();
   showRewards();
-  byId("about").textContent = item.ranks ? "its label was taken back" : item.skipped ? "skipped before" : "";
-  const save = byId("save");
-  save.setAttribute("aria-disabled", "true");
-  setTimeout(() => save.removeAttribute("aria-disabled"), SETTLE);
+  cut(byId("prompt"), "the prompt");
+  for (const card of cards) cut(card.words, card.letter);
+  keep();
+  const back = item.all_bad ? "its label was taken back: all bad" : "its label was taken back";
+  byId("about").textContent = item.ranks ? back : item.skipped ? "skipped before" : "";
+  settled = performance.now() + SETTLE;
   byId("prompt-title").focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
@@ -150,9 +216,11 @@ function show(next) {
 function showState(state) {
   const count = (number) => number.toLocaleString("en");
   byId("labelled").textContent = `${count(state.labelled)} of ${count(state.total)}`;
+  byId("mine").textContent = count(state.mine);
+  wantsNames = state.wants_names;
   byId("skipped").textContent = count(state.skipped);
-  byId("scored").textContent = state.scored + state.failed < state.total
-    ? `${count(state.scored)} of ${count(state.total)} …` : count(state.scored);
+  byId("scored").textContent = state.scored + state.failed < state.to_score
+    ? `${count(state.scored)} of ${count(state.to_score)} …` : count(state.scored);
   byId("labels-file").textContent = state.file;
   const bar = byId("progress");
   bar.setAttribute("aria-valuemax", state.total);
@@ -160,11 +228,15 @@ function showState(state) {
   bar.firstElementChild.style.setProperty("width", `${(100 * state.labelled) / state.total}%`);
   byId("train").textContent = byId("command").textContent = state.command;
   byId("done-text").textContent = `${count(state.labelled)} ${state.labelled === 1 ? "prompt is" : "prompts are"} labelled. Train on them with`;
+  const left = state.total - state.labelled;
+  byId("done-title").textContent = left ? "All that you can label is labelled" : "All is labelled";
+  byId("waits").textContent = `${count(left)} more ${left === 1 ? "label is" : "labels are"} somebody else's to give: another person labels those prompts too.`;
+  byId("waits").hidden = !left;
   const notes = state.left_out.length ? [`Left out: ${state.left_out.join("; ")}.`] : [];
   if (state.failed) notes.push(`${count(state.failed)} could not be scored and come last: ${state.problem}.`);
   byId("left-out").textContent = notes.join(" ");
   byId("left-out").hidden = !notes.length;
-  undone = state.labelled === 0;
+  undone = state.labelled === 0 && state.mine === 0;
   known = true;
   byId("undo").disabled = busy || undone;
 }
@@ -181,26 +253,78 @@ async function act(path, body, said) {
   busy = true;
   asked += 1;
   problem.hidden = true;
-  for (const id of ["save", "skip", "undo"]) byId(id).setAttribute("aria-busy", "true");
+  byId("save").setAttribute("aria-disabled", "true");
+  for (const id of ["save", "bad", "skip", "undo"]) byId(id).setAttribute("aria-busy", "true");
+  const waited = draft().waiting !== undefined;
   try {
     let answer;
     try {
-      answer = await ask(path, { window: me, ...body });
-      say(said);
+      answer = await ask(path, { window: me, annotator: annotator(), ...body });
+      say(waited ? `The service answers again. ${said}` : said);
     } catch (error) {
       if (error.type !== "labelled") throw error;
       complain(error.message);
-      answer = await ask("label/next", { window: me });
+      answer = await ask("label/next", { window: me, annotator: annotator() });
     }
+    if (path !== "label/next") sessionStorage.removeItem(DRAFT);
+    byId("offline").hidden = true;
     show(answer.item);
     showState(answer.state);
+    refresh();
   } catch (error) {
-    complain(error.message);
+    const away = [0, 429, 502, 503, 504].includes(error.status);
+    if (away && (path === "label/save" || path === "label/skip")) {
+      // A label that was made before is sent as it was, whatever the name says by then.
+      keep({ waiting: { path, body: { annotator: annotator(), ...body }, said } });
+      offline("This label is kept in this tab and is sent as soon as the service answers. Leave the tab open.");
+      setTimeout(sendWaiting, AGAIN);
+    } else complain(error.message);
   } finally {
     busy = false;
-    for (const id of ["save", "skip", "undo"]) byId(id).removeAttribute("aria-busy");
+    for (const id of ["save", "bad", "skip", "undo"]) byId(id).removeAttribute("aria-busy");
     byId("undo").disabled = undone;
+    setTimeout(() => { if (!busy) byId("save").removeAttribute("aria-disabled"); }, settled - performance.now());
   }
+}
+
+function sendWaiting() {
+  const { waiting } = draft();
+  if (waiting) act(waiting.path, waiting.body, waiting.said);
+}
+
+function offline(message) {
+  say("");
+  byId("offline").textContent = `The service cannot be reached. ${message}`;
+  byId("offline").hidden = false;
+}
+
+let beginning = Promise.resolve();
+
+/** Ask for a prompt, once it is known who asks. */
+function begin() {
+  beginning = beginning.then(beginNow);
+  return beginning;
+}
+
+async function beginNow() {
+  if (draft().waiting) {
+    sendWaiting();
+    return;
+  }
+  if (!known) {
+    try {
+      showState(await ask(`label/state?window=${me}`));
+    } catch (error) {
+      complain(error.message);
+      return;
+    }
+  }
+  if (wantsNames && !annotator()) {
+    complain("Give your name first: the labels of several people are compared.");
+    named.focus();
+    return;
+  }
+  await act("label/next", {}, "");
 }
 
 function complain(message) {
@@ -209,16 +333,14 @@ function complain(message) {
   problem.hidden = false;
 }
 
-function save() {
+function save(bad = false) {
   if (!item || byId("save").hasAttribute("aria-disabled")) return;
   const order = ranks();
-  if (order.at(-1) === 1) {
-    complain("All completions are tied, of which nothing can be learnt. Put one above another, or skip the prompt.");
-    return;
-  }
   const given = [];
   cards.forEach((card, i) => { given[card.place] = order[i]; });
-  act("label/save", { id: item.id, ranks: given }, "Saved.");
+  const tied = order.at(-1) === 1;
+  const label = { id: item.id, ranks: given, all_bad: bad, note: byId("note").value };
+  act("label/save", label, bad ? "Saved: all bad." : tied ? "Saved: all tied." : "Saved.");
 }
 const skip = () => item && act("label/skip", { id: item.id }, "Skipped: it comes again at the end.");
 const undo = () => !byId("undo").disabled && act("label/undo", {}, "The last label was taken back.");
@@ -228,12 +350,12 @@ async function poll() {
   if (known && !document.hidden && !busy) {
     const before = asked;
     try {
-      const state = await ask(`label/state?window=${me}`);
+      const state = await ask(`label/state?window=${me}&annotator=${encodeURIComponent(annotator())}`);
       if (before === asked && !busy) {
         showState(state);
-        if (state.scored + state.failed < state.total) pause = 1500;
+        if (state.scored + state.failed < state.to_score) pause = 1500;
         if (item && !item.rewards && state.scored > 0) {
-          const answer = await ask("label/next", { window: me });
+          const answer = await ask("label/next", { window: me, annotator: annotator() });
           if (before === asked && answer.item?.id === item?.id) {
             item.rewards = answer.item.rewards;
             showRewards();
@@ -247,17 +369,120 @@ async function poll() {
   setTimeout(poll, pause);
 }
 
-byId("save").addEventListener("click", save);
+byId("save").addEventListener("click", () => save());
+byId("bad").addEventListener("click", () => save(true));
 byId("skip").addEventListener("click", skip);
 byId("undo").addEventListener("click", undo);
 byId("rewards").addEventListener("change", showRewards);
+byId("note").addEventListener("input", () => keep());
+
+const fixed = byId("fixed");
+fixed.checked = localStorage.getItem("plaudit-fixed") === "yes";
+const showFixed = () => byId("work").classList.toggle("fixed", fixed.checked);
+fixed.addEventListener("change", () => {
+  localStorage.setItem("plaudit-fixed", fixed.checked ? "yes" : "no");
+  showFixed();
+});
+showFixed();
+
+named.addEventListener("change", () => {
+  named.value = annotator();
+  localStorage.setItem("plaudit-annotator", named.value);
+  begin();
+});
+named.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") named.blur();
+});
+
+addEventListener("offline", () => {
+  if (!draft().waiting) offline("What you do here is kept in this tab.");
+});
+addEventListener("online", () => {
+  byId("offline").hidden = true;
+  if (draft().waiting) sendWaiting();
+  else say("The service can be reached again.");
+});
+addEventListener("beforeunload", (event) => {
+  if (draft().waiting) event.preventDefault(); // the browser asks whether to leave
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) begin(); // by the back button: others may have labelled meanwhile
+});
+
+// ---- what is labelled, and who labelled ----
+
+let before = null; // number of the first label of the list that is shown
+
+async function loadLabels(older) {
+  try {
+    const part = await ask("label/labelled", { window: me, before: older ? before : null });
+    before = part.before;
+    const rows = part.labels.map((label) => element("li", { value: label.number + 1 },
+      element("p", {}, element("bdi", { class: "said" }, label.prompt)),
+      element("p", { class: "about" }, element("bdi", {}, label.said),
+        ...(label.annotator ? [" · by ", element("bdi", {}, label.annotator)] : []),
+        ...(label.note ? [" · note: ", element("bdi", {}, label.note)] : [])),
+      element("button", { type: "button", class: "small", "aria-label": `Take back label ${label.number + 1}: ${label.prompt}`,
+        onclick: () => act("label/reopen", { id: label.id, by: label.annotator }, "The label was taken back.") }, "Take back")));
+    if (older) byId("labels").append(...rows);
+    else byId("labels").replaceChildren(...rows);
+    byId("older").hidden = before === 0;
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+async function loadPeople() {
+  try {
+    const found = await ask("label/people", { window: me });
+    byId("people-rows").replaceChildren(...found.people.map((one) => element("tr", {},
+      element("th", { scope: "row" }, element("bdi", {}, one.annotator || "without a name")),
+      ...[one.labels, one.tied, one.bad].map((number) => element("td", {}, number.toLocaleString("en"))),
+      element("td", {}, one.gold_pairs ? `${percent(one.gold_right / one.gold_pairs)} of ${one.gold_pairs}` : "–"))));
+    const { agreement } = found;
+    byId("agreement").textContent = agreement
+      ? `Two people order a pair alike in ${percent(agreement.agreement.value)} of the cases (${agreement.pairs} pairs with several labels).`
+      : "No pair has the labels of two people yet, so their agreement is not known.";
+    const layout = byId("layout");
+    if (!layout.options.length) layout.append(...found.layouts.map((name) => element("option", {}, name)));
+    if (!layout.value || layout.selectedIndex === 0) layout.value = "ranked";
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+function refresh() {
+  if (byId("history").open) loadLabels(false);
+  if (byId("people").open) loadPeople();
+}
+
+byId("history").addEventListener("toggle", refresh);
+byId("people").addEventListener("toggle", refresh);
+byId("older").addEventListener("click", () => loadLabels(true));
+byId("download").addEventListener("click", async () => {
+  const [layout, kind] = [byId("layout").value, byId("kind").value];
+  try {
+    download(await ask("label/export", { window: me, layout, kind }, undefined, true), `labels-${layout}.${kind}`);
+  } catch (error) {
+    complain(error.message);
+  }
+});
 
 // ---- the keyboard ----
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || document.querySelector("dialog")) return;
+  if (document.querySelector("dialog")) return;
   const { key } = event;
-  const onButton = event.target.closest("button, a, input");
+  if (event.target.matches("textarea, select, input:not([type=checkbox])")) { // there keys are text
+    if (event.target !== byId("note")) return;
+    if (key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) save();
+    else if (key === "Escape") cards[0]?.element.focus();
+    else return;
+    event.preventDefault();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey) return;
+  const onButton = event.target.closest("button, a, input, summary");
   if (key === "Enter" && onButton && onButton !== byId("rewards")) return; // it does what it says
   const card = cards.find((each) => each.element.contains(document.activeElement));
   const at = cards.indexOf(card);
@@ -265,7 +490,11 @@ document.addEventListener("keydown", (event) => {
   const keys = {
     Enter: () => !event.repeat && save(),
     s: () => !event.repeat && skip(),
+    b: () => !event.repeat && save(true),
     u: () => !event.repeat && undo(),
+    t: () => item && tieAll(),
+    o: () => item && openAll(),
+    n: () => item && byId("note").focus(),
     j: () => (card ? moveTo(card, at + 1) : focus(0)),
     k: () => (card ? moveTo(card, at - 1) : focus(0)),
     ArrowDown: () => (!card ? focus(0) : event.altKey ? moveTo(card, at + 1) : focus(at + 1)),
@@ -344,4 +573,4 @@ function startDrag(event, card) {
   frame = requestAnimationFrame(follow);
 }
 
-act("label/next", {}, "").then(poll);
+begin().then(poll);

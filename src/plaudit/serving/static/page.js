@@ -15,6 +15,7 @@ let boxes = [];
 let given = null; // the prompt as a file has it, until it is edited
 let prompts = []; // of the file
 let leftOut = 0; // rows of the file
+let unreached = false; // whether the service could not be asked
 let position = 0;
 
 // ---- boxes ----
@@ -122,6 +123,7 @@ async function score() {
   running?.abort();
   const stop = running = new AbortController();
   const mine = version;
+  unreached = false;
   say("Scoring …");
   try {
     const completions = filled.map((box) => box.given ?? messagesOrText(box.field.value));
@@ -130,6 +132,7 @@ async function score() {
   } catch (error) {
     if (error.name !== "AbortError" && mine === version && running === stop) {
       clearResults();
+      unreached = error.status === 0;
       complain(error.message);
     }
   } finally {
@@ -299,6 +302,24 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-addBox();
-addBox();
+// ---- over a reload, and until the service can be reached again ----
+
+const TYPED = "plaudit-typed";
+
+addEventListener("pagehide", () => {
+  const texts = boxes.map((box) => [box.given ?? messagesOrText(box.field.value), box.note.textContent]);
+  try {
+    sessionStorage.setItem(TYPED, JSON.stringify([given ?? messagesOrText(promptField.value), texts]));
+  } catch {
+    sessionStorage.removeItem(TYPED); // more than the browser keeps for a tab
+  }
+});
+addEventListener("online", () => { if (unreached) score(); });
+
+const [typed, texts] = JSON.parse(sessionStorage.getItem(TYPED)) ?? ["", [["", ""], ["", ""]]];
+if (typed !== "") {
+  given = typed;
+  promptField.value = written(typed);
+}
+for (const [text, note] of texts) addBox(text, note);
 nameKind();

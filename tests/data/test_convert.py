@@ -1,0 +1,122 @@
+"""What is written in a layout reads back as the same preferences, or is refused with a reason."""
+
+import csv
+import zipfile
+
+import pytest
+
+from plaudit import PlauditError, load_rankings
+from plaudit.data.convert import writable_layouts, write_layout
+from plaudit.data.rankings import Ranking, text_key
+
+TEXTS = ["=1+1", "مرحبا 🙂", '<b>\nline two, with "quotes"', "+4", "-", "@x", "12"]
+RANKINGS = [
+    Ranking("What is it?", TEXTS[:3], [1, 0, 1], models=["m", None, "n"], annotator="Ada"),
+    Ranking("What is it?", TEXTS[:3], [0, 1, 2], annotator="Bob"),
+    Ranking("=prompt()", TEXTS[3:], [2, 0, 1, 0], categories=["a", "b", "a", None]),
+]
+CHATS = [
+    Ranking(
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2+2?"}],
+        [[{"role": "assistant", "content": text}] for text in ("4", "four", "5")],
+        [0, 0, 1],
+    )
+]
+
+
+def message(text, role):
+    return [{"role": role, "content": text}] if isinstance(text, str) else text
+
+
+def preferences(rankings):
+    """(prompt, better, worse), texts as messages: what a layout calls them is the same."""
+    found = []
+    for ranking in rankings:
+        prompt = text_key(message(ranking.prompt, "user"))
+        texts = [text_key(message(text, "assistant")) for text in ranking.completions]
+        found += [(prompt, texts[i], texts[j]) for i, j in ranking.pairs()]
+    return sorted(found)
+
+
+def best_against_others(rankings):
+    return preferences(
+        Ranking(r.prompt, r.completions, [int(rank > 0) for rank in r.ranks], annotator=r.annotator)
+        for r in rankings
+    )
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv.gz", "xlsx"])
+@pytest.mark.parametrize("layout", writable_layouts())
+def test_what_is_written_reads_back_as_the_same_preferences(tmp_path, layout, suffix):
+    file = tmp_path / f"labels.{suffix}"
+    expected = best_against_others if layout == "kto" else preferences
+    write_layout(RANKINGS[1:], layout, file)
+    read = load_rankings(file)
+    assert preferences(read) == expected(RANKINGS[1:])
+    assert {ranking.annotator for ranking in read} == {"Bob", None}
+    if layout in ("argilla", "label-studio", "label-studio-min"):
+        with pytest.raises(PlauditError, match="plain text and no messages"):
+            write_layout(CHATS, layout, file)
+    else:
+        write_layout(CHATS, layout, file)
+        assert preferences(load_rankings(file)) == expected(CHATS)
+
+
+def test_several_annotators_of_one_prompt_stay_apart(tmp_path):
+    write_layout(RANKINGS[:2], "ranked", tmp_path / "l.csv")
+    first, second = load_rankings(tmp_path / "l.csv", strict=True)
+    assert (first.annotator, second.annotator) == ("Ada", "Bob")
+    assert preferences([first, second]) == preferences(RANKINGS[:2])
+    assert first.models is not None
+    assert dict(zip(first.completions, first.models, strict=True))[TEXTS[0]] == "m"
+
+
+def test_a_sheet_holds_no_formula(tmp_path):
+    write_layout(RANKINGS, "ranked", tmp_path / "l.xlsx")
+    with zipfile.ZipFile(tmp_path / "l.xlsx") as book:
+        sheets = [book.read(name).decode() for name in book.namelist() if "/worksheets/" in name]
+    assert sheets
+    assert "<f" not in "".join(sheets)
+    assert '"=1+1"' not in "".join(sheets)
+    write_layout(RANKINGS, "ranked", tmp_path / "l.csv")
+    with (tmp_path / "l.csv").open(newline="") as file:
+        assert "=1+1" in {row["answer"] for row in csv.DictReader(file)}  # exactly as it was
+
+
+@pytest.mark.parametrize(
+    ("ranking", "layout", "name", "why"),
+    [
+        (RANKINGS[0], "webgpt", "l.jsonl", "webgpt: no layout that is written; there are argilla"),
+        (RANKINGS[0], "pairs", "l.parquet", "name it .jsonl, .csv, .tsv or .xlsx"),
+        (Ranking("p", ["a\0", "b"], [0, 1]), "pairs", "l.csv", "has a NUL"),
+        (Ranking("p", ["a" * 32_768, "b"], [0, 1]), "pairs", "l.xlsx", "write .jsonl or .csv"),
+        (Ranking("p", ["a\x01", "b"], [0, 1]), "pairs", "l.xlsx", "cannot hold"),
+        (
+            Ranking('[{"role": "user", "content": "p"}]', ["a", "b"], [0, 1]),
+            "pairs",
+            "l.csv",
+            "JSON of messages",
+        ),
+        (
+            Ranking("p", [str(n) for n in range(11)], range(11)),
+            "argilla",
+            "l.jsonl",
+            "10 responses",
+        ),
+    ],
+)
+def test_what_cannot_be_held_is_refused(tmp_path, ranking, layout, name, why):
+    with pytest.raises(PlauditError, match=why):
+        write_layout([ranking], layout, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_sheet_that_does_not_say_its_size_is_read(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for row in (["prompt", "answer", "rank"], ["p", "a", 1], ["p", "b", 2]):
+        sheet.append(row)
+    book.save(tmp_path / "l.xlsx")
+    [ranking] = load_rankings(tmp_path / "l.xlsx", strict=True)
+    assert list(ranking.completions) == ["a", "b"]

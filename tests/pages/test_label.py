@@ -1,0 +1,307 @@
+"""The labelling page as people use it: with a name, over a reload, without a connection, together.
+
+One service and one browser for all; each test is people of its own.
+"""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+import accessible
+from plaudit import load_rankings
+from plaudit.data.convert import writable_layouts
+from plaudit.labelling.labelling import Labelling
+from plaudit.serving.app import build_app
+from plaudit.serving.settings import ServiceSettings
+from running import at_address
+
+LONG = "A line of a very long answer.\n" * 3400  # 100 kB
+TEXTS = [
+    "def f(a):\n\treturn a  # <b>code</b>\n\n| a | b |\n|---|---|\n| 1 | 2 |",
+    "<img src=x onerror=\"document.title='run'\"> مرحبا بالعالم 🙂 <script>alert(1)</script>",
+    LONG,
+]
+PROMPTS = 16
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("label")
+    rows = [{"prompt": f"question {n}", "completions": ["a", "b", "c"]} for n in range(PROMPTS)]
+    rows[0]["completions"] = TEXTS
+    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "gold.csv").write_text("prompt,answer,rank\nwhich?,x,1\nwhich?,y,2\nwhich?,z,3\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(reward_model, files):
+    """The address of a service whose prompts are all labelled twice."""
+    model = reward_model("qwen2")
+    labelling = Labelling(
+        model, files / "data.jsonl", files / "labels.csv", gold=files / "gold.csv", overlap=1.0
+    )
+    with at_address(build_app(model, ServiceSettings(), labelling)) as address:
+        yield address
+
+
+@pytest.fixture
+def opened(browser, service):
+    """Open the page as somebody; afterwards nothing may have gone wrong in it."""
+    wrong, contexts = [], []
+
+    def open_page(name="", context=None):
+        if context is None:
+            context = browser.new_context(viewport={"width": 1280, "height": 900})
+            contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        page.on("console", lambda said: "Failed to load" in said.text or wrong.append(said.text))
+        page.goto(service + "/label")
+        if name:
+            page.get_by_label("Your name").fill(name)
+            page.get_by_label("Your name").press("Enter")
+            ready(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def expect(locator):
+    from playwright.sync_api import expect
+
+    return expect(locator)
+
+
+def ready(page):
+    expect(page.locator("#save:enabled:not([aria-disabled])")).to_be_visible()
+    expect(page.locator(".card")).to_have_count(3)
+
+
+def order(page):
+    return page.locator(".card .text").all_text_contents()
+
+
+def prompt(page):
+    return page.locator("#prompt").text_content()
+
+
+def rows(files, name):
+    """Prompt → (answer, rank, note) of what somebody labelled, as they stand in the file."""
+    path = files / "labels.csv"
+    found = {}
+    if path.exists():
+        for row in csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")):
+            if row.get("annotator") == name:
+                found.setdefault(row["prompt"], []).append(
+                    (row["answer"], row["rank"], row.get("note", ""))
+                )
+    return found
+
+
+def test_a_name_is_asked_for_where_labels_are_compared(opened):
+    page = opened()
+    expect(page.locator("#problem")).to_contain_text("Give your name first")
+    expect(page.get_by_label("Your name")).to_be_focused()
+    page.keyboard.type("=cmd")
+    page.keyboard.press("Enter")
+    expect(page.locator("#problem")).to_contain_text("A name is plain text")
+    page.get_by_label("Your name").fill("Zoe")
+    page.keyboard.press("Enter")
+    ready(page)
+    page.reload()
+    ready(page)
+    assert page.get_by_label("Your name").input_value() == "Zoe"
+    others = page.context.new_page()
+    others.goto(page.url)
+    ready(others)  # known in the whole browser
+
+
+def test_it_can_be_used_at_every_size_in_both_colours_and_says_its_keys(opened):
+    page = opened("Ida")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("j")
+    page.keyboard.press("=")
+    page.get_by_label("Show rewards").check()
+    page.locator("#history summary").click()
+    page.locator("#people summary").click()
+    expect(page.locator("#layout option")).to_have_count(len(writable_layouts()))
+    accessible.check(page)
+    # Each key that the page listens to is shown, and nothing has the focus unseen.
+    shown = set(page.locator("kbd").all_text_contents())
+    source = page.request.get(page.url.replace("label", "static/label.js")).text()
+    keys = re.search(r"const keys = \{(.*?)\n  \};", source, re.DOTALL).group(1)
+    arrows = {"ArrowDown": "↓", "ArrowUp": "↑"}
+    names = re.findall(r'^    "?([^\s:"]+)"?:', keys, re.MULTILINE)
+    heard = {arrows.get(key, key) for key in names}
+    assert heard <= shown
+    assert {"1", "9", "Alt", "Ctrl", "Esc"} <= shown
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.evaluate("document.activeElement.blur()")
+    reached = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        name = page.evaluate(
+            "() => { const e = document.activeElement, s = getComputedStyle(e);"
+            "if (e === document.body) return ['body', 'none'];"
+            "return [e.id || e.ariaLabel || e.textContent.slice(0, 20), s.outlineStyle] }"
+        )
+        if reached and name[0] == reached[0][0]:
+            break
+        reached.append(name)
+    names = [name for name, _ in reached]
+    assert {"theme", "annotator", "note", "save", "bad", "skip", "rewards", "fixed", "layout",
+            "kind", "download"} <= set(names)  # fmt: skip
+    assert [name for name, outline in reached if outline == "none"] in ([], ["body"])
+
+
+def test_a_reload_and_the_back_button_keep_what_was_done(opened, files):
+    page = opened("Rea")
+    asked = prompt(page)
+    x, y, z = order(page)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("3")
+    page.keyboard.press("=")
+    page.keyboard.press("n")
+    page.keyboard.type("n and u are letters here")
+    assert order(page) == [y, z, x]
+    for leave in (page.reload, lambda: (page.get_by_role("link", name="Score").click(),
+                                        page.get_by_label("Prompt", exact=True).fill("typed"),
+                                        page.go_back())):  # fmt: skip
+        leave()
+        ready(page)
+        assert prompt(page) == asked
+        assert order(page) == [y, z, x]
+        assert page.locator(".card .badge").all_text_contents() == ["1", "2", "2"]
+        assert page.get_by_label("Note").input_value() == "n and u are letters here"
+    page.go_forward()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("typed")
+    page.go_back()
+    ready(page)
+    page.keyboard.press("n")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#status")).to_have_text("Saved.")
+    note = "n and u are letters here"
+    [(at, labelled)] = rows(files, "Rea").items()
+    assert at == asked
+    assert sorted(labelled) == sorted([(y, "1", note), (z, "2", note), (x, "2", note)])
+    expect(page.get_by_label("Note")).to_have_value("")
+
+
+def test_without_a_connection_a_label_is_kept_and_sent_later(opened, files):
+    page = opened("Ofelia")
+    asked = prompt(page)
+    x, y, z = order(page)
+    page.context.set_offline(True)
+    expect(page.locator("#offline")).to_contain_text("What you do here is kept in this tab")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("#offline")).to_contain_text("This label is kept in this tab and is sent")
+    assert order(page) == [y, x, z]
+    assert rows(files, "Ofelia") == {}
+    page.context.set_offline(False)
+    expect(page.locator("#status")).to_have_text("The service answers again. Saved.")
+    expect(page.locator("#offline")).to_be_hidden()
+    assert rows(files, "Ofelia") == {asked: [(y, "1", ""), (x, "2", ""), (z, "3", "")]}
+    expect(page.locator("#mine")).to_have_text("1")
+    assert prompt(page) != asked
+    # And where it is the service that does not answer.
+    ready(page)
+    second = prompt(page)
+    page.route("**/label/save", lambda route: route.abort())
+    page.keyboard.press("b")
+    expect(page.locator("#offline")).to_contain_text("This label is kept in this tab")
+    page.unroute("**/label/save")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.locator("#status")).to_have_text("The service answers again. Saved: all bad.")
+    beside = (files / "labels.beside.jsonl").read_text().splitlines()
+    assert {"prompt": second, "annotator": "Ofelia", "all_bad": True}.items() <= json.loads(
+        beside[-1]
+    ).items()
+
+
+def test_two_people_label_at_once_and_their_agreement_is_told(opened, files):
+    ada, bob = opened("Ada"), opened("Bob")
+    said = {}
+    for _ in range(3):
+        for name, page in (("Ada", ada), ("Bob", bob)):
+            ready(page)
+            said.setdefault(name, []).append(prompt(page))
+            page.keyboard.press("Enter")
+            expect(page.locator("#mine")).to_have_text(str(len(said[name])))
+    assert set(rows(files, "Ada")) == set(said["Ada"])
+    assert set(rows(files, "Bob")) == set(said["Bob"])
+    assert not any(a == b for a, b in zip(said["Ada"], said["Bob"], strict=True))  # never at once
+    assert set(said["Ada"]) & set(said["Bob"])  # but one after the other
+    ada.locator("#people summary").click()
+    of_bob = ada.locator("#people-rows tr").filter(has_text="Bob").locator("td")
+    expect(of_bob.nth(0)).to_have_text("3")
+    expect(ada.locator("#agreement")).to_contain_text("Two people order a pair alike in")
+    annotators = {ranking.annotator for ranking in load_rankings(files / "labels.csv", strict=True)}
+    assert {"Ada", "Bob"} <= annotators
+
+
+def test_any_label_is_taken_back_from_the_list_by_anybody(opened, files):
+    eve, dan = opened("Eve"), opened("Dan")
+    asked, shown = prompt(eve), order(eve)
+    eve.keyboard.press("t")
+    eve.keyboard.press("Enter")
+    expect(eve.locator("#status")).to_have_text("Saved: all tied.")
+    dan.keyboard.press("u")  # none of them is his
+    dan.locator("#history summary").click()
+    mine = dan.locator("#labels li").filter(has_text="by Eve")
+    expect(mine).to_contain_text("all tied")
+    mine.get_by_role("button", name=re.compile("^Take back label")).click()
+    expect(dan.locator("#about")).to_have_text("its label was taken back")
+    assert prompt(dan) == asked
+    assert sorted(order(dan)) == sorted(shown)
+    assert dan.locator(".card .badge").all_text_contents() == ["1", "1", "1"]
+    expect(dan.locator("#labels li").filter(has_text="by Eve")).to_have_count(0)
+
+
+def test_long_right_to_left_and_hostile_texts_are_text(opened):
+    page = opened("Uma")
+    for _ in range(PROMPTS):
+        ready(page)
+        if prompt(page) == "question 0":
+            break
+        before = prompt(page)
+        page.keyboard.press("s")
+        expect(page.locator("#prompt")).not_to_have_text(before)
+    assert sorted(order(page)) == sorted(TEXTS)
+    assert page.title() == "Label · plaudit"
+    arabic = page.locator(".card .text").nth(order(page).index(TEXTS[1]))
+    assert arabic.get_attribute("dir") == "auto"
+    long = page.locator(".card").nth(order(page).index(LONG))
+    assert long.bounding_box()["height"] < 800
+    page.get_by_role("button", name="Show all 102,000 characters").click()
+    assert long.bounding_box()["height"] > 50_000
+    page.get_by_role("button", name="Show less").click()
+    page.get_by_label("Fixed-width").check()
+    family = "getComputedStyle(document.querySelector('.card .text')).fontFamily"
+    assert "mono" in page.evaluate(family)
+
+
+def test_labels_are_downloaded_as_others_read_them(opened, tmp_path):
+    page = opened("Lou")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("Saved.")
+    page.locator("#people summary").click()
+    expect(page.locator("#layout")).to_have_value("ranked")
+    for layout, kind in (("ranked", "xlsx"), ("pairs", "jsonl")):
+        page.get_by_label("Layout").select_option(layout)
+        page.locator("#kind").select_option(kind)
+        with page.expect_download() as waited:
+            page.get_by_role("button", name="Download").click()
+        assert waited.value.suggested_filename == f"labels-{layout}.{kind}"
+        waited.value.save_as(tmp_path / f"labels.{kind}")
+        assert "Lou" in {r.annotator for r in load_rankings(tmp_path / f"labels.{kind}")}
