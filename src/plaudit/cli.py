@@ -42,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "push": commands.push,
     "report": commands.report,
     "plugins": commands.list_plugins,
+    "doctor": commands.doctor,
 }
 # Those that fill a run folder, with all settings among their flags.
 RUNS = ("train", "cv", "tune", "frontier", "variance")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from plaudit.evaluation.all_suites import SuitesResult
     from plaudit.evaluation.suite_rewards import SuiteScores
     from plaudit.evaluation.suite_run import SuiteResult
+    from plaudit.installation import Installation
     from plaudit.model.normalisation import Normalisation
     from plaudit.model.reward_model import RewardModel
     from plaudit.model.scorer import Scorer
@@ -1459,6 +1460,20 @@ def list_plugins() -> Plugins:
     from plaudit.plugins import installed
 
     return Plugins(installed())
+
+
+def doctor() -> "Installation":
+    """Say what plaudit has to work with on this machine, and what to mend.
+
+    Versions, processor, device, number type, memory, disks, the hub, and optional parts with how to
+    get each. The exit code is 1 where something is to be mended; what is only optional is not.
+
+    >>> "torch" in doctor().summary["versions"]
+    True
+    """
+    from plaudit.installation import examine
+
+    return examine()
 
 
 # ---- shared ----
