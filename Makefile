@@ -6,13 +6,14 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check test published lint types imports docs short-demo format reference rehearse clean
+.PHONY: demo check test published lint types imports docs package short-demo format reference stable \
+	rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
 
 # All that must pass before anything lands; the quick ones first.
-check: lint types imports docs short-demo rehearse test
+check: lint types imports docs package short-demo rehearse test
 
 # Two processes, each computing in one thread: on two cores that takes the least time.
 test: $(VENV)/installed
@@ -39,6 +40,10 @@ docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@! grep -rlE '<(script|img|iframe)[^>]* src="?(https?:)?//|rel="?(stylesheet|preconnect)[^>]* href="?(https?:)?//' \
 		--include='*.html' site || { echo "these pages load something from elsewhere" >&2; exit 1; }
+
+# The wheel and the sdist: built, installed, used from an empty folder.
+package: $(VENV)/installed
+	.ci/package $(BIN)/python
 
 # The main job in short form.
 short-demo: $(VENV)/installed
