@@ -54,6 +54,10 @@ short-demo: $(VENV)/installed
 reference: $(VENV)/installed
 	$(BIN)/python -m plaudit.reference docs
 
+# What is promised to stay (docs/stability.md): tests/stable.json, which a test compares likewise.
+stable: $(VENV)/installed
+	$(BIN)/python tests/stable.py
+
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
