@@ -101,6 +101,10 @@ class Written(NamedTuple):
     rows: int | None = None
     rejected_to: Path | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return _of_paths(self)
+
 
 class Sample(NamedTuple):
     """The two files of the bundled data."""
@@ -110,6 +114,16 @@ class Sample(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.ranked}\n{self.pairs}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return _of_paths(self)
+
+
+def _of_paths(files: Any) -> dict[str, Any]:
+    """Fields of a result, with paths as texts, as far as there is something in them."""
+    named = {name: value for name, value in files._asdict().items() if value is not None}
+    return {n: str(value) if isinstance(value, Path) else value for n, value in named.items()}
 
 
 @dataclass(frozen=True)

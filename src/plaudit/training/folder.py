@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plaudit import files
+from plaudit import console, files
+from plaudit.console import counted
 from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
@@ -238,6 +239,35 @@ def resolve_plan(
     return defaults | {n: stored.get(n) if v is None else v for n, v in asked.items()}
 
 
+def kept(folder: Path) -> str | None:
+    """What of an unfinished run is kept, in words; None of one that is finished."""
+    if (folder / "metrics.json").is_file():
+        return None
+    command = made_by(folder)
+    if command == "train":
+        steps = [int(path.name.rsplit("-", 1)[1]) for path in checkpoints_of(folder)]
+        if not steps:
+            return "there is no checkpoint yet, and --resume begins anew"
+        return f"its checkpoint of step {max(steps):,} is kept"
+    place, mark, what = _PARTS[command]
+    done = len(list((folder / place).glob(f"*/{mark}")))
+    return f"{counted(done, what)} finished"
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The checkpoints of a run, in no order."""
+    return [path for path in (folder / "checkpoints").glob("checkpoint-*") if path.is_dir()]
+
+
+# Of a command that trains many: where they lie, what a finished one has, and what they are called.
+_PARTS = {
+    "cv": ("folds", "metrics.json", "run"),
+    "tune": ("trials", "rewards.json", "trial"),
+    "frontier": ("strengths", "metrics.json", "run"),
+    "variance": ("grid", "metrics.json", "run"),
+}
+
+
 def begin(
     folder: Path,
     settings: Settings,
@@ -276,6 +306,7 @@ def begin(
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         if not rankings.streaming:
             rankings.write_rejected(folder / "rejected.jsonl")
+        console.begun(folder, lambda: kept(folder))
     processes().wait_for_everyone()
 
 

@@ -173,13 +173,15 @@ def tune(
         ends = time.monotonic() + 60 * minutes if minutes is not None else math.inf
         # Resumed without a budget, what there is, is all.
         wanted = trials if trials is not None else math.inf if minutes is not None else 0
+        pace = console.Pace(trials, "trials")
         while time.monotonic() < ends:
             with ExitStack() as held:
                 trial, spent = _next_trial(study, searched, folder, wanted, held)
                 if trial is None:
                     break
                 of = f" of {trials}" if trials is not None else ""
-                with console.within(f"trial {trial.number} ({spent + 1}{of})"):
+                pace.done = spent
+                with pace.part(), console.within(f"trial {trial.number} ({spent + 1}{of})"):
                     _run_trial(study, trial, trial_of, plan["metric"])
         return _finish(study, parts, rankings, chosen, plan, folder)
 
