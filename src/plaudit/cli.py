@@ -6,6 +6,7 @@ with a word on what is kept and the command that goes on. Nothing heavy is impor
 runs, so that `--help` answers at once.
 """
 
+import _thread
 import argparse
 import contextlib
 import inspect
@@ -14,6 +15,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -85,7 +87,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     console.forget()
     try:
-        with _terminable():
+        with _interruptible():
             code = run(options)
             sys.stdout.flush()
             _leave_the_others()
@@ -113,21 +115,40 @@ class _TerminatedError(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Within the block SIGTERM is a `_TerminatedError`; a second one ends the process at once."""
+def _interruptible() -> Iterator[None]:
+    """Within the block SIGTERM is a `_TerminatedError`, of which a second one ends the process at
+    once; and no interruption is lost.
+
+    Python drops what is raised while it takes an object away, and a signal is likely to come then:
+    taking many away is one long step. Such an interruption is raised again.
+    """
 
     def terminate(*_: Any) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise _TerminatedError
 
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(what.exc_type, KeyboardInterrupt):
+            told(what)
+            return
+        number = signal.SIGINT
+        if issubclass(what.exc_type, _TerminatedError):
+            number = signal.SIGTERM
+            signal.signal(number, terminate)
+        # Not from here: what is raised before this function is left is dropped as well.
+        threading.Timer(0.05, _thread.interrupt_main, [number]).start()
+
+    told = sys.unraisablehook
     try:
         before = signal.signal(signal.SIGTERM, terminate)
     except ValueError:  # not the main thread, which alone hears signals
         yield
         return
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
+        sys.unraisablehook = told
         signal.signal(signal.SIGTERM, before)
 
 
