@@ -6,7 +6,6 @@ with a word on what is kept and the command that goes on. Nothing heavy is impor
 runs, so that `--help` answers at once.
 """
 
-import _thread
 import argparse
 import contextlib
 import inspect
@@ -15,7 +14,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -116,31 +114,29 @@ class _TerminatedError(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Within the block SIGTERM is a `_TerminatedError`, of which a second one ends the process at
-    once; and no interruption is lost.
+    """Within the block SIGTERM interrupts as Ctrl-C does; a second one ends the process at once.
 
-    Python drops what is raised while it takes an object away, and a signal is likely to come then:
-    taking many away is one long step. Such an interruption is raised again.
+    What is raised may be lost: Python drops it while it takes an object away, and some libraries
+    while they are imported. So it is noted, and raised again at the next step of the work.
     """
 
-    def terminate(*_: Any) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise _TerminatedError
+    def interrupt(number: int, _: Any) -> NoReturn:
+        error = KeyboardInterrupt()
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_DFL)
+            error = _TerminatedError()
+        console.interrupted(error)
+        raise error
 
     def dropped(what: "sys.UnraisableHookArgs") -> None:
         if not issubclass(what.exc_type, KeyboardInterrupt):
             told(what)
-            return
-        number = signal.SIGINT
-        if issubclass(what.exc_type, _TerminatedError):
-            number = signal.SIGTERM
-            signal.signal(number, terminate)
-        # Not from here: what is raised before this function is left is dropped as well.
-        threading.Timer(0.05, _thread.interrupt_main, [number]).start()
 
     told = sys.unraisablehook
+    before = {}
     try:
-        before = signal.signal(signal.SIGTERM, terminate)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, interrupt)
     except ValueError:  # not the main thread, which alone hears signals
         yield
         return
@@ -149,7 +145,8 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = told
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _tell_what_is_kept(command: str, words: Sequence[str]) -> None:

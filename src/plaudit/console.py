@@ -6,6 +6,7 @@ a bar; without one (a log file, CI) it is a plain line now and then.
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ _within: list[str] = []  # what we are in the middle of, outermost first
 _hushed: list[bool] = []  # not empty while there is to be no talk
 # What an interruption would leave to go on with: its path, and what is kept there, outermost first.
 _begun: dict[str, Callable[[], str | None]] = {}
+_interruptions: list[KeyboardInterrupt] = []
 
 
 def say(message: str) -> None:
@@ -33,6 +35,7 @@ def say(message: str) -> None:
 
 def show(message: str) -> None:
     """Print one line of progress to stderr, hushed or not, but not where all is to be quiet."""
+    heed()
     if not _quiet():
         print(": ".join([*_within, message]), file=sys.stderr, flush=True)
 
@@ -80,8 +83,24 @@ def kept() -> tuple[str, str] | None:
 
 
 def forget() -> None:
-    """Begin anew to note what is begun."""
+    """Begin anew to note what is begun, and that it is interrupted."""
     _begun.clear()
+    _interruptions.clear()
+
+
+def interrupted(error: KeyboardInterrupt) -> None:
+    """Note an interruption that is raised now, should whoever is running then lose it."""
+    _interruptions.append(error)
+
+
+def heed() -> None:
+    """Raise an interruption that was lost; whoever works long calls this at every step.
+
+    While one is on its way it is not raised again: what is tidied up then is to come to its end.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if _interruptions and main and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+        raise _interruptions[-1]
 
 
 @contextmanager
@@ -127,6 +146,7 @@ def progress(
     try:
         for item in items:
             yield item
+            heed()
             done += 1
             now = time.monotonic()
             if now < next_time or done == total:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from plaudit.console import counted, progress, say, within
+from plaudit.console import begun, counted, progress, say, within
 from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import load_rankings
@@ -146,6 +146,7 @@ def bench(
             held.enter_context(locked(folder, "benching"))
             if not resume:
                 shutil.rmtree(folder / "rewards", ignore_errors=True)
+            begun(folder, "what is scored is kept in its rewards/".__str__)
         texts = {name: asked_once(each.data.rankings) for name, each in data.items()}
         scoring = [
             _Scoring(name, model, folder / "rewards" / _slug(name), texts, loading)
