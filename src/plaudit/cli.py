@@ -223,7 +223,7 @@ def run(options: argparse.Namespace) -> int:
 
         print(build_settings(given.get("config"), settings).yaml(), end="")
         return 0
-    if as_json and command == "score" and "output" not in given:
+    if as_json and command == "score" and given.get("output") is None:
         raise PlauditError("--json: without -o FILE the rows themselves go to stdout, as JSON")
     with console.quieted() if quiet else contextlib.nullcontext():
         result = function(**given)

@@ -1271,6 +1271,10 @@ def serve(
             max_rejected=max_rejected,
         )  # fmt: skip
     serve(scorer, host=host, port=port, settings=limits, labelling=labelling)
+    if labels and os.path.exists(labels):
+        from plaudit.console import say
+
+        say(f"what was labelled is in {labels}; the same command goes on with it")
 
 
 def label(
