@@ -306,7 +306,7 @@ class _Scoring:
         rows = []
         for prompt, completions in window:
             keys = keys_of(prompt, completions)
-            row: dict[str, Any] = {"prompt": prompt, "completions": completions}
+            row: dict[str, Any] = {"model": self.name, "prompt": prompt, "completions": completions}
             row["rewards"] = [given.get(key, self.known.get(key)) for key in keys]
             why = next((reasons[key] for key in keys if key in reasons), None)
             rows.append(row | ({"refused": why} if why else {}))
