@@ -6,7 +6,8 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check quick test published lint audit types imports docs short-demo format reference rehearse clean
+.PHONY: demo check quick test published lint audit types imports docs package short-demo format \
+	reference stable rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
@@ -15,7 +16,7 @@ demo: $(VENV)/installed
 check: quick test
 
 # These do not depend on each other: `make -j2 quick`.
-quick: lint types imports docs short-demo rehearse
+quick: lint types imports docs package short-demo rehearse
 
 # Two processes, each computing in one thread: on two cores that takes the least time.
 test: $(VENV)/installed
@@ -49,6 +50,10 @@ docs: $(VENV)/installed
 	@! grep -rlE '<(script|img|iframe)[^>]* src="?(https?:)?//|rel="?(stylesheet|preconnect)[^>]* href="?(https?:)?//' \
 		--include='*.html' site || { echo "these pages load something from elsewhere" >&2; exit 1; }
 
+# The wheel and the sdist: built, installed, used from an empty folder.
+package: $(VENV)/installed
+	.ci/package $(BIN)/python
+
 # The main job in short form.
 short-demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o $(VENV)/demo --max-steps 6 --overwrite --json >/dev/null
@@ -57,6 +62,10 @@ short-demo: $(VENV)/installed
 # docs/settings.md and docs/schemas/, which a test compares with what they are made from.
 reference: $(VENV)/installed
 	$(BIN)/python -m plaudit.reference docs
+
+# What is promised to stay (docs/stability.md): tests/stable.json, which a test compares likewise.
+stable: $(VENV)/installed
+	$(BIN)/python tests/stable.py
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

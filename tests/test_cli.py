@@ -20,7 +20,9 @@ import yaml
 
 import plaudit
 from fits import assert_fits
+from plaudit import console
 from plaudit.cli import COMMANDS, main
+from plaudit.data.readers import BadRows
 from plaudit.model import devices, ensemble
 from plaudit.sampling import selection
 from plaudit.scoring import score
@@ -620,17 +622,155 @@ def test_a_reader_that_goes_away_is_no_error(here, model_folder):
     assert sorted(os.listdir(here)) == ["long.jsonl", "ranked.csv"]
 
 
-def test_an_interruption_leaves_one_line_and_no_file(here):
+ENDED = "plaudit: interrupted; what was not finished is not kept\n"
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.fixture
+def working(monkeypatch):
+    """Have a command do something else than its work."""
+
+    def work(command, instead):
+        monkeypatch.setitem(COMMANDS, command, signed_as(COMMANDS[command], instead))
+
+    return work
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells what is caught")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_an_interruption_leaves_one_line_and_no_file(here, number, code):
     """Interrupted in the middle of work that would take many minutes."""
     process = start("sample", "-o", "s", "-n", 3_000_000)
+    caught = 0  # the signals that it has functions for
+    while not caught & 1 << signal.SIGTERM - 1:
+        with open(f"/proc/{process.pid}/status") as status:
+            caught = int(re.search(r"^SigCgt:\s+(\w+)", status.read(), re.M)[1], 16)
+        time.sleep(0.05)
     started = psutil.Process(process.pid)
     while started.cpu_times().user < 1:  # to start takes it a tenth of that
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert err == "plaudit: interrupted\n"
+    assert (process.returncode, out, err) == (code, "", ENDED)
     assert not (here / "s").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_an_interruption_that_is_lost_is_raised_at_the_next_step(run, working, number, code):
+    class Goes:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    def caught(_):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            console.say("tidied up")
+        console.say("next step")
+
+    def dropped(_):
+        Goes()
+        for _ in console.progress(range(3), "working"):
+            pass
+
+    handlers = [signal.getsignal(each) for each, _ in SIGNALS]
+    working("sample", caught)
+    assert run("sample") == (code, "", f"tidied up\n{ENDED}")
+    working("sample", dropped)
+    assert run("sample") == (code, "", ENDED)
+    assert [signal.getsignal(each) for each, _ in SIGNALS] == handlers
+    working("sample", lambda _: console.say("not interrupted"))
+    assert run("sample") == (0, "", "not interrupted\n")
+
+
+def test_a_training_that_is_interrupted_says_what_to_type(run, here, base, monkeypatch):
+    line = ["train", "ranked.csv", "--base", base("bert"), "--dtype", "float32", "--max-steps", 4]
+    line += ["--save-steps", 2, "--head-epochs", 0, "--overwrite", "--no-report"]
+    steps = []
+
+    def heed():
+        steps.append(len(steps))
+        if len(steps) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("plaudit.training.trainer.heed", heed)
+    code, out, err = run(*line)
+    assert (code, out) == (143, "")
+    told, go_on = err.splitlines()[-2:]
+    assert told == "plaudit: interrupted; runs/ranked-bert: its checkpoint of step 2 is kept"
+    words = shlex.split(go_on.removeprefix("to go on: plaudit "))
+    assert words[-3:] == ["-o", "runs/ranked-bert", "--resume"]
+    assert "--overwrite" not in words
+    code, _, err = run(*words)
+    assert code == 0, err
+    assert "checkpoint-2" in err
+    assert (
+        json.loads((here / "runs/ranked-bert/metrics.json").read_text())["training"]["steps"] == 4
+    )
+
+
+def test_an_output_that_is_interrupted_says_what_to_type(run, here, model_folder, monkeypatch):
+    monkeypatch.setattr("plaudit.scoring.windows.ROWS_AT_ONCE", 10)
+
+    seen, counted = [], BadRows.count
+
+    def stop_after_20(self, outcome):
+        counted(self, outcome)
+        seen.append(outcome)
+        if len(seen) == 21:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(BadRows, "count", stop_after_20)
+    line = ["score", model_folder, "ranked.csv", "-o", "s.jsonl", "--dtype", "float32"]
+    code, _, err = run(*line)
+    assert (code, err.splitlines()) == (130, [
+        "s.jsonl: unfinished, 20 input rows are done; --resume goes on",
+        "plaudit: interrupted",
+        f"to go on: plaudit {shlex.join(line)} --resume",
+    ])  # fmt: skip
+    monkeypatch.setattr(BadRows, "count", counted)
+    assert run(*shlex.split(err.splitlines()[-1])[4:])[0] == 0
+    assert len((here / "s.jsonl").read_text().splitlines()) == 37
+
+
+def test_quiet_says_nothing_but_errors(run, here):
+    assert run("pairs", "ranked.csv", "-o", "p.csv", "--quiet") == (0, "", "")
+    code, out, err = run("pairs", "ranked.csv", "-o", "p.csv", "--quiet")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "PLAUDIT_QUIET" not in os.environ
+    assert run("pairs", "ranked.csv", "-o", "q.csv")[2] != ""
+
+
+def test_json_is_there_wherever_there_is_a_result(run, here):
+    for name in COMMANDS:
+        shown = run(name, "--help")[1]
+        assert "--quiet" in shown
+        assert ("--json" in shown) == (name not in ("serve", "label"))
+    code, out, _ = run("pairs", "ranked.csv", "-o", "p.csv", "--json")
+    assert (code, json.loads(out)) == (
+        0,
+        {"path": "p.csv", "rows": 36, "rejected_to": "rejected.jsonl"},
+    )
+    code, out, _ = run("sample", "-o", "d", "-n", 2, "--json")
+    assert json.loads(out) == {"ranked": "d/sample_ranked.csv", "pairs": "d/sample_pairs.jsonl"}
+    code, _, err = run("score", "m", "ranked.csv", "--json")
+    assert (code, err) == (
+        1,
+        "plaudit: --json: without -o FILE the rows themselves go to stdout, as JSON\n",
+    )
+
+
+def test_completion_brings_nothing_heavy_along():
+    line = "plaudit train a --loss b"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": os.devnull}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "plaudit"],
+        capture_output=True, text=True, env=os.environ | asked,
+    )  # fmt: skip
+    imported = {row.rsplit("|", 1)[-1].strip() for row in done.stderr.splitlines()}
+    assert "argcomplete" in imported
+    assert not imported.intersection(HEAVY)
 
 
 def test_data_that_can_be_read_only_once_are_refused(here, run):

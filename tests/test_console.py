@@ -41,21 +41,61 @@ def test_a_log_gets_a_line_after_two_seconds_and_then_every_ten(clock, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "scoring: 2 of 30, about 28 s left",
-        "scoring: 12 of 30, about 18 s left",
-        "scoring: 22 of 30, about 8 s left",
+        "scoring: 2 of 30, 1.0 a second, about 28 s left",
+        "scoring: 12 of 30, 1.0 a second, about 18 s left",
+        "scoring: 22 of 30, 1.0 a second, about 8 s left",
     ]
 
 
 def test_a_stream_has_no_end_to_tell(clock, capsys):
     walk(iter(range(1400)), clock, 1 / 64)  # a power of two, which adds up exactly
-    assert capsys.readouterr().err.splitlines() == ["scoring: 128", "scoring: 768"]
+    assert capsys.readouterr().err.splitlines() == [
+        "scoring: 128, 64.0 a second",
+        "scoring: 768, 64.0 a second",
+    ]
 
 
 def test_the_total_may_be_given(clock, capsys):
     walk(iter(range(3)), clock, 6.0, total=3)
     # Nor is there a line at the end, where it would be too late to be of use.
-    assert capsys.readouterr().err == "scoring: 1 of 3, about 12 s left\n"
+    assert capsys.readouterr().err == "scoring: 1 of 3, 6.0 s each, about 12 s left\n"
+
+
+def test_what_was_done_before_counts_but_took_no_time(clock, capsys):
+    walk(iter(range(20)), clock, 1.0, total=lambda: 120, done=100)
+    assert capsys.readouterr().err.splitlines() == [
+        "scoring: 102 of 120, 1.0 a second, about 18 s left",
+        "scoring: 112 of 120, 1.0 a second, about 8 s left",
+    ]
+
+
+def test_a_total_is_counted_only_where_it_is_shown(clock, capsys):
+    counted = []
+    walk(iter(range(10)), clock, 0.1, total=lambda: counted.append(1))
+    assert counted == []
+    walk(iter(range(100)), clock, 1.0, total=lambda: counted.append(1) or None)
+    assert counted == [1]
+
+
+def test_several_long_parts_say_how_many_are_left(clock, capsys):
+    pace = console.Pace(4, "folds")
+    for there, seconds in ((True, 0), (False, 90), (False, 30), (False, 5)):
+        with pace.part(there):
+            clock[0] += seconds
+    assert capsys.readouterr().err.splitlines() == [
+        "2 of 4 folds done, about 3 min 0 s left",
+        "3 of 4 folds done, about 1 min 0 s left",
+    ]
+
+
+def test_quiet_silences_talk_and_progress(clock, capsys):
+    with console.quieted():
+        console.say("reading")
+        walk(range(30), clock, 1.0)
+        assert not console.interactive()
+    assert capsys.readouterr() == ("", "")
+    console.say("reading")
+    assert capsys.readouterr().err == "reading\n"
 
 
 class StreamWithoutLength:

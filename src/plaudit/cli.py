@@ -1,8 +1,9 @@
 """The command line: commands and their flags, made from `commands`, and what becomes of an error.
 
 Results go to stdout or to files, messages to stderr. Exit code 0: done; 1: failed, with one line
-that says why; 2: wrong usage, a flag or its value; 130: interrupted. Nothing heavy is imported
-before a command runs, so that `--help` answers at once.
+that says why; 2: wrong usage, a flag or its value; 130 and 143: interrupted by Ctrl-C or SIGTERM,
+with a word on what is kept and the command that goes on. Nothing heavy is imported before a command
+runs, so that `--help` answers at once.
 """
 
 import argparse
@@ -11,11 +12,13 @@ import gc
 import inspect
 import json
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from plaudit import commands
+from plaudit import commands, console
 from plaudit.errors import PlauditError
 from plaudit.settings import Option, Settings, nearest_of, options_of
 
@@ -44,6 +47,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "push": commands.push,
     "report": commands.report,
     "plugins": commands.list_plugins,
+    "doctor": commands.doctor,
 }
 # Those that fill a run folder, with all settings among their flags.
 RUNS = ("train", "cv", "tune", "frontier", "variance")
@@ -84,13 +88,15 @@ def _main(arguments: Sequence[str] | None) -> int:
     # The libraries are half a million objects that stay. To look for garbage among all of them, as
     # Python does eight times while they are imported, is a fifth of a command's start.
     gc.set_threshold(*gc.get_threshold()[:2], 1000)
+    console.forget()
     try:
-        code = run(options)
-        sys.stdout.flush()
-        _leave_the_others()
-    except KeyboardInterrupt:
-        print("plaudit: interrupted", file=sys.stderr)
-        return 130
+        with _interruptible():
+            code = run(options)
+            sys.stdout.flush()
+            _leave_the_others()
+    except KeyboardInterrupt as interruption:
+        _tell_what_is_kept(command, words)
+        return TERMINATED if isinstance(interruption, _TerminatedError) else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough; Python must not complain of it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -102,6 +108,70 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"plaudit: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     return code
+
+
+INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells have them: 128 and the signal's number
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which is to end a command as Ctrl-C does: temporary files go, what is done stays."""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within the block SIGTERM interrupts as Ctrl-C does; a second one ends the process at once.
+
+    What is raised may be lost: Python drops it while it takes an object away, and some libraries
+    while they are imported. So it is noted, and raised again at the next step of the work.
+    """
+
+    def interrupt(number: int, _: Any) -> NoReturn:
+        error = KeyboardInterrupt()
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_DFL)
+            error = _TerminatedError()
+        console.interrupted(error)
+        raise error
+
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(what.exc_type, KeyboardInterrupt):
+            told(what)
+
+    told = sys.unraisablehook
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, interrupt)
+    except ValueError:  # not the main thread, which alone hears signals
+        yield
+        return
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = told
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell_what_is_kept(command: str, words: Sequence[str]) -> None:
+    """Say that a command was interrupted, what it leaves, and what to type to go on."""
+    if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
+        return
+    lines = ["plaudit: interrupted; what was not finished is not kept"]
+    if (begun := console.kept()) is not None:
+        path, what = begun
+        names = {option.name for option in options_of(COMMANDS[command])}
+        again = [word for word in words if word not in ("--overwrite", "--resume")]
+        if command in RUNS and not any(word.startswith(("-o", "--output")) for word in words):
+            again += ["-o", path]
+        again += ["--resume" if "resume" in names else "--overwrite"]
+        lines = [
+            f"plaudit: interrupted; {path}: {what}" if what else "plaudit: interrupted",
+            f"to {'go on' if 'resume' in names else 'begin again'}: plaudit {shlex.join(again)}",
+        ]
+    # On a terminal a bar, or ^C, stands on the line.
+    print("\n" * sys.stderr.isatty() + "\n".join(lines), file=sys.stderr)
 
 
 def _takes_late(command: str, options: argparse.Namespace) -> bool:
@@ -137,6 +207,7 @@ def run(options: argparse.Namespace) -> int:
     """
     given = vars(options)
     command, as_json = given.pop("command"), given.pop("json", False)
+    quiet = given.pop("quiet", False)
     del given["parser"]
     function = COMMANDS[command]
     for option in options_of(function):
@@ -157,13 +228,17 @@ def run(options: argparse.Namespace) -> int:
 
         print(build_settings(given.get("config"), settings).yaml(), end="")
         return 0
-    result = function(**given)
+    if as_json and command == "score" and given.get("output") is None:
+        raise PlauditError("--json: without -o FILE the rows themselves go to stdout, as JSON")
+    with console.quieted() if quiet else contextlib.nullcontext():
+        result = function(**given)
     if command == "train" and int(
         os.environ.get("RANK", 0)
     ):  # under a launcher the first process speaks for all
         return 0
     if as_json:
-        print(json.dumps(result.as_json(), indent=2, ensure_ascii=False))
+        told = {"address": result} if isinstance(result, str) else result.as_json()
+        print(json.dumps(told, indent=2, ensure_ascii=False))
     elif result is not None and not isinstance(result, commands.Written):
         print(result, end="\n" if str(result) else "")
     return 0 if getattr(result, "passed", True) else 1
@@ -217,9 +292,11 @@ def _add_flags(parser: argparse.ArgumentParser, name: str, function: Callable[..
             _add_recipes(settings)
     # What argparse makes names every flag, before every error.
     parser.usage = " ".join([f"plaudit {name} [-h]", *usage, *needed, "[OPTIONS]"])
-    returned = inspect.signature(function).return_annotation
-    if returned not in (None, commands.Written, commands.Sample, "Normalisation"):
+    if inspect.signature(function).return_annotation is not None:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--quiet", action="store_true", help="say nothing while it works, but errors"
+    )
     if name in RUNS:
         parser.add_argument(
             "--print-config",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from plaudit.evaluation.all_suites import SuitesResult
     from plaudit.evaluation.suite_rewards import SuiteScores
     from plaudit.evaluation.suite_run import SuiteResult
+    from plaudit.installation import Installation
     from plaudit.model.normalisation import Normalisation
     from plaudit.model.reward_model import RewardModel
     from plaudit.model.scorer import Scorer
@@ -100,6 +101,10 @@ class Written(NamedTuple):
     rows: int | None = None
     rejected_to: Path | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return _of_paths(self)
+
 
 class Sample(NamedTuple):
     """The two files of the bundled data."""
@@ -109,6 +114,16 @@ class Sample(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.ranked}\n{self.pairs}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return _of_paths(self)
+
+
+def _of_paths(files: Any) -> dict[str, Any]:
+    """Fields of a result, with paths as texts, as far as there is something in them."""
+    named = {name: value for name, value in files._asdict().items() if value is not None}
+    return {n: str(value) if isinstance(value, Path) else value for n, value in named.items()}
 
 
 @dataclass(frozen=True)
@@ -1302,6 +1317,10 @@ def serve(
             max_rejected=max_rejected, gold=gold_questions, overlap=overlap,
         )  # fmt: skip
     serve(scorer, host=host, port=port, settings=limits, labelling=labelling)
+    if labels and os.path.exists(labels):
+        from plaudit.console import say
+
+        say(f"what was labelled is in {labels}; the same command goes on with it")
 
 
 def label(
@@ -1505,6 +1524,20 @@ def list_plugins() -> Plugins:
     from plaudit.plugins import installed
 
     return Plugins(installed())
+
+
+def doctor() -> "Installation":
+    """Say what plaudit has to work with on this machine, and what to mend.
+
+    Versions, processor, device, number type, memory, disks, the hub, and optional parts with how to
+    get each. The exit code is 1 where something is to be mended; what is only optional is not.
+
+    >>> "torch" in doctor().summary["versions"]
+    True
+    """
+    from plaudit.installation import examine
+
+    return examine()
 
 
 # ---- shared ----

@@ -4,20 +4,27 @@ Results go to stdout or to files, so that a pipe sees nothing but results. On a 
 a bar; without one (a log file, CI) it is a plain line now and then.
 """
 
+import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 SECONDS_BEFORE_PROGRESS = 2.0  # what is done by then needs none
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_MOVES = 0.1  # of a bar
+QUIET = "PLAUDIT_QUIET"  # a variable of the environment, which processes that are started have too
 
 
 _within: list[str] = []  # what we are in the middle of, outermost first
 _hushed: list[bool] = []  # not empty while there is to be no talk
+# What an interruption would leave to go on with: its path, and what is kept there, outermost first.
+_begun: dict[str, Callable[[], str | None]] = {}
+_interruptions: list[KeyboardInterrupt] = []
 
 
 def say(message: str) -> None:
@@ -27,8 +34,28 @@ def say(message: str) -> None:
 
 
 def show(message: str) -> None:
-    """Print one line of progress to stderr, hushed or not."""
-    print(": ".join([*_within, message]), file=sys.stderr, flush=True)
+    """Print one line of progress to stderr, hushed or not, but not where all is to be quiet."""
+    heed()
+    if not _quiet():
+        print(": ".join([*_within, message]), file=sys.stderr, flush=True)
+
+
+def _quiet() -> bool:
+    return bool(os.environ.get(QUIET))
+
+
+@contextmanager
+def quieted() -> Iterator[None]:
+    """Within the block there is neither talk nor progress, in this process and those it starts."""
+    before = os.environ.get(QUIET)
+    os.environ[QUIET] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[QUIET]
+        else:
+            os.environ[QUIET] = before
 
 
 @contextmanager
@@ -39,6 +66,41 @@ def hushed() -> Iterator[None]:
         yield
     finally:
         _hushed.pop()
+
+
+def begun(path: str | os.PathLike[str], kept: Callable[[], str | None]) -> None:
+    """Note that `path` can be gone on with from now on, and how to say what of it is kept: None
+    once it is whole."""
+    _begun.setdefault(str(path), kept)
+
+
+def kept() -> tuple[str, str] | None:
+    """Of what was begun and is not whole the outermost: its path, and what of it is kept."""
+    for path, what in _begun.items():
+        if (said := what()) is not None:
+            return path, said
+    return None
+
+
+def forget() -> None:
+    """Begin anew to note what is begun, and that it is interrupted."""
+    _begun.clear()
+    _interruptions.clear()
+
+
+def interrupted(error: KeyboardInterrupt) -> None:
+    """Note an interruption that is raised now, should whoever is running then lose it."""
+    _interruptions.append(error)
+
+
+def heed() -> None:
+    """Raise an interruption that was lost; whoever works long calls this at every step.
+
+    While one is on its way it is not raised again: what is tidied up then is to come to its end.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if _interruptions and main and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+        raise _interruptions[-1]
 
 
 @contextmanager
@@ -56,41 +118,129 @@ def within(what: str) -> Iterator[None]:
 
 
 def interactive() -> bool:
-    """Whether somebody watches stderr on a terminal."""
-    return sys.stderr.isatty()
+    """Whether somebody watches stderr on a terminal, and wants to."""
+    return sys.stderr.isatty() and not _quiet()
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+def progress(
+    items: Iterable[T],
+    what: str,
+    total: int | Callable[[], int | None] | None = None,
+    done: int = 0,
+) -> Iterator[T]:
     """Yield from `items` and show how far along we are, once it takes longer than two seconds.
+
+    `total` may be a function, for what takes time to count: it is called when it is to be shown.
+    `done` of them were done before, and are not among the items.
 
     >>> list(progress([1, 2, 3], "counting"))
     [1, 2, 3]
     """
     if total is None and isinstance(items, Sized):
         with suppress(TypeError):  # a stream has the method, but no length
-            total = len(items)
-    if interactive():
-        from tqdm import tqdm
-
-        wait = SECONDS_BEFORE_PROGRESS
-        name = ": ".join([*_within, what])
-        yield from tqdm(items, desc=name, total=total, delay=wait, leave=False, file=sys.stderr)
-        return
+            total = done + len(items)
+    bar: Any = None
     started = time.monotonic()
-    next_line = started + SECONDS_BEFORE_PROGRESS
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now < next_line or done == total:
-            continue
-        next_line = now + SECONDS_BETWEEN_LINES
-        if total and done >= total / 20:  # before, the first batch's time would stand for one item
-            left = (now - started) / done * (total - done)
-            show(f"{what}: {done:,} of {total:,}, about {left:.0f} s left")
-        elif total:
-            show(f"{what}: {done:,} of {total:,}")
-        else:
-            show(f"{what}: {done:,}")
+    next_time = started + SECONDS_BEFORE_PROGRESS
+    begun = done
+    try:
+        for item in items:
+            yield item
+            heed()
+            done += 1
+            now = time.monotonic()
+            if now < next_time or done == total:
+                continue
+            if callable(total):
+                total, now = total(), time.monotonic()
+            if interactive():
+                if bar is None:
+                    bar = _bar(what, total, begun, started)
+                bar.update(done - bar.n)
+                next_time = now + SECONDS_BETWEEN_MOVES
+            else:
+                show(f"{what}: {_how_far(done, begun, total, now - started)}")
+                next_time = now + SECONDS_BETWEEN_LINES
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+class Pace:
+    """Says after each of several long parts, such as folds, how many are left and for how long.
+
+    A part that was there already, of a resumed run, took no time and tells nothing.
+    """
+
+    def __init__(self, total: int | None, what: str) -> None:
+        self.total = total
+        self.what = what
+        self.done = self.made = 0
+        self.seconds = 0.0
+
+    @contextmanager
+    def part(self, there: bool = False) -> Iterator[None]:
+        """Within the block a part is made, unless it is `there`."""
+        started = time.monotonic()
+        yield
+        self.done += 1
+        if there or self.total is None or self.done >= self.total:
+            return
+        self.made += 1
+        self.seconds += time.monotonic() - started
+        left = self.seconds / self.made * (self.total - self.done)
+        show(f"{self.done:,} of {self.total:,} {self.what} done, about {duration(left)} left")
+
+
+def _bar(what: str, total: int | None, begun: int, started: float) -> Any:
+    """A bar that has counted from when the work began."""
+    from tqdm import tqdm
+
+    name = ": ".join([*_within, what])
+    bar = tqdm(desc=name, total=total, initial=begun, leave=False, file=sys.stderr)
+    bar.start_t -= time.monotonic() - started
+    return bar
+
+
+def _how_far(done: int, begun: int, total: int | None, seconds: float) -> str:
+    """How much is done, how fast and, of what has an end, for how much longer.
+
+    >>> _how_far(120, 20, 1020, 50.0)
+    '120 of 1,020, 2.0 a second, about 7 min 30 s left'
+    """
+    far = f"{done:,} of {total:,}" if total else f"{done:,}"
+    if total and done - begun < (total - begun) / 20:
+        return far  # the first batch's time would stand for one item
+    far += f", {rate(done - begun, seconds)}"
+    if not total:
+        return far
+    return far + f", about {duration(seconds / (done - begun) * max(total - done, 0))} left"
+
+
+def rate(count: int, seconds: float) -> str:
+    """How fast something goes.
+
+    >>> rate(30, 10.0), rate(5000, 2.0), rate(2, 10.0)
+    ('3.0 a second', '2,500 a second', '5.0 s each')
+    """
+    if count < seconds:
+        each = seconds / count
+        return f"{duration(each)} each" if each >= 100 else f"{each:.1f} s each"
+    speed = count / max(seconds, 1e-9)
+    return f"{speed:,.0f} a second" if speed >= 100 else f"{speed:.1f} a second"
+
+
+def duration(seconds: float) -> str:
+    """A time in units that suit it.
+
+    >>> duration(12.4), duration(125), duration(7300)
+    ('12 s', '2 min 5 s', '2 h 1 min')
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def counted(count: int, what: str) -> str:

@@ -104,6 +104,26 @@ def refuse_to_overwrite(
         raise PlauditError(f"{path}: already exists; --overwrite replaces it")
 
 
+# What measuring a model leaves in a folder; `metrics.json` or `suite.json` comes last.
+_MEASURED = (
+    *("metrics.json", "suite.json", "suites.json", "summary.json"),
+    *("predictions.jsonl", "report.html", "comparison.json", "parting.jsonl", "plots"),
+)
+
+
+def make_way(folder: Path) -> None:
+    """Take away what was measured earlier in a folder that now gets other results, the rows that
+    were rejected then included. A training run, or a folder of something else, is left as it is."""
+    ours = any((folder / name).is_file() for name in _MEASURED if name.endswith(".json"))
+    if not ours or (folder / "config.yaml").exists():
+        return
+    for path in [*(folder / name for name in _MEASURED), *folder.glob("rejected*.jsonl")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def rejected_beside(output: str | Path | None) -> Path:
     """Where rejected rows go: `rejected.jsonl` beside `output`, or here where that is stdout.
 

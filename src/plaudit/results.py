@@ -577,6 +577,63 @@ class BenchRecord(Versioned):
     verdict: list[str]
 
 
+class NumberTypeRecord(TypedDict):
+    """What `--dtype auto` is for a model of 135 million parameters; `ratio` is how many times
+    faster than in float32 bfloat16 was measured to be, null where it was not measured."""
+
+    auto: str
+    ratio: float | None
+    says: str
+
+
+class FolderRecord(TypedDict):
+    """A folder that plaudit writes to; one that is not there yet is as its parent is."""
+
+    use: str
+    path: str
+    free_bytes: int
+    writable: bool
+
+
+class HubRecord(TypedDict):
+    """Whether the hub answers; `reached` is null where it was not asked."""
+
+    address: str
+    offline: bool
+    reached: bool | None
+    answer: str
+    token: bool
+
+
+class OptionalRecord(TypedDict):
+    """A part that plaudit can do without, and how to get it; `missing` are its packages."""
+
+    name: str
+    purpose: str
+    missing: list[str]
+    install: str
+
+
+class InstallationRecord(Versioned):
+    """What `plaudit doctor` found; `passed` is whether there is nothing to `mend`."""
+
+    passed: bool
+    versions: dict[str, str | None]
+    processor: str
+    flags: list[str]
+    cores: int
+    usable_cores: int
+    threads: int | None
+    devices: list[str]
+    number_type: NumberTypeRecord | None
+    memory_bytes: int | None
+    available_bytes: int | None
+    folders: list[FolderRecord]
+    hub: HubRecord
+    optional: list[OptionalRecord]
+    mend: list[str]
+
+
 # The records that have a published schema, by the command that writes them.
 SCHEMAS: dict[str, Any] = {
     "inspect": InspectionSummary,
@@ -593,4 +650,5 @@ SCHEMAS: dict[str, Any] = {
     "generate": GenerationSummary,
     "policy-test": PolicyTestSummary,
     "verify": VerificationRecord,
+    "doctor": InstallationRecord,
 }

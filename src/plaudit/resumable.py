@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from plaudit.console import begun as note_begun
 from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.files import locked, refuse_to_overwrite, rejected_beside
@@ -226,6 +227,8 @@ class Output:
 
     def leave(self) -> None:
         """Record what is done and say so; nothing is left of an output of which nothing is."""
+        if self.done:
+            note_begun(self.path, str)  # what is kept is said here
         if self.complete:
             if self._folder.exists():
                 say(f"{self.path}: only the last step is missing; --resume takes it")

@@ -247,3 +247,13 @@ def test_of_a_source_that_is_repeated_the_whole_reading_counts(files):
     mixture.leave_out(first, refused())
     few = mixture.tally_of("few.csv")
     assert (few.rows, few.reasons.total(), few.reasons["refused"]) == (62, 3, 1)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1e-300), (1e308, 1e-3)])
+def test_a_weight_that_is_nothing_beside_another_is_refused(weights):
+    one, two = (
+        [{"prompt": f"{n} and {k}?", "chosen": "a", "rejected": "b"} for k in range(3)]
+        for n in (1, 2)
+    )
+    with pytest.raises(PlauditError, match=r"rows #2: its weight .* is nothing beside"):
+        load_mixture([(one, weights[0]), (two, weights[1])])

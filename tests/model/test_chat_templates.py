@@ -70,6 +70,11 @@ def test_a_template_that_is_no_good_is_said(base, tmp_path, text, arguments, rea
     assert "\n" not in str(raised.value)
 
 
+def test_arguments_without_names_are_refused(base):
+    with pytest.raises(PlauditError, match="chat_template_args: a list is no arguments"):
+        RewardModel.load(base("qwen2"), chat_template_args=["thinking"])
+
+
 def test_where_no_template_of_ones_own_has_a_place(base, own, tmp_path):
     load(base("qwen2")).save(tmp_path / "trained")
     for name, options, reason in (

@@ -199,6 +199,29 @@ def command(ranked, folder, base, name="bert", **more):
     return ["-m", "plaudit", "train", str(ranked), "-o", str(folder), *flags]
 
 
+def test_a_finished_run_goes_on_with_more_steps(ranked, base, tmp_path, capsys):
+    constant = options(base, lr_scheduler_type="constant", warmup_steps=0)
+    whole = train(ranked, output=tmp_path / "whole", **constant | {"max_steps": 4})
+    train(ranked, output=tmp_path / "run", **constant | {"max_steps": 2})
+    for more in ({}, {"max_steps": 2}, {"max_steps": 1}, {"num_train_epochs": 50}):
+        with pytest.raises(PlauditError, match=r"run: (this run is finished; --max-steps or|the)"):
+            train(output=tmp_path / "run", resume=True, **more)
+    longer = train(output=tmp_path / "run", resume=True, max_steps=4)
+    assert "goes on with max_steps 4\n" in capsys.readouterr().err
+    assert longer.metrics["training"]["steps"] == 4
+    ours, theirs = (load_file(tmp_path / n / "model/model.safetensors") for n in ("run", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert whole.metrics["test"] == longer.metrics["test"]
+    with pytest.raises(PlauditError, match="this run is finished"):  # the length is kept
+        train(output=tmp_path / "run", resume=True, max_steps=4)
+
+
+def test_a_longer_run_says_that_its_learning_rate_rises(ranked, base, tmp_path, capsys):
+    train(ranked, output=tmp_path / "run", **options(base, max_steps=2))
+    train(output=tmp_path / "run", resume=True, max_steps=4)
+    assert "which a shorter linear schedule had brought towards 0, rises" in capsys.readouterr().err
+
+
 def test_killed_and_resumed_reaches_the_same_weights_bit_for_bit(ranked, base, tmp_path):
     forked.start(*command(ranked, tmp_path / "whole", base, max_steps=24)).succeed()
     folder = tmp_path / "killed"

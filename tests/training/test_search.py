@@ -134,6 +134,21 @@ def test_a_killed_search_goes_on_and_processes_share_it(ranked, base, tmp_path):
         tune(output=folder, resume=True)
 
 
+def test_a_finished_search_goes_on_with_more_trials(ranked, base, tmp_path, capsys):
+    how = tiny.head_alone(base, tmp_path, report=False)
+    first = tune(ranked, trials=2, output=tmp_path / "run", **how)
+    with pytest.raises(PlauditError, match="is finished, with 2 trials; more --trials than that"):
+        tune(output=tmp_path / "run", resume=True, trials=2)
+    assert (tmp_path / "run" / "metrics.json").is_file()
+    more = tune(output=tmp_path / "run", resume=True, trials=4)
+    assert "goes on with a search that ended after 2 trials" in capsys.readouterr().err
+    trials = [trial["settings"] for trial in more.summary["trials"]]
+    assert trials[:2] == [trial["settings"] for trial in first.summary["trials"]]
+    assert len(trials) == 4
+    best = Settings.build(tmp_path / "run" / "best" / "config.yaml")
+    assert more.summary["best"]["settings"].items() <= best.model_dump().items()
+
+
 def test_a_trial_that_diverges_does_not_end_the_search(ranked, base, tmp_path):
     space = {"learning_rate": [0.01, 1e30], "optim": ["sgd"]}
     found = tune(

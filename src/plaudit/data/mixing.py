@@ -26,6 +26,8 @@ from plaudit.errors import PlauditError
 from plaudit.sources import SourceError, checked_weight
 
 Way = Literal["once", "repeat"]
+# Of the largest weight; of a source with less no epoch has a ranking, however many there are.
+SMALLEST_SHARE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,12 @@ def load_mixture(
         weights = [checked_weight(w, name) for name, (_, w) in zip(names, pairs, strict=True)]
     except SourceError as error:
         raise PlauditError(str(error)) from error
+    for name, weight in zip(names, weights, strict=True):
+        if weight < SMALLEST_SHARE * max(weights):
+            raise PlauditError(
+                f"{name}: its weight {weight:g} is nothing beside {max(weights):g}; leave the "
+                "source out, or give weights that are shares, as in a.csv:0.7 b.jsonl:0.3"
+            )
     each = _read_each([source for source, _ in pairs], reading)
     streamed = [rankings.streaming for rankings in each]
     if any(streamed) and not all(streamed):

@@ -575,8 +575,11 @@ def _read(
 
 def _each(sources: Sequence[Records], tally: Tally, streaming: bool) -> Iterator[Record | Rejected]:
     for records in sources:
-        rows = records.source.rows()
-        for row in rows if streaming else progress(rows, f"reading {records.source.name}"):
+        source = records.source
+        rows = source.rows()
+        if not streaming:  # to count CSV is to read it: of that there is no total
+            rows = progress(rows, f"reading {source.name}", source.counted)
+        for row in rows:
             tally.rows += 1
             yield records.of(row, tally.notes)
 

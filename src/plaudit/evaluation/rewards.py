@@ -30,7 +30,7 @@ def rewards_of(
     """
     asked, places = _distinct(rankings)
     scored = progress(as_log_odds(model, asked), what, total=len(rankings))
-    with model.telling_truncation():
+    with model.telling_truncation(what if what != "scoring" else ""):
         return [[found[k] for k in of] for of, found in zip(places, scored, strict=True)]
 
 
@@ -45,7 +45,7 @@ def posteriors_of(
     asked, places = _distinct(rankings)
     scored = progress(model.posterior_all(asked), what, total=len(rankings))
     rewards, covariances = [], []
-    with model.telling_truncation():
+    with model.telling_truncation(what if what != "scoring" else ""):
         for of, found in zip(places, scored, strict=True):
             rewards.append((model.scale * found.rewards[of]).tolist())
             covariances.append(model.scale**2 * found.covariance[np.ix_(of, of)])

@@ -34,7 +34,7 @@ from plaudit.evaluation.suite_run import (
     scores_of,
     suite_called,
 )
-from plaudit.files import read_json, write_results
+from plaudit.files import make_way, read_json, write_results
 
 DIGITS = 4  # as many as papers print, in per cent with two
 COLUMNS = 10  # of a table, beside score and interval
@@ -67,6 +67,7 @@ class SuiteScores:
 
     def write(self, folder: str | Path) -> None:
         """Write `suite.json`."""
+        make_way(Path(folder))
         write_results(Path(folder) / "suite.json", self.summary)
 
 

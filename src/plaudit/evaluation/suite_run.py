@@ -33,7 +33,7 @@ from plaudit.evaluation.rewards import prediction_rows, rewards_of
 from plaudit.evaluation.statistics import Figure, FigureRecord, Pending
 from plaudit.evaluation.suite import Item, Means, Part, PartRecord, Suite, checksum, plain_name
 from plaudit.evaluation.suites import SUITES
-from plaudit.files import write_jsonl, write_results
+from plaudit.files import make_way, write_jsonl, write_results
 from plaudit.model.seen import taken
 from plaudit.model.trained_on import overlap
 from plaudit.sources import SourceError, name_of, named
@@ -119,6 +119,7 @@ class SuiteResult:
     def write(self, folder: str | Path) -> None:
         """Write `predictions.jsonl`, `rejected.jsonl` where rows were rejected, `suite.json`."""
         folder = Path(folder)
+        make_way(folder)
         write_jsonl(folder / "predictions.jsonl", self.predictions())
         if self.data.rejected:
             write_jsonl(folder / "rejected.jsonl", (row.as_dict() for row in self.data.rejected))

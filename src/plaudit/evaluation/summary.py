@@ -25,6 +25,7 @@ from plaudit.evaluation.items import Items, means, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
 from plaudit.evaluation.measures.temperature import at_edge
+from plaudit.evaluation.measures.temperature import shown as shown_temperature
 from plaudit.evaluation.overlap import OverlapRecord, overlap_sentence
 from plaudit.evaluation.parts import Category
 from plaudit.evaluation.statistics import (
@@ -472,10 +473,14 @@ def _figure_lines(summary: Summary) -> list[str]:
             lines.append(HEADS[group])
         value, form = Figure(**record), "+.3f" if measure.form in ("points", "signed") else ".3f"
         label = ("" if group == "pairs" else "  ") + (measure.short or measure.label)
-        line = f"{label:<{LABEL}}{format(value.value, form):>8}   {value.interval(form):<16}"
+
+        def in_form(number: float, name: str = name, form: str = form) -> str:
+            return shown_temperature(number) if name == "temperature" else format(number, form)
+
+        line = f"{label:<{LABEL}}{in_form(value.value):>8}   {value.interval(form):<16}"
         for (_, entry), width in zip(baselines, widths, strict=True):
             beside = entry.get(name)
-            line += f"{format(beside['value'], form) if beside else '':>{width}}"
+            line += f"{in_form(beside['value']) if beside else '':>{width}}"
         lines.append(line.rstrip())
     return lines
 

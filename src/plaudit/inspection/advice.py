@@ -153,8 +153,9 @@ def _about_lengths(report: dict[str, Any]) -> Iterator[Advice]:
         f"{share if longer else 1 - share:.0%} of the pairs",
         f"hold accuracy against that figure, and add pairs whose "
         f"{'shorter' if longer else 'longer'} completion is the better one"
+        + "; or see what it costs and gains to take length out of training"
         + ("" if longer or "rank" not in report["columns"] else RANK_OR_RATING),
-        f"plaudit cv {data_in_words(report)}",
+        f"plaudit frontier {data_in_words(report)}",
     )
 
 

@@ -26,6 +26,11 @@ def set_chat_template(
     Raises `PlauditError` where the file cannot be read, the template cannot render a dialogue of a
     user's and an assistant's turn, or an argument is no JSON.
     """
+    if arguments is not None and not isinstance(arguments, Mapping):
+        raise PlauditError(
+            f"chat_template_args: a {type(arguments).__name__} is no arguments; give each a name, "
+            'as in {"enable_thinking": false}'
+        )
     if file is not None:
         tokenizer.chat_template = _read(file)
     if not tokenizer.chat_template:

@@ -7,7 +7,7 @@ they are, so that whatever reads them without plaudit gets the rewards they were
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from plaudit.errors import PlauditError
@@ -46,6 +46,10 @@ class Normalisation:
     def apply(self, reward: float) -> float:
         """The normalised reward."""
         return (reward - self.mean) / self.std
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return asdict(self)
 
     def __str__(self) -> str:
         how = f"(reward {-self.mean:+.6g}) / {self.std:.6g}"

@@ -202,16 +202,17 @@ class Scorer(ABC):
             say(UNTRAINED)
 
     @contextmanager
-    def telling_truncation(self) -> Iterator[None]:
-        """At the end of the block says what it truncated; what others did before is not its own."""
+    def telling_truncation(self, what: str = "") -> Iterator[None]:
+        """At the end of the block says what it truncated, and in doing `what`; what others did
+        before is not its own."""
         self.truncation.clear()
         yield
-        self.report_truncation()
+        self.report_truncation(what)
 
-    def report_truncation(self) -> None:
-        """Say what was truncated since the last report, if anything was."""
+    def report_truncation(self, what: str = "") -> None:
+        """Say what was truncated since the last report, if anything was, in doing `what`."""
         if line := describe_truncation(self.truncation, self.max_length):
-            say(line)
+            say(f"{what}: {line}" if what else line)
         self.truncation.clear()
 
 

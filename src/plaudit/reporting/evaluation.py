@@ -30,7 +30,7 @@ from plaudit.evaluation.rewards import (
 from plaudit.evaluation.stress import Again
 from plaudit.evaluation.style import count_list_items, count_markdown_marks
 from plaudit.evaluation.summary import Summary, format_summary, summarise
-from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
+from plaudit.files import SCHEMA_VERSION, make_way, write_jsonl, write_results
 from plaudit.model.encoding import describe_pairs
 from plaudit.model.seen import taken
 from plaudit.model.trained_on import overlap
@@ -77,7 +77,8 @@ class Evaluation:
         another model goes into the report, and into files of its own.
         """
         folder = Path(folder)
-        for name in ("comparison.json", "parting.jsonl"):  # of an evaluation that stood here
+        make_way(folder)
+        for name in ("comparison.json", "parting.jsonl"):  # a run's folder is left but for these
             (folder / name).unlink(missing_ok=True)
         write_jsonl(folder / "predictions.jsonl", self.predictions())
         self.plot(folder / "plots")

@@ -133,7 +133,11 @@ def _teach_a_policy(summary: Summary) -> Answer:
     if controlled["low"] <= 0.5:
         return Answer("care", f"{share}, so it may be little more than length.")
     if worst is None:
-        return Answer("unknown", f"{share}; with answers rewritten for the worse it was not tried.")
+        return Answer(
+            "unknown",
+            f"{share}; with answers rewritten for the worse it was not tried; "
+            "plaudit evaluate with --stress 50 tries it.",
+        )
     name, often = worst
     return Answer(
         "yes",

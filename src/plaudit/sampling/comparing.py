@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from plaudit.console import progress, say
 from plaudit.data.rankings import Text
 from plaudit.errors import PlauditError
-from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
+from plaudit.files import SCHEMA_VERSION, make_way, write_jsonl, write_results
 from plaudit.model.encoding import plain_text
 from plaudit.model.reward_model import as_scorer
 from plaudit.results import ComparisonSummary
@@ -75,6 +75,7 @@ class Comparison:
         from plaudit.reporting.plots import Sampled, write_plots
 
         folder = Path(folder)
+        make_way(folder)
         write_jsonl(folder / "completions.jsonl", self.rows())
         write_results(folder / "summary.json", self.summary())
         prompts = [plain_text(prompt) for prompt in self.prompts]

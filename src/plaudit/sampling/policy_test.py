@@ -18,7 +18,7 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.optimisation import UnderPolicyRecord, under_policy, verdict
 from plaudit.evaluation.rewards import rewards_of
 from plaudit.evaluation.statistics import FigureRecord
-from plaudit.files import SCHEMA_VERSION, write_jsonl, write_results
+from plaudit.files import SCHEMA_VERSION, make_way, write_jsonl, write_results
 from plaudit.model.seen import taken
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
@@ -62,6 +62,7 @@ class PolicyTest:
     def write(self, folder: str | Path) -> None:
         """Write `summary.json`, `rewards.jsonl`, `report.html` and `plots/` into a folder."""
         folder = Path(folder)
+        make_way(folder)
         write_jsonl(folder / "rewards.jsonl", self.rows())
         write_plots("policy-test", self.summary, folder / "plots")
         report = policy_test_report(self.summary, folder.resolve().name)

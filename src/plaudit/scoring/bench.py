@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from plaudit.console import counted, progress, say, within
+from plaudit.console import begun, counted, progress, say, within
 from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import load_rankings
@@ -152,6 +152,7 @@ def bench(
             held.enter_context(locked(folder, "benching"))
             if not resume:
                 shutil.rmtree(folder / "rewards", ignore_errors=True)
+            begun(folder, "what is scored is kept in its rewards/".__str__)
         texts = {name: asked_once(each.data.rankings) for name, each in data.items()}
         scoring = [
             _Scoring(name, model, folder / "rewards" / _slug(name), texts, loading)
@@ -322,7 +323,7 @@ class _Scoring:
         rows = []
         for prompt, completions in window:
             keys = keys_of(prompt, completions)
-            row: dict[str, Any] = {"prompt": prompt, "completions": completions}
+            row: dict[str, Any] = {"model": self.name, "prompt": prompt, "completions": completions}
             row["rewards"] = [given.get(key, self.known.get(key)) for key in keys]
             why = next((reasons[key] for key in keys if key in reasons), None)
             rows.append(row | ({"refused": why} if why else {}))

@@ -135,7 +135,9 @@ def score_file(
             stop = "stop" if strict else on_bad_row
             bad = BadRows(sources[0].name, stop, max_rejected, keep=False)
             bad.go_on(out.done, out.rejected)
-            for outcome, ends_window in progress(_one_by_one(finished), "scoring"):
+            for outcome, ends_window in progress(
+                _one_by_one(finished), "scoring", lambda: _count(sources), done
+            ):
                 done += 1
                 bad.count(outcome)
                 if not isinstance(outcome, Rejected):
@@ -161,6 +163,15 @@ def _one_by_one(windows: Iterable[list[Outcome]]) -> Iterator[tuple[Outcome, boo
         last = len(window) - 1
         for number, outcome in enumerate(window):
             yield outcome, number == last
+
+
+def _count(sources: Iterable[Source]) -> int | None:
+    """How many rows there are; None where nobody can tell, or not without a download."""
+    try:
+        counts = [source.count() for source in sources]
+    except PlauditError:  # a broken file, which is told where it is read
+        return None
+    return None if None in counts else sum(filter(None, counts))
 
 
 def _stated(source: Source) -> list[Any]:

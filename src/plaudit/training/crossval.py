@@ -150,6 +150,7 @@ def cross_validate(
         # So that a fold which is trained after a kill computes as those before.
         of_all = Begun(dtype=dtype_name(base.dtype))
         begin(folder, chosen, rankings, resume, plan, of_all)
+        pace = console.Pace(len(folds) * len(shares), "runs")
         for repeat, number, parts in folds:
             what = f"fold {number + 1} of {plan['k']}"
             if plan["repeats"] > 1:
@@ -158,7 +159,11 @@ def cross_validate(
                 part = _share_of(parts, share, chosen.seed_of_split)
                 where = folder / "folds" / _name(repeat, number, share)
                 size = "" if share == 1 else f", {len(part.train):,} rankings"
-                with console.within(what + size), console.hushed() if runs else nullcontext():
+                with (
+                    pace.part(there=(where / "metrics.json").is_file()),
+                    console.within(what + size),
+                    console.hushed() if runs else nullcontext(),
+                ):
                     runs[repeat, number, share] = _run(where, part, rankings, chosen)
         summary, evaluation = _sum_up(runs, others, plan, shares, chosen)
         write_jsonl(folder / "predictions.jsonl", _predictions(runs, others, plan))

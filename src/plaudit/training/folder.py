@@ -7,13 +7,14 @@ settings, and `PLAN` what else the command was asked for, where it is not `train
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plaudit import files
+from plaudit import console, files
+from plaudit.console import counted
 from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
@@ -66,10 +67,12 @@ def open_run(
     overwrite: bool,
     settings: dict[str, Any],
     what: str = "train",
+    extend: bool = False,
 ) -> tuple[Path, Settings]:
     """Make or find the run folder and the settings it runs with.
 
     `what` is the command that fills it, named in errors and, but for `train`, in a default folder.
+    With `extend` what is finished is gone on with; a training is where it is to be longer.
     """
     if resume and overwrite:
         raise PlauditError("--resume and --overwrite exclude each other")
@@ -82,8 +85,6 @@ def open_run(
             raise PlauditError(f"{folder}: there is no run to resume here (no config.yaml)")
         if (command := made_by(folder)) != what:
             raise PlauditError(f"{folder}: plaudit {command} made it; resume it with that")
-        if (folder / "metrics.json").is_file():
-            raise PlauditError(f"{folder}: this run is finished; --overwrite replaces it")
         given = renamed({**(read_yaml(config) if config is not None else {}), **settings})
         # Where features are kept changes no result, and a full disk may have stopped the run.
         free = {name: given[name] for name in given if name.startswith("features_cache")}
@@ -93,13 +94,20 @@ def open_run(
         then = {name: value for name, value in then.items() if name not in of_old}
         chosen = Settings.build(stored, **then, **free)
         asked = Settings.build(**{"data": chosen.data, **given})
-        for name in given:
+        longer = _longer(folder, chosen, asked, given) if what == "train" else {}
+        if (folder / "metrics.json").is_file() and not (extend or longer):
+            raise PlauditError(
+                f"{folder}: this run is finished; {_EXTENDED.get(what, '')}--overwrite replaces it"
+            )
+        for name in given.keys() - longer.keys():
             if getattr(asked, name) != getattr(chosen, name):
                 raise PlauditError(
                     f"{name}: the run in {folder} has {getattr(chosen, name)!r}, not "
                     f"{getattr(asked, name)!r}; a resumed run keeps its settings"
                 )
-        return folder, as_begun(folder, chosen)
+        if longer:
+            _say_extended(folder, chosen, longer)
+        return folder, as_begun(folder, chosen.model_copy(update=longer))
     chosen = build_settings(config, settings)
     folder = Path(output) if output is not None else default_folder(chosen, what)
     if "\n" in str(folder):
@@ -115,6 +123,50 @@ def open_run(
         raise PlauditError(f"{folder}: is not empty and not a run; choose another folder")
     processes().wait_for_everyone()  # before anything is written where others still look
     return folder, chosen
+
+
+LENGTHS = ("max_steps", "num_train_epochs")  # settings of which a resumed training may have more
+_EXTENDED = {
+    "train": "--max-steps or --num-train-epochs with more than it had goes on with it, ",
+    "tune": "--trials with more than it had, or --minutes, goes on with it, ",
+}
+
+
+def _longer(
+    folder: Path, chosen: Settings, asked: Settings, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """By which settings a run that is resumed is to be longer than it was meant to be."""
+    more = {n: getattr(asked, n) for n in LENGTHS if n in given}
+    more = {n: value for n, value in more.items() if value > getattr(chosen, n)}
+    if chosen.max_steps > 0:  # which goes before epochs
+        more = {name: value for name, value in more.items() if name == "max_steps"}
+    if not more:
+        return {}
+    steps = [int(path.name.rsplit("-", 1)[1]) for path in checkpoints_of(folder)]
+    if not steps:
+        if (folder / "metrics.json").is_file():
+            raise PlauditError(
+                f"{folder}: has no checkpoint any more to go on from; --overwrite trains it anew"
+            )
+        return more
+    state = folder / "checkpoints" / f"checkpoint-{max(steps)}" / "trainer_state.json"
+    meant = read_json(state).get("max_steps", 0) if state.is_file() else 0
+    if 0 < asked.max_steps <= meant and "max_steps" in more:
+        raise PlauditError(f"max_steps: the run in {folder} has {meant:,} already; give more")
+    return more
+
+
+def _say_extended(folder: Path, chosen: Settings, longer: Mapping[str, Any]) -> None:
+    """Say that a run becomes longer, and what that does to its learning rate."""
+    to = ", ".join(f"{name} {value:g}" for name, value in longer.items())
+    line = f"{folder}: goes on with {to}"
+    if chosen.lr_scheduler_type in ("linear", "cosine"):
+        line += (
+            f"; the learning rate, which a shorter {chosen.lr_scheduler_type} schedule had brought "
+            "towards 0, rises to where one of the new length stands, so this is not what one long "
+            "run would have given"
+        )
+    say_once(line)
 
 
 @dataclass(frozen=True)
@@ -238,6 +290,35 @@ def resolve_plan(
     return defaults | {n: stored.get(n) if v is None else v for n, v in asked.items()}
 
 
+def kept(folder: Path) -> str | None:
+    """What of an unfinished run is kept, in words; None of one that is finished."""
+    if (folder / "metrics.json").is_file():
+        return None
+    command = made_by(folder)
+    if command == "train":
+        steps = [int(path.name.rsplit("-", 1)[1]) for path in checkpoints_of(folder)]
+        if not steps:
+            return "there is no checkpoint yet, and --resume begins anew"
+        return f"its checkpoint of step {max(steps):,} is kept"
+    place, mark, what = _PARTS[command]
+    done = len(list((folder / place).glob(f"*/{mark}")))
+    return f"{counted(done, what)} finished"
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The checkpoints of a run, in no order."""
+    return [path for path in (folder / "checkpoints").glob("checkpoint-*") if path.is_dir()]
+
+
+# Of a command that trains many: where they lie, what a finished one has, and what they are called.
+_PARTS = {
+    "cv": ("folds", "metrics.json", "run"),
+    "tune": ("trials", "rewards.json", "trial"),
+    "frontier": ("strengths", "metrics.json", "run"),
+    "variance": ("grid", "metrics.json", "run"),
+}
+
+
 def begin(
     folder: Path,
     settings: Settings,
@@ -271,11 +352,18 @@ def begin(
             raise PlauditError(
                 f"{folder}: the data have changed since this run began; --overwrite starts it anew"
             )
+        else:
+            (folder / "metrics.json").unlink(missing_ok=True)  # of one that is extended
+            stored = Settings.build(folder / "config.yaml")
+            length = {name: getattr(settings, name) for name in LENGTHS}
+            if plan is None and any(getattr(stored, n) < v for n, v in length.items()):
+                stored.model_copy(update=length).save(folder / "config.yaml")
         for leftover in folder.glob(".*"):  # of a kill while something was written
             if leftover.name[1:].rsplit(".", 1)[0] in OF_A_RUN:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         if not rankings.streaming:
             rankings.write_rejected(folder / "rejected.jsonl")
+        console.begun(folder, lambda: kept(folder))
     processes().wait_for_everyone()
 
 

@@ -83,10 +83,12 @@ def frontier(
     with locked(folder):
         begin(folder, chosen, rankings, resume, plan)
         points = []
+        pace = console.Pace(len(at), "strengths")
         for strength, of_run in at.items():
             run = folder / "strengths" / f"{strength:g}"
-            with console.within(f"strength {strength:g}"):
-                if not (run / "metrics.json").is_file():
+            there = (run / "metrics.json").is_file()
+            with pace.part(there), console.within(f"strength {strength:g}"):
+                if not there:
                     begun = (run / "config.yaml").is_file()
                     train_on(parts, rankings, of_run, run, resume=begun)
             points.append(_point(strength, run))

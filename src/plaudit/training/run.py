@@ -450,7 +450,9 @@ def _at_first(metrics: RunMetrics) -> tuple[float, float] | None:
 def _say_what_is_lost(rankings: Rankings, counts: dict[str, int], encoding: Encoding) -> None:
     """Say what truncation cut of the training data, and what of them is left out."""
     lines = [describe_truncation(counts, encoding.max_length), *describe_pairs(counts)]
-    for line in filter(None, [*lines, rankings.describe_left_out()]):
+    for line in filter(None, lines):
+        say_once(f"training data: {line}")
+    if line := rankings.describe_left_out():
         say_once(line)
 
 

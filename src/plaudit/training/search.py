@@ -9,6 +9,7 @@ validation prompts. Assumes data that fit into memory.
 """
 
 import math
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -125,7 +126,8 @@ def tune(
         trials = DEFAULT_TRIALS
     settings |= name_data(data)
     fixed = {*settings, *(read_yaml(config) if config is not None else {})}
-    folder, chosen = open_run(output, config, resume, overwrite, settings, "tune")
+    more = resume and not (trials is None and minutes is None)
+    folder, chosen = open_run(output, config, resume, overwrite, settings, "tune", extend=more)
     given = read_space(space, chosen) if space is not None else None
     asked = {"command": "tune", "metric": metric, "space": given and describe_space(given)}
     defaults = {
@@ -163,6 +165,8 @@ def tune(
                 open_run(output, config, resume, overwrite, settings, "tune")
                 if not all(map(_abandoned, folder.glob("trials/*"))):
                     raise PlauditError(f"{folder}: another process is searching in it")
+            if resume and (folder / "metrics.json").is_file():
+                _check_extended(folder, trials, _study(folder, plan["metric"], chosen.seed))
             begin(folder, chosen, rankings, resume, plan)
             study = _study(folder, plan["metric"], chosen.seed)
         console.say(
@@ -173,15 +177,32 @@ def tune(
         ends = time.monotonic() + 60 * minutes if minutes is not None else math.inf
         # Resumed without a budget, what there is, is all.
         wanted = trials if trials is not None else math.inf if minutes is not None else 0
+        pace = console.Pace(trials, "trials")
         while time.monotonic() < ends:
             with ExitStack() as held:
                 trial, spent = _next_trial(study, searched, folder, wanted, held)
                 if trial is None:
                     break
                 of = f" of {trials}" if trials is not None else ""
-                with console.within(f"trial {trial.number} ({spent + 1}{of})"):
+                pace.done = spent
+                with pace.part(), console.within(f"trial {trial.number} ({spent + 1}{of})"):
                     _run_trial(study, trial, trial_of, plan["metric"])
         return _finish(study, parts, rankings, chosen, plan, folder)
+
+
+def _check_extended(folder: Path, trials: int | None, study: optuna.Study) -> None:
+    """Refuse to go on with a finished search without more trials; else say what that means."""
+    spent = _spent(study, folder)
+    if trials is not None and spent >= trials:
+        raise PlauditError(
+            f"{folder}: this search is finished, with {console.counted(spent, 'trial')}; more "
+            "--trials than that, or --minutes, goes on with it"
+        )
+    console.say(
+        f"{folder}: goes on with a search that ended after {console.counted(spent, 'trial')}; the "
+        "best of all is trained anew. Whoever goes on because of what the test prompts showed "
+        "chooses by them"
+    )
 
 
 # ---- trials ----
@@ -474,7 +495,12 @@ def _finish(
             f"training the settings of trial {best.number} on {len(train):,} rankings, "
             f"those to validate on {'left out' if chosen.validation_data else 'included'}"
         )
-        begun = (where / "config.yaml").is_file()
+        stored = where / "config.yaml"
+        begun = stored.is_file() and not (where / "metrics.json").is_file()
+        if begun and Settings.build(stored).model_dump() != settings.model_dump():
+            begun = False  # the search went on, and found better ones
+        if not begun:
+            shutil.rmtree(where, ignore_errors=True)
         run = train_on(
             Parts(train, [], parts.test, frozenset()), rankings, settings, where, resume=begun
         )

@@ -41,7 +41,7 @@ from transformers.trainer_utils import (
 )
 from trl import RewardConfig, RewardTrainer
 
-from plaudit.console import interactive, say, show
+from plaudit.console import duration, heed, interactive, rate, say, show
 from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.evaluation.layout import Floats
@@ -819,6 +819,7 @@ class RunLog(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Move the bar."""
+        heed()
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
@@ -886,19 +887,11 @@ class RunLog(TrainerCallback):
         if "loss" not in logs:
             return ""
         done = state.global_step - self.first_step
-        left = (
-            (time.monotonic() - self.started) / max(done, 1) * (state.max_steps - state.global_step)
-        )
+        seconds = time.monotonic() - self.started
+        left = seconds / max(done, 1) * (state.max_steps - state.global_step)
+        speed = rate(max(done, 1), seconds)
         text = f"loss {logs['loss']:.3f}, accuracy {logs.get('accuracy', float('nan')):.3f}"
-        return text if self.bar is not None else f"{where}: {text}, {_duration(left)} left"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        return text if self.bar is not None else f"{where}: {text}, {speed}, {duration(left)} left"
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -89,11 +89,14 @@ def variance(
     with locked(folder):
         begin(folder, chosen, rankings, resume, plan)
         tested: dict[tuple[int, int], Any] = {}
+        pace = console.Pace(len(grid), "runs")
         for (number, times), of_run in grid.items():
             run = folder / "grid" / f"split-{number + 1}-seed-{times + 1}"
             what = f"split {number + 1} of {plan['splits']}, seed {times + 1} of {plan['seeds']}"
-            with console.within(what), console.hushed() if tested else nullcontext():
-                if not (run / "metrics.json").is_file():
+            there = (run / "metrics.json").is_file()
+            hushed = console.hushed() if tested else nullcontext()
+            with pace.part(there), console.within(what), hushed:
+                if not there:
                     begun = (run / "config.yaml").is_file()
                     train_on(parts[number], rankings, of_run, run, resume=begun, figures_only=True)
                 tested[number, times] = read_json(run / "metrics.json")["test"]

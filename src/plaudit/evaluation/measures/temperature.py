@@ -85,6 +85,17 @@ margins the better, and how sure to be cannot be told from them.'
     )
 
 
+def shown(value: float) -> str:
+    """A temperature for a table; at an end of the range it is that or beyond.
+
+    >>> shown(1.25), shown(1000.0), shown(0.001)
+    ('1.250', '≥ 1,000', '≤ 0.001')
+    """
+    if value >= HOTTEST * (1 - 1e-6):
+        return f"≥ {HOTTEST:,.0f}"
+    return f"≤ {COOLEST:g}" if value <= COOLEST * (1 + 1e-6) else f"{value:.3f}"
+
+
 def _slope(margins: Floats, log_beta: float) -> Floats:
     """How fast the log likelihood of each margin rises with β; it falls in β."""
     return margins * expit(-margins * np.exp(log_beta))
