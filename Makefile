@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check test published lint types imports docs short-demo format reference rehearse clean
+.PHONY: demo check test published faults lint types imports docs short-demo format reference rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
@@ -23,6 +23,10 @@ published: $(VENV)/installed
 	for suite in judgebench rewardmath rmb llmbar; do \
 		$(BIN)/plaudit evaluate --suite $$suite --rewards tests/published/$$suite.jsonl.gz || exit 1; done
 	$(BIN)/python -m pytest -q tests/evaluation/test_published.py
+
+# The long form of what tests/faults does: kills, full disks, damaged files. It takes hours.
+faults: $(VENV)/installed
+	$(BIN)/python tests/faults/run.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
