@@ -150,6 +150,34 @@ def test_what_was_committed_is_there_to_go_on_from(tmp_path):
     assert [json.loads(line) for line in path.open()] == ROWS
 
 
+def test_what_was_committed_is_there_even_if_only_the_last_step_is_missing(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Output, "_clear", lambda self: None)
+        with pytest.raises(KeyboardInterrupt), resumable(path, FACTS) as out:  # noqa: PT012
+            out.commit(ROWS, [], 11)
+            patch.setattr(module.Output, "_clear", killed)
+            out.finish()
+    assert path.exists()
+    with resumable(path, FACTS, resume=True) as out:
+        assert out.complete
+        assert [json.loads(line) for line in out.committed()] == ROWS
+    assert contents(tmp_path).keys() == {"rows.jsonl"}
+
+
+def test_an_empty_folder_that_a_kill_left_goes(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    make(path)
+    (tmp_path / "rows.jsonl.partial").mkdir()
+    with pytest.raises(PlauditError, match="is finished"):
+        make(path, resume=True)
+    assert not (tmp_path / "rows.jsonl.partial").exists()
+
+
 def test_the_rows_of_an_output_can_be_read_by_others(tmp_path):
     for name in ("a.jsonl", "a.ndjson", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "b.parquet"):
         schema = SCHEMA if name == "b.parquet" else None

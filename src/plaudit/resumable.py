@@ -95,6 +95,8 @@ def check_output(path: str | Path, resume: bool = False, overwrite: bool = False
         if target.exists() and not (begun.header["overwrite"] or begun.last["finished"]):
             raise PlauditError(f"{path}: appeared since the output was begun; move it away")
     elif resume and target.exists():
+        with suppress(OSError):  # all that a kill in the very last moment leaves
+            _partial(target).rmdir()
         raise PlauditError(
             f"{path}: is finished, there is nothing to resume; --overwrite makes it anew"
         )
@@ -174,12 +176,15 @@ class Output:
         say(f"{self.path}: {self.done:,} input rows are done; going on from there")
 
     def committed(self) -> Iterator[bytes]:
-        """The rows that were committed so far, of an output of JSON lines: a line each."""
+        """The rows that were committed so far, of an output of plain JSON lines: a line each."""
         with _explained(self.path):
             for file in self._files:
                 file.flush()
             left = self._lengths[0]
-            with open(self._folder / ROWS, "rb") as rows:
+            there = self._folder / ROWS
+            if self.complete and not there.exists():  # it has its name already
+                there = self._target
+            with open(there, "rb") as rows:
                 while left and (line := rows.readline()):
                     left -= len(line)
                     yield line
