@@ -58,6 +58,8 @@ def training(made: Path) -> list[str]:
 def commands(made: Path) -> dict[str, Command]:
     """All of them by name. `made` is what `make_material` filled."""
     ranked, model, rows = made / "ranked.csv", made / "model", made / "rows.jsonl"
+    # Checkpoints note times; safetensors orders its metadata at random.
+    unordered = r"out/checkpoints/|trained_on\.plaudit"
     resumed = ["-o", "out", "--resume"]
     begun = [*training(made), "-o", "out"]
     score = ["score", model, rows, "-o", "out/scored.jsonl", *CPU]
@@ -74,7 +76,7 @@ def commands(made: Path) -> dict[str, Command]:
     tune = ["tune", ranked, *searched, "--trials", "3"]
     variance = ["variance", ranked, *searched, "--splits", "2", "--seeds", "2"]
     all_commands = [
-        Command("train", ["train", ranked, *begun], ["train", *resumed], leave="out/checkpoints"),
+        Command("train", ["train", ranked, *begun], ["train", *resumed], leave=unordered),
         Command("cv", ["cv", ranked, "-k", "2", *begun], ["cv", *resumed]),
         Command("score", score, [*score, "--resume"], appears=scored),
         Command(
@@ -94,7 +96,7 @@ def commands(made: Path) -> dict[str, Command]:
         *(
             Command(f"export --format {form}", export, appears=r"out\b.*", leave=leave)
             for form, leave in (("pt", ""), ("folder", ""), ("onnx", ""), ("openvino", ""))
-            for export in [["export", model, "-o", "out", "--format", form]]
+            for export in [["export", made / "model", "-o", "out", "--format", form]]
         ),
         Labeller(made).command(),
     ]
