@@ -71,13 +71,12 @@ def commands(made: Path) -> dict[str, Command]:
     generate += ["-o", "out/best.jsonl"]
     generate += ["-n", "2", "--max-new-tokens", "8", "--batch-size", "4", "--messages", *CPU]
     workers = [*score, "--processes", "2"]
+    on_ray = [*score, "--engine", "ray", "--processes", "1"]
     parquet = ["score", model, rows, "-o", "out/scored.parquet", *CPU]
     searched = [*training(made), "--no-report", "-o", "out"]
     tune = ["tune", ranked, *searched, "--trials", "3"]
     variance = ["variance", ranked, *searched, "--splits", "2", "--seeds", "2"]
     all_commands = [
-        Command("train", ["train", ranked, *begun], ["train", *resumed], leave=unordered),
-        Command("cv", ["cv", ranked, "-k", "2", *begun], ["cv", *resumed]),
         Command("score", score, [*score, "--resume"], appears=scored),
         Command(
             "generate",
@@ -85,20 +84,23 @@ def commands(made: Path) -> dict[str, Command]:
             [*generate, "--resume"],
             appears=kept,
         ),
-        Command("score --processes 2", workers, [*workers, "--resume"], appears=scored),
         Command("score to Parquet", parquet, [*parquet, "--resume"], appears=scored),
         Command(
             "bench", bench, [*bench, "--resume"], leave=r"out/(index.html|scores.csv|table.tex)"
         ),
         Command("evaluate --suite all", suites, [*suites, "--resume"]),
-        Command("tune", tune, ["tune", *resumed, "--trials", "3"], same=False, check=_searched),
-        Command("variance", variance, ["variance", *resumed]),
         *(
             Command(f"export --format {form}", export, appears=r"out\b.*", leave=leave)
             for form, leave in (("pt", ""), ("folder", ""), ("onnx", ""), ("openvino", ""))
             for export in [["export", made / "model", "-o", "out", "--format", form]]
         ),
         Labeller(made).command(),
+        Command("score --processes 2", workers, [*workers, "--resume"], appears=scored),
+        Command("score --engine ray", on_ray, [*on_ray, "--resume"], appears=scored),
+        Command("tune", tune, ["tune", *resumed, "--trials", "3"], same=False, check=_searched),
+        Command("variance", variance, ["variance", *resumed]),
+        Command("train", ["train", ranked, *begun], ["train", *resumed], leave=unordered),
+        Command("cv", ["cv", ranked, "-k", "2", *begun], ["cv", *resumed]),
     ]
     return {each.name: each for each in all_commands}
 

@@ -158,8 +158,9 @@ def _run(
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        print(MODULES, *sys.modules, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            print(MODULES, *sys.modules, file=sys.stderr, flush=True)
         os._exit(code)
 
 

@@ -81,16 +81,14 @@ class Faults:
             for _ in range(OF_TRAIN if name == "train" else TIMES):
                 room = self.chance.randrange(4096, max(needs, 8192))
                 with disk(self.place / "disk", room) as there:
-                    folder = there / "work"
-                    folder.mkdir()
-                    ended = attempt(command.arguments, folder)
+                    ended = attempt(command.arguments, there)
                     what = f"{name} with room for {room:,} of {needs:,} bytes"
                     count += 1
                     if ended.code == 0:
                         continue
                     lost = told(what, ended, "No space left|cannot be written") or lost
                     more_room(there, 64 * MIB)
-                    lost = self.goes_on(name, folder, what) or lost
+                    lost = self.goes_on(name, there, what) or lost
         return Row(f"disk full at a random byte ({', '.join(KINDS)})", count, lost)
 
     def read_only(self) -> Row:
@@ -98,13 +96,11 @@ class Faults:
         lost, count = NOTHING, 0
         for name in KINDS:
             with disk(self.place / "disk", 64 * MIB) as there:
-                folder = there / "work"
-                folder.mkdir()
                 mount(there, "remount,ro")
-                ended = attempt(self.every[name].arguments, folder)
+                ended = attempt(self.every[name].arguments, there)
                 lost = told(f"{name} into a read-only folder", ended, "Read-only") or lost
                 mount(there, "remount,rw")
-                lost = self.goes_on(name, folder, f"{name} after read-only") or lost
+                lost = self.goes_on(name, there, f"{name} after read-only") or lost
                 count += 1
         return Row("folder read-only, then writable again", count, lost)
 
@@ -170,7 +166,7 @@ class Faults:
                 folder = self.place / "memory" / name
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
-                room = self.chance.randrange(2 * MIB, 96 * MIB)
+                room = self.chance.randrange(MIB, 32 * MIB)
                 ended = limited(self.every[name].arguments, folder, room)
                 what = f"{name} with {room // MIB} MiB more"
                 if ended.code > 0:
