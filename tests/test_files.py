@@ -10,6 +10,7 @@ import pytest
 from plaudit.errors import PlauditError
 from plaudit.files import (
     is_leftover,
+    locked,
     refuse_to_overwrite,
     rejected_beside,
     write_json,
@@ -217,3 +218,20 @@ def test_a_folder_without_its_name_gets_it_back(tmp_path):
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == ["model"]
     assert (target / "weights").read_text() == "old"
+
+
+def test_a_folder_that_is_removed_while_it_is_held_is_told(tmp_path):
+    folder = tmp_path / "run"
+
+    def held(remove, **options):
+        with locked(folder, **options):
+            remove()
+
+    def replace():
+        folder.rename(tmp_path / "elsewhere")
+        folder.mkdir()
+
+    for remove in (folder.rmdir, replace):
+        with pytest.raises(PlauditError, match=r"run: was removed .* start it anew"):
+            held(remove, stays=True)
+    held(folder.rmdir)

@@ -385,6 +385,20 @@ def test_a_full_disk_is_said_and_can_be_resumed(tmp_path, monkeypatch, capsys):
     assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("done", [0, 8])
+def test_a_folder_that_is_removed_meanwhile_is_told(tmp_path, capsys, done):
+    path = tmp_path / "there" / "out.jsonl"
+    with (  # noqa: PT012
+        pytest.raises(PlauditError, match=r"out\.jsonl: cannot be written: .* removed meanwhile"),
+        resumable(path, FACTS) as out,
+    ):
+        if done:
+            out.commit(ROWS[:done], [], done)
+        shutil.rmtree(path.parent)
+    assert "--resume" not in capsys.readouterr().err
+    assert contents(tmp_path) == {}
+
+
 def test_an_output_that_is_a_link_is_made_where_it_points(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "out.jsonl").symlink_to(tmp_path / "there" / "real.jsonl")

@@ -222,11 +222,14 @@ def user_cache() -> Path:
 
 
 @contextmanager
-def locked(folder: Path, doing: str = "writing", wait: bool = False) -> Iterator[None]:
+def locked(
+    folder: Path, doing: str = "writing", wait: bool = False, stays: bool = False
+) -> Iterator[None]:
     """Make the folder and keep it to this process; the lock ends with the block or the process.
 
     Where another process has it, that is an error that says what it is `doing`, or with `wait`
-    waited for. Windows has no such locks.
+    waited for. With `stays` it is an error, too, when the block ends and the folder is no longer
+    the one that it was. Windows has no such locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
@@ -239,8 +242,21 @@ def locked(folder: Path, doing: str = "writing", wait: bool = False) -> Iterator
         except OSError as error:
             raise PlauditError(f"{folder}: another process is {doing} into it") from error
         yield
+        if stays and not _same(descriptor, folder):
+            raise PlauditError(
+                f"{folder}: was removed by another program meanwhile, and lacks what was written "
+                "before; start it anew, with --overwrite"
+            )
     finally:
         os.close(descriptor)
+
+
+def _same(descriptor: int, folder: Path) -> bool:
+    """Whether a folder is the one that was opened."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder))
+    except FileNotFoundError:
+        return False
 
 
 def _names(path: str | Path) -> tuple[Path, Path]:

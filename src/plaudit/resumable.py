@@ -133,6 +133,7 @@ class Output:
         self._lengths = [0, 0]  # of the rows and of the rejected ones, that belong to `done`
         self._files: list[BinaryIO] = []
         self._recorded_at = 0.0
+        self._named = False  # whether all is done
         self._finished = ""  # then what the last step gives its name: "rows" or only "rejected"
 
     @property
@@ -212,7 +213,7 @@ class Output:
 
     def finish(self, rows: bool = True) -> None:
         """Give the files their names; without `rows` only the rejected ones, and drop the rest."""
-        if not self._folder.exists():
+        if self._named:
             return
         with _explained(self.path):
             if not self.complete:
@@ -228,14 +229,15 @@ class Output:
                 os.replace(self._kind.whole(done, self._folder / WHOLE), self._target)
             self._clear()
             self._folder.rmdir()
+            self._named = True
 
     def leave(self) -> None:
         """Record what is done and say so; nothing is left of an output of which nothing is."""
         if self.complete:
-            if self._folder.exists():
+            if not self._named and self._folder.exists():
                 say(f"{self.path}: only the last step is missing; --resume takes it")
             return
-        if self.done:
+        if self.done and self._folder.exists():
             # A full disk takes no more; then the last recorded state is the one to go on from.
             with suppress(OSError):
                 self._record()
@@ -243,8 +245,9 @@ class Output:
         with suppress(OSError):
             self._close()
         if not self.done:
-            self._clear()
-            self._folder.rmdir()
+            with suppress(OSError):
+                self._clear()
+                self._folder.rmdir()
 
     def _record(self, finished: str = "") -> None:
         """See to it that all committed so far is on the disk, and note that it is."""
@@ -335,5 +338,9 @@ def _brief(value: Any) -> str:
 def _explained(path: str | Path) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:  # all of it was there when the output was begun
+        raise PlauditError(
+            f"{path}: cannot be written: what is done of it was removed meanwhile; start it anew"
+        ) from error
     except OSError as error:
         raise PlauditError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -36,7 +36,7 @@ from faults.killing import (
 from faults.long_kill import in_a_child
 from faults.rows import NOTHING, Row
 
-TIMES, OF_TRAIN = 20, 6  # full disks
+TIMES, OF_TRAIN = 20, 5  # full disks
 MIB = 1 << 20
 KINDS = ("train", "score", "score to Parquet", "generate", "bench", "export --format folder")
 
@@ -112,12 +112,14 @@ class Faults:
                 folder = self.place / "removed" / name
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
-                after = self.chance.uniform(0, self.whole[name].seconds)
+                after = self.chance.uniform(0, 0.7 * self.whole[name].seconds)
 
                 ended = attempt(self.every[name].arguments, folder, during=partial(remove, after))
                 what = f"{name}, its output removed after {after:.2f} s"
                 if ended.code:
                     lost = told(what, ended, "") or lost
+                elif bad := self.differs(name, folder):
+                    lost = f"{what}, ends as if nothing had been: {bad}"
                 shutil.rmtree(folder / "out", ignore_errors=True)
                 lost = self.goes_on(name, folder, what, anew=True) or lost
                 count += 1

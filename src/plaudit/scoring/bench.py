@@ -143,7 +143,7 @@ def bench(
             folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         else:
             folder = Path(output)
-            held.enter_context(locked(folder, "benching"))
+            held.enter_context(locked(folder, "benching", stays=True))
             if not resume:
                 shutil.rmtree(folder / "rewards", ignore_errors=True)
         texts = {name: asked_once(each.data.rankings) for name, each in data.items()}

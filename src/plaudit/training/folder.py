@@ -304,7 +304,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     if not processes().is_main_process:
         yield
         return
-    with files.locked(folder, "training", wait):
+    with files.locked(folder, "training", wait, stays=True):
         yield
 
 
