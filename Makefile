@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check quick test published lint audit types imports docs package short-demo format \
+.PHONY: demo check quick test published faults lint audit types imports docs package short-demo format \
 	reference stable rehearse clean
 
 demo: $(VENV)/installed
@@ -27,6 +27,10 @@ published: $(VENV)/installed
 	for suite in judgebench rewardmath rmb llmbar; do \
 		$(BIN)/plaudit evaluate --suite $$suite --rewards tests/published/$$suite.jsonl.gz || exit 1; done
 	$(BIN)/python -m pytest -q tests/evaluation/test_published.py
+
+# The long form of what tests/faults does: kills, full disks, damaged files. It takes hours.
+faults: $(VENV)/installed
+	$(BIN)/python tests/faults/run.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -3,11 +3,14 @@
 import errno
 import json
 import os
+import signal
 
 import pytest
 
 from plaudit.errors import PlauditError
 from plaudit.files import (
+    is_leftover,
+    locked,
     refuse_to_overwrite,
     rejected_beside,
     write_json,
@@ -43,8 +46,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
     real = open
 
     def on_a_full_disk(name, mode="r", **options):
-        if "x" in mode:
-            real(name, mode).close()
+        if "w" in mode:
             return real("/dev/full", "w", **options)
         return real(name, mode, **options)
 
@@ -173,3 +175,63 @@ def test_json_is_what_other_readers_read(tmp_path):
         with pytest.raises(ValueError, match="not JSON compliant"):
             write(tmp_path / "b", value)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_kill_left_goes_and_what_is_being_written_stays(tmp_path, kind):
+    """Half of it is there under a temporary name; another process is writing the same."""
+    target = tmp_path / "a name of more than forty characters, to be cut off.txt"
+    opened = writing if kind == "file" else writing_folder
+
+    def fill(there, what):
+        if kind == "file":
+            there.write(what)
+        else:
+            (there / "a").write_text(what)
+
+    if (pid := os.fork()) == 0:
+        with opened(target) as there:
+            fill(there, "half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    [left] = tmp_path.iterdir()
+    assert is_leftover(left)
+    theirs = tmp_path / ".somebody else's"
+    theirs.touch()
+    with opened(target) as first:
+        assert not left.exists()
+        fill(first, "first")
+        with opened(target) as second:
+            fill(second, "second")
+            assert sum(map(is_leftover, tmp_path.iterdir())) == 2
+    assert (target if kind == "file" else target / "a").read_text() == "first"
+    assert {path.name for path in tmp_path.iterdir()} == {target.name, theirs.name}
+
+
+def test_a_folder_without_its_name_gets_it_back(tmp_path):
+    """A kill between the two renames: the old one is still there if the new one then fails."""
+    target = tmp_path / "model"
+    (tmp_path / ".model.0123abcd").mkdir()
+    (tmp_path / ".model.0123abcd.replaced").mkdir()
+    (tmp_path / ".model.0123abcd.replaced" / "weights").write_text("old")
+    with pytest.raises(ZeroDivisionError), writing_folder(target):
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == ["model"]
+    assert (target / "weights").read_text() == "old"
+
+
+def test_a_folder_that_is_removed_while_it_is_held_is_told(tmp_path):
+    folder = tmp_path / "run"
+
+    def held(remove, **options):
+        with locked(folder, **options):
+            remove()
+
+    def replace():
+        folder.rename(tmp_path / "elsewhere")
+        folder.mkdir()
+
+    for remove in (folder.rmdir, replace):
+        with pytest.raises(PlauditError, match=r"run: was removed .* start it anew"):
+            held(remove, stays=True)
+    held(folder.rmdir)

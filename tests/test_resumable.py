@@ -150,6 +150,34 @@ def test_what_was_committed_is_there_to_go_on_from(tmp_path):
     assert [json.loads(line) for line in path.open()] == ROWS
 
 
+def test_what_was_committed_is_there_even_if_only_the_last_step_is_missing(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Output, "_clear", lambda self: None)
+        with pytest.raises(KeyboardInterrupt), resumable(path, FACTS) as out:  # noqa: PT012
+            out.commit(ROWS, [], 11)
+            patch.setattr(module.Output, "_clear", killed)
+            out.finish()
+    assert path.exists()
+    with resumable(path, FACTS, resume=True) as out:
+        assert out.complete
+        assert [json.loads(line) for line in out.committed()] == ROWS
+    assert contents(tmp_path).keys() == {"rows.jsonl"}
+
+
+def test_an_empty_folder_that_a_kill_left_goes(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    make(path)
+    (tmp_path / "rows.jsonl.partial").mkdir()
+    with pytest.raises(PlauditError, match="is finished"):
+        make(path, resume=True)
+    assert not (tmp_path / "rows.jsonl.partial").exists()
+
+
 def test_the_rows_of_an_output_can_be_read_by_others(tmp_path):
     for name in ("a.jsonl", "a.ndjson", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "b.parquet"):
         schema = SCHEMA if name == "b.parquet" else None
@@ -355,6 +383,20 @@ def test_a_full_disk_is_said_and_can_be_resumed(tmp_path, monkeypatch, capsys):
     assert "--resume goes on" in capsys.readouterr().err
     assert make(path, resume=True).rows == 8
     assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("done", [0, 8])
+def test_a_folder_that_is_removed_meanwhile_is_told(tmp_path, capsys, done):
+    path = tmp_path / "there" / "out.jsonl"
+    with (  # noqa: PT012
+        pytest.raises(PlauditError, match=r"out\.jsonl: cannot be written: .* removed meanwhile"),
+        resumable(path, FACTS) as out,
+    ):
+        if done:
+            out.commit(ROWS[:done], [], done)
+        shutil.rmtree(path.parent)
+    assert "--resume" not in capsys.readouterr().err
+    assert contents(tmp_path) == {}
 
 
 def test_an_output_that_is_a_link_is_made_where_it_points(tmp_path):

@@ -1,17 +1,20 @@
 """Writing files so that a kill or a full disk never leaves half of one under its final name.
 
 Everything plaudit writes goes to a temporary name in the same folder first and is renamed when it
-is whole; a rename within one folder is atomic on the file systems we run on. A symbolic link is
-followed: what it points to is replaced, and the link stays.
+is whole; a rename within one folder is atomic on the file systems we run on. What a kill left under
+a temporary name goes when the same file or folder is written the next time: the process that writes
+it holds a lock on it, so what nobody holds is left over. A symbolic link is followed: what it
+points to is replaced, and the link stays.
 """
 
 import filecmp
 import json
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -19,6 +22,7 @@ from plaudit.console import counted, say
 from plaudit.errors import PlauditError
 
 SCHEMA_VERSION = 1
+REPLACED = ".replaced"  # the ending of the temporary name of what was there before
 
 try:
     import fcntl
@@ -46,9 +50,11 @@ def writing(path: str | Path) -> Iterator[TextIO]:
     with _explained(path, partial):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(partial, "x", encoding="utf-8", newline="") as file:
-                yield file
-            os.replace(partial, target)
+            _clear_leftovers(target)
+            with _held(partial, lambda: partial.touch(exist_ok=False)):
+                with open(partial, "w", encoding="utf-8", newline="") as file:
+                    yield file
+                os.replace(partial, target)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
@@ -64,15 +70,19 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
     if os.path.exists(path) and not os.path.isdir(path):
         raise PlauditError(f"{path}: is a file, so it cannot be replaced by a folder")
     target, partial = _names(path)
-    replaced = partial.with_name(partial.name + ".replaced")
+    replaced = partial.with_name(partial.name + REPLACED)
     with _explained(path, partial):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial.mkdir()
-            yield partial
-            if target.exists():
-                os.replace(target, replaced)
-            os.replace(partial, target)
+            _clear_leftovers(target)
+            with ExitStack() as held:
+                held.enter_context(_held(partial, partial.mkdir))
+                yield partial
+                if target.exists():
+                    with suppress(OSError):  # held already, or there are no locks
+                        held.enter_context(_locked(target))
+                    os.replace(target, replaced)
+                os.replace(partial, target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -232,11 +242,14 @@ def user_cache() -> Path:
 
 
 @contextmanager
-def locked(folder: Path, doing: str = "writing", wait: bool = False) -> Iterator[None]:
+def locked(
+    folder: Path, doing: str = "writing", wait: bool = False, stays: bool = False
+) -> Iterator[None]:
     """Make the folder and keep it to this process; the lock ends with the block or the process.
 
     Where another process has it, that is an error that says what it is `doing`, or with `wait`
-    waited for. Windows has no such locks.
+    waited for. With `stays` it is an error, too, when the block ends and the folder is no longer
+    the one that it was. Windows has no such locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
@@ -249,14 +262,82 @@ def locked(folder: Path, doing: str = "writing", wait: bool = False) -> Iterator
         except OSError as error:
             raise PlauditError(f"{folder}: another process is {doing} into it") from error
         yield
+        if stays and not _same(descriptor, folder):
+            raise PlauditError(
+                f"{folder}: was removed by another program meanwhile, and lacks what was written "
+                "before; start it anew, with --overwrite"
+            )
     finally:
         os.close(descriptor)
+
+
+def _same(descriptor: int, folder: Path) -> bool:
+    """Whether a folder is the one that was opened."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder))
+    except FileNotFoundError:
+        return False
 
 
 def _names(path: str | Path) -> tuple[Path, Path]:
     """Where `path` really is, and a temporary name beside it; `open` and `mkdir` heed the umask."""
     target = Path(os.path.realpath(path))
     return target, target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a path has the temporary name of a file or folder that is being written, or of which
+    a kill left a part."""
+    return re.fullmatch(r"\..{1,40}\.[0-9a-f]{8}(\.replaced)?", path.name) is not None
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove what kills left of writing `target`; what another process is writing stays.
+
+    A kill between two renames may have left a folder without its name: it gets it back.
+    """
+    begins = f".{target.name[:40]}."
+    for path in sorted(target.parent.iterdir()):
+        if not (path.name.startswith(begins) and is_leftover(path)):
+            continue
+        with suppress(OSError), _locked(path):
+            if path.suffix == REPLACED and not target.exists():
+                os.replace(path, target)
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+@contextmanager
+def _held(partial: Path, make: Callable[[], None]) -> Iterator[None]:
+    """Make a file or folder and hold it, so that no other process takes it for a leftover."""
+    with ExitStack() as held:
+        while True:
+            make()
+            try:
+                held.enter_context(_locked(partial, wait=True))
+            except FileNotFoundError:  # another process did, before it was held
+                continue
+            except OSError:  # there are no locks here, and so nobody removes anything
+                pass
+            break
+        yield
+
+
+@contextmanager
+def _locked(path: Path, wait: bool = False) -> Iterator[None]:
+    """Lock a file or folder; `OSError` where it is not there, another process has it, or there are
+    no locks."""
+    if fcntl is None:
+        raise OSError("no locks")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        os.stat(path)  # what was waited for may have been removed
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -96,6 +96,8 @@ def check_output(path: str | Path, resume: bool = False, overwrite: bool = False
         if target.exists() and not (begun.header["overwrite"] or begun.last["finished"]):
             raise PlauditError(f"{path}: appeared since the output was begun; move it away")
     elif resume and target.exists():
+        with suppress(OSError):  # all that a kill in the very last moment leaves
+            _partial(target).rmdir()
         raise PlauditError(
             f"{path}: is finished, there is nothing to resume; --overwrite makes it anew"
         )
@@ -132,6 +134,7 @@ class Output:
         self._lengths = [0, 0]  # of the rows and of the rejected ones, that belong to `done`
         self._files: list[BinaryIO] = []
         self._recorded_at = 0.0
+        self._named = False  # whether all is done
         self._finished = ""  # then what the last step gives its name: "rows" or only "rejected"
 
     @property
@@ -175,12 +178,15 @@ class Output:
         say(f"{self.path}: {self.done:,} input rows are done; going on from there")
 
     def committed(self) -> Iterator[bytes]:
-        """The rows that were committed so far, of an output of JSON lines: a line each."""
+        """The rows that were committed so far, of an output of plain JSON lines: a line each."""
         with _explained(self.path):
             for file in self._files:
                 file.flush()
             left = self._lengths[0]
-            with open(self._folder / ROWS, "rb") as rows:
+            there = self._folder / ROWS
+            if self.complete and not there.exists():  # it has its name already
+                there = self._target
+            with open(there, "rb") as rows:
                 while left and (line := rows.readline()):
                     left -= len(line)
                     yield line
@@ -208,7 +214,7 @@ class Output:
 
     def finish(self, rows: bool = True) -> None:
         """Give the files their names; without `rows` only the rejected ones, and drop the rest."""
-        if not self._folder.exists():
+        if self._named:
             return
         with _explained(self.path):
             if not self.complete:
@@ -224,16 +230,17 @@ class Output:
                 os.replace(self._kind.whole(done, self._folder / WHOLE), self._target)
             self._clear()
             self._folder.rmdir()
+            self._named = True
 
     def leave(self) -> None:
         """Record what is done and say so; nothing is left of an output of which nothing is."""
         if self.done:
             note_begun(self.path, str)  # what is kept is said here
         if self.complete:
-            if self._folder.exists():
+            if not self._named and self._folder.exists():
                 say(f"{self.path}: only the last step is missing; --resume takes it")
             return
-        if self.done:
+        if self.done and self._folder.exists():
             # A full disk takes no more; then the last recorded state is the one to go on from.
             with suppress(OSError):
                 self._record()
@@ -241,8 +248,9 @@ class Output:
         with suppress(OSError):
             self._close()
         if not self.done:
-            self._clear()
-            self._folder.rmdir()
+            with suppress(OSError):
+                self._clear()
+                self._folder.rmdir()
 
     def _record(self, finished: str = "") -> None:
         """See to it that all committed so far is on the disk, and note that it is."""
@@ -333,5 +341,9 @@ def _brief(value: Any) -> str:
 def _explained(path: str | Path) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:  # all of it was there when the output was begun
+        raise PlauditError(
+            f"{path}: cannot be written: what is done of it was removed meanwhile; start it anew"
+        ) from error
     except OSError as error:
         raise PlauditError(f"{path}: cannot be written: {error.strerror or error}") from error

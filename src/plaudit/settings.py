@@ -320,7 +320,7 @@ class Settings(BaseModel):
         description="train without the embeddings and so many of the lowest layers; -1: head alone",
     )
     head_epochs: Annotated[float, Field(ge=0)] = Field(
-        10,
+        10.0,
         description="passes for a new head alone, over 2,000 rankings at most, before the whole "
         "model is trained; 0: none",
     )
@@ -390,7 +390,7 @@ class Settings(BaseModel):
     )
     optim: str = Field("adamw_torch_fused", description="optimizer, by transformers' name for it")
     num_train_epochs: Annotated[float, Field(gt=0)] = Field(
-        1,
+        1.0,
         description="passes over the training rankings; unless given, 2 for LoRA and under a head "
         "that is not fitted first, 10 with the head alone",
     )

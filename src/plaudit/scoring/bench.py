@@ -149,7 +149,7 @@ def bench(
             folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         else:
             folder = Path(output)
-            held.enter_context(locked(folder, "benching"))
+            held.enter_context(locked(folder, "benching", stays=True))
             if not resume:
                 shutil.rmtree(folder / "rewards", ignore_errors=True)
             begun(folder, "what is scored is kept in its rewards/".__str__)

@@ -1,7 +1,8 @@
 """The folder that a run fills: opened, locked, never overwritten unasked.
 
 `metrics.json` comes last, so a folder that has it holds what was finished. `config.yaml` has the
-settings, and `PLAN` what else the command was asked for, where it is not `train`.
+settings, and `PLAN` what else the command was asked for, where it is not `train`; a folder without
+a `config.yaml` holds nothing yet that could be resumed.
 """
 
 import hashlib
@@ -24,15 +25,17 @@ from plaudit.model.loading import suited_pooling
 from plaudit.recipes import RECIPES
 from plaudit.settings import Settings, renamed
 from plaudit.sources import named
+from plaudit.training.checksums import damaged, seal
 from plaudit.training.processes import processes, say_once, sharded
 from plaudit.yaml_file import read_yaml
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
 # Among checkpoints: how a step of the run is done, a `Begun`.
 STEP = "step.json"
-# What a folder of one of these commands holds: what may go when it is filled anew.
+# What a folder of one of these commands holds: what may go when it is filled anew, in this order,
+# so that after a kill nothing half gone is resumed or taken for finished.
 RUN_FILES = (
-    *("metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl", "config.yaml"),
+    *("config.yaml", "metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl"),
     *("report.html", PLAN, "trials.jsonl", "study.db", "study.db-journal"),
 )
 RUN_FOLDERS = (
@@ -82,7 +85,10 @@ def open_run(
         folder = Path(output)
         stored = folder / "config.yaml"
         if not stored.is_file():
-            raise PlauditError(f"{folder}: there is no run to resume here (no config.yaml)")
+            raise PlauditError(
+                f"{folder}: there is no run to resume here (no config.yaml); start it without "
+                "--resume"
+            )
         if (command := made_by(folder)) != what:
             raise PlauditError(f"{folder}: plaudit {command} made it; resume it with that")
         given = renamed({**(read_yaml(config) if config is not None else {}), **settings})
@@ -119,7 +125,9 @@ def open_run(
             raise PlauditError(
                 f"{folder}: already holds a run; --resume continues it, --overwrite replaces it"
             )
-    elif folder.is_dir() and any(path.name not in OF_A_RUN for path in folder.iterdir()):
+    elif folder.is_dir() and any(
+        path.name not in OF_A_RUN and not files.is_leftover(path) for path in folder.iterdir()
+    ):
         raise PlauditError(f"{folder}: is not empty and not a run; choose another folder")
     processes().wait_for_everyone()  # before anything is written where others still look
     return folder, chosen
@@ -190,14 +198,26 @@ class Begun:
         if not file.is_file():
             return Begun()
         try:
-            stored = dict(read_json(file))
+            stored = dict(_kept(file))
             if (ways := stored.get("attention")) is not None:
                 stored["attention"] = Ways(*ways)
             return Begun(**stored)
         except (TypeError, ValueError) as error:
-            raise PlauditError(
-                f"{file}: is damaged; start the run anew with --overwrite"
-            ) from error
+            raise _damaged(file) from error
+
+
+def _kept(file: Path) -> Any:
+    """What `begin` wrote among checkpoints."""
+    if damaged(file.parent, [file.name]):
+        raise _damaged(file)
+    return read_json(file)
+
+
+def _damaged(file: Path) -> PlauditError:
+    return PlauditError(
+        f"{file}: is damaged. Where data, machine and number of processes are what they were when "
+        "the run began, remove this file, and --resume goes on; else --overwrite starts it anew"
+    )
 
 
 def as_begun(folder: Path, settings: Settings) -> Settings:
@@ -341,14 +361,16 @@ def begin(
                 (folder / name).unlink(missing_ok=True)
             for name in RUN_FOLDERS:
                 shutil.rmtree(folder / name, ignore_errors=True)
-            settings.save(folder / "config.yaml")
             if plan is not None:
                 write_json(folder / PLAN, plan)
             write_json(data, fingerprint)
             begun = replace(begun or Begun(), rankings=rankings_a_step(settings))
             known = {name: value for name, value in vars(begun).items() if value is not None}
             write_json(data.with_name(STEP), known)
-        elif data.is_file() and read_json(data) != fingerprint:
+            seal(data.parent, [data.name, STEP])
+            # Last: where it is there is a run to resume, and all that a resume looks at.
+            settings.save(folder / "config.yaml")
+        elif data.is_file() and _kept(data) != fingerprint:
             raise PlauditError(
                 f"{folder}: the data have changed since this run began; --overwrite starts it anew"
             )
@@ -358,9 +380,6 @@ def begin(
             length = {name: getattr(settings, name) for name in LENGTHS}
             if plan is None and any(getattr(stored, n) < v for n, v in length.items()):
                 stored.model_copy(update=length).save(folder / "config.yaml")
-        for leftover in folder.glob(".*"):  # of a kill while something was written
-            if leftover.name[1:].rsplit(".", 1)[0] in OF_A_RUN:
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         if not rankings.streaming:
             rankings.write_rejected(folder / "rejected.jsonl")
         console.begun(folder, lambda: kept(folder))
@@ -373,7 +392,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     if not processes().is_main_process:
         yield
         return
-    with files.locked(folder, "training", wait):
+    with files.locked(folder, "training", wait, stays=True):
         yield
 
 

@@ -22,12 +22,14 @@ from plaudit.model.freezing import FrozenLayout
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
+from plaudit.training.checksums import damaged, seal
 from plaudit.training.control import some
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.processes import say_once, sharded
 from plaudit.training.setup import build_trainer, run_frozen_layers
 
 KEPT = "head"  # the folder in a run's checkpoints
+HEAD = "head.safetensors"
 AT_MOST = 2000  # rankings: a head has few weights, and more of them change it little
 
 
@@ -100,17 +102,27 @@ def keep_head(fitted: dict[str, Tensor], folder: Path) -> None:
     """Keep a fitted head beside a run's checkpoints: LoRA's have no part of it that lies within the
     base model, as BERT's pooler does."""
     with writing_folder(folder / KEPT) as kept:
-        save_file(fitted, kept / "head.safetensors")
+        save_file(fitted, kept / HEAD)
+        seal(kept)
 
 
 def kept_head(model: RewardModel, folder: Path) -> dict[str, Tensor] | None:
-    """Put a head that `keep_head` kept back into the model, and return it; None where none is."""
-    file = folder / KEPT / "head.safetensors"
+    """Put a head that `keep_head` kept back into the model, and return it; None where none is, or
+    it is damaged, which is said."""
+    file = folder / KEPT / HEAD
     if not file.is_file():
+        return None
+    if damaged(file.parent):
+        say_once(f"{file}: is damaged; the head is fitted anew")
         return None
     fitted = load_file(file)
     with_head(model, fitted)
     return fitted
+
+
+def was_kept(folder: Path) -> bool:
+    """Whether `keep_head` kept a head, in whatever state it is now."""
+    return (folder / KEPT).exists()
 
 
 def with_head(model: RewardModel, fitted: dict[str, Tensor]) -> RewardModel:

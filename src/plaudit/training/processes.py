@@ -5,17 +5,19 @@ They talk over NCCL on GPUs and over gloo on CPUs, and none can go on without th
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar, cast
 
 from accelerate import PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, broadcast_object_list
 from torch.distributed import DistError
 
 from plaudit import console
 from plaudit.errors import PlauditError
 from plaudit.model.devices import best_device
 
+T = TypeVar("T")
 # How gloo, whose errors have no type of their own, says that another process does not answer.
 _NO_ANSWER = re.compile("gloo.*(connection|socket|timed out)", re.IGNORECASE | re.DOTALL)
 
@@ -29,6 +31,14 @@ def say_once(message: str) -> None:
     """Talk of the first process, which speaks for all."""
     if processes().is_main_process:
         console.say(message)
+
+
+def of_first(make: Callable[[], T]) -> T:
+    """What the first process makes, given to all."""
+    made = [make() if processes().is_main_process else None]
+    if processes().num_processes > 1:
+        broadcast_object_list(made)
+    return cast(T, made[0])
 
 
 def one_process(command: str) -> None:

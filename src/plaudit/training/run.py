@@ -70,7 +70,7 @@ from plaudit.training.parts import (
     usable,
     with_steps,
 )
-from plaudit.training.processes import processes, say_once, sharded, together
+from plaudit.training.processes import of_first, processes, say_once, sharded, together
 from plaudit.training.setup import (
     bound_loss,
     build_trainer,
@@ -188,7 +188,7 @@ def train_on(
     suites = encoded_suites(suites, model.encoding, chosen, start.attributes)
 
     checkpoints = folder / "checkpoints"
-    checkpoint = last_checkpoint(checkpoints) if resume else None
+    checkpoint = of_first(lambda: last_checkpoint(checkpoints)) if resume else None
     if checkpoint is not None:
         check_divided(checkpoint)
     untrained = fitted = None
@@ -200,7 +200,8 @@ def train_on(
         if not later:
             untrained = _untrained_rewards(model, parts.test)
         fitted = head_first.kept_head(model, checkpoints) if resume else None
-        if fitted is None and checkpoint is None:
+        lost = resume and fitted is None and head_first.was_kept(checkpoints)
+        if fitted is None and (checkpoint is None or lost):
             fitted = head_first.fit_head(model, train_set, chosen, start)
     new_head, head = model.new_head and fitted is None, Head(model.model)
     trainer = build_trainer(

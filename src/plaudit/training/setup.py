@@ -250,6 +250,8 @@ def build_trainer(
             if not trainer.is_fsdp_enabled:
                 trainer.create_optimizer()  # where optim may turn out not to be installed
     except (ValueError, TypeError, ImportError, RuntimeError, OSError, re.error) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise PlauditError(f"{error.filename}: cannot be written: {error.strerror}") from error
         # The libraries' own checks of what only they know: optim, report_to, LoRA's modules.
         raise PlauditError(" ".join(str(error).split())) from error
     for name, module in model.model.named_modules():

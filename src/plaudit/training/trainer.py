@@ -51,7 +51,7 @@ from plaudit.evaluation.metrics import (
     pairwise_accuracy,
     temperature,
 )
-from plaudit.files import write_jsonl
+from plaudit.files import read_json, write_jsonl
 from plaudit.model.batches import (
     Batch,
     Layout,
@@ -63,6 +63,7 @@ from plaudit.model.batches import (
 )
 from plaudit.model.classifier import head_of
 from plaudit.model.devices import free_memory
+from plaudit.training.checksums import damaged, seal
 from plaudit.training.control import Control
 from plaudit.training.pairs import ordered_pairs, reward_centring
 from plaudit.training.processes import no_answer
@@ -577,10 +578,11 @@ class RankingTrainer(RewardTrainer):
                     values = {name: value.detach() for name, value in self._beside.items()}
                     save_file(values, staging / name / LEARNT)
                 self.state.save_to_json(str(staging / name / "trainer_state.json"))
+                seal(staging / name)
                 _remove(run / name)
                 os.replace(staging / name, run / name)
                 staging.rmdir()
-                self._remove_old_checkpoints(run)
+                self._remove_old_checkpoints(run, run / name)
             self.accelerator.wait_for_everyone()
         except (OSError, RuntimeError, SafetensorError) as error:
             if no_answer(error):
@@ -602,15 +604,20 @@ class RankingTrainer(RewardTrainer):
         """Load the best checkpoint; without it the run must not end as if it had been."""
         self._losses.check()
         self.state.best_model_checkpoint = best = self._best_checkpoint()
-        if best is not None and not os.path.isdir(best):
-            raise PlauditError(f"{best}: the best checkpoint is gone; start the run anew")
+        if best is not None and (why := _not_whole(Path(best))):
+            raise PlauditError(
+                f"{best}: is the best checkpoint, and {why}; --resume goes on from one before it, "
+                "or from the start"
+            )
         return super()._finalize_training(*args, **kwargs)  # type: ignore[no-untyped-call]
 
-    def _remove_old_checkpoints(self, run: Path) -> None:
+    def _remove_old_checkpoints(self, run: Path, newest: Path) -> None:
         checkpoints = sort_checkpoints(str(run))
-        keep = {checkpoints[-1], self.state.best_model_checkpoint}
+        # What has a later step is of before a resume that did not go on from it, and goes first.
+        there = checkpoints.index(str(newest)) + 1
+        keep = {str(newest), self.state.best_model_checkpoint}
         excess = len(checkpoints) - (self.args.save_total_limit or len(checkpoints))
-        for checkpoint in checkpoints:
+        for checkpoint in checkpoints[there:] + checkpoints[:there]:
             if excess > 0 and checkpoint not in keep:
                 _remove(Path(checkpoint))
                 excess -= 1
@@ -762,17 +769,43 @@ def _remove(folder: Path) -> None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run; leftovers of a kill are cleared away."""
+    """The newest whole checkpoint of a run whose best one is whole, too; leftovers of a kill are
+    cleared away, and what is left out is said."""
     for leftover in [*folder.glob(".saving"), *folder.glob(".removing-*")]:
         shutil.rmtree(leftover, ignore_errors=True)
     checkpoints = sort_checkpoints(str(folder)) if folder.is_dir() else []
     for checkpoint in map(Path, reversed(checkpoints)):
-        names = {path.name for path in checkpoint.iterdir()}
-        whole = "trainer_state.json" in names and any(n.startswith("rng_state") for n in names)
-        if whole and any(name.startswith(("optimizer", "pytorch_model_fsdp")) for name in names):
+        why = _not_whole(checkpoint)
+        if not why and (best := _best_of(checkpoint)) != checkpoint and (why := _not_whole(best)):
+            why = f"was made when {best.name} was the best one, which {why}"
+        if not why:
             return checkpoint
-        say(f"{checkpoint}: is not whole; left out")
+        say(f"{checkpoint}: {why}; the run goes on from before it")
     return None
+
+
+def _not_whole(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, as the rest of a sentence."""
+    if not checkpoint.is_dir():
+        return "is gone"
+    if name := damaged(checkpoint):
+        return f"is damaged: {name} is not as it was written"
+    try:
+        _best_of(checkpoint)
+    except (PlauditError, AttributeError):
+        return "is damaged: trainer_state.json is not as it was written"
+    names = {path.name for path in checkpoint.iterdir()}
+    whole = "trainer_state.json" in names and any(n.startswith("rng_state") for n in names)
+    if whole and any(name.startswith(("optimizer", "pytorch_model_fsdp")) for name in names):
+        return None
+    return "is not whole"
+
+
+def _best_of(checkpoint: Path) -> Path:
+    """The best checkpoint of the run when this one was made: itself, or one before it."""
+    file = checkpoint / "trainer_state.json"
+    step = read_json(file).get("best_global_step") if file.is_file() else None
+    return checkpoint.with_name(f"{PREFIX_CHECKPOINT_DIR}-{step}") if step else checkpoint
 
 
 class LogEnds(TrainerCallback):

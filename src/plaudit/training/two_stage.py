@@ -26,6 +26,7 @@ from plaudit.files import read_json, write_json
 from plaudit.model.base_models import quiet
 from plaudit.model.freezing import FrozenLayout
 from plaudit.settings import Settings
+from plaudit.training.checksums import damaged, seal
 from plaudit.training.control import sample, some
 from plaudit.training.expert import Expert, by_curve, pieces
 from plaudit.training.objectives import Prepared
@@ -56,7 +57,7 @@ def first_stage(
         return
     if sharded():
         raise PlauditError("control_method: two-stage does not go with FSDP; choose LoRA instead")
-    if file is not None and file.is_file():
+    if file is not None and file.is_file() and not damaged(file.parent, [file.name]):
         changes = read_json(file)["changes"]
     else:
         say_once("control: a first training, without control, shows what is to be taken out")
@@ -66,6 +67,7 @@ def first_stage(
         changes = fit(rewards, rows, knots)
         if file is not None and processes().is_main_process:
             write_json(file, {"changes": changes})
+            seal(file.parent, [file.name])
     expert.follow(changes, sample(trainer.train_dataset))
     say_once(expert.describe())
 
