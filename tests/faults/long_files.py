@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,23 +51,14 @@ def run(seed: int, cases: int = CASES) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PLAUDIT_FAULTS_MODELS"] = folder
         in_child(make_models, Path(folder))
-        present = Path(folder) / "present"
-        start = 0
-        while start < cases:
-            until = min(start + AT_ONCE, cases)
-            try:
-                found = in_child(read_some, seed, start, until, present)
-            except BrokenProcessPool:
-                until = int(present.read_text())
-                found = in_child(read_some, seed, start, until, present)  # which was not told
-                found.append(Reading(until, "unknown", "some way", "the process died"))
-                until += 1
-            start = until
-            for one in found:
-                if one.wrong:
+        starts = range(0, cases, AT_ONCE)
+        chunks = ((seed, start, min(start + AT_ONCE, cases), Path(folder)) for start in starts)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for found in threads.map(read_chunk, chunks):
+                readings += found
+                for one in filter(attrgetter("wrong"), found):
                     print(one, file=sys.stderr)
-            readings += found
-            print(f"{start:,} of {cases:,} files", file=sys.stderr, flush=True)
+                print(f"{found[-1].number + 1:,} of {cases:,} files", file=sys.stderr, flush=True)
     ended = Counter(one.ended for one in readings)
     wrong = [one for one in readings if one.wrong]
     kinds = ", ".join(sorted({one.kind for one in readings}))
@@ -76,6 +68,22 @@ def run(seed: int, cases: int = CASES) -> list[Row]:
         f"{ended['refused']:,} refused with a reason; every line that was left whole was read"
     )
     return [Row(what, cases, lost)]
+
+
+def read_chunk(chunk: tuple[int, int, int, Path]) -> list[Reading]:
+    """The readings of some cases, in a process of their own, or in several where it dies."""
+    seed, start, until, folder = chunk
+    present = folder / f"present-{start}"
+    readings: list[Reading] = []
+    while start < until:
+        try:
+            return readings + in_child(read_some, seed, start, until, present)
+        except BrokenProcessPool:
+            at = int(present.read_text())
+            readings += in_child(read_some, seed, start, at, present)  # which it had not told
+            readings.append(Reading(at, "unknown", "some way", "the process died"))
+            start = at + 1
+    return readings
 
 
 def in_child(function: Any, *given: Any) -> Any:
@@ -117,7 +125,3 @@ def read_some(seed: int, start: int, until: int, present: Path) -> list[Reading]
                 found.append(Reading(number, case.kind, way, ended, now - began))
                 began = now
     return found
-
-
-if __name__ == "__main__":
-    print(run(int(sys.argv[1]), int(sys.argv[2])))

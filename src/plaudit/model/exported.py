@@ -66,6 +66,8 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
             pooling=noted["pooling"],
             configured_pad=noted.get("configured_pad"),
         )
+        if not isinstance(encoding.pad_token_id, int):
+            raise ValueError("its tokenizer has no pad token")
         return Loaded(
             model=EngineNetwork(opened.run, engine.files(Path(path))).eval(),
             encoding=encoding,
