@@ -1,5 +1,7 @@
 """The short form of `long_requests.py`: the same requests, some of them."""
 
+import asyncio
+import contextlib
 import json
 
 import pytest
@@ -10,6 +12,7 @@ from faults.asking import draw_bytes, over_socket, wrong_answer
 from faults.long_requests import LIMITS, faults_in
 from faults.rows import NOTHING
 from plaudit.serving.app import build_app
+from plaudit.serving.server import _WhileOpen
 
 SEED = 0
 INSIDE, OVER_SOCKETS = 200, 60
@@ -51,6 +54,27 @@ def test_a_client_that_says_no_more_while_it_is_answered_is_no_fault(client, cap
         assert set(statuses) <= {200, 400, 422}
     assert client.get("/ready").status_code == 200
     assert faults_in(capsys.readouterr().err) == []
+
+
+def test_what_is_written_to_a_connection_that_closes_is_dropped():
+    uvloop = pytest.importorskip("uvloop")
+
+    async def late():
+        loop = asyncio.get_running_loop()
+        there = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        port = there.sockets[0].getsockname()[1]
+        transport, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", port)
+        _WhileOpen(transport).write(b"in time")
+        transport.abort()
+        await asyncio.sleep(0)
+        with contextlib.suppress(RuntimeError):  # of uvloop, which is what this is about
+            transport.write(b"late")
+        _WhileOpen(transport).write(b"late")
+        assert _WhileOpen(transport).is_closing()
+        there.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(late())
 
 
 @pytest.mark.parametrize(
