@@ -107,6 +107,11 @@ def test_settings_that_contradict_each_other_are_refused(settings, said):
         ("data: \x00\n", ": not YAML: unacceptable character"),
         ("? [a]\n: b\n", ":1: not YAML: found unhashable key"),
         ("data: !!python/object/apply:os.getcwd []\n", ":1: not YAML: could not determine"),
+        ("data: !!timestamp x\n", ": not YAML: 'NoneType' object"),
+        ("data: !!int x\n", ": not YAML: invalid literal"),
+        ("data: &a [*a]\n", ": not YAML: Circular reference"),
+        ('data: "\\ud800"\n', ": not YAML: 'utf-8' codec can't encode"),
+        ("data: " + "[" * 3000, ": not YAML: nested too deeply"),
     ],
 )
 def test_what_is_no_file_of_settings_is_told_with_its_line(settings_file, text, said):

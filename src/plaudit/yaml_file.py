@@ -1,11 +1,15 @@
 """YAML files of settings: every mistake in one is an error that names the line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from plaudit.errors import PlauditError
+
+# What PyYAML raises for text that is no UTF-8, no date (2024-13-01), no number (`!!int x`) …
+NO_VALUE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -16,12 +20,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
         values = yaml.load(text, Loader=_OneValueEach)  # nosec B506 # a SafeLoader, see below
+        # Half a character in a text, and a value that is within itself, are found here.
+        json.dumps(values, ensure_ascii=False, default=str, skipkeys=True).encode()
     except OSError as error:
         raise PlauditError(f"{path}: {error.strerror or 'cannot be read'}") from error
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise PlauditError(f"{path}{line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no date (2024-13-01)
+    except RecursionError as error:
+        raise PlauditError(f"{path}: not YAML: nested too deeply") from error
+    except (yaml.YAMLError, *NO_VALUE) as error:
         raise PlauditError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}

@@ -590,3 +590,16 @@ def test_labels_without_a_counterpart_are_named_for_what_they_are():
     rows = [{"prompt": f"p{i}", "completion": "a", "label": True} for i in range(5)]
     with pytest.raises(PlauditError, match="as KTO has them, make a ranking where one prompt has"):
         load_rankings(rows)
+
+
+@pytest.mark.parametrize(("name", "order"), [("ranks", [1, 2]), ("scores", [2, 1])])
+@pytest.mark.parametrize("absent", [{}, {"nothing": None}, {"nothing": ""}])
+def test_a_list_without_its_order_costs_only_its_row(name, order, absent):
+    given = {"prompt": "p", "completions": ["a", "b"], name: order}
+    without = {"prompt": "q", "completions": ["a", "b"]} | dict.fromkeys(
+        [name] if absent else [], absent.get("nothing")
+    )
+    found = load_rankings([given, without], max_rejected=1)
+    assert [ranking.prompt for ranking in found] == ["p"]
+    [rejected] = found.rejected
+    assert "missing" in rejected.reason

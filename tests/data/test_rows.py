@@ -6,7 +6,9 @@ import inspect
 import io
 import json
 import random
+import zipfile
 
+import openpyxl
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -137,6 +139,78 @@ def test_parquet_row_that_is_not_utf8_costs_only_itself(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"a": bad}), path)
     assert [row.values for row in read(path)] == [{"a": "fine"}, None, {"a": "too"}]
     assert read(path)[1].problem == "undecodable bytes"
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pyarrow.array([0, 2**60, 1]).cast(pyarrow.timestamp("us")), "timestamp[us]"),
+        (pyarrow.array([0, 2**60, 1]).cast(pyarrow.timestamp("s", "UTC")), "timestamp[s, tz=UTC]"),
+        (pyarrow.array([0, 2**30, 1], pyarrow.int32()).cast(pyarrow.date32()), "date32[day]"),
+        (pyarrow.array([0, 2**62, 1]).cast(pyarrow.duration("s")), "duration[s]"),
+        (
+            pyarrow.array([{"at": None}, {"at": 2**60}, {"at": 1}], pyarrow.struct(
+                [("at", pyarrow.timestamp("us"))])), "struct<at: timestamp[us]>"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather.zst"])
+def test_a_time_that_python_does_not_have_costs_only_its_row(tmp_path, column, kind, suffix):
+    table = pyarrow.table({"a": ["x", "y", "z"], "when": column})
+    sink = io.BytesIO()
+    if suffix == "parquet" and "duration" not in kind:
+        pyarrow.parquet.write_table(table, sink)
+    else:
+        suffix = suffix.replace("parquet", "arrow")
+        with pyarrow.ipc.new_file(sink, table.schema) as file:
+            file.write_table(table)
+    found = read(written(tmp_path / f"a.{suffix}", sink.getvalue()))
+    assert [(row.values or {}).get("a") for row in found] == ["x", None, "z"]
+    where = f"of type {kind} in the column 'when'"
+    assert found[1].problem.startswith(f"a value that Python does not have: {where}")
+
+
+def test_places_of_texts_that_lie_beyond_an_arrow_file_cost_only_their_rows(tmp_path):
+    table = pyarrow.table({"a": ["one", "two", "three"]})
+    sink = io.BytesIO()
+    with pyarrow.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    ends = b"".join(end.to_bytes(4, "little") for end in (0, 3, 6, 11))
+    beyond = b"".join(end.to_bytes(4, "little") for end in (0, 3, 6, 2**30))
+    assert sink.getvalue().count(ends) == 1
+    path = written(tmp_path / "a.arrow", sink.getvalue().replace(ends, beyond))
+    found = read(path)
+    assert [row.values for row in found] == [{"a": "one"}, {"a": "two"}, None]
+    assert found[2].problem.startswith("damaged: ")
+
+
+def test_half_a_character_in_the_name_of_a_column_costs_only_its_row(tmp_path):
+    path = written(tmp_path / "a.jsonl", b'{"a": 1}\n{"a": 2, "b\\ud800": 3}\n')
+    for found in (read(path), read([{"a": 1}, {"a": 2, "b\ud800": 3}])):
+        assert [row.values for row in found] == [{"a": 1}, None]
+        assert found[1].problem == "undecodable bytes: half a character in the name of a column"
+        found[1].raw.encode()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+def test_utf_16_without_its_mark_is_told(tmp_path, name):
+    path = written(tmp_path / name, "prompt,answer,rank\n".encode("utf-16-le"))
+    with pytest.raises(PlauditError, match=r"cannot be decoded: UTF-16 stream .* BOM"):
+        list(find_sources(path, encoding="utf-16")[0].rows())
+
+
+@pytest.mark.parametrize("end", [b"</sheetData", b"</c"])
+def test_a_sheet_that_is_damaged_within_its_packing_is_told(tmp_path, end):
+    book, there = openpyxl.Workbook(), tmp_path / "a.xlsx"
+    for row in (["a", "b"], [1, 2], [3, 4]):
+        book.active.append(row)
+    book.save(there)
+    with zipfile.ZipFile(there) as right:
+        members = {name: right.read(name) for name in right.namelist()}
+    with zipfile.ZipFile(there, "w") as damaged:
+        for name, content in members.items():
+            damaged.writestr(name, content.replace(end, end[:-1]) if "sheet1" in name else content)
+    with pytest.raises(PlauditError, match=r"a\.xlsx: cannot be read on as \.xlsx"):
+        read(there)
 
 
 def test_very_long_fields(tmp_path):

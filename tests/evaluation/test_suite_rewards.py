@@ -411,6 +411,24 @@ def test_published_rows_of_another_form_are_refused(suite, more, tmp_path):
         score_rewards(file, suite)
 
 
+def test_a_list_where_a_name_is_expected_is_told_with_its_place(tmp_path):
+    row = {
+        "pair_uid": ["a", "b"],
+        "category_path": "Pairwise_set/Helpfulness/Brainstorming/Idea Development",
+    }
+    row |= {"chosen_reward": 1.0, "reject_reward": 0.0}
+    with pytest.raises(PlauditError, match=r"mine.jsonl:1: .*a list or an object"):
+        score_rewards(write(tmp_path / "mine.jsonl", [row]), "rmb", partial=True)
+
+
+@pytest.mark.parametrize("start", [b"{", b"["])
+def test_rewards_that_are_not_utf_8_are_told(tmp_path, start):
+    file = tmp_path / "mine.json"
+    file.write_bytes(start + b'"id": "caf\xe9"')
+    with pytest.raises(PlauditError, match=r"mine\.json"):
+        score_rewards(file, "rmb")
+
+
 # ------------------------------------------------------------------------------------- the command
 
 

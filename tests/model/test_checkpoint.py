@@ -556,3 +556,25 @@ def test_a_damaged_record_of_ours_is_named(base, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"plaudit": 5}))
     with pytest.raises(PlauditError, match=r"'plaudit' in its config\.json is damaged"):
         RewardModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", {"plaudit": {"max_length": [128]}}),
+        ("config.json", {"plaudit": {"separator": 5}}),
+        ("config.json", {"plaudit": {"pooling": ["last"]}}),
+        ("tokenizer_config.json", {"model_max_length": [128]}),
+        ("tokenizer_config.json", {"model_max_length": "many"}),
+    ],
+)
+def test_a_setting_of_the_wrong_type_in_a_models_files_is_told(
+    reward_model, tmp_path, file, change
+):
+    reward_model("gpt2").save(tmp_path)
+    there = json.loads((tmp_path / file).read_text())
+    for name, value in change.items():
+        there[name] = there[name] | value if isinstance(value, dict) else value
+    (tmp_path / file).write_text(json.dumps(there))
+    with pytest.raises(PlauditError):
+        RewardModel.load(tmp_path).score("What is a bond?", ["A loan."])

@@ -129,6 +129,8 @@ def read_order(given: Given, count: int) -> tuple[list[float], list[float] | Non
     """
     ranks = _numbers(given.ranks, given.order_name, count)
     ratings = _numbers(given.ratings, given.order_name if ranks is None else "rating", count)
+    if ranks is None and ratings is None:
+        raise BadRowError(Fault.MISSING, f"the {given.order_name}s are missing")
     if ranks is None:
         ranks = [-rating for rating in ratings or ()]
     return ranks, ratings

@@ -41,6 +41,8 @@ ROWS_BY_NUMBER = ("parquet", "arrow", "feather", "xlsx")  # which have no lines
 # otherwise take the rest of a file of any size into memory.
 LONGEST_FIELD = 1 << 25
 CHUNK = 1 << 20
+# What becomes of an Arrow value that Python does not have: a year 10000, a time zone nobody knows.
+UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError)
 
 
 class Row(NamedTuple):
@@ -197,7 +199,11 @@ def _rows_held(
 ) -> Source:
     def read() -> Iterator[Row]:
         for number, values in enumerate(rows(), start=1):
-            yield Row(name, number, {str(key): _plain(item) for key, item in values.items()})
+            row = {str(key): _plain(item) for key, item in values.items()}
+            if any(map(_broken_unicode, row)):
+                yield Row(name, number, None, HALF_A_NAME, _whole(str(row)))
+            else:
+                yield Row(name, number, row)
 
     return Source(name, 0, read, columns=lambda: columns, counted=counted, in_memory=True)
 
@@ -363,6 +369,8 @@ def _opened(name: str) -> Iterator[BinaryIO]:
         raise PlauditError(f"{name}: ends too soon; was it copied whole?") from error
     except (zlib.error, zstandard.ZstdError, gzip.BadGzipFile) as error:
         raise PlauditError(f"{name}: damaged, or not packed as its suffix says: {error}") from error
+    except UnicodeError as error:  # of a codec that blames no single byte, such as UTF-16's
+        raise PlauditError(f"{name}: cannot be decoded: {error}") from error
     except OSError as error:
         raise PlauditError(f"{name}: cannot be read: {error.strerror or error}") from error
 
@@ -432,6 +440,11 @@ def _undecodable(text: str, encoding: str | None) -> str:
 def _readable(text: str) -> str:
     """`text` with a replacement character for each byte that could not be decoded."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _whole(text: str) -> str:
+    """`text` with a question mark for each half of a character."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _broken_unicode(text: str) -> bool:
@@ -568,12 +581,15 @@ def _csv_rows(name: str, encoding: str | None) -> Iterator[Row]:
 
 
 TWICE = "ambiguous JSON"
+HALF_A_NAME = "undecodable bytes: half a character in the name of a column"
 
 
 def _json_row(name: str, line: int, value: Any, raw: str) -> Row:
-    if isinstance(value, dict):
-        return Row(name, line, value)
-    return Row(name, line, None, f"not an object: {type(value).__name__}", raw)
+    if not isinstance(value, dict):
+        return Row(name, line, None, f"not an object: {type(value).__name__}", raw)
+    if any(map(_broken_unicode, value)):
+        return Row(name, line, None, HALF_A_NAME, _whole(raw))
+    return Row(name, line, value)
 
 
 def _json_lines(name: str, encoding: str | None) -> Iterator[Row]:
@@ -770,26 +786,41 @@ def _arrow_rows(name: str, _: str | None) -> Iterator[Row]:
 
 
 def _of_batches(name: str, batches: Iterable[Any]) -> Iterator[Row]:
-    """The rows of Arrow's record batches."""
+    """The rows of Arrow's record batches, whose bytes nobody has looked at so far."""
     number = 0
     for batch in batches:
-        try:
-            rows: Sequence[Any] = batch.to_pylist()
-        except UnicodeDecodeError:
-            rows = [_one_of_batch(batch, i) for i in range(batch.num_rows)]
-        for values in rows:
+        rows = _values_of(batch)
+        if isinstance(rows, str):
+            each = (_values_of(batch.slice(i, 1)) for i in range(batch.num_rows))
+        else:
+            each = ([values] for values in rows)
+        for found in each:
             number += 1
-            if values is None:
-                yield Row(name, number, None, "undecodable bytes")
+            if isinstance(found, str):
+                yield Row(name, number, None, found)
             else:
-                yield Row(name, number, values)
+                yield Row(name, number, found[0])
 
 
-def _one_of_batch(batch: Any, index: int) -> dict[str, Any] | None:
+def _values_of(batch: Any) -> list[dict[str, Any]] | str:
+    """The rows of a record batch, or why one of them cannot be read."""
+    import pyarrow
+
     try:
-        return cast(dict[str, Any], batch.slice(index, 1).to_pylist()[0])
-    except UnicodeDecodeError:
-        return None
+        # Without it, places of texts that lie beyond the file would be read from anywhere.
+        batch.validate(full=True)
+        return cast(list[dict[str, Any]], batch.to_pylist())
+    except pyarrow.ArrowException as error:
+        return "undecodable bytes" if "UTF8" in str(error) else f"damaged: {_line(error)}"
+    except UNREADABLE:
+        pass
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            values.to_pylist()
+        except UNREADABLE as error:
+            where = f"of type {str(values.type)[:60]} in the column '{name[:60]}'"
+            return f"a value that Python does not have: {where} ({_line(error)})"
+    return "a value that Python does not have"
 
 
 # ------------------------------------------------------------------------------------ spreadsheets
@@ -826,6 +857,10 @@ def _sheet(name: str) -> Iterator[Iterator[tuple[Any, ...]]]:
                 others = ", ".join(sheet.title for sheet in full[1:])
                 _say_sheet(name, full[0].title, others)
             yield full[0].iter_rows(values_only=True)
+        except PlauditError:
+            raise
+        except Exception as error:  # the sheets are unpacked only now
+            raise PlauditError(f"{name}: cannot be read on as .xlsx: {_line(error)}") from error
         finally:
             book.close()
 

@@ -258,7 +258,7 @@ def make_item(
     given = Given(prompt=prompt, completions=tuple(completions), names=names)
     ranking = make_ranking(given, order=False, origin=place(row.file, row.line))
     ranking = replace(ranking, ranks=list(ranks), category=category)
-    unit = ranking.key if unit is None else unit
+    unit = ranking.key if unit is None else _known_by(unit)
     return Item(ranking, "" if id is None else str(id), unit, about)
 
 
@@ -270,7 +270,19 @@ def item_without_texts(
         raise BadRowError(Fault.MISSING, "the id is missing")
     blank = [""] * len(ranks)
     ranking = Ranking("", blank, list(ranks), category=category, origin=place(row.file, row.line))
-    return Item(ranking, str(id), str(id) if unit is None else unit)
+    return Item(ranking, str(id), str(id) if unit is None else _known_by(unit))
+
+
+def _known_by(unit: Any) -> Hashable:
+    """What items of one unit share, when it can be told from others."""
+    try:
+        hash(unit)
+    except TypeError as error:
+        raise BadRowError(
+            Fault.NOT_TEXT, "what says which items belong together is a list or an object"
+        ) from error
+    found: Hashable = unit
+    return found
 
 
 def read_rewards(value: Any, name: str) -> list[float]:

@@ -236,7 +236,7 @@ def _ranking_number(row: Row) -> float | str | None:
 def _rows(source: Source) -> Iterator[Row]:
     """The rows of a file; a single object of columns, as RewardBench uploads it, is taken apart."""
     if source.name.endswith(".json") and not source.in_memory:
-        with open(source.name, encoding="utf-8-sig") as file:
+        with open(source.name, encoding="utf-8-sig", errors="replace") as file:
             one_object = file.read(4096).lstrip().startswith("{")
         if one_object and next(iter(source.rows()), Row("", 1, None)).problem:
             value = read_json(source.name)

@@ -376,6 +376,20 @@ def _without_adapters() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def reading(name: str | Path) -> Iterator[None]:
+    """Turn what comes of settings in a model's files that are none, a text for a number, into one
+    line that names the model."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PlauditError(
+            f"base: {name}: a setting in its files is not as a model has it ({reason}); save the "
+            "model anew, or copy its files once more"
+        ) from error
+
+
+@contextlib.contextmanager
 def loading(source: Source) -> Iterator[None]:
     """Turn the many ways in which loading fails into one line that says what to do."""
     try:

@@ -69,6 +69,14 @@ class Encoding:
     pooling: str = "last"
     configured_pad: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for what a model's files may say and no model has."""
+        number = type(self.max_length) is int and self.max_length > 0
+        known = self.kind in ("decoder", "encoder") and self.template in ("chat", "plain")
+        if not (number and known and isinstance(self.separator, str)):
+            said = f"{self.kind!r}, {self.template!r}, {self.max_length!r}, {self.separator!r}"
+            raise ValueError(f"kind, template, max_length and separator are {said}")
+
     @property
     def pad_token_id(self) -> int:
         """What fills batches of rows, and ends no row whose last token is pooled."""

@@ -164,6 +164,10 @@ def bounded_http(settings: ServiceSettings | None = None) -> type[HttpToolsProto
             self._have_head()
             super().connection_lost(exc)
 
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            open_only: Any = _WhileOpen(transport)
+            super().connection_made(open_only)
+
         def on_headers_complete(self) -> None:
             self.in_body = self.moved = True
             self._have_head()
@@ -211,6 +215,22 @@ def bounded_http(settings: ServiceSettings | None = None) -> type[HttpToolsProto
                 self.loop.call_later(limits.body_timeout, self._hang_up_if_unread, unread)
 
     return Bounded
+
+
+class _WhileOpen:
+    """A transport that drops what is written to it while it closes: the client is gone, and uvicorn
+    hears of it only after that. uvloop's own raises, which would look like a fault of ours."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """As `asyncio.Transport` has it."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 def _listen(host: str, port: int) -> socket.socket:

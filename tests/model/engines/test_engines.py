@@ -1,5 +1,6 @@
 """A model that an engine runs gives PyTorch's rewards, wherever a model is taken by its name."""
 
+import base64
 import json
 import shutil
 from dataclasses import replace
@@ -112,3 +113,26 @@ def test_a_missing_extra_is_named(reward_model, engine, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PlauditError, match=rf"pip install 'plaudit\[{engine}\]'"):
         RewardModel.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda files: {name: [content] for name, content in files.items()},
+        lambda files: {**files, "tokenizer_config.json": _as_bytes({"tokenizer_class": "none"})},
+    ],
+)
+def test_a_tokenizer_that_is_damaged_in_an_export_is_told(reward_model, tmp_path, change):
+    import onnx
+
+    path = exported(reward_model("bert", "cls"), "onnx", tmp_path)
+    other = onnx.load(path)
+    [noted] = [noted for noted in other.metadata_props if noted.key == "plaudit_tokenizer"]
+    noted.value = json.dumps(change(json.loads(noted.value)))
+    onnx.save(other, path)
+    with pytest.raises(PlauditError, match=r"model\.onnx"):
+        RewardModel.load(path)
+
+
+def _as_bytes(value):
+    return base64.b64encode(json.dumps(value).encode()).decode()
