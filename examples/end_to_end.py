@@ -9,8 +9,9 @@ answer, best-of-n among them, and the judge compares their answers with answers 
 policy. `table.md` and `table.json` say what came of it, beside the length of the answers;
 `answers.jsonl` has what was written.
 
-What is done is kept in the output folder, and the same command goes on from there; a training that
-was cut off goes on from its last checkpoint. docs/end-to-end.md explains what comes out.
+What is done is kept in the output folder, and the same command goes on from there. A GRPO that was
+cut off goes on from its last checkpoint, and does not give bit for bit what an undisturbed one
+gives. docs/end-to-end.md explains what comes out.
 """
 
 import argparse
