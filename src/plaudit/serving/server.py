@@ -154,7 +154,8 @@ def bounded_http(settings: ServiceSettings | None = None) -> type[HttpToolsProto
         timer: asyncio.TimerHandle | None = None  # of a head that is awaited
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            open_only: Any = _WhileOpen(transport)
+            super().connection_made(open_only)
             if len(self.connections) > HELD * limits.max_connections:
                 transport.abort()
                 return
@@ -163,10 +164,6 @@ def bounded_http(settings: ServiceSettings | None = None) -> type[HttpToolsProto
         def connection_lost(self, exc: Exception | None) -> None:
             self._have_head()
             super().connection_lost(exc)
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            open_only: Any = _WhileOpen(transport)
-            super().connection_made(open_only)
 
         def on_headers_complete(self) -> None:
             self.in_body = self.moved = True
