@@ -806,3 +806,25 @@ def test_functions_take_rows_and_rankings_in_memory(base, tmp_path):
         rewards.append(run.model.score("What is 1?", ["a fox", "a dog"]))
         assert plaudit.evaluate(run.model, data, resamples=10).summary["counts"]["pairs"] == 20
     assert rewards[0] == rewards[1] == rewards[2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 8 bytes")],
+)
+def test_too_little_memory_is_told_in_a_line(monkeypatch, capsys, error):
+    def fails(_):
+        raise error
+
+    monkeypatch.setattr("plaudit.cli.run", fails)
+    assert main(["plugins"]) == 1
+    assert capsys.readouterr().err.startswith("plaudit: out of memory: ")
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
+    def fails(_):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr("plaudit.cli.run", fails)
+    with pytest.raises(RuntimeError, match="something else"):
+        main(["plugins"])

@@ -107,6 +107,16 @@ def _main(arguments: Sequence[str] | None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"plaudit: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:  # torch has no type of its own for it on a CPU
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        print(
+            "plaudit: out of memory: this machine, or what this process may take of it, has too "
+            "little; free some, or let it do less at once. What was done is kept: where the "
+            "command has --resume, that goes on",
+            file=sys.stderr,
+        )
+        return 1
     return code
 
 

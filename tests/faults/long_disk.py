@@ -114,11 +114,13 @@ class Faults:
                 folder.mkdir(parents=True)
                 after = self.chance.uniform(0, 0.7 * self.whole[name].seconds)
 
-                ended = attempt(self.every[name].arguments, folder, during=partial(remove, after))
+                whole: list[bool] = []
+                remove = partial(self.remove, name, after, whole)
+                ended = attempt(self.every[name].arguments, folder, during=remove)
                 what = f"{name}, its output removed after {after:.2f} s"
                 if ended.code:
                     lost = told(what, ended, "") or lost
-                elif bad := self.differs(name, folder):
+                elif not whole[0] and (bad := self.differs(name, folder)):
                     lost = f"{what}, ends as if nothing had been: {bad}"
                 shutil.rmtree(folder / "out", ignore_errors=True)
                 lost = self.goes_on(name, folder, what, anew=True) or lost
@@ -208,6 +210,12 @@ class Faults:
         bad = self.differs(name, folder)
         return f"{what}: {bad}" if bad else ""
 
+    def remove(self, name: str, after: float, whole: list[bool], _: int, folder: Path) -> None:
+        """Remove the output, and note whether all of it was there already."""
+        time.sleep(after)
+        whole.append(not self.differs(name, folder))
+        shutil.rmtree(folder / "out", ignore_errors=True)
+
     def differs(self, name: str, folder: Path) -> str:
         """How the folder differs from an undisturbed run's; empty where it does not."""
         leave = self.every[name].leave
@@ -278,12 +286,6 @@ def limited(arguments, folder: Path, room: int) -> Ended:
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
     return ended[0]
-
-
-def remove(after: float, _: int, folder: Path) -> None:
-    """Remove the output."""
-    time.sleep(after)
-    shutil.rmtree(folder / "out", ignore_errors=True)
 
 
 def kill_one_of(after: float, parent: int, _: Path) -> None:

@@ -2,12 +2,10 @@
 
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +14,6 @@ import torch
 from faults.commands import commands, make_material
 from faults.killing import Command, LostError, killed, preload, undisturbed
 from faults.rows import NOTHING, Row
-from running import free_port
 
 TIMES = 20
 RAY = "score --engine ray"
@@ -42,8 +39,7 @@ def run(seed: int, only: Collection[str] = (), times: int = TIMES) -> list[Row]:
             place, started = Path(folder) / name.replace(" ", "-"), time.monotonic()
             try:
                 lost = NOTHING
-                with cluster(Path(folder)) if name == RAY else nullcontext():
-                    run_and_kill(command, place, times, random.Random(f"{seed} {name}"))
+                run_and_kill(command, place, times, random.Random(f"{seed} {name}"))
             except LostError as error:
                 lost = " ".join(str(error).split())
             ends = ENDS.get(name, "resumed; the same files byte for byte, but for times")
@@ -61,28 +57,6 @@ def run_and_kill(command: Command, place: Path, times: int, chance: random.Rando
     preload(undisturbed(command, place / "first").modules)
     whole = undisturbed(command, place / "whole")
     killed(command, place / "whole", whole, place / "killed", times, chance)
-
-
-@contextmanager
-def cluster(folder: Path) -> Iterator[None]:
-    """A Ray cluster on this machine, which outlives those who score on it."""
-    port = free_port()
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
-    start = ["ray", "start", "--head", "--block", f"--port={port}", "--num-cpus=3"]
-    start += ["--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder / 'ray'}"]
-    with (folder / "ray.said").open("w") as said:
-        process = subprocess.Popen(start, stdout=said, stderr=said, env=environment)
-    os.environ["RAY_ADDRESS"] = f"127.0.0.1:{port}"
-    try:
-        while "started" not in (folder / "ray.said").read_text():
-            if process.poll() is not None:
-                raise LostError((folder / "ray.said").read_text()[-1000:])
-            time.sleep(0.1)
-        yield
-    finally:
-        del os.environ["RAY_ADDRESS"]
-        process.terminate()
-        process.wait()
 
 
 def in_a_child(work) -> None:
