@@ -92,8 +92,11 @@ async def _ask_inside(app: Any, seed: int, count: int) -> tuple[Counter[int], li
         for start in range(0, count, AT_ONCE):
             numbers = range(start, min(start + AT_ONCE, count))
             await asyncio.gather(*map(one, numbers))
-            if start % (AT_ONCE * 25) == 0 and await right_answers(app) != before:
-                wrong.append(f"after request {start}: a right request is answered otherwise")
+            if start % (AT_ONCE * 25) == 0:
+                if await right_answers(app) != before:
+                    wrong.append(f"after request {start}: a right request is answered otherwise")
+                # Not to stderr, which is what is looked at.
+                print(f"{start:,} of {count:,} in one process", file=sys.__stderr__, flush=True)
         if await right_answers(app) != before:
             wrong.append("at the end a right request is answered otherwise")
     return statuses, wrong
