@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> None:
 
     answers = Written(args, [with_instruction(prompt, args) for prompt in data.held_out])
     with clock("answers of the base policy"):
-        base = partial(Policy.load, args.policy)
+        base = cache(partial(Policy.load, args.policy))
         # Best-of-n must not choose among the answers that it is compared with.
         answers.by(base, "reference", args.samples, args.seed + 1)
         answers.by(base, "base", args.n, args.seed)
