@@ -539,6 +539,9 @@ class RemoteError(Exception):
         return any(sign in str(self) for sign in signs)
 
 
+PROCESSES: Any = multiprocessing.get_context("spawn")  # how a `Remote` starts
+
+
 class Remote:
     """An object in a process of its own: `remote("method", …)` calls it and waits.
 
@@ -549,9 +552,8 @@ class Remote:
     def __init__(
         self, threads: int | None, make: Callable[..., Any], *args: Any, **kw: Any
     ) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(
+        self.pipe, theirs = PROCESSES.Pipe()
+        self.process = PROCESSES.Process(
             target=_serve, args=(theirs, threads, make, args, kw), daemon=True
         )
         self.process.start()

@@ -2,15 +2,15 @@
 
 import csv
 import json
-import os
+import runpy
 import signal
-import subprocess
 import sys
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import contenders
 import limits
 import pytest
 import torch
@@ -18,9 +18,16 @@ import train_speed
 from bounds import bandwidth, linear_layers, product_seconds, training_bytes
 from contenders import OutOfMemoryError, Racer, Remote, RemoteError, fastest, make_case
 
+import forked
 import tiny
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def processes(monkeypatch):
+    """Contenders fork from a process that has the libraries, which those of a user import."""
+    monkeypatch.setattr(contenders, "PROCESSES", forked.FORKS)
 
 
 class Block(torch.nn.Module):
@@ -194,15 +201,17 @@ def test_a_revision_that_is_not_there_is_named(tmp_path):
         limits.files_of("no-such-revision", tmp_path)
 
 
-def test_the_command(ranked, tmp_path):
+def test_the_command(ranked, tmp_path, monkeypatch, capsys):
     data, base = ranked
-    words = [sys.executable, ROOT / "benchmarks" / "limits.py", data, "--base", base]
+    words = [ROOT / "benchmarks" / "limits.py", data, "--base", base]
     words += ["--case", "ranked-encoder", "--part", "bound", "--quick", "--minutes", "0"]
     words += ["--json", tmp_path / "all.json", "--threads", "1"]
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    monkeypatch.setattr(contenders, "quiet_libraries", lambda: None)  # they are other tests' too
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    said = capsys.readouterr().out
     found = json.loads((tmp_path / "all.json").read_text())
     assert [row["work"] for row in found["rows"]] == ["train", "train", "score", "score"]
     assert {row["dtype"] for row in found["rows"]} <= {"float32", "bfloat16"}
-    assert found["machine"]["cpu"] in done.stdout
-    assert "bound: products and memory traffic" in done.stdout
+    assert found["machine"]["cpu"] in said
+    assert "bound: products and memory traffic" in said

@@ -53,8 +53,20 @@ def test_minilm_loads_and_tells_answers_apart():
     assert all(isinstance(reward, float) for reward in model.score("Hi", ["a", "b"]))
 
 
-def test_smollm2_loads_unpacked_and_saves_as_an_ordinary_model(tmp_path):
+def test_smollm2_loads_unpacked_and_saves_as_an_ordinary_model(tmp_path, monkeypatch):
+    from gguf import gguf_reader
+
+    read = []
+
+    class Reader(gguf_reader.GGUFReader):
+        def __init__(self, path, *options):
+            read.append(path)
+            super().__init__(path, *options)
+
+    monkeypatch.setattr(gguf_reader, "GGUFReader", Reader)
+    monkeypatch.setattr("gguf.GGUFReader", Reader)
     model = RewardModel.load("embedded:smollm2", max_length=64, device="cpu")
+    assert len(read) == 1  # which takes seconds
     assert (model.encoding.kind, model.pooling, model.encoding.template) == (
         "decoder",
         "last",

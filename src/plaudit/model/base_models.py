@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -274,6 +275,7 @@ def load_weights(
         names = ", ".join(sorted(loaded["missing_keys"])[:3])
         raise PlauditError(f"base: {source} is incomplete: it lacks the weights {names}")
     if source.is_gguf:
+        _header.cache_clear()  # of the file nothing else is left to be read
         # The unpacked model is an ordinary one and must be saved as such.
         for attribute in ("hf_quantizer", "quantization_method", "is_quantized"):
             if hasattr(model, attribute):
@@ -355,6 +357,41 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _read_once(source: Source) -> Iterator[None]:
+    """Keep a GGUF file's header until its weights are loaded.
+
+    A header has a hundred thousand strings, which gguf reads one by one; transformers would have
+    them read anew for the configuration, twice, for the tokenizer and for the weights, and have the
+    names of all tensors made anew for each module.
+    """
+    if not source.is_gguf or importlib.util.find_spec("gguf") is None:
+        yield
+        return
+    import gguf
+
+    kept = {name: vars(gguf)[name] for name in ("GGUFReader", "get_tensor_name_map")}
+    vars(gguf)["GGUFReader"] = _reader
+    vars(gguf)["get_tensor_name_map"] = functools.cache(kept["get_tensor_name_map"])
+    try:
+        yield
+    finally:
+        vars(gguf).update(kept)
+
+
+def _reader(path: str | Path) -> Any:
+    about = os.stat(path)
+    return _header(os.path.realpath(path), about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _header(path: str, size: int, changed: int) -> Any:
+    """The reader of a file as it is now; another size or time of change is another file."""
+    from gguf.gguf_reader import GGUFReader
+
+    return GGUFReader(path)
+
+
+@contextlib.contextmanager
 def _without_adapters() -> Iterator[None]:
     """Keep transformers from putting an adapter that lies beside a whole model's weights into it.
 
@@ -393,7 +430,7 @@ def reading(name: str | Path) -> Iterator[None]:
 def loading(source: Source) -> Iterator[None]:
     """Turn the many ways in which loading fails into one line that says what to do."""
     try:
-        with quiet():
+        with quiet(), _read_once(source):
             yield
     except PlauditError:
         raise

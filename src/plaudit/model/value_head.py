@@ -103,12 +103,12 @@ def _of_gguf(place: Source) -> ValueHead | None:
     llama.cpp calls a classifier's layers `cls` and `cls.output` (gguf/constants.py, 0.19.0); of a
     decoder the second alone reads the last token.
     """
-    from gguf import GGUFReader, dequantize
-
     file = base_models.file_beside(place, place.options["gguf_file"])
     if file is None:
         return None
     with base_models.loading(place):
+        from gguf import GGUFReader, dequantize  # the reader that is kept within this block
+
         reader = GGUFReader(file)
         found = {
             tensor.name: torch.tensor(dequantize(tensor.data, tensor.tensor_type).copy())
