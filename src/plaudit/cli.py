@@ -8,7 +8,6 @@ runs, so that `--help` answers at once.
 
 import argparse
 import contextlib
-import gc
 import inspect
 import json
 import os
@@ -20,6 +19,7 @@ from typing import Any, NoReturn
 
 from plaudit import commands, console
 from plaudit.errors import PlauditError
+from plaudit.memory import look_for_garbage_less_often
 from plaudit.settings import Option, Settings, nearest_of, options_of
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -85,9 +85,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # The libraries are half a million objects that stay. To look for garbage among all of them, as
-    # Python does eight times while they are imported, is a fifth of a command's start.
-    gc.set_threshold(*gc.get_threshold()[:2], 1000)
+    look_for_garbage_less_often()
     console.forget()
     try:
         with _interruptible():

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from plaudit.bundled.sample import write_sample
 from plaudit.cli import main
 from running import free_port
@@ -107,10 +108,11 @@ def services():
 
     def serve(command, port):
         stop()
-        process = subprocess.Popen(shlex.split(command.replace("\\\n", " "), comments=True))
+        words = shlex.split(command.replace("\\\n", " "), comments=True)
+        process = forked.start("-m", *words)
         running.append(process)
         for _ in range(600):
-            assert process.poll() is None, command
+            assert process.poll() is None, process.stderr
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5)
                 return
@@ -124,4 +126,3 @@ def services():
     finally:
         for process in running:
             process.kill()
-            process.wait()

@@ -60,7 +60,7 @@ def rejected(path):
 def test_training_rejects_what_the_template_refuses(strict, data, tmp_path, streaming):
     run = train(
         data, output=tmp_path / "run", base=str(strict), dtype="float32", max_steps=2,
-        streaming=streaming, max_validation_rankings=2, save_steps=2,
+        streaming=streaming, max_validation_rankings=2, save_steps=2, stress=0, report=False,
     )  # fmt: skip
     assert rejected(tmp_path / "run" / "rejected.jsonl") == [
         ("data.jsonl", 4, REASON),
@@ -143,7 +143,7 @@ def test_pairs_that_are_equal_after_truncation_are_left_out_and_named(
 ):
     run = train(
         long_pairs, output=tmp_path / "run", base=str(strict), dtype="float32", max_steps=20,
-        max_length=32, streaming=streaming, test_fraction=0, validation_fraction=0,
+        max_length=32, streaming=streaming, test_fraction=0, validation_fraction=0, report=False,
     )  # fmt: skip
     equal = [
         line for _, line, why in rejected(tmp_path / "run" / "rejected.jsonl") if "equal" in why

@@ -59,7 +59,7 @@ OPTIONS = {"dtype": "float32", "max_length": 20, "device": "cpu"}
 def test_rows_rejections_and_rewards_are_those_of_the_local_engine(data, tmp_path, base, capfd):
     expected = score_file(base("qwen2"), data, tmp_path / "local.jsonl", **OPTIONS)
 
-    # An interruption after three windows, and the rest of it.
+    # An interruption after three windows, and the rest of it by more actors.
     whole = ray_scoring.RayEngine.outcomes
 
     def interrupted(*given):
@@ -69,7 +69,9 @@ def test_rows_rejections_and_rewards_are_those_of_the_local_engine(data, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_scoring.RayEngine, "outcomes", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            score_file(base("qwen2"), data, tmp_path / "ray.jsonl", engine="ray", **OPTIONS)
+            score_file(
+                base("qwen2"), data, tmp_path / "ray.jsonl", engine="ray", processes=1, **OPTIONS
+            )
     said = capfd.readouterr().err
     # 256 of a.jsonl and the rest of it, all of b.csv; the next run begins at c.jsonl.gz.
     assert "ray.jsonl: unfinished, 314 input rows are done; --resume goes on" in said

@@ -368,14 +368,14 @@ def _read_once(source: Source) -> Iterator[None]:
         yield
         return
     import gguf
+    from gguf import gguf_reader, tensor_mapping
 
-    kept = {name: vars(gguf)[name] for name in ("GGUFReader", "get_tensor_name_map")}
-    vars(gguf)["GGUFReader"] = _reader
-    vars(gguf)["get_tensor_name_map"] = functools.cache(kept["get_tensor_name_map"])
+    names = tensor_mapping.get_tensor_name_map
+    vars(gguf).update(GGUFReader=_reader, get_tensor_name_map=functools.cache(names))
     try:
         yield
-    finally:
-        vars(gguf).update(kept)
+    finally:  # gguf's own, whatever another thread that loads has put there
+        vars(gguf).update(GGUFReader=gguf_reader.GGUFReader, get_tensor_name_map=names)
 
 
 def _reader(path: str | Path) -> Any:

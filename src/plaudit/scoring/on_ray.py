@@ -24,7 +24,7 @@ from plaudit.console import say
 from plaudit.data.rows import Row, find_sources
 from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
-from plaudit.memory import keep_freed_memory
+from plaudit.memory import keep_freed_memory, look_for_garbage_less_often
 from plaudit.model.encoding import describe_truncation
 from plaudit.scoring.windows import Outcome, Window, read_windows, score_windows
 from plaudit.scoring.workers import of_one_type
@@ -149,6 +149,7 @@ class RayEngine:
 def _about(
     model: Any, loading: dict[str, Any], deviations: bool
 ) -> tuple[dict[str, Any], int, bool] | PlauditError:
+    look_for_garbage_less_often()
     from plaudit.model.reward_model import RewardModel
 
     try:
@@ -174,6 +175,7 @@ class _Actor:
     """A process somewhere that has the model."""
 
     def __init__(self, model: Any, loading: dict[str, Any], deviations: bool, cores: int) -> None:
+        look_for_garbage_less_often()
         import torch
 
         from plaudit.model.reward_model import RewardModel

@@ -22,7 +22,7 @@ from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.tasks import Task, Tasks
 from plaudit.errors import PlauditError
-from plaudit.memory import keep_freed_memory
+from plaudit.memory import keep_freed_memory, look_for_garbage_less_often
 from plaudit.model.encoding import describe_truncation
 from plaudit.scoring.windows import Outcome, Window, read_windows, score_windows
 
@@ -163,6 +163,7 @@ def _work(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is done on Ctrl-C, the first process does
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    look_for_garbage_less_often()
     import torch
 
     from plaudit.model.reward_model import RewardModel

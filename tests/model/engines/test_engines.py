@@ -21,7 +21,7 @@ PROMPTS = [
 NAMES = {"onnx": "model.onnx", "openvino": "model"}
 
 
-@pytest.fixture(params=["onnx", "openvino"])
+@pytest.fixture(params=["onnx", "openvino"], scope="module")
 def engine(request):
     return request.param
 
@@ -29,6 +29,20 @@ def engine(request):
 def exported(model, engine, folder):
     path = folder / NAMES[engine]
     export(model, path, engine)
+    return path
+
+
+@pytest.fixture(scope="module")
+def encoder(reward_model, tmp_path_factory):
+    """The path of an encoder that was exported to an engine; it is not to be changed."""
+    made = {}
+
+    def path(engine):
+        if engine not in made:
+            folder = tmp_path_factory.mktemp(engine)
+            made[engine] = exported(reward_model("bert", "cls"), engine, folder)
+        return made[engine]
+
     return path
 
 
@@ -50,16 +64,17 @@ def test_an_engine_gives_the_rewards_of_pytorch(reward_model, name, pooling, eng
     assert raw.score(*PROMPTS[0]) == pytest.approx(penalised.score(*PROMPTS[0]), abs=1e-4)
 
 
-def test_a_reward_is_that_of_its_text_alone(reward_model, engine, tmp_path):
-    there = RewardModel.load(exported(reward_model("bert", "cls"), engine, tmp_path))
+def test_a_reward_is_that_of_its_text_alone(encoder, engine):
+    there = RewardModel.load(encoder(engine))
     together = [reward for row in there.score_all(PROMPTS) for reward in row]
     alone = [there.score(prompt, [each])[0] for prompt, some in PROMPTS for each in some]
     assert together == pytest.approx(alone, abs=1e-5)
 
 
-def test_files_are_scored_by_an_engine_and_not_resumed_by_another(reward_model, engine, tmp_path):
-    model = reward_model("bert", "cls")
-    path = exported(model, engine, tmp_path)
+def test_files_are_scored_by_an_engine_and_not_resumed_by_another(
+    reward_model, encoder, engine, tmp_path
+):
+    model, path = reward_model("bert", "cls"), encoder(engine)
     data = tmp_path / "rows.jsonl"
     prompts = [PROMPTS[0], PROMPTS[2]]  # a file with an empty prompt is rejected
     rows = [{"prompt": p, "completion": c} for p, some in prompts for c in some]
@@ -71,8 +86,8 @@ def test_files_are_scored_by_an_engine_and_not_resumed_by_another(reward_model, 
     assert RewardModel.load(path).identity() != model.identity()
 
 
-def test_what_is_fixed_in_an_export_is_refused(reward_model, engine, tmp_path):
-    path = exported(reward_model("bert", "cls"), engine, tmp_path)
+def test_what_is_fixed_in_an_export_is_refused(encoder, engine, tmp_path):
+    path = encoder(engine)
     with pytest.raises(PlauditError, match=r"pooling: .* is an exported network"):
         RewardModel.load(path, pooling="mean")
     with pytest.raises(PlauditError, match=r"separator: .* is an exported network"):
@@ -88,11 +103,11 @@ def test_what_is_fixed_in_an_export_is_refused(reward_model, engine, tmp_path):
     assert not (tmp_path / "again").exists()
 
 
-def test_a_file_of_another_program_is_refused(reward_model, tmp_path):
+def test_a_file_of_another_program_is_refused(encoder, tmp_path):
     import onnx
 
-    path = exported(reward_model("bert", "cls"), "onnx", tmp_path)
-    other = onnx.load(path)
+    path = tmp_path / "model.onnx"
+    other = onnx.load(encoder("onnx"))
     del other.metadata_props[:]
     onnx.save(other, path)
     with pytest.raises(PlauditError, match="does not say how texts become tokens"):
@@ -108,8 +123,8 @@ def test_int8_of_a_model_of_pytorch_is_explained(reward_model, tmp_path):
         RewardModel.load(tmp_path / "model", dtype="int8")
 
 
-def test_a_missing_extra_is_named(reward_model, engine, tmp_path, monkeypatch):
-    path = exported(reward_model("bert", "cls"), engine, tmp_path)
+def test_a_missing_extra_is_named(encoder, engine, monkeypatch):
+    path = encoder(engine)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PlauditError, match=rf"pip install 'plaudit\[{engine}\]'"):
         RewardModel.load(path)
