@@ -1,5 +1,6 @@
 """A running service: in a process of its own, as a user runs it, or in a thread of this one."""
 
+import math
 import os
 import socket
 import threading
@@ -11,6 +12,7 @@ import uvicorn
 
 import forked
 from plaudit.serving.server import bounded_http
+from plaudit.serving.settings import ServiceSettings
 
 PROGRAM = """
 import sys
@@ -45,8 +47,15 @@ def inside(app, delay=0.0):
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     service = getattr(app.state, "service", None)
-    http = bounded_http(service and service.settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, http=http))
+    settings = service.settings if service else ServiceSettings()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        http=bounded_http(settings),
+        timeout_keep_alive=math.ceil(settings.keep_alive),
+    )
+    server = uvicorn.Server(config)
 
     def run():
         time.sleep(delay)

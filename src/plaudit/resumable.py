@@ -235,7 +235,7 @@ class Output:
     def leave(self) -> None:
         """Record what is done and say so; nothing is left of an output of which nothing is."""
         if self.done:
-            note_begun(self.path, str)  # what is kept is said here
+            note_begun(self.path, lambda: "")  # what is kept is said here
         if self.complete:
             if not self._named and self._folder.exists():
                 say(f"{self.path}: only the last step is missing; --resume takes it")

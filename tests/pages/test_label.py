@@ -170,9 +170,12 @@ def test_a_reload_and_the_back_button_keep_what_was_done(opened, files):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("3")
     page.keyboard.press("=")
+    assert order(page) == [y, z, x]
+    page.reload()
+    ready(page)
+    assert order(page) == [y, z, x]  # of what was moved, also where nothing was written
     page.keyboard.press("n")
     page.keyboard.type("n and u are letters here")
-    assert order(page) == [y, z, x]
     for leave in (page.reload, lambda: (page.get_by_role("link", name="Score").click(),
                                         page.get_by_label("Prompt", exact=True).fill("typed"),
                                         page.go_back())):  # fmt: skip
@@ -220,6 +223,8 @@ def test_without_a_connection_a_label_is_kept_and_sent_later(opened, files):
     page.route("**/label/save", lambda route: route.abort())
     page.keyboard.press("b")
     expect(page.locator("#offline")).to_contain_text("This label is kept in this tab")
+    page.keyboard.press("t")  # what is done meanwhile leaves it as it is
+    page.keyboard.press("u")
     page.unroute("**/label/save")
     page.evaluate("dispatchEvent(new Event('online'))")
     expect(page.locator("#status")).to_have_text("The service answers again. Saved: all bad.")

@@ -334,6 +334,14 @@ def test_a_copy_of_a_model_is_the_same_and_a_revision_of_the_hub_is_told(
     bench([f"m={copy}"], data=[pairs], output=out, resume=True)
     assert scored == []
 
+    large = bytearray(6 << 20)
+    (copy / "large.bin").write_bytes(large)
+    bench([f"m={copy}"], data=[pairs], output=out, overwrite=True)
+    large[100_000] = 1  # as little as a head alone is of a large model
+    (copy / "large.bin").write_bytes(large)
+    with pytest.raises(PlauditError, match="is not what it was scored with"):
+        bench([f"m={copy}"], data=[pairs], output=out, resume=True)
+
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     repo = tmp_path / "hub" / "models--owner--name"
     for commit in ("a" * 40, "b" * 40):

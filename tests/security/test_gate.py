@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from plaudit import PlauditError
 from plaudit.serving import gate
 from plaudit.serving.app import build_app
 from plaudit.serving.gate import Rates, address_of
+from plaudit.serving.server import _WhileOpen, bounded_http
 from plaudit.serving.settings import ServiceSettings, read_keys
 from running import inside
 
@@ -221,7 +223,7 @@ def closed(connection):
     "sent", [b"", b"POST", HEAD, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nPOST"]
 )
 def test_a_head_that_never_ends_is_hung_up_on(service, sent):
-    client = service(head_timeout=0.2, keep_alive=0.2)
+    client = service(head_timeout=0.5, keep_alive=0.5)
     with socket.create_connection(("127.0.0.1", client.base_url.port)) as slow:
         slow.sendall(sent)
         assert closed(slow).count(b"HTTP/1.1") == sent.startswith(b"GET")
@@ -246,14 +248,14 @@ def test_a_head_that_dribbles_is_hung_up_on(service):
 
 
 def test_a_connection_that_waits_between_requests_is_not_hung_up_on_by_the_head(service):
-    client = service(head_timeout=0.1, keep_alive=30)
+    client = service(head_timeout=0.6, keep_alive=30)
     connection = http.client.HTTPConnection("127.0.0.1", client.base_url.port)
     connection.connect()
     with connection.sock as first:
-        for _ in range(3):
+        for wait in (0.8, 0.0):
             connection.request("GET", "/health")
             assert connection.getresponse().read() == b'{"status":"ok"}'
-            time.sleep(0.3)
+            time.sleep(wait)
         assert connection.sock is first
 
 
@@ -271,6 +273,40 @@ def test_an_answer_that_nobody_reads_does_not_hold_a_connection(service):
             time.sleep(0.05)
         assert open_sockets() == before + 1
     assert status(client) == 200
+
+
+def test_who_reads_one_answer_after_another_is_not_hung_up_on():
+    class Wire:
+        waiting, aborted = b"", False
+
+        def write(self, data):
+            self.waiting += data
+
+        def get_write_buffer_size(self):
+            return len(self.waiting)
+
+        def is_closing(self):
+            return self.aborted
+
+        def abort(self):
+            self.aborted = True
+
+    timers = []
+    wire, kind = Wire(), bounded_http()
+    connection = kind.__new__(kind)
+    connection.transport = _WhileOpen(wire)
+    connection.loop = SimpleNamespace(call_later=lambda seconds, *call: timers.append(call))
+    connection.transport.write(b"an answer")
+    connection._watch_reading()
+    wire.waiting = b""  # it is read, and the next one is longer
+    connection.transport.write(b"an answer that is longer")
+    call, *given = timers.pop()
+    call(*given)
+    assert not wire.aborted
+    call, *given = timers.pop()  # of that nothing is read
+    call(*given)
+    assert wire.aborted
+    assert timers == []
 
 
 def open_sockets():

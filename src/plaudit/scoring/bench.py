@@ -48,7 +48,6 @@ from plaudit.sources import name_of, named
 
 WINDOW = 128  # completions scored at once, at least
 REASON = 80  # characters of why a text is refused
-PIECES, PIECE = 64, 1 << 16  # of a model's file that make its version, and bytes of each
 
 Known = dict[Key, float | None]  # the reward of each text; None: refused
 
@@ -152,7 +151,7 @@ def bench(
             held.enter_context(locked(folder, "benching", stays=True))
             if not resume:
                 shutil.rmtree(folder / "rewards", ignore_errors=True)
-            begun(folder, "what is scored is kept in its rewards/".__str__)
+            begun(folder, lambda: "what is scored is kept in its rewards/")
         texts = {name: asked_once(each.data.rankings) for name, each in data.items()}
         scoring = [
             _Scoring(name, model, folder / "rewards" / _slug(name), texts, loading)
@@ -228,7 +227,7 @@ class _Scoring:
     def _checked(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record of earlier rewards; raises `PlauditError` where they are of other things."""
         anew = "--overwrite scores all anew"
-        if record.get("facts") != self._facts():
+        if record.get("facts") != self._record["facts"]:
             raise PlauditError(
                 f"{self.name}: the model, or how it is loaded, is not what it was scored with "
                 f"before; {anew}"
@@ -438,8 +437,8 @@ def _about(model: Scorer) -> dict[str, Any]:
 def _version(model: str) -> str:
     """A digest of a model's files, or the commit of one on the hub; empty where it is neither.
 
-    Times do not count: a copy is the same model. Of a large file some pieces do, evenly spaced,
-    since training changes all of it.
+    Times do not count: a copy is the same model. All of each file does: a head that was trained
+    alone is a few bytes of a large one.
     """
     path = Path(model)
     inner = path / "model" if (path / "model").is_dir() else path
@@ -451,12 +450,8 @@ def _version(model: str) -> str:
             return ""
     digest = hashlib.blake2b(digest_size=8)
     for each in files:
-        size = each.stat().st_size
-        digest.update(f"{each.name} {size} ".encode())
         with each.open("rb") as file:
-            for place in range(0, size, max(size // PIECES, PIECE)):
-                file.seek(place)
-                digest.update(file.read(PIECE))
+            digest.update(each.name.encode() + hashlib.file_digest(file, "blake2b").digest())
     return digest.hexdigest()
 
 

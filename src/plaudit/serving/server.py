@@ -187,8 +187,7 @@ def bounded_http(settings: ServiceSettings | None = None) -> type[HttpToolsProto
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if unread := self.transport.get_write_buffer_size():
-                self.loop.call_later(limits.body_timeout, self._hang_up_if_unread, unread)
+            self._watch_reading()
 
         def _await_head(self) -> None:
             self.timer = self.loop.call_later(limits.head_timeout, self._hang_up)
@@ -204,12 +203,21 @@ def bounded_http(settings: ServiceSettings | None = None) -> type[HttpToolsProto
             else:
                 self.transport.abort()
 
+        def _watch_reading(self) -> None:
+            if self.transport.get_write_buffer_size():
+                self.loop.call_later(limits.body_timeout, self._hang_up_if_unread, self._taken())
+
         def _hang_up_if_unread(self, before: int) -> None:
-            unread = self.transport.get_write_buffer_size()
-            if unread >= before:
+            if self.transport.get_write_buffer_size() and self._taken() == before:
                 self.transport.abort()
-            elif unread:
-                self.loop.call_later(limits.body_timeout, self._hang_up_if_unread, unread)
+            else:
+                self._watch_reading()
+
+        def _taken(self) -> int:
+            """Bytes of all answers of this connection that have left for the client."""
+            wire: Any = self.transport
+            written: int = wire.written
+            return written - self.transport.get_write_buffer_size()
 
     return Bounded
 
@@ -220,11 +228,13 @@ class _WhileOpen:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.written = 0  # bytes
 
     def write(self, data: bytes) -> None:
         """As `asyncio.Transport` has it."""
         if not self._transport.is_closing():
             self._transport.write(data)
+            self.written += len(data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -41,10 +41,12 @@ function draft() {
   }
 }
 
+/** Keep what is done of the prompt at hand, and what of it waits to be sent, until it is. */
 function keep(more = {}) {
   if (!item) return;
+  const { id, waiting } = draft();
   const at = { id: item.id, order: cards.map((card) => card.place), tied: cards.map((card) => card.tied) };
-  sessionStorage.setItem(DRAFT, JSON.stringify({ ...at, note: byId("note").value, ...more }));
+  sessionStorage.setItem(DRAFT, JSON.stringify({ ...at, note: byId("note").value, waiting: id === item.id ? waiting : undefined, ...more }));
 }
 
 // ---- order and ties ----
@@ -141,6 +143,7 @@ function redraw() {
     card.element.setAttribute("aria-label",
       `Completion ${card.letter}, rank ${order[i]}, place ${i + 1} of ${cards.length}${card.tied ? ", tied with the one above" : ""}`);
   });
+  keep();
 }
 
 /** Cut a text that is very long, with a button that opens it; all of it is on the page. */
@@ -205,7 +208,6 @@ function show(next) {
   showRewards();
   cut(byId("prompt"), "the prompt");
   for (const card of cards) cut(card.words, card.letter);
-  keep();
   const back = item.all_bad ? "its label was taken back: all bad" : "its label was taken back";
   byId("about").textContent = item.ranks ? back : item.skipped ? "skipped before" : "";
   settled = performance.now() + SETTLE;
@@ -247,15 +249,20 @@ function say(message) {
 
 // ---- what the service is asked ----
 
-/** One thing at a time: what comes while the service is asked is not done. */
+/** One thing at a time: what comes while the service is asked is not done. What waits is sent before anything else. */
 async function act(path, body, said) {
   if (busy) return;
+  const own = path === "label/save" || path === "label/skip"; // of the prompt at hand, as what waits is
+  const waited = draft().waiting !== undefined;
+  if (waited && !own) {
+    sendWaiting();
+    return;
+  }
   busy = true;
   asked += 1;
   problem.hidden = true;
   byId("save").setAttribute("aria-disabled", "true");
   for (const id of ["save", "bad", "skip", "undo"]) byId(id).setAttribute("aria-busy", "true");
-  const waited = draft().waiting !== undefined;
   try {
     let answer;
     try {
@@ -273,12 +280,18 @@ async function act(path, body, said) {
     refresh();
   } catch (error) {
     const away = [0, 429, 502, 503, 504].includes(error.status);
-    if (away && (path === "label/save" || path === "label/skip")) {
+    if (away && own) {
       // A label that was made before is sent as it was, whatever the name says by then.
       keep({ waiting: { path, body: { annotator: annotator(), ...body }, said } });
       offline("This label is kept in this tab and is sent as soon as the service answers. Leave the tab open.");
       setTimeout(sendWaiting, AGAIN);
-    } else complain(error.message);
+    } else {
+      if (waited && [404, 422].includes(error.status)) { // it will never be taken
+        sessionStorage.removeItem(DRAFT);
+        keep();
+      }
+      complain(error.message);
+    }
   } finally {
     busy = false;
     for (const id of ["save", "bad", "skip", "undo"]) byId(id).removeAttribute("aria-busy");
