@@ -9,15 +9,19 @@ import pytest
 
 from plaudit.errors import PlauditError
 from plaudit.files import (
+    MEASURED_PLOTS,
     is_leftover,
     locked,
+    make_way,
     refuse_to_overwrite,
     rejected_beside,
     write_json,
     write_jsonl,
+    write_results,
     writing,
     writing_folder,
 )
+from plaudit.reporting.plots import plots_of
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -208,12 +212,76 @@ def test_what_a_kill_left_goes_and_what_is_being_written_stays(tmp_path, kind):
     assert {path.name for path in tmp_path.iterdir()} == {target.name, theirs.name}
 
 
+def test_no_file_of_the_user_or_of_another_target_is_taken_for_a_leftover(tmp_path):
+    """Dates have eight digits; a name may begin with another and a point, or go on where long
+    names were once cut off."""
+    long = "a name that goes on for more than forty characters, "
+    theirs = (
+        *(".labels.csv.20260131", ".labels.csv.deadbeef", ".labels.csv.swp", ".labels.csv.123"),
+        *(".labels.csv.bak.0123abcd.plaudit", f".{long}too.0123abcd.plaudit.replaced"),
+    )
+    for name in theirs:
+        (tmp_path / name).touch()
+    (tmp_path / ".labels.csv.0123abcd.plaudit").symlink_to(tmp_path / theirs[0])
+    kept = set(os.listdir(tmp_path))
+    for target in ("labels.csv", f"{long}as well"):
+        with writing(tmp_path / target) as file:
+            file.write("new")
+    assert set(os.listdir(tmp_path)) == {*kept, "labels.csv", f"{long}as well"}
+    assert not any(is_leftover(tmp_path / name) for name in theirs[:4])
+
+
+def test_the_longest_names_can_be_written(tmp_path):
+    for name in ("x" * 255, "é" * 127):
+        with writing(tmp_path / name) as file:
+            file.write("whole")
+        assert (tmp_path / name).read_text() == "whole"
+
+
+OURS = ("predictions.jsonl", "report.html", "rejected.jsonl", "rejected-2.jsonl")
+
+
+@pytest.mark.parametrize("of_a_run", [False, True])
+def test_an_earlier_measurement_makes_way_and_nothing_of_others(tmp_path, of_a_run):
+    (tmp_path / "plots").mkdir()
+    for name in (*OURS, "parting.jsonl", "plots/margins.png"):
+        (tmp_path / name).touch()
+    for name in ("metrics.json", "comparison.json"):
+        write_results(tmp_path / name, {"figure": 1})
+    theirs = {"rejected_by_ann.jsonl", "plots/mine.png", "notes.txt"}
+    for name in theirs:
+        (tmp_path / name).touch()
+    write_json(tmp_path / "summary.json", {"theirs": 1})
+    if of_a_run:
+        (tmp_path / "config.yaml").touch()
+    make_way(tmp_path)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    run = {"config.yaml", "metrics.json", "plots/margins.png", *OURS} if of_a_run else set()
+    assert left == {*theirs, "summary.json", *run}
+
+
+@pytest.mark.parametrize("theirs", ["{}", "[1]", "no JSON", '{"accuracy": 0.5}'])
+def test_results_of_another_program_keep_what_is_beside_them(tmp_path, theirs):
+    for name in (*OURS, "comparison.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "metrics.json").write_text(theirs)
+    before = set(os.listdir(tmp_path))
+    make_way(tmp_path)
+    assert set(os.listdir(tmp_path)) == before
+
+
+def test_the_plots_of_a_measurement_are_all_known():
+    subjects = ("evaluation", "policy-test")
+    names = {plot.file for subject in subjects for plot in plots_of(subject)} - {None}
+    assert set(MEASURED_PLOTS) >= names
+
+
 def test_a_folder_without_its_name_gets_it_back(tmp_path):
     """A kill between the two renames: the old one is still there if the new one then fails."""
     target = tmp_path / "model"
-    (tmp_path / ".model.0123abcd").mkdir()
-    (tmp_path / ".model.0123abcd.replaced").mkdir()
-    (tmp_path / ".model.0123abcd.replaced" / "weights").write_text("old")
+    (tmp_path / ".model.0123abcd.plaudit").mkdir()
+    (tmp_path / ".model.0123abcd.plaudit.replaced").mkdir()
+    (tmp_path / ".model.0123abcd.plaudit.replaced" / "weights").write_text("old")
     with pytest.raises(ZeroDivisionError), writing_folder(target):
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == ["model"]

@@ -8,6 +8,7 @@ points to is replaced, and the link stays.
 """
 
 import filecmp
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,11 @@ from plaudit.console import counted, say
 from plaudit.errors import PlauditError
 
 SCHEMA_VERSION = 1
-REPLACED = ".replaced"  # the ending of the temporary name of what was there before
+# Temporary names are `.NAME.1f2e3d4c.plaudit`: no program but this one gives such to anything.
+PARTIAL = ".plaudit"
+REPLACED = ".replaced"  # a further ending, of what was there before
+LONGEST = 100  # bytes of a name that stands in a temporary one; some file systems take 143 in all
+_ENDING = rf"[0-9a-f]{{8}}{re.escape(PARTIAL)}(?:{re.escape(REPLACED)})?"
 
 try:
     import fcntl
@@ -115,23 +120,48 @@ def refuse_to_overwrite(
 
 
 # What measuring a model leaves in a folder; `metrics.json` or `suite.json` comes last.
-_MEASURED = (
-    *("metrics.json", "suite.json", "suites.json", "summary.json"),
-    *("predictions.jsonl", "report.html", "comparison.json", "parting.jsonl", "plots"),
+_RESULTS = ("metrics.json", "suite.json", "suites.json", "summary.json", "comparison.json")
+_BESIDE_RESULTS = ("predictions.jsonl", "report.html")
+MEASURED_PLOTS = (
+    *("abstention.png", "accuracy_by_category.png", "margins.png", "over_optimisation.png"),
+    *("picked_length.png", "reward_against_length.png", "reward_deviation.png", "rewards.png"),
 )
 
 
 def make_way(folder: Path) -> None:
     """Take away what was measured earlier in a folder that now gets other results, the rows that
-    were rejected then included. A training run, or a folder of something else, is left as it is."""
-    ours = any((folder / name).is_file() for name in _MEASURED if name.endswith(".json"))
-    if not ours or (folder / "config.yaml").exists():
+    were rejected then included.
+
+    A training run is left as it is but for a comparison, and a folder of something else altogether:
+    that results are ours shows in what `write_results` puts into each, not in their names, which
+    others use, too.
+    """
+    results = [folder / name for name in _RESULTS if _is_result(folder / name)]
+    if folder / "comparison.json" in results:
+        (folder / "comparison.json").unlink()
+        (folder / "parting.jsonl").unlink(missing_ok=True)
+    if not results or (folder / "config.yaml").exists():
         return
-    for path in [*(folder / name for name in _MEASURED), *folder.glob("rejected*.jsonl")]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    rejected = [
+        path
+        for path in folder.glob("rejected*.jsonl")
+        if re.fullmatch(r"rejected(-\d+)?\.jsonl", path.name)
+    ]
+    plots = folder / "plots"
+    beside = [*(folder / name for name in _BESIDE_RESULTS), *(plots / n for n in MEASURED_PLOTS)]
+    for path in [*results, *beside, *rejected]:
+        if path.is_file():
+            path.unlink()
+    with suppress(OSError):  # not there, a link, or something of somebody else's is in it
+        plots.rmdir()
+
+
+def _is_result(path: Path) -> bool:
+    """Whether `write_results` wrote a file."""
+    try:
+        return "schema_version" in dict(read_json(path))
+    except (PlauditError, TypeError, ValueError):
+        return False
 
 
 def rejected_beside(output: str | Path | None) -> Path:
@@ -282,13 +312,21 @@ def _same(descriptor: int, folder: Path) -> bool:
 def _names(path: str | Path) -> tuple[Path, Path]:
     """Where `path` really is, and a temporary name beside it; `open` and `mkdir` heed the umask."""
     target = Path(os.path.realpath(path))
-    return target, target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
+    return target, target.with_name(f"{_beginning(target)}{secrets.token_hex(4)}{PARTIAL}")
+
+
+def _beginning(target: Path) -> str:
+    """What the temporary names of this file or folder begin with, and of no other."""
+    name = target.name
+    if len(os.fsencode(name)) > LONGEST:
+        name = hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    return f".{name}."
 
 
 def is_leftover(path: Path) -> bool:
     """Whether a path has the temporary name of a file or folder that is being written, or of which
     a kill left a part."""
-    return re.fullmatch(r"\..{1,40}\.[0-9a-f]{8}(\.replaced)?", path.name) is not None
+    return re.fullmatch(rf"(?s)\..+\.{_ENDING}", path.name) is not None
 
 
 def _clear_leftovers(target: Path) -> None:
@@ -296,9 +334,9 @@ def _clear_leftovers(target: Path) -> None:
 
     A kill between two renames may have left a folder without its name: it gets it back.
     """
-    begins = f".{target.name[:40]}."
+    ours = re.compile(re.escape(_beginning(target)) + _ENDING)
     for path in sorted(target.parent.iterdir()):
-        if not (path.name.startswith(begins) and is_leftover(path)):
+        if not ours.fullmatch(path.name):
             continue
         with suppress(OSError), _locked(path):
             if path.suffix == REPLACED and not target.exists():

@@ -27,6 +27,8 @@ ATTACKS = {
     "a loop over itself": "{% for x in [[1]] recursive %}{{ loop([x, x]) }}{% endfor %}",
     "a macro that calls itself twice": "{% macro f(n) %}{{ f(n - 1) if n else '' }}"
     "{{ f(n - 1) if n else '' }}{% endmacro %}{{ f(60) }}",
+    "further arguments of themselves": "{% macro f(n) %}{{ f(n - 1, varargs, varargs) if n else "
+    "{varargs: 1} }}{% endmacro %}{{ f(60, 1, 1) }}",
     "a caller in a loop": "{% macro m() %}" + LOOP + "{{ caller() }}{% endfor %}{% endmacro %}"
     "{% call m() %}{% call m() %}x{% endcall %}{% endcall %}",
     "a filtered block": "{% filter upper %}" + LOOP + LOOP + "x" + END + END + "{% endfilter %}",
@@ -170,6 +172,21 @@ def test_what_templates_are_written_with_gives_what_it_gives_without_limits(temp
     without = rendered(template, DIALOGUES[0])
     with within_limits(DIALOGUES[0]):
         assert rendered(template, DIALOGUES[0]) == without
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ '!' if messages[:loop.index0] }}{{ m.content }}{% endfor %}",
+        "{% macro before(all, at) %}{{ all[at - 1].role if at }}{% endmacro %}"
+        "{% for m in messages %}{{ before(messages, loop.index0) }}{{ m.content }}{% endfor %}",
+    ],
+)
+def test_a_long_dialogue_costs_what_is_done_with_it_not_what_is_handed_on(template):
+    dialogue = [{"role": "user", "content": "Word " * 20} for _ in range(2000)]
+    without = rendered(template, dialogue)
+    with within_limits(dialogue):
+        assert rendered(template, dialogue) == without
 
 
 def test_other_programs_in_the_process_render_as_before():

@@ -19,7 +19,7 @@ from plaudit import PlauditError, RewardModel, evaluate, train
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.model.trained_on import overlap
-from plaudit.training.folder import locked
+from plaudit.training.folder import locked, open_run
 from ranked_file import write_ranked
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -143,6 +143,35 @@ def test_an_existing_run_is_never_overwritten_unasked(finished, ranked, base, tm
     with pytest.raises(PlauditError, match="not a run"):
         train(ranked, output=tmp_path, overwrite=True, **options(base))
     assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["model/config.json", "report.html", "metrics.json", "checkpoints/checkpoint-5/a"]
+)
+def test_a_folder_that_only_looks_like_a_run_is_left_alone(ranked, base, tmp_path, name):
+    """Others, too, call their model `model`."""
+    theirs = tmp_path / name
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(PlauditError, match="not a run"):
+            train(ranked, output=tmp_path, overwrite=overwrite, **options(base))
+    assert theirs.read_text() == "mine"
+
+
+def test_what_a_kill_left_of_a_run_that_was_replaced_is_none_of_the_users(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / ".replaced-run").touch()
+    folder, _ = open_run(tmp_path, None, False, False, {"data": ["d.csv"]})
+    assert folder == tmp_path
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(PlauditError, match="not a run"):
+        open_run(tmp_path, None, False, False, {"data": ["d.csv"]})
+    begun = tmp_path / "begun" / "checkpoints"
+    begun.mkdir(parents=True)
+    for name in ("data.json", "step.json", "checksums.json"):
+        (begun / name).touch()
+    assert open_run(begun.parent, None, False, False, {"data": ["d.csv"]})[0] == begun.parent
 
 
 def test_a_start_that_fails_leaves_nothing_behind(ranked, base, tmp_path):

@@ -16,7 +16,7 @@ from re import findall
 from typing import Any
 
 from jinja2 import Environment, Template, nodes
-from jinja2.runtime import Context, markup_join, str_join
+from jinja2.runtime import Context, Macro, markup_join, str_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, pass_context
 from jinja2.visitor import NodeTransformer
@@ -256,7 +256,13 @@ class _Limited(ImmutableSandboxedEnvironment):
         self.globals.pop("lipsum", None)
         self.filters = {
             name: self._metered(name) for name in own.filters if name not in LEFT_OUT
-        } | {STEPPED: _stepped, PAID: _paid_in_template, COMPARED: _compared, JOINED: _joined}
+        } | {
+            STEPPED: _stepped,
+            PAID: _paid_in_template,
+            COMPARED: _compared,
+            JOINED: _joined,
+            CUT: _cut,
+        }
         self.tests = own.tests
         # With the context, so that no output is computed when the template is compiled.
         self.finalize = pass_context(lambda context, value: _paid(value))
@@ -306,6 +312,9 @@ class _Limited(ImmutableSandboxedEnvironment):
                 _pay(len(args[0]) * len(of))
             elif name in METHODS and isinstance(of, str):
                 METHODS[name](of, *args, **kwargs)
+        elif isinstance(obj, Macro):  # what it names it gets as it is; of the rest tuples are made
+            rest = [value for name, value in kwargs.items() if name not in obj.arguments]
+            _pay(cost + sum(map(_weight, (*args[len(obj.arguments) :], *rest))))
         else:
             cost += _weight(of) if isinstance(of, (list, tuple)) else 0
             _pay(cost + sum(map(_weight, args)) + sum(map(_weight, kwargs.values())))
@@ -342,6 +351,7 @@ def _length(value: Any) -> int:
 
 # No template can use these filters: their names are no names to Jinja.
 STEPPED, PAID, COMPARED, JOINED = "(stepped)", "(paid)", "(compared)", "(joined)"
+CUT = "(cut)"
 
 
 @pass_context
@@ -353,6 +363,12 @@ def _stepped(_: Context, value: Any, text: int = 0) -> Any:
 @pass_context
 def _paid_in_template(_: Context, value: Any) -> Any:
     return _paid(value)
+
+
+@pass_context
+def _cut(_: Context, value: Any) -> Any:
+    _pay(_length(value))
+    return value
 
 
 @pass_context
@@ -411,9 +427,9 @@ class _Metered(NodeTransformer):
         return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:  # noqa: N802
-        """Pay for a part of a text or a list, which is a copy."""
+        """Pay for a part of a text or a list, which is a copy, but not of what is in the list."""
         self.generic_visit(node)
-        return _through(PAID, node) if isinstance(node.arg, nodes.Slice) else node
+        return _through(CUT, node) if isinstance(node.arg, nodes.Slice) else node
 
     def visit_List(self, node: nodes.List | nodes.Tuple | nodes.Dict) -> nodes.Expr:  # noqa: N802
         """Pay for all that is in it: lists of lists would else double with each."""

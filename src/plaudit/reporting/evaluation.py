@@ -78,8 +78,6 @@ class Evaluation:
         """
         folder = Path(folder)
         make_way(folder)
-        for name in ("comparison.json", "parting.jsonl"):  # a run's folder is left but for these
-            (folder / name).unlink(missing_ok=True)
         write_jsonl(folder / "predictions.jsonl", self.predictions())
         self.plot(folder / "plots")
         report = evaluation_report(

@@ -25,13 +25,15 @@ from plaudit.model.loading import suited_pooling
 from plaudit.recipes import RECIPES
 from plaudit.settings import Settings, renamed
 from plaudit.sources import named
-from plaudit.training.checksums import damaged, seal
+from plaudit.training.checksums import CHECKSUMS, damaged, seal
 from plaudit.training.processes import processes, say_once, sharded
 from plaudit.yaml_file import read_yaml
 
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
 # Among checkpoints: how a step of the run is done, a `Begun`.
 STEP = "step.json"
+GOING = ".replaced-run"  # the name of a `config.yaml` whose run is being taken away
+_FIRST = {"data.json", STEP, CHECKSUMS}  # what there is of a run before its `config.yaml`
 # What a folder of one of these commands holds: what may go when it is filled anew, in this order,
 # so that after a kill nothing half gone is resumed or taken for finished.
 RUN_FILES = (
@@ -125,12 +127,23 @@ def open_run(
             raise PlauditError(
                 f"{folder}: already holds a run; --resume continues it, --overwrite replaces it"
             )
-    elif folder.is_dir() and any(
-        path.name not in OF_A_RUN and not files.is_leftover(path) for path in folder.iterdir()
-    ):
+    elif folder.is_dir() and not _may_be_filled(folder):
         raise PlauditError(f"{folder}: is not empty and not a run; choose another folder")
     processes().wait_for_everyone()  # before anything is written where others still look
     return folder, chosen
+
+
+def _may_be_filled(folder: Path) -> bool:
+    """Whether nothing would be lost in a folder without a `config.yaml`: what is in it is what a
+    kill left of a run that was being replaced, or that had not yet begun."""
+    names = {path.name for path in folder.iterdir() if not files.is_leftover(path)}
+    if GOING in names:
+        return names <= {GOING, *OF_A_RUN}
+    first = folder / "checkpoints"
+    if not names or not first.is_dir():
+        return not names
+    begun = {path.name for path in first.iterdir() if not files.is_leftover(path)}
+    return names <= {PLAN, first.name} and begun <= _FIRST
 
 
 LENGTHS = ("max_steps", "num_train_epochs")  # settings of which a resumed training may have more
@@ -357,13 +370,16 @@ def begin(
         fingerprint = _fingerprint(rankings)
         data = folder / "checkpoints" / "data.json"
         if not resume:
+            if (folder / "config.yaml").is_file():
+                os.replace(folder / "config.yaml", folder / GOING)
             for name in RUN_FILES:
                 (folder / name).unlink(missing_ok=True)
             for name in RUN_FOLDERS:
                 shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / GOING).unlink(missing_ok=True)
+            write_json(data, fingerprint)
             if plan is not None:
                 write_json(folder / PLAN, plan)
-            write_json(data, fingerprint)
             begun = replace(begun or Begun(), rankings=rankings_a_step(settings))
             known = {name: value for name, value in vars(begun).items() if value is not None}
             write_json(data.with_name(STEP), known)
