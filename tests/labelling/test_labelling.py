@@ -692,3 +692,33 @@ def test_any_label_can_be_taken_back_at_any_time(tmp_path):
     assert labelling.next("other")["prompt"] == "question 0"
     with pytest.raises(LabelError, match="taken back meanwhile"):
         labelling.reopen("one", oldest["id"], "")
+
+
+def test_who_takes_back_anothers_label_of_a_prompt_they_labelled_too_gets_the_next(tmp_path):
+    data, file = three(tmp_path / "d.jsonl", 2), tmp_path / "l.csv"
+    labelling = Labelling(SCORER, data, file, overlap=1.0)
+    id = labelling.next("a", "Ada")["id"]
+    for name, ranks in (("Ada", [1, 2, 3]), ("Bob", [3, 2, 1])):
+        labelling.save(name, id, ranks, name)
+    assert labelling.reopen("Ada", id, "Bob", "Ada")["id"] != id
+    [left] = load_rankings(file, strict=True)
+    assert left.annotator == "Ada"
+    back = labelling.next("Bob", "Bob")
+    assert (back["id"], back["ranks"]) == (id, (3, 2, 1))
+
+
+def test_a_file_that_could_not_be_written_is_not_taken_for_another_programs(tmp_path, monkeypatch):
+    data, file = three(tmp_path / "d.jsonl", 3), tmp_path / "l.csv"
+    labelling = Labelling(SCORER, data, file)
+    for ranks in ([1, 2, 3], [1, 1, 1]):  # the second stands beside, with its place in the first
+        labelling.save("a", labelling.next("a")["id"], ranks)
+    oldest = labelling.labelled()["labels"][-1]
+
+    def full(*_):
+        raise PlauditError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(labelling._file, "_write_csv", full)
+        with pytest.raises(PlauditError, match="no space"):
+            labelling.reopen("a", oldest["id"], "")
+    assert labelling.reopen("a", oldest["id"], "")["ranks"] == (1, 2, 3)

@@ -344,10 +344,12 @@ class Labelling:
                 )
             return self._take_back(label, window, annotator)
 
-    def reopen(self, window: str, id: str, by: str, annotator: str = "") -> dict[str, Any]:
+    def reopen(self, window: str, id: str, by: str, annotator: str = "") -> dict[str, Any] | None:
         """Take any label back, whoever made it and whenever, and give its prompt to `window`.
 
-        Raises `LabelError` where there is no such label, else as `save` does.
+        To somebody who labelled that prompt, too, the next one is given: nobody labels one twice,
+        and it waits for whose label it was. Raises `LabelError` where there is no such label, else
+        as `save` does.
         """
         with self._lock:
             annotator = _name(annotator)
@@ -355,6 +357,10 @@ class Labelling:
             label = next((one for one in self._labels if one.key == (id, by)), None)
             if label is None:
                 raise LabelError("conflict", "That label was taken back meanwhile.")
+            if by != annotator and any(one.key == (id, annotator) for one in self._labels):
+                self._take_back(label, window, by)
+                del self._held[window]
+                return self.next(window, annotator)
             return self._take_back(label, window, annotator)
 
     def labelled(self, before: int | None = None) -> dict[str, Any]:
@@ -445,8 +451,10 @@ class Labelling:
                     f"{path} was changed by another program, so it is not written. Start the "
                     "service anew: it continues with what stands there.",
                 )
-        self._file.write(labels)
-        self._as_left = self._stamps()
+        try:
+            self._file.write(labels)
+        finally:  # of two files one may be written when the other cannot be
+            self._as_left = self._stamps()
         self._labels = labels
 
     def _paths(self) -> tuple[Path, Path]:
