@@ -2,10 +2,19 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from plaudit.serving.batcher import Batcher, Job, ModelError, NotScorableError, QueueFullError
+from plaudit.serving.batcher import (
+    Batch,
+    Batcher,
+    Job,
+    ModelError,
+    NotScorableError,
+    Pace,
+    QueueFullError,
+)
 from plaudit.serving.settings import ServiceSettings
 
 PROMPT = "What is a bond?"
@@ -32,8 +41,8 @@ class Held:
         return self.model.rewards(encoded)
 
     def taken(self):
-        """Completions in each batch, but for that which warms up."""
-        return [sum(len(row["input_ids"]) for row in batch) for batch in self.batches[1:]]
+        """Completions in each batch, but for the two before any request."""
+        return [sum(len(row["input_ids"]) for row in batch) for batch in self.batches[2:]]
 
 
 @pytest.fixture
@@ -211,13 +220,114 @@ def test_it_refuses_what_it_could_not_answer_in_time(scorer):
     async def scenario(batcher):
         await busy(batcher, scorer)
         await busy_encoder(batcher)
-        batcher._tokens, batcher._seconds = 10.0, 1.0  # as if it had been measured
         submit(batcher, "x", ["some words " * 10] * 40)
+        at_a_pace_of(batcher, 10)
         with pytest.raises(QueueFullError) as full:
             submit(batcher, "y", ["b"])
         assert full.value.retry_after > 5
 
     run(scorer, scenario, timeout=5)
+
+
+def at_a_pace_of(batcher, tokens):
+    """As if so many tokens a second had been measured."""
+    for name in ("_pace", "_model_pace"):
+        setattr(batcher, name, Pace(tokens, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ({"queue": 1000}, 10.0),
+        ({"encoding": 1000}, 10.0),
+        ({"ready": 500}, 5.0),
+        ({"free_at": 103.0}, 3.0),
+        ({"free_at": 90.0}, 0.01),  # overdue: it is not done all the same
+        ({"queue": 1000, "encoding": 400, "ready": 500, "free_at": 102.0}, 21.0),
+        ({}, 0.0),
+    ],
+)
+def test_what_is_ahead_is_all_that_is_not_done(at, expected):
+    """At 100 seconds, of a model that does 100 tokens a second, each a character."""
+    batcher = Batcher(None, ServiceSettings())
+    at_a_pace_of(batcher, 100)
+    batcher._tokens_per_character = 1.0
+    batcher._queued_cost = at.get("queue", 0)
+    batcher._encoding_cost = at.get("encoding", 0)
+    batcher._free_at = at.get("free_at")
+    if "ready" in at:
+        batcher._ready = Batch([], [], at["ready"], 0.0)
+    assert batcher._seconds_ahead(100.0) == pytest.approx(expected)
+
+
+def test_large_batches_count_for_more():
+    pace = Pace(20, 0.01)
+    for _ in range(1000):
+        pace.learn(20, 0.01)  # small ones have a pass each
+    pace.learn(4000, 0.2)
+    assert pace.seconds(4000) == pytest.approx(0.2, rel=0.25)
+
+
+def test_the_pace_is_measured_before_the_first_request(scorer, monkeypatch):
+    """On a clock that goes on by two seconds a pass, and by none for the rest."""
+    passes = scorer.batches
+    clock = SimpleNamespace(monotonic=lambda: 2.0 * len(passes))
+    monkeypatch.setattr("plaudit.serving.batcher.time", clock)
+
+    async def scenario(batcher):
+        [row] = scorer.batches[1]
+        tokens = scorer.model.tokens(row)
+        assert tokens > 50
+        assert batcher._pace.seconds(tokens) == batcher._model_pace.seconds(tokens) == 2.0
+
+    run(scorer, scenario)
+
+
+def test_its_own_work_counts_too_but_what_comes_alone_is_tried(scorer):
+    async def scenario(batcher):
+        at_a_pace_of(batcher, 100)
+        scorer.free.clear()
+        count = len(scorer.batches)
+        alone = submit(batcher, "x", ["some words " * 10] * 100)  # a minute's work
+        await until(lambda: len(scorer.batches) > count)
+        with pytest.raises(QueueFullError):
+            submit(batcher, "y", ["some words " * 10] * 100)
+        scorer.free.set()
+        await alone.answer
+
+    run(scorer, scenario, timeout=5)
+
+
+def test_one_that_has_half_its_time_behind_it_is_done_before_what_keeps_coming(scorer):
+    async def scenario(batcher):
+        await busy(batcher, scorer)
+        await busy_encoder(batcher)
+        large = submit(batcher, "x", [f"{n} some words" for n in range(200)])
+        for n in range(10):
+            submit(batcher, f"Prompt {n}?", ["Yes."])
+        with batcher._changed:
+            large.arrived -= 31
+            parts = batcher._parts()
+            assert [(part.work, part.stop) for part in parts[:1]] == [(large, 200)]
+            batcher._waiting.extendleft(reversed([part.work for part in parts]))
+            for part in parts:
+                part.work.begun = 0
+                batcher._queued += len(part.work.costs)
+                batcher._queued_cost += sum(part.work.costs)
+
+    run(scorer, scenario, timeout=60)
+
+
+def test_what_was_dropped_makes_room_at_once(scorer):
+    async def scenario(batcher):
+        await busy(batcher, scorer)
+        await busy_encoder(batcher)
+        dropped = submit(batcher, "x", ["a"] * 60)
+        batcher.drop(dropped)
+        assert (batcher._queued, batcher._queued_cost) == (0, 0)
+        submit(batcher, "y", ["b"] * 60)
+
+    run(scorer, scenario, max_queue=100, max_completions=100)
 
 
 def test_what_is_dropped_before_it_begins_is_never_computed(scorer):

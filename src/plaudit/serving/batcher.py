@@ -31,11 +31,14 @@ from plaudit.serving.settings import ServiceSettings
 PART_TOKENS = 1024
 # Characters of a row beyond so many for each token that the model reads are certain to be cut.
 CHARACTERS_PER_TOKEN = 6
-# Before anything is measured: tokens of a character, and of a batch with the seconds it takes.
-TOKENS_PER_CHARACTER = 0.3
-TOKENS, SECONDS = 4000.0, 1.0
+TOKENS_PER_CHARACTER = 0.3  # before anything is measured
+# What the model is tried with before the first request: a pass to warm up, and one that is timed.
+TRIED = "What is two plus two?"
+FIRST, TIMED = ["Four."], [f"As for {n}: two plus two is four, and so it stays." for n in range(8)]
 # How much of a running mean is its newest value.
 NEW = 0.2
+# A request waits up to so much longer than reckoned; what would then be late is not taken.
+LONGER = 1.25
 # Encoding begins this many of its usual durations, and these seconds, before the model is free.
 AHEAD, LEAST_AHEAD = 2.0, 0.01
 
@@ -149,11 +152,32 @@ class Batch:
     groups: list[Group]
     rendered: list[Group]
     tokens: int
+    begun: float  # when its parts were gathered
 
     @property
     def all(self) -> list[Group]:
         """Both."""
         return self.groups + self.rendered
+
+
+class Pace:
+    """How long tokens take, from batches that were measured; the first of them is given.
+
+    >>> Pace(tokens=50, seconds=2.0).seconds(100)
+    4.0
+    """
+
+    def __init__(self, tokens: float, seconds: float) -> None:
+        self._tokens, self._seconds = max(tokens, 1), seconds
+
+    def learn(self, tokens: float, seconds: float) -> None:
+        """Take a batch into account; large ones count for more."""
+        self._tokens = _mean(self._tokens, max(tokens, 1))
+        self._seconds = _mean(self._seconds, seconds)
+
+    def seconds(self, tokens: float) -> float:
+        """What so many tokens take."""
+        return tokens * self._seconds / self._tokens
 
 
 class Batcher:
@@ -179,13 +203,15 @@ class Batcher:
         self._waiting: deque[Work] = deque()
         self._queued = 0  # completions of these that are not begun
         self._queued_cost = 0  # the same in characters
+        self._encoding_cost = 0  # of what is being encoded
         self._ready: Batch | None = None
         self._free_at: float | None = None  # when the model will be; None: now
         self._closing = False
 
         self._unanswered = 0
         self._tokens_per_character = TOKENS_PER_CHARACTER
-        self._tokens, self._seconds = TOKENS, SECONDS
+        # Of the model alone, and of whichever of both threads is the slower; 0 until it is warm.
+        self._model_pace = self._pace = Pace(1, 0.0)
         self._encode_seconds = LEAST_AHEAD
         self._threads: list[threading.Thread] = []
 
@@ -234,10 +260,13 @@ class Batcher:
         ]
         work = Work(job, [key for key, _ in each], costs, self._loop.create_future())
         with self._changed:
-            wait = self._seconds_for(self._queued_cost * self._tokens_per_character)
-            full = self._queued + len(job.texts) > self.settings.max_queue
-            if self._queued and (full or wait > self.settings.timeout):
-                raise QueueFullError(max(math.ceil(wait), 1))
+            ahead = self._seconds_ahead(time.monotonic())
+            own = self._pace.seconds(sum(costs) * self._tokens_per_character)
+            full = self._queued and self._queued + len(job.texts) > self.settings.max_queue
+            # What meets nothing before it is tried, however long it may take.
+            late = ahead and LONGER * (ahead + own) > self.settings.timeout
+            if full or late:
+                raise QueueFullError(max(math.ceil(ahead), 1))
             self._waiting.append(work)
             self._queued += len(job.texts)
             self._queued_cost += sum(costs)
@@ -250,6 +279,11 @@ class Batcher:
     def drop(self, work: Work) -> None:
         """Forget a request that nobody waits for; what of it has begun is finished all the same."""
         work.dropped = True
+        with self._changed:
+            if work in self._waiting:
+                self._waiting.remove(work)
+                self._queued -= len(work.costs) - work.begun
+                self._queued_cost -= sum(work.costs[work.begun :])
         self._settle([work])
 
     def _settle(self, works: Sequence[Work]) -> None:
@@ -277,6 +311,7 @@ class Batcher:
             batch = self._encoded(parts)
             self._encode_seconds = _mean(self._encode_seconds, time.monotonic() - started)
             with self._changed:
+                self._encoding_cost = 0
                 if batch.all:
                     self._ready = batch
                     self._changed.notify_all()
@@ -299,6 +334,9 @@ class Batcher:
     def _parts(self) -> list[Part]:
         """A batch of parts, of each request in turn; the rest of a large one goes to the end.
 
+        One that has half its time behind it has no more turns, but all the room there is: in turn
+        with what keeps coming it would never be done in time.
+
         A full batch still takes, up to as much again, what waits with a prompt that it has: that
         costs little now, and the whole prompt in a later batch.
         """
@@ -317,7 +355,9 @@ class Batcher:
                 continue
             start = stop = work.begun
             cost = 0
-            most = min(PART_TOKENS / self._tokens_per_character, room if room > 0 else full)
+            most = room if room > 0 else full
+            if now - work.arrived < self.settings.timeout / 2:
+                most = min(PART_TOKENS / self._tokens_per_character, most)
             while stop < len(work.keys) and (over or stop == start or cost < most):
                 if late and work.keys[stop] not in prompts:
                     break
@@ -337,9 +377,11 @@ class Batcher:
                 (self._waiting if room > 0 else left).append(work)
         left.extend(self._waiting)
         self._waiting = left
+        self._encoding_cost = sum(sum(p.work.costs[p.start : p.stop]) for p in parts)
         return parts
 
     def _encoded(self, parts: list[Part]) -> Batch:
+        begun = time.monotonic()
         together: dict[str, list[Part]] = {}
         rendered: list[list[Part]] = []
         told: list[list[Part]] = []
@@ -355,7 +397,7 @@ class Batcher:
         tokens = sum(self.scorer.tokens(group.row) for group in groups + others)
         cost = sum(sum(part.work.costs[part.start : part.stop]) for part in parts)
         self._tokens_per_character = _mean(self._tokens_per_character, max(tokens, 1) / cost)
-        return Batch(groups, others, tokens)
+        return Batch(groups, others, tokens, begun)
 
     def _groups(
         self, together: list[list[Part]], encode: Callable[[list[list[Part]]], list[dict[str, Any]]]
@@ -395,8 +437,18 @@ class Batcher:
 
     def _score_batches(self) -> None:
         # The first pass is the slowest, and fails where nothing will work.
-        self.scorer.rewards(self.scorer.encode([("What is two plus two?", ["Four."])]))
+        self.scorer.rewards(self.scorer.encode([(TRIED, FIRST)]))
+        started = time.monotonic()
+        rows = self.scorer.encode([(TRIED, TIMED)])
+        encoded = time.monotonic()
+        self.scorer.rewards(rows)
+        done = time.monotonic()
+        tokens = sum(map(self.scorer.tokens, rows))
+        with self._changed:
+            self._model_pace = Pace(tokens, done - encoded)
+            self._pace = Pace(tokens, done - started)
         self.warm = True
+        done = 0.0
         while (batch := self._next()) is not None:
             started = time.monotonic()
             try:
@@ -412,8 +464,11 @@ class Batcher:
                 why = ModelError(f"the model failed ({type(error).__name__})")
                 self._fail(list(works.values()), why)
                 continue
-            self._tokens = _mean(self._tokens, batch.tokens)
-            self._seconds = _mean(self._seconds, time.monotonic() - started)
+            before, done = done, time.monotonic()
+            with self._changed:
+                self._model_pace.learn(batch.tokens, done - started)
+                # Encoded while the model worked, or the model had to wait for it.
+                self._pace.learn(batch.tokens, done - max(before, batch.begun))
             self._deliver(batch, rewards)
 
     def _next(self) -> Batch | None:
@@ -425,7 +480,7 @@ class Batcher:
                 self._changed.notify_all()
                 self._changed.wait()
             batch, self._ready = self._ready, None
-            self._free_at = time.monotonic() + self._seconds_for(batch.tokens)
+            self._free_at = time.monotonic() + self._model_pace.seconds(batch.tokens)
             self._changed.notify_all()
             return batch
 
@@ -457,8 +512,15 @@ class Batcher:
 
     # ---- in all of them ----
 
-    def _seconds_for(self, tokens: float) -> float:
-        return tokens * self._seconds / self._tokens
+    def _seconds_ahead(self, now: float) -> float:
+        """What is to be done before what comes now, from the batch at work to the last in the
+        queue; 0 where there is nothing."""
+        waiting = (self._queued_cost + self._encoding_cost) * self._tokens_per_character
+        if self._ready is not None:
+            waiting += self._ready.tokens
+        # A batch that takes longer than it should is not done yet, either.
+        at_work = 0.0 if self._free_at is None else max(self._free_at - now, LEAST_AHEAD)
+        return self._pace.seconds(waiting) + at_work
 
     def _fail(self, works: list[Work], error: Exception) -> None:
         for work in works:
