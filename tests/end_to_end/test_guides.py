@@ -44,6 +44,7 @@ def test_a_guide_runs_as_it_stands(guide, trained, tmp_path, monkeypatch, capfd)
     here = tmp_path / "here"
     subprocess.run(["cp", "-r", trained, here], check=True)
     (here / "pairs.jsonl").unlink()  # of the examples in docstrings; guides write one
+    write_sample(here / "gold", n=6, seed=1)[0].rename(here / "gold.csv")
     (here / "examples").symlink_to(DOCS.parent / "examples")
     monkeypatch.chdir(here)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

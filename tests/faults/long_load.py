@@ -119,7 +119,7 @@ def memory(seed: int, model: Path, requests: int, first: int) -> list[Row]:
         before = resident_gib(process.pid) * 1024
         found += asyncio.run(one_after_another(port, rows[first:], 8))
         after = resident_gib(process.pid) * 1024
-        wrong = faults_in(running.talk(process))
+        wrong = faults_in(process.stderr)
     wrong += [f"status {one.status}" for one in found if not one.right]
     if after > before * (1 + GROWTH):
         wrong.append(f"{after - before:.0f} MiB more")
@@ -147,7 +147,7 @@ def overload(seed: int, model: Path, seconds: float) -> list[Row]:
         half = asyncio.run(arriving(port, known, rewards, capacity / 2, seconds / 2))
         twice = asyncio.run(arriving(port, known, rewards, TIMES * capacity, seconds))
         after = asyncio.run(arriving(port, known, rewards, capacity / 4, 2.0))
-        wrong = faults_in(running.talk(process))
+        wrong = faults_in(process.stderr)
     wrong += [f"status {a.status}" for a in alone + half + after if a.status != 200]
     wrong += [f"status {a.status} under load" for a in twice if a.status not in (200, *SHED)]
     every = half + twice + after
@@ -193,7 +193,7 @@ def shutdown(seed: int, model: Path, waiting: int) -> list[Row]:
         assert port is not None
         found, late = asyncio.run(_stopped(port, process, rows, rewards))
         code = process.wait(120)
-        wrong = faults_in(running.talk(process))
+        wrong = faults_in(process.stderr)
     wrong += [f"status {a.status}" for a in found if not a.right]
     wrong += [f"a new request was answered with {late}"] if late not in SHED else []
     wrong += [f"it ended with {code}"] if code else []

@@ -156,7 +156,7 @@ def ask_over_sockets(seed: int, count: int, model: Path) -> Row:
             wrong.append("at the end a right request is answered otherwise")
         if process.poll() is not None:
             wrong.append("the service died")
-        wrong += faults_in(running.talk(process))
+        wrong += faults_in(process.stderr)
     return _row("fuzzed bytes over sockets, of HTTP and nearly HTTP", count, statuses, wrong)
 
 

@@ -12,6 +12,7 @@ from plaudit.model.attention import Ways
 from plaudit.model.fused import compiler
 from plaudit.model.precision import DTYPES, Precision
 from plaudit.training import compiling
+from plaudit.training.checksums import seal
 from plaudit.training.folder import STEP
 from plaudit.training.trainer import RankingTrainer
 from ranked_file import write_ranked
@@ -128,6 +129,7 @@ def test_what_began_compiled_goes_on_where_nothing_can_be(
     killed_at_step_1(monkeypatch, train, ranked, output=tmp_path / "run", **chosen)
     step = tmp_path / "run" / "checkpoints" / STEP
     step.write_text(json.dumps(json.loads(step.read_text()) | {"compiled": True}))
+    seal(step.parent, [STEP])
     monkeypatch.setenv("CXX", "no-such-compiler")
     train(ranked, output=tmp_path / "run", resume=True)
     assert "compiling: CXX is 'no-such-compiler'" in capsys.readouterr().err
