@@ -145,7 +145,7 @@ def test_parquet_row_that_is_not_utf8_costs_only_itself(tmp_path):
     ("column", "kind"),
     [
         (pyarrow.array([0, 2**60, 1]).cast(pyarrow.timestamp("us")), "timestamp[us]"),
-        (pyarrow.array([0, 2**55, 1]).cast(pyarrow.timestamp("ms", "UTC")), "timestamp[ms, tz=UTC]"),
+        (pyarrow.array([0, 2**55, 1], pyarrow.timestamp("ms", "UTC")), "timestamp[ms, tz=UTC]"),
         (pyarrow.array([0, 2**30, 1], pyarrow.int32()).cast(pyarrow.date32()), "date32[day]"),
         (pyarrow.array([0, 2**62, 1]).cast(pyarrow.duration("s")), "duration[s]"),
         (
