@@ -172,6 +172,17 @@ def test_what_templates_are_written_with_gives_what_it_gives_without_limits(temp
         assert rendered(template, DIALOGUES[0]) == without
 
 
+def test_a_long_dialogue_may_be_looked_through_from_every_message():
+    looks = (
+        "{% for message in messages %}{% for later in messages[loop.index:] %}"
+        "{% if later.role == 'assistant' and 'tool_calls' not in later %}{% endif %}"
+        "{% endfor %}{{ message.content }}{% endfor %}"
+    )
+    dialogue = [{"role": ("user", "assistant")[n % 2], "content": "x" * 500} for n in range(700)]
+    with within_limits(dialogue):
+        assert rendered(looks, dialogue) == [("x" * 500) * 700] * 2
+
+
 def test_other_programs_in_the_process_render_as_before():
     long = "{{ ('x' * 60_000_000) | length }}"
     with pytest.raises(TemplateLimitError), within_limits([]):

@@ -256,7 +256,13 @@ class _Limited(ImmutableSandboxedEnvironment):
         self.globals.pop("lipsum", None)
         self.filters = {
             name: self._metered(name) for name in own.filters if name not in LEFT_OUT
-        } | {STEPPED: _stepped, PAID: _paid_in_template, COMPARED: _compared, JOINED: _joined}
+        } | {
+            STEPPED: _stepped,
+            PAID: _paid_in_template,
+            COPIED: _copied,
+            COMPARED: _compared,
+            JOINED: _joined,
+        }
         self.tests = own.tests
         # With the context, so that no output is computed when the template is compiled.
         self.finalize = pass_context(lambda context, value: _paid(value))
@@ -341,7 +347,8 @@ def _length(value: Any) -> int:
 # ---- what the environment cannot hook into is written into the template ----
 
 # No template can use these filters: their names are no names to Jinja.
-STEPPED, PAID, COMPARED, JOINED = "(stepped)", "(paid)", "(compared)", "(joined)"
+STEPPED, PAID, COPIED = "(stepped)", "(paid)", "(copied)"
+COMPARED, JOINED = "(compared)", "(joined)"
 
 
 @pass_context
@@ -353,6 +360,13 @@ def _stepped(_: Context, value: Any, text: int = 0) -> Any:
 @pass_context
 def _paid_in_template(_: Context, value: Any) -> Any:
     return _paid(value)
+
+
+@pass_context
+def _copied(_: Context, value: Any) -> Any:
+    # A part of a list has the same entries, of which nothing is copied.
+    _pay(_length(value))
+    return value
 
 
 @pass_context
@@ -413,7 +427,7 @@ class _Metered(NodeTransformer):
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:  # noqa: N802
         """Pay for a part of a text or a list, which is a copy."""
         self.generic_visit(node)
-        return _through(PAID, node) if isinstance(node.arg, nodes.Slice) else node
+        return _through(COPIED, node) if isinstance(node.arg, nodes.Slice) else node
 
     def visit_List(self, node: nodes.List | nodes.Tuple | nodes.Dict) -> nodes.Expr:  # noqa: N802
         """Pay for all that is in it: lists of lists would else double with each."""
