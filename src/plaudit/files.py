@@ -127,11 +127,16 @@ def make_way(folder: Path) -> None:
     ours = any((folder / name).is_file() for name in _MEASURED if name.endswith(".json"))
     if not ours or (folder / "config.yaml").exists():
         return
-    for path in [*(folder / name for name in _MEASURED), *folder.glob("rejected*.jsonl")]:
+    for path in [*(folder / name for name in _MEASURED), *filter(_is_rejected, folder.iterdir())]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _is_rejected(path: Path) -> bool:
+    """Whether a path has a name that `rejected_beside` gives."""
+    return re.fullmatch(r"rejected(-\d+)?\.jsonl", path.name) is not None
 
 
 def rejected_beside(output: str | Path | None) -> Path:
