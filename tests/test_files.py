@@ -10,8 +10,8 @@ import pytest
 from plaudit.errors import PlauditError
 from plaudit.files import (
     is_leftover,
-    make_way,
     locked,
+    make_way,
     refuse_to_overwrite,
     rejected_beside,
     write_json,
