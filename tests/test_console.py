@@ -55,6 +55,13 @@ def test_a_stream_has_no_end_to_tell(clock, capsys):
     ]
 
 
+def test_nothing_is_counted_where_nobody_is_told(clock):
+    counted = []
+    with console.quieted():
+        walk(iter(range(100)), clock, 1.0, total=lambda: counted.append(1))
+    assert counted == []
+
+
 def test_the_total_may_be_given(clock, capsys):
     walk(iter(range(3)), clock, 6.0, total=3)
     # Nor is there a line at the end, where it would be too late to be of use.

@@ -303,3 +303,12 @@ def test_a_folder_that_is_removed_while_it_is_held_is_told(tmp_path):
         with pytest.raises(PlauditError, match=r"run: was removed .* start it anew"):
             held(remove, stays=True)
     held(folder.rmdir)
+
+
+def test_other_results_take_the_place_of_what_was_measured_and_of_nothing_else(tmp_path):
+    of_before = ("summary.json", "report.html", "rejected.jsonl", "rejected-2.jsonl")
+    others = ("notes.md", "rejected-by-hand.jsonl")
+    for name in (*of_before, *others):
+        (tmp_path / name).touch()
+    make_way(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)

@@ -149,7 +149,7 @@ def progress(
             heed()
             done += 1
             now = time.monotonic()
-            if now < next_time or done == total:
+            if now < next_time or done == total or _quiet():
                 continue
             if callable(total):
                 total, now = total(), time.monotonic()

@@ -142,11 +142,7 @@ def make_way(folder: Path) -> None:
         (folder / "parting.jsonl").unlink(missing_ok=True)
     if not results or (folder / "config.yaml").exists():
         return
-    rejected = [
-        path
-        for path in folder.glob("rejected*.jsonl")
-        if re.fullmatch(r"rejected(-\d+)?\.jsonl", path.name)
-    ]
+    rejected = filter(_is_rejected, folder.iterdir())
     plots = folder / "plots"
     beside = [*(folder / name for name in _BESIDE_RESULTS), *(plots / n for n in MEASURED_PLOTS)]
     for path in [*results, *beside, *rejected]:
@@ -162,6 +158,11 @@ def _is_result(path: Path) -> bool:
         return "schema_version" in dict(read_json(path))
     except (PlauditError, TypeError, ValueError):
         return False
+
+
+def _is_rejected(path: Path) -> bool:
+    """Whether a path has a name that `rejected_beside` gives."""
+    return re.fullmatch(r"rejected(-\d+)?\.jsonl", path.name) is not None
 
 
 def rejected_beside(output: str | Path | None) -> Path:

@@ -234,7 +234,7 @@ class Output:
 
     def leave(self) -> None:
         """Record what is done and say so; nothing is left of an output of which nothing is."""
-        if self.done:
+        if self.done and not self._named:
             note_begun(self.path, lambda: "")  # what is kept is said here
         if self.complete:
             if not self._named and self._folder.exists():

@@ -187,6 +187,15 @@ def test_a_long_dialogue_costs_what_is_done_with_it_not_what_is_handed_on(templa
     without = rendered(template, dialogue)
     with within_limits(dialogue):
         assert rendered(template, dialogue) == without
+def test_a_long_dialogue_may_be_looked_through_from_every_message():
+    looks = (
+        "{% for message in messages %}{% for later in messages[loop.index:] %}"
+        "{% if later.role == 'assistant' and 'tool_calls' not in later %}{% endif %}"
+        "{% endfor %}{{ message.content }}{% endfor %}"
+    )
+    dialogue = [{"role": ("user", "assistant")[n % 2], "content": "x" * 500} for n in range(700)]
+    with within_limits(dialogue):
+        assert rendered(looks, dialogue) == [("x" * 500) * 700] * 2
 
 
 def test_other_programs_in_the_process_render_as_before():
