@@ -276,6 +276,24 @@ def test_the_plots_of_a_measurement_are_all_known():
     assert set(MEASURED_PLOTS) >= names
 
 
+def test_processes_that_write_one_folder_at_a_time_all_succeed(tmp_path):
+    pids = []
+    for who in range(3):
+        if (pid := os.fork()) == 0:
+            failed = 1
+            try:
+                for _ in range(30):
+                    with writing_folder(tmp_path / "model") as folder:
+                        (folder / "weights").write_text(str(who) * 100)
+                failed = 0
+            finally:
+                os._exit(failed)
+        pids.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
+    assert os.listdir(tmp_path) == ["model"]
+    assert len(set((tmp_path / "model" / "weights").read_text())) == 1
+
+
 def test_a_folder_without_its_name_gets_it_back(tmp_path):
     """A kill between the two renames: the old one is still there if the new one then fails."""
     target = tmp_path / "model"

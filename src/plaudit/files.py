@@ -7,6 +7,7 @@ it holds a lock on it, so what nobody holds is left over. A symbolic link is fol
 points to is replaced, and the link stays.
 """
 
+import errno
 import filecmp
 import hashlib
 import json
@@ -14,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -49,7 +51,7 @@ def writing(path: str | Path) -> Iterator[TextIO]:
     >>> target.read_text()
     'whole'
     """
-    if os.path.exists(path) and not os.path.isfile(path):
+    if not _absent_or(stat.S_ISREG, path):
         raise PlauditError(f"{path}: is not an ordinary file, so it cannot be replaced by one")
     target, partial = _names(path)
     with _explained(path, partial):
@@ -72,10 +74,10 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
     A folder that already stands at `path` is replaced, in one go. Raises `PlauditError` as
     `writing` does.
     """
-    if os.path.exists(path) and not os.path.isdir(path):
+    if not _absent_or(stat.S_ISDIR, path):
         raise PlauditError(f"{path}: is a file, so it cannot be replaced by a folder")
     target, partial = _names(path)
-    replaced = partial.with_name(partial.name + REPLACED)
+    replaced: list[Path] = []
     with _explained(path, partial):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,16 +85,25 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
             with ExitStack() as held:
                 held.enter_context(_held(partial, partial.mkdir))
                 yield partial
-                if target.exists():
-                    with suppress(OSError):  # held already, or there are no locks
-                        held.enter_context(_locked(target))
-                    os.replace(target, replaced)
-                os.replace(partial, target)
+                while partial.exists():
+                    if target.exists():
+                        with suppress(OSError):  # held already, or there are no locks
+                            held.enter_context(_locked(target))
+                        old = Path(f"{_names(target)[1]}{REPLACED}")
+                        with suppress(FileNotFoundError):  # another process took it away
+                            os.replace(target, old)
+                            replaced.append(old)
+                    try:
+                        os.replace(partial, target)
+                    except OSError as error:  # another process was faster: that one is replaced
+                        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                            raise
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         # Only now: a kill while many files are taken away must not leave some of them at `path`.
-        shutil.rmtree(replaced, ignore_errors=True)
+        for old in replaced:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_to_overwrite(
@@ -300,6 +311,14 @@ def locked(
             )
     finally:
         os.close(descriptor)
+
+
+def _absent_or(kind: Callable[[int], bool], path: str | Path) -> bool:
+    """Whether there is nothing, or what is of this kind; asked once, since others write, too."""
+    try:
+        return kind(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return True
 
 
 def _same(descriptor: int, folder: Path) -> bool:

@@ -79,6 +79,39 @@ def test_keys_are_exchanged_while_it_runs(service, tmp_path, monkeypatch, capsys
     assert "-key" not in told
 
 
+def test_keys_that_changed_while_the_model_was_loaded_are_those_that_count(
+    service, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("PLAUDIT_API_KEYS", raising=False)
+    file = tmp_path / "keys"
+    file.write_text("the-first-key\n")
+    keys = read_keys(file)
+    same = service(keys=keys, keys_file=file)
+    assert status(same, x_api_key="the-first-key") == 200
+    assert "changed" not in capsys.readouterr().err
+    file.write_text("the-second-key\n")
+    client = service(keys=keys, keys_file=file)
+    assert status(client, x_api_key="the-first-key") == 401
+    assert status(client, x_api_key="the-second-key") == 200
+    assert capsys.readouterr().err.count("changed; the keys") == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "expected"),
+    [
+        ("localhost", "http://localhost", 200),
+        ("localhost:80", "http://localhost", 200),
+        ("localhost:443", "https://localhost", 200),
+        ("localhost:443", "http://localhost", 403),
+        ("localhost:8000", "http://localhost", 403),
+        ("localhost", "http://evil.example", 403),
+        ("localhost:80", "null", 403),
+    ],
+)
+def test_an_origin_is_ours_also_where_a_proxy_names_the_usual_port(service, host, origin, expected):
+    assert status(service(), host=host, origin=origin) == expected
+
+
 def test_all_keys_are_compared_at_one_length_whatever_is_given(reward_model, monkeypatch):
     compared = []
     real = gate.hmac.compare_digest

@@ -85,8 +85,9 @@ class Keys:
     def __init__(self, settings: ServiceSettings) -> None:
         self.path = settings.keys_file
         self._hashes = [_hash(key.encode()) for key in settings.keys]
-        self._state = self._look()
-        self._looked = time.monotonic()
+        # The file may have changed while the model was loaded: the first request looks.
+        self._state: tuple[int, ...] | None = None
+        self._looked = -math.inf
 
     def fitting(self, given: bytes) -> bytes | None:
         """The hash of the key that this is, if it is one."""
@@ -120,7 +121,10 @@ class Keys:
         except PlauditError as error:
             say(f"{error}. The keys stay as they were")
             return
-        self._hashes = [_hash(key.encode()) for key in keys]
+        hashes = [_hash(key.encode()) for key in keys]
+        if hashes == self._hashes:
+            return
+        self._hashes = hashes
         say(f"{self.path}: changed; the keys are those that it has now")
 
 
@@ -242,9 +246,11 @@ class Gate:
             where = origin.decode("latin-1")
             if where in self.settings.allowed_origin:
                 return
-            host = headers.get(b"host", b"").decode("latin-1")
-            if site is None and where.partition("://")[2].lower() == host.lower():
-                return  # of a browser that is old
+            scheme, _, host = where.lower().partition("://")
+            usual = {"http": ":80", "https": ":443"}.get(scheme, "")  # which a proxy may name
+            called = headers.get(b"host", b"").decode("latin-1").lower()
+            if site is None and called in (host, f"{host}{usual}"):
+                return  # of a browser that is old, or that asks without TLS
         elif method in ("GET", "HEAD") and headers.get(b"sec-fetch-mode") == b"navigate":
             return  # a link to one of our pages
         raise RefusedError(
