@@ -187,6 +187,8 @@ def test_a_long_dialogue_costs_what_is_done_with_it_not_what_is_handed_on(templa
     without = rendered(template, dialogue)
     with within_limits(dialogue):
         assert rendered(template, dialogue) == without
+
+
 def test_a_long_dialogue_may_be_looked_through_from_every_message():
     looks = (
         "{% for message in messages %}{% for later in messages[loop.index:] %}"

@@ -421,7 +421,7 @@ def reading(name: str | Path) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PlauditError(
-            f"base: {name}: a setting in its files, or one that was given, is not as a model has it "
+            f"base: {name}: a setting in its files, or one given, is not as a model has it "
             f"({reason}); save the model anew, or copy its files once more"
         ) from error
 
