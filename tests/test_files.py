@@ -328,5 +328,6 @@ def test_other_results_take_the_place_of_what_was_measured_and_of_nothing_else(t
     others = ("notes.md", "rejected-by-hand.jsonl")
     for name in (*of_before, *others):
         (tmp_path / name).touch()
+    (tmp_path / "summary.json").write_text('{"schema_version": 1}')
     make_way(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)

@@ -63,7 +63,10 @@ def serve(
     listening = _listen(host, port)
     local = _is_loopback(listening)
     if not local and not settings.keys:
-        say("anybody who reaches this address can use the service: set keys with --keys FILE")
+        say(
+            "anybody who reaches this address can use the service: set keys with --keys FILE; until "
+            "then it answers to its address, and to another name only with --allowed-host NAME"
+        )
     # With keys a page that found its way here by a name of its own has nothing to ask.
     if local or not settings.keys or settings.allowed_host:
         own = (*LOCAL, host, *(() if local else (socket.gethostname(),)))
