@@ -64,8 +64,8 @@ def serve(
     local = _is_loopback(listening)
     if not local and not settings.keys:
         say(
-            "anybody who reaches this address can use the service: set keys with --keys FILE; until "
-            "then it answers to its address, and to another name only with --allowed-host NAME"
+            "anybody who reaches this address can use the service: set keys with --keys FILE; "
+            "until then it answers to its address, to another name only with --allowed-host NAME"
         )
     # With keys a page that found its way here by a name of its own has nothing to ask.
     if local or not settings.keys or settings.allowed_host:
