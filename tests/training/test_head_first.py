@@ -79,10 +79,37 @@ def test_lora_begins_from_the_fitted_head(ranked, base, tmp_path):
     assert run.metrics["test"]["pairwise_accuracy"]["value"] > 0.7
 
 
-def test_in_bfloat16_the_whole_model_is_trained_after_the_head(ranked, base, tmp_path):
-    run = train(ranked, output=tmp_path / "run", **options(base, dtype="bfloat16", head_epochs=1))
-    assert run.metrics["training"]["dtype"] == "bfloat16"
-    assert run.metrics["training"]["steps"] == 1
+@pytest.mark.parametrize(("name", "layer"), [("bert", "query"), ("llama", "q_proj")])
+def test_in_bfloat16_all_of_the_model_is_trained_so_and_a_resumed_run_is_the_same(
+    ranked, base, tmp_path, monkeypatch, name, layer
+):
+    """The base model's own layers compute in bfloat16 after the head was fitted, too."""
+    chosen = options(base, name, dtype="bfloat16", head_epochs=1) | {"learning_rate": 1e-3}
+    step, computed = RankingTrainer.training_step, []
+
+    def watched(self, model, *given):
+        [*_, last] = (m for called, m in model.named_modules() if called.endswith(layer))
+        hook = last.register_forward_hook(lambda _, __, out: computed.append(out.dtype))
+        try:
+            return step(self, model, *given)
+        finally:
+            hook.remove()
+
+    monkeypatch.setattr(RankingTrainer, "training_step", watched)
+    whole = train(ranked, output=tmp_path / "whole", **chosen)
+    assert whole.metrics["training"]["dtype"] == "bfloat16"
+    assert set(computed) == {torch.bfloat16}
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # before the first step
+        patch.setattr("plaudit.training.run._train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(ranked, output=tmp_path / "run", **chosen)
+    resumed = train(output=tmp_path / "run", resume=True)
+    weights, again = (run.model.model.state_dict() for run in (whole, resumed))
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
 
 
 def test_lora_resumes_with_the_fitted_head(ranked, base, tmp_path, monkeypatch):

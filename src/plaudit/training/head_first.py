@@ -83,8 +83,9 @@ def fit_head(
     assert isinstance(frozen, FrozenLayout)
     trained = model.model.named_parameters()
     fitted = {name: p.detach().cpu().clone() for name, p in trained if p.requires_grad}
-    # In bfloat16 accelerate puts a forward of its own on the model, round that of frozen layers.
-    for name in ("forward", "_original_forward"):
+    # In bfloat16 accelerate puts a forward of its own on the model, round that of frozen layers. A
+    # model that it takes for prepared gets no other one: all of it would be trained in float32.
+    for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
         vars(model.model).pop(name, None)
     frozen.release()
     say_once("now all of the model, from there")
