@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 
-from plaudit.console import progress
+from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.readers import BadRows, OnBadRow
@@ -155,6 +155,8 @@ def score_file(
         say_rejected(out.rejected, out.rejected_to)
     if not out.rows:
         raise PlauditError(f"{sources[0].name}: no row could be scored; see {out.rejected_to}")
+    if output is not None:
+        say(f"{counted(out.rows, 'row')} scored, in {output}")
     return out.rows
 
 

@@ -87,7 +87,8 @@ def serve(
         lifespan="on",
     )
     url = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    server = _Server(config, app.state.service, url)
+    where = url if labelling is None else f"{url}, to label at {url}/label"
+    server = _Server(config, app.state.service, where)
     server.run(sockets=[listening])
     if server.failed is not None:
         raise PlauditError(f"the model does not work: {server.failed}") from server.failed
@@ -96,10 +97,10 @@ def serve(
 class _Server(uvicorn.Server):
     """uvicorn's server with an end that finishes what was taken, and a word when it is ready."""
 
-    def __init__(self, config: uvicorn.Config, service: Any, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, service: Any, where: str) -> None:
         super().__init__(config)
         self.service = service
-        self.url = url
+        self.where = where
         self.failed: BaseException | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -114,7 +115,7 @@ class _Server(uvicorn.Server):
                 return
             await asyncio.sleep(0.02)
         if not self.should_exit:
-            say(f"serving {self.service.settings.name} at {self.url} (Ctrl+C stops it)")
+            say(f"serving {self.service.settings.name} at {self.where} (Ctrl+C stops it)")
 
     async def _drain(self) -> None:
         await self.service.batcher.drained()

@@ -191,7 +191,7 @@ def train_on(
     checkpoint = of_first(lambda: last_checkpoint(checkpoints)) if resume else None
     if checkpoint is not None:
         check_divided(checkpoint)
-    untrained = fitted = None
+    untrained = fitted = kept = None
     # On a CPU there is room for the base model once more, after training; elsewhere there may not
     # be, and the first step waits for these rewards. What frozen layers give is kept: computed now,
     # it is only read when the trained model is measured.
@@ -199,7 +199,7 @@ def train_on(
     if head_first.wanted(model, chosen):
         if not later:
             untrained = _untrained_rewards(model, parts.test)
-        fitted = head_first.kept_head(model, checkpoints) if resume else None
+        fitted = kept = head_first.kept_head(model, checkpoints) if resume else None
         lost = resume and fitted is None and head_first.was_kept(checkpoints)
         if fitted is None and (checkpoint is None or lost):
             fitted = head_first.fit_head(model, train_set, chosen, start)
@@ -219,7 +219,10 @@ def train_on(
         begin(folder, chosen, rankings, resume, begun=begun)
         if resume:
             say_once(
-                f"resuming from {checkpoint}" if checkpoint else "no checkpoint yet: starting over"
+                f"resuming from {checkpoint}"
+                if checkpoint
+                else "no checkpoint yet: starting over"
+                + (", from the head that was fitted before" if kept else "")
             )
         if fitted and processes().is_main_process:
             head_first.keep_head(fitted, checkpoints)
