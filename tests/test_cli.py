@@ -18,9 +18,9 @@ import psutil
 import pytest
 import yaml
 
+import forked
 import plaudit
 from fits import assert_fits
-from plaudit import console
 from plaudit.cli import COMMANDS, main
 from plaudit.data.readers import BadRows
 from plaudit.model import devices, ensemble
@@ -626,16 +626,6 @@ ENDED = "plaudit: interrupted; what was not finished is not kept\n"
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
-@pytest.fixture
-def working(monkeypatch):
-    """Have a command do something else than its work."""
-
-    def work(command, instead):
-        monkeypatch.setitem(COMMANDS, command, signed_as(COMMANDS[command], instead))
-
-    return work
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="Linux tells what is caught")
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_an_interruption_leaves_one_line_and_no_file(here, number, code):
@@ -655,32 +645,47 @@ def test_an_interruption_leaves_one_line_and_no_file(here, number, code):
     assert not (here / "s").exists()
 
 
+LOST = """
+import signal, sys
+from plaudit import console
+from plaudit.cli import COMMANDS, main
+from test_cli import SIGNALS, signed_as
+
+class Goes:
+    def __del__(self):
+        signal.raise_signal(number)
+
+def caught(_):
+    try:
+        signal.raise_signal(number)
+    except KeyboardInterrupt:
+        console.say("tidied up")
+    console.say("next step")
+
+def dropped(_):
+    Goes()
+    for _ in console.progress(range(3), "working"):
+        pass
+
+number, how = int(sys.argv[1]), sys.argv[2]
+instead = {"caught": caught, "dropped": dropped, "none": lambda _: console.say("not interrupted")}
+handlers = [signal.getsignal(each) for each, _ in SIGNALS]
+sample = COMMANDS["sample"]
+COMMANDS["sample"] = signed_as(sample, instead[how])
+code = main(["sample"])
+assert [signal.getsignal(each) for each, _ in SIGNALS] == handlers
+COMMANDS["sample"] = signed_as(sample, instead["none"])
+assert main(["sample"]) == 0
+sys.exit(code)
+"""
+
+
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_an_interruption_that_is_lost_is_raised_at_the_next_step(run, working, number, code):
-    class Goes:
-        def __del__(self):
-            signal.raise_signal(number)
-
-    def caught(_):
-        try:
-            signal.raise_signal(number)
-        except KeyboardInterrupt:
-            console.say("tidied up")
-        console.say("next step")
-
-    def dropped(_):
-        Goes()
-        for _ in console.progress(range(3), "working"):
-            pass
-
-    handlers = [signal.getsignal(each) for each, _ in SIGNALS]
-    working("sample", caught)
-    assert run("sample") == (code, "", f"tidied up\n{ENDED}")
-    working("sample", dropped)
-    assert run("sample") == (code, "", ENDED)
-    assert [signal.getsignal(each) for each, _ in SIGNALS] == handlers
-    working("sample", lambda _: console.say("not interrupted"))
-    assert run("sample") == (0, "", "not interrupted\n")
+@pytest.mark.parametrize(("how", "said"), [("caught", "tidied up\n"), ("dropped", "")])
+def test_an_interruption_that_is_lost_is_raised_at_the_next_step(number, code, how, said):
+    process = forked.start("-c", LOST, int(number), how, places=[os.path.dirname(__file__)])
+    assert process.wait() == code, process.stderr
+    assert (process.stdout, process.stderr) == ("", f"{said}{ENDED}not interrupted\n")
 
 
 def test_a_training_that_is_interrupted_says_what_to_type(run, here, base, monkeypatch):
