@@ -104,14 +104,19 @@ class Faults:
                 count += 1
         return Row("folder read-only, then writable again", count, lost)
 
+    def empty(self, what: str, name: str) -> Path:
+        """A folder for a command of these runs, with nothing in it."""
+        folder = self.place / what / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
     def removed(self) -> Row:
         """The output's folder is removed while the command runs: told, and made anew."""
         lost, count = NOTHING, 0
         for name in KINDS:
             for _ in range(3):
-                folder = self.place / "removed" / name
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
+                folder = self.empty("removed", name)
                 after = self.chance.uniform(0, 0.7 * self.whole[name].seconds)
 
                 whole: list[bool] = []
@@ -131,9 +136,7 @@ class Faults:
         """A kill, and the clock set back by a year: all files are of the future."""
         lost, count = NOTHING, 0
         for name in KINDS:
-            folder = self.place / "clock" / name
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder = self.empty("clock", name)
             attempt(self.every[name].arguments, folder, Moment(0.6 * self.whole[name].seconds))
             ahead = time.time() + 365 * 86400
             for path in [folder, *folder.rglob("*")]:
@@ -146,9 +149,7 @@ class Faults:
         """A second process of the same command in the same folder: refused, the first one ends."""
         lost, count = NOTHING, 0
         for name in KINDS:
-            folder = self.place / "two" / name
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder = self.empty("two", name)
             command = self.every[name]
             first, second = both(command, folder, self.whole[name].seconds)
             what = f"{name} in two processes"
@@ -167,9 +168,7 @@ class Faults:
         lost, count = NOTHING, 0
         for name in KINDS:
             for _ in range(3):
-                folder = self.place / "memory" / name
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
+                folder = self.empty("memory", name)
                 room = self.chance.randrange(MIB, 32 * MIB)
                 ended = limited(self.every[name].arguments, folder, room)
                 what = f"{name} with {room // MIB} MiB more"

@@ -1,6 +1,7 @@
 """The rewards that a model gives to rankings, and the rows of `predictions.jsonl` made of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def rewards_of(
     """
     asked, places = _distinct(rankings)
     scored = progress(as_log_odds(model, asked), what, total=len(rankings))
-    with model.telling_truncation(what if what != "scoring" else ""):
+    with _telling_truncation(model, what):
         return [[found[k] for k in of] for of, found in zip(places, scored, strict=True)]
 
 
@@ -45,11 +46,16 @@ def posteriors_of(
     asked, places = _distinct(rankings)
     scored = progress(model.posterior_all(asked), what, total=len(rankings))
     rewards, covariances = [], []
-    with model.telling_truncation(what if what != "scoring" else ""):
+    with _telling_truncation(model, what):
         for of, found in zip(places, scored, strict=True):
             rewards.append((model.scale * found.rewards[of]).tolist())
             covariances.append(model.scale**2 * found.covariance[np.ix_(of, of)])
     return rewards, covariances
+
+
+def _telling_truncation(model: "Scorer", what: str) -> AbstractContextManager[None]:
+    """Truncation is told with what is done, where that says more than that it is scored."""
+    return model.telling_truncation("" if what == "scoring" else what)
 
 
 def _distinct(

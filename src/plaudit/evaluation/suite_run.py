@@ -379,9 +379,8 @@ def _recognise(sources: Sequence[Source], suite: Suite | None) -> Suite:
     """The suite that all sources fit: the one asked for, or the one that the first of them fits."""
     for source in sources:
         columns = columns_of(source)
-        if (
-            suite is None
-        ):  # where its first rows are of none, reading it says what is wrong with them
+        if suite is None:
+            # Where its first rows are of none, reading it says what is wrong with them.
             fitting = (one for _, one in SUITES.each() if not misfit(one, columns))
             suite = suite_of(source) or next(fitting, None)
         if suite is None:
