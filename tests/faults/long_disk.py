@@ -1,8 +1,9 @@
 """What a disk, a machine or another process may do to a command: told in a line, nothing lost.
 
 Each fault is real where this machine allows it: a full disk is a small file system in memory, which
-takes the rights of root to mount; memory is limited by the system. After the fault goes, the same
-command goes on and ends as if there had been none.
+takes the rights of root to mount, as a control group does, in which the system kills what takes too
+much memory; a clock that is set back is libfaketime's, where it is installed. After the fault goes,
+the same command goes on and ends as if there had been none.
 """
 
 import os
@@ -15,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import torch
 
 from faults.commands import commands, make_material
 from faults.killing import (
+    LONGEST,
     Command,
     Ended,
     Moment,
@@ -57,7 +59,8 @@ def run(seed: int) -> list[Row]:
         rows = []
         for fault in (
             *(faults.full_disk, faults.read_only, faults.removed, faults.clock),
-            *(faults.two_at_once, faults.little_memory, faults.worker_killed),
+            *(faults.two_at_once, faults.little_memory, faults.killed_for_memory),
+            faults.worker_killed,
         ):
             rows.append(fault())
             print(f"  {rows[-1].what}: lost {rows[-1].lost}", file=sys.stderr, flush=True)
@@ -136,13 +139,16 @@ class Faults:
         """A kill, and the clock set back by a year: all files are of the future."""
         lost, count = NOTHING, 0
         for name in KINDS:
-            folder = self.empty("clock", name)
-            attempt(self.every[name].arguments, folder, Moment(0.6 * self.whole[name].seconds))
-            ahead = time.time() + 365 * 86400
-            for path in [folder, *folder.rglob("*")]:
-                os.utime(path, (ahead, ahead))
-            lost = self.goes_on(name, folder, f"{name} with files of the future") or lost
-            count += 1
+            for set_back in (False, True) if shutil.which("faketime") else (False,):
+                folder = self.empty("clock", name)
+                attempt(self.every[name].arguments, folder, Moment(0.6 * self.whole[name].seconds))
+                if not set_back:
+                    ahead = time.time() + 365 * 86400
+                    for path in [folder, *folder.rglob("*")]:
+                        os.utime(path, (ahead, ahead))
+                what = f"{name}, a year earlier" if set_back else f"{name} with files of the future"
+                lost = self.goes_on(name, folder, what, set_back=set_back) or lost
+                count += 1
         return Row("killed, then the clock set back by a year", count, lost)
 
     def two_at_once(self) -> Row:
@@ -179,6 +185,28 @@ class Faults:
                 count += 1
         return Row("out of memory (a bound on the address space)", count, lost)
 
+    def killed_for_memory(self) -> Row:
+        """A control group whose memory is used up: the system kills the command."""
+        lost, count = NOTHING, 0
+        for name in KINDS:
+            killed = 0
+            for number in range(12):
+                folder = self.empty("group", name)
+                room = self.chance.randrange(2 * MIB, 96 * MIB)
+                with memory_group(room) as join:
+                    ended = attempt(self.every[name].arguments, folder, during=join)
+                what = f"{name} in a group with {room // MIB} MiB"
+                if ended.code == -signal.SIGKILL:
+                    killed += 1
+                elif ended.code:
+                    lost = told(what, ended, "memory|allocate") or lost
+                if ended.code:
+                    lost = self.goes_on(name, folder, what) or lost
+                if killed == 3 or (number >= 5 and not killed):
+                    break
+            count += killed
+        return Row("killed by the system for memory (a control group)", count, lost)
+
     def worker_killed(self) -> Row:
         """One of two scoring processes gets SIGKILL."""
         name, lost, count = "score --processes 2", NOTHING, 0
@@ -197,13 +225,16 @@ class Faults:
             count += 1
         return Row("a scoring process killed", count, lost)
 
-    def goes_on(self, name: str, folder: Path, what: str, anew: bool = False) -> str:
+    def goes_on(
+        self, name: str, folder: Path, what: str, anew: bool = False, set_back: bool = False
+    ) -> str:
         """What is lost when the command goes on; empty where it ends as if undisturbed."""
         command = self.every[name]
         on = [*command.arguments, "--overwrite"] if command.on is None else command.on
-        ended = attempt(command.arguments if anew else on, folder)
+        run = a_year_earlier if set_back else attempt
+        ended = run(command.arguments if anew else on, folder)
         if ended.code and not anew and re.search("no run to resume", ended.said):
-            ended = attempt(command.arguments, folder)
+            ended = run(command.arguments, folder)
         if ended.code and "is finished" not in ended.said:
             return f"{what}: does not go on: {ended.said[-600:]}"
         bad = self.differs(name, folder)
@@ -257,6 +288,17 @@ def more_room(where: Path, room: int) -> None:
     mount(where, f"remount,size={room}")
 
 
+def a_year_earlier(arguments: Sequence[str | Path], folder: Path) -> Ended:
+    """Run the command line in a process whose clock, but for the monotonic one, is set back."""
+    started = time.monotonic()
+    done = subprocess.run(
+        ["faketime", "-f", "-365d", sys.executable, "-m", "plaudit", *map(str, arguments)],
+        cwd=folder, env=os.environ | {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LONGEST,
+    )  # fmt: skip
+    return Ended(done.returncode, time.monotonic() - started, done.stdout)
+
+
 def both(command: Command, folder: Path, seconds: float) -> tuple[Ended, Ended]:
     """The same command twice at once in one folder, the second one a little later."""
     found: list[Ended] = []
@@ -272,6 +314,36 @@ def both(command: Command, folder: Path, seconds: float) -> tuple[Ended, Ended]:
 
     first = attempt(command.arguments, folder, during=second)
     return first, found[0]
+
+
+@contextmanager
+def memory_group(room: int) -> Iterator[Callable[[int, Path], None]]:
+    """A control group with so many bytes, and what puts a process into it. Memory that a process
+    shares with the one it was forked from counts as that one's."""
+    with tempfile.TemporaryDirectory() as place:
+        old = subprocess.run(["mount", "-t", "cgroup", "-o", "memory", "none", place], check=False)
+        if old.returncode:
+            subprocess.run(["mount", "-t", "cgroup2", "none", place], check=True)
+            Path(place, "cgroup.subtree_control").write_text("+memory")
+        group = Path(place, f"plaudit-{os.getpid()}")
+        try:
+            group.mkdir()
+            limit = "memory.max" if old.returncode else "memory.limit_in_bytes"
+            (group / limit).write_text(str(room))
+
+            def join(child: int, _: Path) -> None:
+                with suppress(ProcessLookupError):
+                    (group / "cgroup.procs").write_text(str(child))
+
+            yield join
+            # What a killed process leaves in it is gone a little later.
+            for _ in range(100):
+                with suppress(OSError):
+                    group.rmdir()
+                    break
+                time.sleep(0.05)
+        finally:
+            subprocess.run(["umount", "-l", place], check=True)
 
 
 def limited(arguments, folder: Path, room: int) -> Ended:

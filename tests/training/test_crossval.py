@@ -190,6 +190,20 @@ def test_a_killed_one_goes_on_and_ends_as_if_nothing_had_been(finished, ranked, 
     assert resumed.rewards == [pytest.approx(row, abs=1e-5) for row in finished.rewards]
 
 
+def test_what_a_kill_left_of_a_fold_that_was_measured_goes_when_it_is_gone_on_with(
+    finished, tmp_path
+):
+    folder = tmp_path / "cut off"
+    shutil.copytree(finished.folder, folder)
+    (folder / "metrics.json").unlink()
+    left = folder / "folds" / "repeat-1-fold-1" / "checkpoints" / "checkpoint-2"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"large")
+    assert cross_validate(output=folder, resume=True).rewards == finished.rewards
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert names == {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*")}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -51,7 +51,7 @@ from plaudit.settings import Settings
 from plaudit.training.folder import PLAN, Begun, begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Given, Parts, given_parts, load_for, name_data, without_given
 from plaudit.training.processes import one_process
-from plaudit.training.run import train_on, try_out
+from plaudit.training.run import train_for_figures, try_out
 from plaudit.training.setup import load_base
 
 DEFAULT_FOLDS = 5
@@ -173,8 +173,9 @@ def cross_validate(
         evaluation.plot(folder / "plots")
         write_plots("cross-validation", summary, folder / "plots")
         write_cv_report(result, rankings.files)
-        write_results(folder / "metrics.json", summary)
+        # First, since nothing comes back to a run that has its figures.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        write_results(folder / "metrics.json", summary)
         console.say(f"saved to {folder}")
     return result
 
@@ -243,9 +244,7 @@ def _name(repeat: int, number: int, share: float) -> str:
 
 def _run(folder: Path, parts: Parts, rankings: Rankings, chosen: Settings) -> _Fold:
     """Train and measure one fold, or read what an earlier attempt measured."""
-    if not (folder / "metrics.json").is_file():
-        begun = (folder / "config.yaml").is_file()
-        train_on(parts, rankings, chosen, folder, resume=begun, figures_only=True)
+    train_for_figures(parts, rankings, chosen, folder)
     rewards: list[list[float]] = [[] for _ in parts.test]
     try:
         summary = read_json(folder / "metrics.json")["test"]

@@ -129,6 +129,20 @@ def train(
     return train_on(parts, rankings, chosen, folder, resume=resume)
 
 
+def train_for_figures(parts: Parts, rankings: Rankings, chosen: Settings, folder: Path) -> None:
+    """One of many runs of which only the figures are wanted: train and measure it, go on with it,
+    or leave it as it is where an earlier attempt measured it. Its checkpoints go.
+
+    Raises:
+        PlauditError: as `train_on` does.
+    """
+    if not (folder / "metrics.json").is_file():
+        begun = (folder / "config.yaml").is_file()
+        train_on(parts, rankings, chosen, folder, resume=begun, figures_only=True)
+    # Also those of an earlier attempt, which a kill may have cut off between the two.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
 @together()
 def train_on(
     parts: Parts,
@@ -147,8 +161,8 @@ def train_on(
         chosen: settings; what they say of the data has been done.
         folder: of the run.
         resume: continue from its last checkpoint.
-        figures_only: leave in the folder neither model nor plots in the end: one of many runs of
-            which only `metrics.json`, `predictions.jsonl` and `log.jsonl` are wanted.
+        figures_only: leave neither model nor plots in the folder, only `metrics.json`,
+            `predictions.jsonl`, `log.jsonl` and checkpoints.
 
     Raises:
         PlauditError: for anything the user can mend.
@@ -501,7 +515,6 @@ def _save(
     )
     if figures_only:
         write_results(folder / "metrics.json", metrics)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:

@@ -25,7 +25,7 @@ from plaudit.settings import Settings
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import Given, load_for, name_data, split
 from plaudit.training.processes import one_process
-from plaudit.training.run import train_on, try_out
+from plaudit.training.run import train_for_figures, try_out
 
 DEFAULT_NUMBER = 3  # of splits, and of seeds
 WORDS = {
@@ -96,9 +96,7 @@ def variance(
             there = (run / "metrics.json").is_file()
             hushed = console.hushed() if tested else nullcontext()
             with pace.part(there), console.within(what), hushed:
-                if not there:
-                    begun = (run / "config.yaml").is_file()
-                    train_on(parts[number], rankings, of_run, run, resume=begun, figures_only=True)
+                train_for_figures(parts[number], rankings, of_run, run)
                 tested[number, times] = read_json(run / "metrics.json")["test"]
         summary: VarianceMetrics = {
             "schema_version": SCHEMA_VERSION,
