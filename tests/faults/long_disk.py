@@ -2,8 +2,7 @@
 
 Each fault is real where this machine allows it: a full disk is a small file system in memory, which
 takes the rights of root to mount, as a control group does, in which the system kills what takes too
-much memory; a clock that is set back is libfaketime's, where it is installed. After the fault goes,
-the same command goes on and ends as if there had been none.
+much memory. After the fault goes, the same command goes on and ends as if there had been none.
 """
 
 import os
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,6 @@ import torch
 
 from faults.commands import commands, make_material
 from faults.killing import (
-    LONGEST,
     Command,
     Ended,
     Moment,
@@ -139,16 +137,13 @@ class Faults:
         """A kill, and the clock set back by a year: all files are of the future."""
         lost, count = NOTHING, 0
         for name in KINDS:
-            for set_back in (False, True) if shutil.which("faketime") else (False,):
-                folder = self.empty("clock", name)
-                attempt(self.every[name].arguments, folder, Moment(0.6 * self.whole[name].seconds))
-                if not set_back:
-                    ahead = time.time() + 365 * 86400
-                    for path in [folder, *folder.rglob("*")]:
-                        os.utime(path, (ahead, ahead))
-                what = f"{name}, a year earlier" if set_back else f"{name} with files of the future"
-                lost = self.goes_on(name, folder, what, set_back=set_back) or lost
-                count += 1
+            folder = self.empty("clock", name)
+            attempt(self.every[name].arguments, folder, Moment(0.6 * self.whole[name].seconds))
+            ahead = time.time() + 365 * 86400
+            for path in [folder, *folder.rglob("*")]:
+                os.utime(path, (ahead, ahead))
+            lost = self.goes_on(name, folder, f"{name} with files of the future") or lost
+            count += 1
         return Row("killed, then the clock set back by a year", count, lost)
 
     def two_at_once(self) -> Row:
@@ -225,16 +220,13 @@ class Faults:
             count += 1
         return Row("a scoring process killed", count, lost)
 
-    def goes_on(
-        self, name: str, folder: Path, what: str, anew: bool = False, set_back: bool = False
-    ) -> str:
+    def goes_on(self, name: str, folder: Path, what: str, anew: bool = False) -> str:
         """What is lost when the command goes on; empty where it ends as if undisturbed."""
         command = self.every[name]
         on = [*command.arguments, "--overwrite"] if command.on is None else command.on
-        run = a_year_earlier if set_back else attempt
-        ended = run(command.arguments if anew else on, folder)
+        ended = attempt(command.arguments if anew else on, folder)
         if ended.code and not anew and re.search("no run to resume", ended.said):
-            ended = run(command.arguments, folder)
+            ended = attempt(command.arguments, folder)
         if ended.code and "is finished" not in ended.said:
             return f"{what}: does not go on: {ended.said[-600:]}"
         bad = self.differs(name, folder)
@@ -286,17 +278,6 @@ def mount(where: Path, options: str) -> None:
 def more_room(where: Path, room: int) -> None:
     """Give a file system more room."""
     mount(where, f"remount,size={room}")
-
-
-def a_year_earlier(arguments: Sequence[str | Path], folder: Path) -> Ended:
-    """Run the command line in a process whose clock, but for the monotonic one, is set back."""
-    started = time.monotonic()
-    done = subprocess.run(
-        ["faketime", "-f", "-365d", sys.executable, "-m", "plaudit", *map(str, arguments)],
-        cwd=folder, env=os.environ | {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}, text=True, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LONGEST,
-    )  # fmt: skip
-    return Ended(done.returncode, time.monotonic() - started, done.stdout)
 
 
 def both(command: Command, folder: Path, seconds: float) -> tuple[Ended, Ended]:
