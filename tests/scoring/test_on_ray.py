@@ -11,6 +11,7 @@ from itertools import islice
 import pytest
 import torch
 
+import forked
 from plaudit.errors import PlauditError
 from plaudit.scoring.score import score_file
 
@@ -148,6 +149,16 @@ def test_what_goes_wrong_in_the_cluster_is_said_as_it_is_here(tmp_path, base, da
     ]
     with pytest.raises(PlauditError, match="cannot be loaded: no such folder"):
         score_file("/none", "a.jsonl", tmp_path / "o2.jsonl", engine="ray")
+
+
+def test_a_cluster_that_cannot_be_reached_is_told_in_a_line(base, data, tmp_path):
+    process = forked.start(
+        *("-m", "plaudit", "score", base("bert"), *data, "-o", tmp_path / "o.jsonl"),
+        *("--engine", "ray"), RAY_ADDRESS="nonsense",
+    )  # fmt: skip
+    assert process.wait() == 1
+    assert "RAY_ADDRESS: the Ray cluster at nonsense cannot be reached" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch, tmp_path, data):

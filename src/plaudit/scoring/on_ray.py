@@ -62,11 +62,12 @@ def on_ray(
         deviations: whether rewards come with their standard deviations.
 
     Raises:
-        PlauditError: what the tasks and actors raise; when an actor or a node dies.
+        PlauditError: what the tasks and actors raise; when an actor or a node dies; where there is
+            no cluster and none starts.
     """
     ours = not ray.is_initialized()
     if ours:
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        _connect()
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
@@ -75,6 +76,27 @@ def on_ray(
     finally:
         if ours:
             ray.shutdown()
+
+
+def _connect() -> None:
+    """Connect this process to the cluster of RAY_ADDRESS, else to a local one that starts now."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address:  # Ray tries for minutes to reach one that is not there
+        say(f"connecting to the Ray cluster at {address}, as RAY_ADDRESS says")
+    try:
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    except Exception as error:  # Ray raises bare ones, too
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        ways = "--engine local scores in processes of this machine"
+        if address:
+            raise PlauditError(
+                f"RAY_ADDRESS: the Ray cluster at {address} cannot be reached ({why}). Correct or "
+                f"unset it; {ways}"
+            ) from error
+        raise PlauditError(
+            f"engine ray: no local cluster starts ({why}). Try again when the machine has less to "
+            f"do; {ways}"
+        ) from error
 
 
 class RayEngine:
