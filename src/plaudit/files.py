@@ -147,7 +147,7 @@ def make_way(folder: Path) -> None:
     that results are ours shows in what `write_results` puts into each, not in their names, which
     others use, too.
     """
-    results = [folder / name for name in _RESULTS if _is_result(folder / name)]
+    results = [folder / name for name in _RESULTS if is_result(folder / name)]
     if folder / "comparison.json" in results:
         (folder / "comparison.json").unlink()
         (folder / "parting.jsonl").unlink(missing_ok=True)
@@ -163,7 +163,7 @@ def make_way(folder: Path) -> None:
         plots.rmdir()
 
 
-def _is_result(path: Path) -> bool:
+def is_result(path: Path) -> bool:
     """Whether `write_results` wrote a file."""
     try:
         return "schema_version" in dict(read_json(path))
