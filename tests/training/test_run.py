@@ -341,6 +341,32 @@ def test_killed_and_resumed_reaches_the_same_weights_bit_for_bit(ranked, base, t
     assert logs[0] == logs[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("optimizer.pt", {"state": {}, "param_groups": [{"params": [0], "lr": 0.1}]}),
+        ("optimizer.pt", ["of another program"]),
+        ("scheduler.pt", None),
+        ("rng_state.pth", {"python": 1}),
+        ("model.safetensors", None),
+    ],
+)
+def test_a_checkpoint_that_other_versions_wrote_is_refused_with_a_way_out(
+    ranked, base, tmp_path, name, stored
+):
+    """Its checksums are those of what they wrote, or it has none."""
+    folder = tmp_path / "run"
+    train(ranked, output=folder, **options(base, max_steps=2))
+    checkpoint = folder / "checkpoints" / "checkpoint-2"
+    (checkpoint / "checksums.json").unlink()
+    if stored is None:
+        (checkpoint / name).write_bytes(b"no such file of theirs")
+    else:
+        torch.save(stored, checkpoint / name)
+    with pytest.raises(PlauditError, match=r"checkpoint-2: cannot be resumed from .* remove this"):
+        train(output=folder, resume=True, max_steps=4)
+
+
 def test_resuming_after_the_last_checkpoint_trains_no_further(ranked, base, tmp_path):
     folder = tmp_path / "run"
     chosen = options(base, max_steps=6, lr_scheduler_type="constant", validation_fraction=0)
