@@ -17,6 +17,7 @@ T = TypeVar("T")
 SECONDS_BEFORE_PROGRESS = 2.0  # what is done by then needs none
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_MOVES = 0.1  # of a bar
+FOUND: Any = object()  # an item of `progress` that was there already
 QUIET = "PLAUDIT_QUIET"  # a variable of the environment, which processes that are started have too
 
 
@@ -131,7 +132,8 @@ def progress(
     """Yield from `items` and show how far along we are, once it takes longer than two seconds.
 
     `total` may be a function, for what takes time to count: it is called when it is to be shown.
-    `done` of them were done before, and are not among the items.
+    `done` of them were done before, and are not among the items. Items that are `FOUND` count as
+    done, too, and tell nothing of how fast the others are.
 
     >>> list(progress([1, 2, 3], "counting"))
     [1, 2, 3]
@@ -148,6 +150,10 @@ def progress(
             yield item
             heed()
             done += 1
+            if item is FOUND:
+                begun += 1
+                if bar is not None:  # which takes its speed from what is new since it was drawn
+                    bar.n, bar.last_print_n, bar.initial = bar.n + 1, bar.last_print_n + 1, begun
             now = time.monotonic()
             if now < next_time or done == total or _quiet():
                 continue
@@ -209,6 +215,8 @@ def _how_far(done: int, begun: int, total: int | None, seconds: float) -> str:
     '120 of 1,020, 2.0 a second, about 7 min 30 s left'
     """
     far = f"{done:,} of {total:,}" if total else f"{done:,}"
+    if done == begun:
+        return far
     if total and done - begun < (total - begun) / 20:
         return far  # the first batch's time would stand for one item
     far += f", {rate(done - begun, seconds)}"

@@ -370,7 +370,10 @@ def kept(folder: Path) -> str | None:
     if command == "train":
         steps = [int(path.name.rsplit("-", 1)[1]) for path in checkpoints_of(folder)]
         if not steps:
-            return "there is no checkpoint yet, and --resume begins anew"
+            config = read_yaml(folder / "config.yaml")
+            cached = config.get("freeze_layers") and config.get("features_cache_gb")
+            found = ", but finds what the frozen layers gave" if cached else ""
+            return f"there is no checkpoint yet, and --resume begins anew{found}"
         return f"its checkpoint of step {max(steps):,} is kept"
     place, mark, what = _PARTS[command]
     done = len(list((folder / place).glob(f"*/{mark}")))

@@ -905,9 +905,9 @@ class RunLog(TrainerCallback):
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v
                   for k, v in logs.items()}  # fmt: skip
         row = {"step": state.global_step, **finite}
-        # What was measured before the first step is measured again where a run is resumed.
-        again = not state.global_step and self.path and read_log(self.path)
-        if self.path is not None and not again:
+        if not state.global_step and self.path and read_log(self.path):
+            return  # what is measured before the first step, measured again by a resumed run
+        if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         line = self._line(state, logs)
