@@ -234,7 +234,14 @@ def load_tokenizer(source: Source) -> Any:
         raise PlauditError(f"base: {folder} has no tokenizer; copy its tokenizer.json there")
 
     with loading(source):
-        return AutoTokenizer.from_pretrained(source.name, **source.keywords)
+        tokenizer: Any = AutoTokenizer.from_pretrained(source.name, **source.keywords)
+    longest = getattr(tokenizer, "model_max_length", 0)  # which transformers takes as it stands
+    if not isinstance(longest, int | float):
+        raise PlauditError(
+            f"base: {source}: model_max_length in its tokenizer_config.json is {longest!r}, which "
+            "is no number; put the number there, or take the line out"
+        )
+    return tokenizer
 
 
 class Weights(NamedTuple):
@@ -447,7 +454,11 @@ def _without_adapters() -> Iterator[None]:
 @contextlib.contextmanager
 def reading(name: str | Path) -> Iterator[None]:
     """Turn what comes of settings in a model's files that are none, a text for a number, into one
-    line that names the model."""
+    line that names the model.
+
+    It is for the lines that look at such settings and no more: around others it would blame the
+    files for a mistake of ours, or of a plugin's.
+    """
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
