@@ -24,7 +24,7 @@ QUIET = "PLAUDIT_QUIET"  # a variable of the environment, which processes that a
 _within: list[str] = []  # what we are in the middle of, outermost first
 _hushed: list[bool] = []  # not empty while there is to be no talk
 # What an interruption would leave to go on with: its path, and what is kept there, outermost first.
-_begun: dict[str, Callable[[], str | None]] = {}
+_on_interrupt: dict[str, Callable[[], str | None]] = {}
 _interruptions: list[KeyboardInterrupt] = []
 
 
@@ -36,7 +36,7 @@ def say(message: str) -> None:
 
 def show(message: str) -> None:
     """Print one line of progress to stderr, hushed or not, but not where all is to be quiet."""
-    heed()
+    raise_interruption()
     if not _quiet():
         print(": ".join([*_within, message]), file=sys.stderr, flush=True)
 
@@ -69,32 +69,32 @@ def hushed() -> Iterator[None]:
         _hushed.pop()
 
 
-def begun(path: str | os.PathLike[str], kept: Callable[[], str | None]) -> None:
+def on_interrupt(path: str | os.PathLike[str], kept: Callable[[], str | None]) -> None:
     """Note that `path` can be gone on with from now on, and how to say what of it is kept: None
     once it is whole."""
-    _begun.setdefault(str(path), kept)
+    _on_interrupt.setdefault(str(path), kept)
 
 
-def kept() -> tuple[str, str] | None:
+def what_is_kept() -> tuple[str, str] | None:
     """Of what was begun and is not whole the outermost: its path, and what of it is kept."""
-    for path, what in _begun.items():
+    for path, what in _on_interrupt.items():
         if (said := what()) is not None:
             return path, said
     return None
 
 
-def forget() -> None:
+def reset() -> None:
     """Begin anew to note what is begun, and that it is interrupted."""
-    _begun.clear()
+    _on_interrupt.clear()
     _interruptions.clear()
 
 
-def interrupted(error: KeyboardInterrupt) -> None:
+def note_interruption(error: KeyboardInterrupt) -> None:
     """Note an interruption that is raised now, should whoever is running then lose it."""
     _interruptions.append(error)
 
 
-def heed() -> None:
+def raise_interruption() -> None:
     """Raise an interruption that was lost; whoever works long calls this at every step.
 
     While one is on its way it is not raised again: what is tidied up then is to come to its end.
@@ -148,7 +148,7 @@ def progress(
     try:
         for item in items:
             yield item
-            heed()
+            raise_interruption()
             done += 1
             if item is FOUND:
                 begun += 1

@@ -13,7 +13,7 @@ from plaudit.data.rankings import Ranking
 from plaudit.model.batches import model_inputs, per_ranking
 from plaudit.model.freezing import freeze
 from plaudit.settings import Settings
-from plaudit.training.folder import kept
+from plaudit.training.folder import what_is_kept
 from plaudit.training.objectives.bradley_terry import bradley_terry
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer, run_frozen_layers
@@ -277,7 +277,7 @@ def test_an_interruption_says_that_what_frozen_layers_gave_is_kept(
         run = tmp_path / f"run-{gigabytes}"
         with pytest.raises(KeyboardInterrupt):
             train(ranked, output=run, **options(base("bert"), tmp_path, **more))
-        assert kept(run) == f"there is no checkpoint yet, and --resume begins anew{said}"
+        assert what_is_kept(run) == f"there is no checkpoint yet, and --resume begins anew{said}"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from plaudit.model.trained_on import overlap
 from plaudit.settings import Settings
 from plaudit.training import run as run_module
 from plaudit.training.anew import measured_in
-from plaudit.training.folder import kept, locked, open_run
+from plaudit.training.folder import locked, open_run, what_is_kept
 from ranked_file import write_ranked
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -286,7 +286,7 @@ def test_a_finished_run_keeps_its_figures_until_the_longer_one_has_some(
     assert (folder / "metrics.json").read_bytes() == before
     assert measured_in(folder).rewards
     # It is unfinished all the same, and goes on to the length that it was given.
-    assert "checkpoint of step 2" in kept(folder)
+    assert "checkpoint of step 2" in what_is_kept(folder)
     with monkeypatch.context() as patch:
         patch.setattr(RewardModel, "save", killed)  # from where on its files are of two models
         with pytest.raises(KeyboardInterrupt):

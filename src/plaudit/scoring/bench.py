@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from plaudit.console import FOUND, begun, counted, progress, say, within
+from plaudit.console import FOUND, counted, on_interrupt, progress, say, within
 from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import load_rankings
@@ -152,7 +152,7 @@ def bench(
             held.enter_context(locked(folder, "benching", stays=True))
             if not resume:
                 shutil.rmtree(folder / "rewards", ignore_errors=True)
-            begun(folder, lambda: "what is scored is kept in its rewards/")
+            on_interrupt(folder, lambda: "what is scored is kept in its rewards/")
         texts = {name: asked_once(each.data.rankings) for name, each in data.items()}
         scoring = [
             _Scoring(name, model, folder / "rewards" / _slug(name), texts, loading)

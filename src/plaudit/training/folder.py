@@ -362,7 +362,7 @@ def finish(folder: Path, results: Mapping[str, Any]) -> None:
     (folder / EXTENDED).unlink(missing_ok=True)
 
 
-def kept(folder: Path) -> str | None:
+def what_is_kept(folder: Path) -> str | None:
     """What of an unfinished run is kept, in words; None of one that is finished."""
     if is_finished(folder):
         return None
@@ -441,7 +441,7 @@ def begin(
                 stored.model_copy(update=length).save(folder / "config.yaml")
         if not rankings.streaming:
             rankings.write_rejected(folder / "rejected.jsonl")
-        console.begun(folder, lambda: kept(folder))
+        console.on_interrupt(folder, lambda: what_is_kept(folder))
     processes().wait_for_everyone()
 
 

@@ -42,7 +42,7 @@ from transformers.trainer_utils import (
 )
 from trl import RewardConfig, RewardTrainer
 
-from plaudit.console import duration, heed, interactive, rate, say, show
+from plaudit.console import duration, interactive, raise_interruption, rate, say, show
 from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.evaluation.layout import Floats
@@ -886,7 +886,7 @@ class RunLog(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Move the bar."""
-        heed()
+        raise_interruption()
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
