@@ -150,7 +150,7 @@ def _holds_run(folder: Path) -> bool:
         settings = read_yaml(folder / "config.yaml")
     except PlauditError:
         return False
-    begun = (folder / PLAN, folder / "checkpoints" / "data.json")
+    begun = (folder / PLAN, *(folder / "checkpoints" / name for name in ("data.json", STEP)))
     ours = any(path.is_file() for path in begun) or files.is_result(folder / "metrics.json")
     return ours and settings.keys() >= {"data", "base", "loss"}
 
