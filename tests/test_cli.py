@@ -693,12 +693,12 @@ def test_a_training_that_is_interrupted_says_what_to_type(run, here, base, monke
     line += ["--save-steps", 2, "--head-epochs", 0, "--overwrite", "--no-report"]
     steps = []
 
-    def heed():
+    def raise_interruption():
         steps.append(len(steps))
         if len(steps) == 3:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("plaudit.training.trainer.heed", heed)
+    monkeypatch.setattr("plaudit.training.trainer.raise_interruption", raise_interruption)
     code, out, err = run(*line)
     assert (code, out) == (143, "")
     told, go_on = err.splitlines()[-2:]

@@ -76,6 +76,18 @@ def test_what_was_done_before_counts_but_took_no_time(clock, capsys):
     ]
 
 
+def test_what_is_found_among_the_others_counts_but_took_no_time(clock, capsys):
+    for item in console.progress([*[console.FOUND] * 100, *range(20)], "scoring"):
+        clock[0] += 0.0 if item is console.FOUND else 1.0
+    assert capsys.readouterr().err.splitlines() == [
+        "scoring: 102 of 120, 1.0 a second, about 18 s left",
+        "scoring: 112 of 120, 1.0 a second, about 8 s left",
+    ]
+    for _ in console.progress(iter([console.FOUND] * 2), "scoring"):  # of a stream nothing is new
+        clock[0] += 2.0
+    assert capsys.readouterr().err == "scoring: 1\n"
+
+
 def test_a_total_is_counted_only_where_it_is_shown(clock, capsys):
     counted = []
     walk(iter(range(10)), clock, 0.1, total=lambda: counted.append(1))

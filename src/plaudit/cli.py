@@ -86,7 +86,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     look_for_garbage_less_often()
-    console.forget()
+    console.reset()
     try:
         with _interruptible():
             code = run(options)
@@ -138,7 +138,7 @@ def _interruptible() -> Iterator[None]:
         if number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
             error = _TerminatedError()
-        console.interrupted(error)
+        console.note_interruption(error)
         raise error
 
     def dropped(what: "sys.UnraisableHookArgs") -> None:
@@ -167,7 +167,7 @@ def _tell_what_is_kept(command: str, words: Sequence[str]) -> None:
     if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
         return
     lines = ["plaudit: interrupted; what was not finished is not kept"]
-    if (begun := console.kept()) is not None:
+    if (begun := console.what_is_kept()) is not None:
         path, what = begun
         names = {option.name for option in options_of(COMMANDS[command])}
         again = [word for word in words if word not in ("--overwrite", "--resume")]

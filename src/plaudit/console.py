@@ -17,13 +17,14 @@ T = TypeVar("T")
 SECONDS_BEFORE_PROGRESS = 2.0  # what is done by then needs none
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_MOVES = 0.1  # of a bar
+FOUND: Any = object()  # an item of `progress` that was there already
 QUIET = "PLAUDIT_QUIET"  # a variable of the environment, which processes that are started have too
 
 
 _within: list[str] = []  # what we are in the middle of, outermost first
 _hushed: list[bool] = []  # not empty while there is to be no talk
 # What an interruption would leave to go on with: its path, and what is kept there, outermost first.
-_begun: dict[str, Callable[[], str | None]] = {}
+_on_interrupt: dict[str, Callable[[], str | None]] = {}
 _interruptions: list[KeyboardInterrupt] = []
 
 
@@ -35,7 +36,7 @@ def say(message: str) -> None:
 
 def show(message: str) -> None:
     """Print one line of progress to stderr, hushed or not, but not where all is to be quiet."""
-    heed()
+    raise_interruption()
     if not _quiet():
         print(": ".join([*_within, message]), file=sys.stderr, flush=True)
 
@@ -68,32 +69,32 @@ def hushed() -> Iterator[None]:
         _hushed.pop()
 
 
-def begun(path: str | os.PathLike[str], kept: Callable[[], str | None]) -> None:
+def on_interrupt(path: str | os.PathLike[str], kept: Callable[[], str | None]) -> None:
     """Note that `path` can be gone on with from now on, and how to say what of it is kept: None
     once it is whole."""
-    _begun.setdefault(str(path), kept)
+    _on_interrupt.setdefault(str(path), kept)
 
 
-def kept() -> tuple[str, str] | None:
+def what_is_kept() -> tuple[str, str] | None:
     """Of what was begun and is not whole the outermost: its path, and what of it is kept."""
-    for path, what in _begun.items():
+    for path, what in _on_interrupt.items():
         if (said := what()) is not None:
             return path, said
     return None
 
 
-def forget() -> None:
+def reset() -> None:
     """Begin anew to note what is begun, and that it is interrupted."""
-    _begun.clear()
+    _on_interrupt.clear()
     _interruptions.clear()
 
 
-def interrupted(error: KeyboardInterrupt) -> None:
+def note_interruption(error: KeyboardInterrupt) -> None:
     """Note an interruption that is raised now, should whoever is running then lose it."""
     _interruptions.append(error)
 
 
-def heed() -> None:
+def raise_interruption() -> None:
     """Raise an interruption that was lost; whoever works long calls this at every step.
 
     While one is on its way it is not raised again: what is tidied up then is to come to its end.
@@ -131,7 +132,8 @@ def progress(
     """Yield from `items` and show how far along we are, once it takes longer than two seconds.
 
     `total` may be a function, for what takes time to count: it is called when it is to be shown.
-    `done` of them were done before, and are not among the items.
+    `done` of them were done before, and are not among the items. Items that are `FOUND` count as
+    done, too, and tell nothing of how fast the others are.
 
     >>> list(progress([1, 2, 3], "counting"))
     [1, 2, 3]
@@ -146,8 +148,12 @@ def progress(
     try:
         for item in items:
             yield item
-            heed()
+            raise_interruption()
             done += 1
+            if item is FOUND:
+                begun += 1
+                if bar is not None:  # which takes its speed from what is new since it was drawn
+                    bar.n, bar.last_print_n, bar.initial = bar.n + 1, bar.last_print_n + 1, begun
             now = time.monotonic()
             if now < next_time or done == total or _quiet():
                 continue
@@ -209,6 +215,8 @@ def _how_far(done: int, begun: int, total: int | None, seconds: float) -> str:
     '120 of 1,020, 2.0 a second, about 7 min 30 s left'
     """
     far = f"{done:,} of {total:,}" if total else f"{done:,}"
+    if done == begun:
+        return far
     if total and done - begun < (total - begun) / 20:
         return far  # the first batch's time would stand for one item
     far += f", {rate(done - begun, seconds)}"

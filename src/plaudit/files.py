@@ -147,7 +147,7 @@ def make_way(folder: Path) -> None:
     that results are ours shows in what `write_results` puts into each, not in their names, which
     others use, too.
     """
-    results = [folder / name for name in _RESULTS if _is_result(folder / name)]
+    results = [folder / name for name in _RESULTS if is_result(folder / name)]
     if folder / "comparison.json" in results:
         (folder / "comparison.json").unlink()
         (folder / "parting.jsonl").unlink(missing_ok=True)
@@ -163,7 +163,7 @@ def make_way(folder: Path) -> None:
         plots.rmdir()
 
 
-def _is_result(path: Path) -> bool:
+def is_result(path: Path) -> bool:
     """Whether `write_results` wrote a file."""
     try:
         return "schema_version" in dict(read_json(path))
@@ -354,10 +354,13 @@ def _clear_leftovers(target: Path) -> None:
 
     A kill between two renames may have left a folder without its name: it gets it back.
     """
-    ours = re.compile(re.escape(_beginning(target)) + _ENDING)
-    for path in sorted(target.parent.iterdir()):
-        if not ours.fullmatch(path.name):
+    beginning, ending = _beginning(target), re.compile(_ENDING)
+    # Names alone, the cheap test first: there may be a hundred thousand files of other people's.
+    names = [name for name in os.listdir(target.parent) if name.startswith(beginning)]
+    for name in sorted(names):
+        if not ending.fullmatch(name, len(beginning)):
             continue
+        path = target.parent / name
         with suppress(OSError), _locked(path):
             if path.suffix == REPLACED and not target.exists():
                 os.replace(path, target)

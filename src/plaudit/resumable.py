@@ -16,8 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from plaudit.console import begun as note_begun
-from plaudit.console import say
+from plaudit.console import on_interrupt, say
 from plaudit.errors import PlauditError
 from plaudit.files import locked, refuse_to_overwrite, rejected_beside
 from plaudit.row_files import json_lines, kind_of_output
@@ -235,7 +234,7 @@ class Output:
     def leave(self) -> None:
         """Record what is done and say so; nothing is left of an output of which nothing is."""
         if self.done and not self._named:
-            note_begun(self.path, lambda: "")  # what is kept is said here
+            on_interrupt(self.path, lambda: "")  # what is kept is said here
         if self.complete:
             if not self._named and self._folder.exists():
                 say(f"{self.path}: only the last step is missing; --resume takes it")

@@ -1,5 +1,6 @@
 """Where base models come from, what each kind is, and what the user reads when loading fails."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -7,6 +8,9 @@ import shutil
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel, BertConfig, GPT2Config, T5Config
+from transformers import modeling_gguf_pytorch_utils as gguf_utils
+from transformers.integrations import peft
+from transformers.utils import logging
 
 import tiny
 from plaudit.errors import PlauditError
@@ -204,6 +208,23 @@ def test_weights_come_in_float32_whatever_the_file_holds(base, tmp_path):
     loaded = load_weights(Source(str(tmp_path)), AutoModel).model
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     assert torch.equal(loaded.wte.weight, model.wte.weight.float())
+
+
+@pytest.mark.parametrize("first_ends_first", [True, False])
+def test_loading_in_two_threads_leaves_the_libraries_as_they_were(first_ends_first):
+    """However their blocks overlap."""
+    hushed = (logging.get_verbosity(), logging.is_progress_bar_enabled(), gguf_utils.tqdm)
+    before = (*hushed, peft.find_adapter_config_file)
+    threads = [contextlib.ExitStack(), contextlib.ExitStack()]
+    for thread in threads:
+        thread.enter_context(base_models.quiet())
+        thread.enter_context(base_models._without_adapters())
+    first, last = threads if first_ends_first else threads[::-1]
+    first.close()
+    assert peft.find_adapter_config_file is not before[-1]  # the other one still loads
+    last.close()
+    here = (logging.get_verbosity(), logging.is_progress_bar_enabled(), gguf_utils.tqdm)
+    assert (*here, peft.find_adapter_config_file) == before
 
 
 def test_the_tokenizer_comes_whole(base):

@@ -12,6 +12,7 @@ import tiny
 from plaudit import PlauditError, RewardModel, train
 from plaudit.cli import main
 from plaudit.data.rankings import Ranking
+from plaudit.model import loading
 from plaudit.model.checkpoint import names_of_labels, weights_of_labels
 
 PROMPT = "What is a bond?"
@@ -556,6 +557,17 @@ def test_a_damaged_record_of_ours_is_named(base, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"plaudit": 5}))
     with pytest.raises(PlauditError, match=r"'plaudit' in its config\.json is damaged"):
         RewardModel.load(tmp_path)
+
+
+def test_a_mistake_in_code_is_not_blamed_on_a_models_files(base, monkeypatch):
+    """Of ours or of a plugin's pooling: its own error is what can be reported."""
+
+    def mistaken(*_):
+        return None.rows
+
+    monkeypatch.setattr(loading, "exact", mistaken)
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'rows'"):
+        RewardModel.load(base("bert"))
 
 
 @pytest.mark.parametrize(

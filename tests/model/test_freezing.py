@@ -13,6 +13,7 @@ from plaudit.data.rankings import Ranking
 from plaudit.model.batches import model_inputs, per_ranking
 from plaudit.model.freezing import freeze
 from plaudit.settings import Settings
+from plaudit.training.folder import what_is_kept
 from plaudit.training.objectives.bradley_terry import bradley_terry
 from plaudit.training.parts import encoded
 from plaudit.training.setup import build_trainer, run_frozen_layers
@@ -262,6 +263,21 @@ def test_lora_trains_alike_on_both_layouts(ranked, base, tmp_path, name, pooling
         run = train(ranked, output=tmp_path / layout, **chosen | {"freeze_layers": layers})
         rewards.append(run.model.score("What is 3?", ["fox fox", "dog"]))
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-3)
+
+
+def test_an_interruption_says_that_what_frozen_layers_gave_is_kept(
+    ranked, base, tmp_path, monkeypatch
+):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plaudit.training.run._train", killed)
+    for gigabytes, said in ((1, ", but finds what the frozen layers gave"), (0, "")):
+        more = {"freeze_layers": 1, "features_cache_gb": gigabytes}
+        run = tmp_path / f"run-{gigabytes}"
+        with pytest.raises(KeyboardInterrupt):
+            train(ranked, output=run, **options(base("bert"), tmp_path, **more))
+        assert what_is_kept(run) == f"there is no checkpoint yet, and --resume begins anew{said}"
 
 
 @pytest.mark.parametrize(

@@ -672,7 +672,8 @@ def test_it_ends_after_finishing_what_it_took(base):
         assert "Traceback" not in talk
 
 
-def test_a_second_signal_ends_it_at_once(base):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_it_at_once(base, number, code):
     with (
         running.service(base("bert")) as (process, client),
         socket.create_connection(("127.0.0.1", client.base_url.port)) as slow,
@@ -682,10 +683,10 @@ def test_a_second_signal_ends_it_at_once(base):
         slow.sendall((head + "Content-Type: application/json\r\n\r\n" + body).encode())
         while metric(client, "queue_completions") == 0:
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         until_stopping(client)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        process.send_signal(number)
+        assert process.wait(60) == code
 
 
 def test_a_client_that_does_not_read_its_answer_keeps_it_only_for_so_long(base):

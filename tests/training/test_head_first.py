@@ -112,7 +112,7 @@ def test_in_bfloat16_all_of_the_model_is_trained_so_and_a_resumed_run_is_the_sam
     assert all(torch.equal(weights[key], again[key]) for key in weights)
 
 
-def test_lora_resumes_with_the_fitted_head(ranked, base, tmp_path, monkeypatch):
+def test_lora_resumes_with_the_fitted_head(ranked, base, tmp_path, monkeypatch, capsys):
     # BERT's pooler, a part of the head, is none of what a checkpoint of LoRA has.
     chosen = options(base, head_epochs=2, lora_r=2, max_steps=4, save_steps=2)
     whole = train(ranked, output=tmp_path / "whole", **chosen)
@@ -127,8 +127,10 @@ def test_lora_resumes_with_the_fitted_head(ranked, base, tmp_path, monkeypatch):
         patch.setattr(RankingTrainer, "training_step", killed)
         with pytest.raises(KeyboardInterrupt):
             train(ranked, output=tmp_path / "run", **chosen)
+    assert "before the first step: validation" in capsys.readouterr().err
     resumed = train(output=tmp_path / "run", resume=True)
     assert resumed.metrics["test"] == whole.metrics["test"]
+    assert "before the first step" not in capsys.readouterr().err  # nor is that a step of it
 
 
 def test_a_run_of_an_earlier_version_goes_on_without_what_it_did_not_have(ranked, base, tmp_path):

@@ -19,7 +19,10 @@ from plaudit import PlauditError, RewardModel, evaluate, train
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
 from plaudit.model.trained_on import overlap
-from plaudit.training.folder import locked, open_run
+from plaudit.settings import Settings
+from plaudit.training import run as run_module
+from plaudit.training.anew import measured_in
+from plaudit.training.folder import locked, open_run, what_is_kept
 from ranked_file import write_ranked
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -159,6 +162,27 @@ def test_a_folder_that_only_looks_like_a_run_is_left_alone(ranked, base, tmp_pat
     assert theirs.read_text() == "mine"
 
 
+@pytest.mark.parametrize("made", ["by another program", "by hand", "by --print-config"])
+def test_a_config_yaml_alone_is_no_run_of_ours(finished, ranked, base, tmp_path, made):
+    """A project's own, settings for plaudit, or a copy of a run's: `model/` beside it is theirs."""
+    texts = {
+        "by another program": "data: imagenet\nmodel:\n  depth: 50\nloss: cross-entropy\n",
+        "by hand": f"data: {ranked}\nbase: {base}\n",
+        "by --print-config": (finished.folder / "config.yaml").read_text(),
+    }
+    theirs = {"config.yaml": texts[made], "model/weights": "mine", "metrics.json": '{"loss": 1}'}
+    for name, text in theirs.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for how in ({}, {"overwrite": True}):
+        with pytest.raises(PlauditError, match="not a run; choose another folder"):
+            train(ranked, output=tmp_path, **how, **options(base))
+    with pytest.raises(PlauditError, match="without --resume, in another folder"):
+        train(output=tmp_path, resume=True)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.relative_to(tmp_path).as_posix(): path.read_text() for path in files} == theirs
+
+
 def test_what_a_kill_left_of_a_run_that_was_replaced_is_none_of_the_users(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / ".replaced-run").touch()
@@ -245,6 +269,50 @@ def test_a_finished_run_goes_on_with_more_steps(ranked, base, tmp_path, capsys):
         train(output=tmp_path / "run", resume=True, max_steps=4)
 
 
+def killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_finished_run_keeps_its_figures_until_the_longer_one_has_some(
+    ranked, base, tmp_path, monkeypatch
+):
+    folder = tmp_path / "run"
+    train(ranked, output=folder, **options(base, max_steps=2))
+    before = (folder / "metrics.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(output=folder, resume=True, max_steps=4)
+    assert (folder / "metrics.json").read_bytes() == before
+    assert measured_in(folder).rewards
+    # It is unfinished all the same, and goes on to the length that it was given.
+    assert "checkpoint of step 2" in what_is_kept(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(RewardModel, "save", killed)  # from where on its files are of two models
+        with pytest.raises(KeyboardInterrupt):
+            train(output=folder, resume=True)
+    assert not (folder / "metrics.json").exists()
+    assert train(output=folder, resume=True).metrics["training"]["steps"] == 4
+    with pytest.raises(PlauditError, match="this run is finished"):
+        train(output=folder, resume=True)
+
+
+def test_steps_for_a_run_of_epochs_that_has_no_checkpoint_are_refused(
+    ranked, base, tmp_path, monkeypatch
+):
+    """How many steps its epochs are is not known, so these may be fewer."""
+    folder = tmp_path / "run"
+    epochs = options(base, num_train_epochs=2)
+    del epochs["max_steps"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(ranked, output=folder, **epochs)
+    with pytest.raises(PlauditError, match=r"max_steps: .* num_train_epochs 2, and no checkpoint"):
+        train(output=folder, resume=True, max_steps=1)
+    assert Settings.build(folder / "config.yaml").max_steps == -1
+
+
 def test_a_longer_run_says_that_its_learning_rate_rises(ranked, base, tmp_path, capsys):
     train(ranked, output=tmp_path / "run", **options(base, max_steps=2))
     train(output=tmp_path / "run", resume=True, max_steps=4)
@@ -271,6 +339,32 @@ def test_killed_and_resumed_reaches_the_same_weights_bit_for_bit(ranked, base, t
         for f in (tmp_path / "whole", folder)
     ]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("optimizer.pt", {"state": {}, "param_groups": [{"params": [0], "lr": 0.1}]}),
+        ("optimizer.pt", ["of another program"]),
+        ("scheduler.pt", None),
+        ("rng_state.pth", {"python": 1}),
+        ("model.safetensors", None),
+    ],
+)
+def test_a_checkpoint_that_other_versions_wrote_is_refused_with_a_way_out(
+    ranked, base, tmp_path, name, stored
+):
+    """Its checksums are those of what they wrote, or it has none."""
+    folder = tmp_path / "run"
+    train(ranked, output=folder, **options(base, max_steps=2))
+    checkpoint = folder / "checkpoints" / "checkpoint-2"
+    (checkpoint / "checksums.json").unlink()
+    if stored is None:
+        (checkpoint / name).write_bytes(b"no such file of theirs")
+    else:
+        torch.save(stored, checkpoint / name)
+    with pytest.raises(PlauditError, match=r"checkpoint-2: cannot be resumed from .* remove this"):
+        train(output=folder, resume=True, max_steps=4)
 
 
 def test_resuming_after_the_last_checkpoint_trains_no_further(ranked, base, tmp_path):

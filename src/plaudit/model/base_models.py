@@ -12,8 +12,10 @@ import importlib.util
 import json
 import os
 import re
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -232,7 +234,14 @@ def load_tokenizer(source: Source) -> Any:
         raise PlauditError(f"base: {folder} has no tokenizer; copy its tokenizer.json there")
 
     with loading(source):
-        return AutoTokenizer.from_pretrained(source.name, **source.keywords)
+        tokenizer: Any = AutoTokenizer.from_pretrained(source.name, **source.keywords)
+    longest = getattr(tokenizer, "model_max_length", 0)  # which transformers takes as it stands
+    if not isinstance(longest, int | float):
+        raise PlauditError(
+            f"base: {source}: model_max_length in its tokenizer_config.json is {longest!r}, which "
+            "is no number; put the number there, or take the line out"
+        )
+    return tokenizer
 
 
 class Weights(NamedTuple):
@@ -333,6 +342,37 @@ def first_position(model: Any) -> int:
     return 0
 
 
+Change = Callable[[], AbstractContextManager[None]]
+
+
+def _shared(change: Change) -> Change:
+    """A change to a library that threads may ask for at once: the first that comes makes it, and
+    the last that goes takes it back.
+
+    Each by itself would take the other's change for the library's own, and leave it there for good.
+    """
+    lock, made, inside = threading.Lock(), contextlib.ExitStack(), 0
+
+    @functools.wraps(change)
+    @contextlib.contextmanager
+    def shared() -> Iterator[None]:
+        nonlocal inside
+        with lock:
+            if not inside:
+                made.enter_context(change())
+            inside += 1
+        try:
+            yield
+        finally:
+            with lock:
+                inside -= 1
+                if not inside:
+                    made.close()
+
+    return shared
+
+
+@_shared
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' notes (on a new head, a GGUF's metadata) from the user's screen."""
@@ -356,17 +396,15 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+@_shared
 @contextlib.contextmanager
-def _read_once(source: Source) -> Iterator[None]:
+def _read_once() -> Iterator[None]:
     """Keep a GGUF file's header until its weights are loaded.
 
     A header has a hundred thousand strings, which gguf reads one by one; transformers would have
     them read anew for the configuration, twice, for the tokenizer and for the weights, and have the
     names of all tensors made anew for each module.
     """
-    if not source.is_gguf or importlib.util.find_spec("gguf") is None:
-        yield
-        return
     import gguf
     from gguf import gguf_reader, tensor_mapping
 
@@ -374,7 +412,7 @@ def _read_once(source: Source) -> Iterator[None]:
     vars(gguf).update(GGUFReader=_reader, get_tensor_name_map=functools.cache(names))
     try:
         yield
-    finally:  # gguf's own, whatever another thread that loads has put there
+    finally:
         vars(gguf).update(GGUFReader=gguf_reader.GGUFReader, get_tensor_name_map=names)
 
 
@@ -391,6 +429,7 @@ def _header(path: str, size: int, changed: int) -> Any:
     return GGUFReader(path)
 
 
+@_shared
 @contextlib.contextmanager
 def _without_adapters() -> Iterator[None]:
     """Keep transformers from putting an adapter that lies beside a whole model's weights into it.
@@ -415,7 +454,11 @@ def _without_adapters() -> Iterator[None]:
 @contextlib.contextmanager
 def reading(name: str | Path) -> Iterator[None]:
     """Turn what comes of settings in a model's files that are none, a text for a number, into one
-    line that names the model."""
+    line that names the model.
+
+    It is for the lines that look at such settings and no more: around others it would blame the
+    files for a mistake of ours, or of a plugin's.
+    """
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -429,8 +472,9 @@ def reading(name: str | Path) -> Iterator[None]:
 @contextlib.contextmanager
 def loading(source: Source) -> Iterator[None]:
     """Turn the many ways in which loading fails into one line that says what to do."""
+    of_gguf = source.is_gguf and importlib.util.find_spec("gguf") is not None
     try:
-        with quiet(), _read_once(source):
+        with quiet(), _read_once() if of_gguf else contextlib.nullcontext():
             yield
     except PlauditError:
         raise

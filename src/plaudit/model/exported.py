@@ -53,9 +53,9 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
     penalty = options.get("length_penalty", 0.0)
     check_penalty(penalty)
     bfloat16 = _bfloat16(options.get("dtype", "auto"), engine, path)
+    opened = engine.open(Path(path), bfloat16)
+    noted = opened.described
     with base_models.reading(path):
-        opened = engine.open(Path(path), bfloat16)
-        noted = opened.described
         normalisation = Normalisation.read(noted.get("normalisation"), str(path))
         encoding = Encoding(
             tokenizer=opened.tokenizer,
@@ -68,24 +68,25 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
         )
         if not isinstance(encoding.pad_token_id, int):
             raise ValueError("its tokenizer has no pad token")
-        return Loaded(
-            model=EngineNetwork(opened.run, engine.files(Path(path))).eval(),
-            encoding=encoding,
-            pooling=noted["pooling"],
-            device=torch.device("cpu"),
-            dtype=torch.bfloat16 if bfloat16 else torch.float32,
-            ratio=None,
-            layout=SmallBatches(encoding.pad_token_id, f"{engine.name} runs it"),
-            new_head=bool(noted.get("new_head")),
-            normalisation=normalisation if options.get("normalised", True) else None,
-            length_penalty=penalty,
-            uncertainty=None,
-            attributes=dict(noted.get("attributes") or {}),
-            own_code=engine.name,
-            origin=str(path),
-            card="",
-            trained_on=None,
-        )
+        attributes = dict(noted.get("attributes") or {})
+    return Loaded(
+        model=EngineNetwork(opened.run, engine.files(Path(path))).eval(),
+        encoding=encoding,
+        pooling=noted["pooling"],
+        device=torch.device("cpu"),
+        dtype=torch.bfloat16 if bfloat16 else torch.float32,
+        ratio=None,
+        layout=SmallBatches(encoding.pad_token_id, f"{engine.name} runs it"),
+        new_head=bool(noted.get("new_head")),
+        normalisation=normalisation if options.get("normalised", True) else None,
+        length_penalty=penalty,
+        uncertainty=None,
+        attributes=attributes,
+        own_code=engine.name,
+        origin=str(path),
+        card="",
+        trained_on=None,
+    )
 
 
 def _bfloat16(dtype: Any, engine: Engine, path: str | Path) -> bool:

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from plaudit.console import say
+from plaudit.console import FOUND, say
 from plaudit.errors import PlauditError
 from plaudit.model.batches import Batch, Encoded, Flat, Layout, Pooled, model_inputs, unique_tokens
 from plaudit.model.classifier import backbone, reward_difference, small_rankings
@@ -269,15 +269,16 @@ class FrozenLayout:
         for _ in self.filling(rankings, max_tokens):
             pass
 
-    def filling(self, rankings: Iterable[dict[str, Any]], max_tokens: int) -> Iterator[int]:
-        """`fill`, one item for each ranking that is done with, to show progress by."""
+    def filling(self, rankings: Iterable[dict[str, Any]], max_tokens: int) -> Iterator[Any]:
+        """`fill`, one item for each ranking that is done with, to show progress by; `FOUND` for
+        those that were kept before."""
         rows = iter(rankings)
         while window := list(islice(rows, FILL_AT_ONCE)):
             if self.cache is None or self.stopped:
                 return
             missing = [row for row in window if _name(row) not in self.cache]
             self.found += len(window) - len(missing)
-            yield from range(len(window) - len(missing))
+            yield from repeat(FOUND, len(window) - len(missing))
             for places, _ in self._compute(missing, max_tokens):
                 yield from places
                 if self.stopped:

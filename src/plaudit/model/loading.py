@@ -162,14 +162,16 @@ def _load(
             normalised=normalised,
             attributes=attributes,
         )
-        stored = found.stored
-        tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
-        if chat_template is not None or chat_template_args:
-            _check_own_template(found.kind, template, stored)
-            set_chat_template(tokenizer, chat_template, chat_template_args)
-        pooling = _resolve_pooling(pooling, found)
-        model, drawn, of, word = _load_for(tokenizer, found, pooling, seed, attn_implementation)
-        model.config.use_cache = False  # there is nothing to generate
+    stored = found.stored
+    tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
+    if chat_template is not None or chat_template_args:
+        _check_own_template(found.kind, template, stored)
+        set_chat_template(tokenizer, chat_template, chat_template_args)
+    pooling = _resolve_pooling(pooling, found)
+    model, drawn, of, word = _load_for(tokenizer, found, pooling, seed, attn_implementation)
+    model.config.use_cache = False  # there is nothing to generate
+    of_stored_head = not (new_head or (adapter and (adapter.labels or found.head)))
+    with base_models.reading(name):
         encoding = Encoding(
             tokenizer=tokenizer,
             kind=found.kind,
@@ -179,43 +181,36 @@ def _load(
             pooling=pooling,
             configured_pad=word,
         )
-        if found.code:
-            model = as_scores(model, encoding, str(name))
-            why_padded = f"its own {found.code.name} computes it"
-        else:
-            model = exact(model, POOLINGS.get(pooling), pooling).eval()
-            why_padded = (
-                f"its attention is to be {attn_implementation}" if attn_implementation else ""
-            )
-        if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
-            model = model.to(place)
-        flat = (
-            layout != "padded"
-            and not why_padded
-            and model.base_model._can_set_attn_implementation()
-        )
-        precision = choose_precision(asked, place, work_of(model, found.kind, flat))
-        of_stored_head = not (new_head or (adapter and (adapter.labels or found.head)))
-        return Loaded(
-            model=model,
-            encoding=encoding,
-            pooling=pooling,
-            device=place,
-            dtype=precision.dtype,
-            ratio=precision.ratio,
-            layout=choose_layout(layout, model, encoding, precision, why_padded),
-            new_head=drawn,
-            normalisation=found.normalisation,
-            length_penalty=length_penalty,
-            uncertainty=_uncertainty(source, model)
-            if stored and not (new_head or adapter)
-            else None,
-            attributes=of or dict(stored.get("attributes") or {} if of_stored_head else {}),
-            own_code=found.code.name if found.code else "",
-            origin=str(adapter.source if adapter else source),
-            card=_card(source) if stored and not new_head and not adapter else "",
-            trained_on=_trained_on(source) if stored else None,
-        )
+        summed = of or dict(stored.get("attributes") or {} if of_stored_head else {})
+        card = _card(source) if stored and not new_head and not adapter else ""
+    if found.code:
+        model = as_scores(model, encoding, str(name))
+        why_padded = f"its own {found.code.name} computes it"
+    else:
+        model = exact(model, POOLINGS.get(pooling), pooling).eval()
+        why_padded = f"its attention is to be {attn_implementation}" if attn_implementation else ""
+    if place.type != "cpu":  # where it is already; FSDP may have it hold no data yet
+        model = model.to(place)
+    flat = layout != "padded" and not why_padded and model.base_model._can_set_attn_implementation()
+    precision = choose_precision(asked, place, work_of(model, found.kind, flat))
+    return Loaded(
+        model=model,
+        encoding=encoding,
+        pooling=pooling,
+        device=place,
+        dtype=precision.dtype,
+        ratio=precision.ratio,
+        layout=choose_layout(layout, model, encoding, precision, why_padded),
+        new_head=drawn,
+        normalisation=found.normalisation,
+        length_penalty=length_penalty,
+        uncertainty=_uncertainty(source, model) if stored and not (new_head or adapter) else None,
+        attributes=summed,
+        own_code=found.code.name if found.code else "",
+        origin=str(adapter.source if adapter else source),
+        card=card,
+        trained_on=_trained_on(source) if stored else None,
+    )
 
 
 def _load_for(

@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from plaudit.console import begun, counted, progress, say, within
+from plaudit.console import FOUND, counted, on_interrupt, progress, say, within
 from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import load_rankings
@@ -151,7 +152,7 @@ def bench(
             held.enter_context(locked(folder, "benching", stays=True))
             if not resume:
                 shutil.rmtree(folder / "rewards", ignore_errors=True)
-            begun(folder, lambda: "what is scored is kept in its rewards/")
+            on_interrupt(folder, lambda: "what is scored is kept in its rewards/")
         texts = {name: asked_once(each.data.rankings) for name, each in data.items()}
         scoring = [
             _Scoring(name, model, folder / "rewards" / _slug(name), texts, loading)
@@ -186,7 +187,7 @@ def _all(scoring: Sequence["_Scoring"]) -> Iterator[None]:
             for _ in one.steps():
                 left -= 1
                 yield
-            yield from (None for _ in range(left))
+            yield from repeat(FOUND, left)
 
 
 # ---- one model ----
@@ -244,7 +245,7 @@ class _Scoring:
             for data in done:
                 self._read(data)
             if left := [data for data in self.texts if data not in done]:
-                yield from (None for data in done for _ in self.texts[data])
+                yield from repeat(FOUND, sum(len(self.texts[data]) for data in done))
                 yield from self._score(left)
             self._sum_up()
         except PlauditError as error:
@@ -278,7 +279,7 @@ class _Scoring:
         file.parent.mkdir(parents=True, exist_ok=True)
         with resumable(file, facts, resume=begun, overwrite=not begun) as out:
             cost |= out.note or {}
-            yield from (None for _ in range(out.done))
+            yield from repeat(FOUND, out.done)
             for window in windows(asked[out.done :], WINDOW):
                 started, before = time.perf_counter(), model.truncation.get("truncated", 0)
                 rows, tokens, completions = self._rewards(model, window)

@@ -33,7 +33,6 @@ READING = 2.0
 # Beyond so many times the connections that are served, who comes is hung up on without an answer.
 HELD = 2
 # What a shell expects of a program that was interrupted.
-INTERRUPTED = 130
 
 
 def serve(
@@ -126,10 +125,10 @@ class _Server(uvicorn.Server):
             if connection.transport is not None:
                 connection.transport.abort()
 
-    def _stop(self) -> None:
+    def _stop(self, number: int) -> None:
         if self.service.draining:
             say("stopped at once")
-            os._exit(INTERRUPTED)
+            os._exit(128 + number)  # as shells have it
         self.service.draining = True
         say("stopping: finishing what was taken; a second signal stops at once")
         self._draining = asyncio.ensure_future(self._drain())
@@ -138,7 +137,7 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, number)
         try:
             yield
         finally:

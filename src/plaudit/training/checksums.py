@@ -1,7 +1,9 @@
 """Checksums of what a run goes on from, so that a damaged disk is not trained on.
 
 `CHECKSUMS` lies beside the files that it is of. What it does not name, or a folder of an earlier
-version that has none, is taken as it is.
+version that has none, is taken as it is. A checkpoint is read once more for its own, while training
+waits: 0.4 s for 500 MB on a processor with SHA instructions, which is less than writing it takes.
+In a thread beside the next steps it would appear that much later, and a kill cost more.
 """
 
 import hashlib

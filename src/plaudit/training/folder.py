@@ -1,8 +1,9 @@
 """The folder that a run fills: opened, locked, never overwritten unasked.
 
-`metrics.json` comes last, so a folder that has it holds what was finished. `config.yaml` has the
-settings, and `PLAN` what else the command was asked for, where it is not `train`; a folder without
-a `config.yaml` holds nothing yet that could be resumed.
+`metrics.json` comes last, so a folder that has it holds what was finished; while a finished run is
+extended it stays, and `EXTENDED` lies beside it. `config.yaml` has the settings, and `PLAN` what
+else the command was asked for, where it is not `train`; a folder without a `config.yaml` holds
+nothing yet that could be resumed.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from plaudit.console import counted
 from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
 from plaudit.errors import PlauditError
-from plaudit.files import read_json, write_json
+from plaudit.files import read_json, write_json, write_results
 from plaudit.model.attention import Ways
 from plaudit.model.loading import suited_pooling
 from plaudit.recipes import RECIPES
@@ -32,13 +33,14 @@ from plaudit.yaml_file import read_yaml
 PLAN = "plan.json"  # of a folder that `train` did not make: which command did, and how
 # Among checkpoints: how a step of the run is done, a `Begun`.
 STEP = "step.json"
+EXTENDED = ".extended-run"  # beside the figures of a finished run that goes on
 GOING = ".replaced-run"  # the name of a `config.yaml` whose run is being taken away
 _FIRST = {"data.json", STEP, CHECKSUMS}  # what there is of a run before its `config.yaml`
 # What a folder of one of these commands holds: what may go when it is filled anew, in this order,
 # so that after a kill nothing half gone is resumed or taken for finished.
 RUN_FILES = (
     *("config.yaml", "metrics.json", "predictions.jsonl", "rejected.jsonl", "log.jsonl"),
-    *("report.html", PLAN, "trials.jsonl", "study.db", "study.db-journal"),
+    *(EXTENDED, "report.html", PLAN, "trials.jsonl", "study.db", "study.db-journal"),
 )
 RUN_FOLDERS = (
     *("model", "adapter", "checkpoints", "plots", "tensorboard"),
@@ -91,6 +93,11 @@ def open_run(
                 f"{folder}: there is no run to resume here (no config.yaml); start it without "
                 "--resume"
             )
+        if not _holds_run(folder):
+            raise PlauditError(
+                f"{folder}: has a config.yaml, but not what plaudit writes beside it when a run "
+                "begins; start it without --resume, in another folder"
+            )
         if (command := made_by(folder)) != what:
             raise PlauditError(f"{folder}: plaudit {command} made it; resume it with that")
         given = renamed({**(read_yaml(config) if config is not None else {}), **settings})
@@ -103,7 +110,7 @@ def open_run(
         chosen = Settings.build(stored, **then, **free)
         asked = Settings.build(**{"data": chosen.data, **given})
         longer = _longer(folder, chosen, asked, given) if what == "train" else {}
-        if (folder / "metrics.json").is_file() and not (extend or longer):
+        if is_finished(folder) and not (extend or longer):
             raise PlauditError(
                 f"{folder}: this run is finished; {_EXTENDED.get(what, '')}--overwrite replaces it"
             )
@@ -122,7 +129,7 @@ def open_run(
         raise PlauditError(f"output: {str(folder)!r} has a line break in it; choose another name")
     if folder.exists() and not folder.is_dir():
         raise PlauditError(f"{folder}: is a file; the output is a folder")
-    if (folder / "config.yaml").is_file():
+    if _holds_run(folder):
         if not overwrite:
             raise PlauditError(
                 f"{folder}: already holds a run; --resume continues it, --overwrite replaces it"
@@ -133,9 +140,24 @@ def open_run(
     return folder, chosen
 
 
+def _holds_run(folder: Path) -> bool:
+    """Whether plaudit filled a folder, finished or not.
+
+    Others call a file `config.yaml`, too, and a printed config may lie in anybody's folder: only
+    with what a run has beside it may what has the name of a run's files be taken away.
+    """
+    try:
+        settings = read_yaml(folder / "config.yaml")
+    except PlauditError:
+        return False
+    begun = (folder / PLAN, *(folder / "checkpoints" / name for name in ("data.json", STEP)))
+    ours = any(path.is_file() for path in begun) or files.is_result(folder / "metrics.json")
+    return ours and settings.keys() >= {"data", "base", "loss"}
+
+
 def _may_be_filled(folder: Path) -> bool:
-    """Whether nothing would be lost in a folder without a `config.yaml`: what is in it is what a
-    kill left of a run that was being replaced, or that had not yet begun."""
+    """Whether nothing would be lost in a folder that holds no run: what is in it is what a kill
+    left of a run that was being replaced, or that had not yet begun."""
     names = {path.name for path in folder.iterdir() if not files.is_leftover(path)}
     if GOING in names:
         return names <= {GOING, *OF_A_RUN}
@@ -168,6 +190,12 @@ def _longer(
         if (folder / "metrics.json").is_file():
             raise PlauditError(
                 f"{folder}: has no checkpoint any more to go on from; --overwrite trains it anew"
+            )
+        if "max_steps" in more and chosen.max_steps <= 0:
+            raise PlauditError(
+                f"max_steps: the run in {folder} has num_train_epochs "
+                f"{chosen.num_train_epochs:g}, and no checkpoint yet that says how many steps "
+                "these are; leave max_steps out, or start it anew with --overwrite"
             )
         return more
     state = folder / "checkpoints" / f"checkpoint-{max(steps)}" / "trainer_state.json"
@@ -323,15 +351,29 @@ def resolve_plan(
     return defaults | {n: stored.get(n) if v is None else v for n, v in asked.items()}
 
 
-def kept(folder: Path) -> str | None:
+def is_finished(folder: Path) -> bool:
+    """Whether what fills a folder came to its end, and is not being extended."""
+    return (folder / "metrics.json").is_file() and not (folder / EXTENDED).is_file()
+
+
+def finish(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write the figures of what is finished now."""
+    write_results(folder / "metrics.json", results)
+    (folder / EXTENDED).unlink(missing_ok=True)
+
+
+def what_is_kept(folder: Path) -> str | None:
     """What of an unfinished run is kept, in words; None of one that is finished."""
-    if (folder / "metrics.json").is_file():
+    if is_finished(folder):
         return None
     command = made_by(folder)
     if command == "train":
         steps = [int(path.name.rsplit("-", 1)[1]) for path in checkpoints_of(folder)]
         if not steps:
-            return "there is no checkpoint yet, and --resume begins anew"
+            config = read_yaml(folder / "config.yaml")
+            cached = config.get("freeze_layers") and config.get("features_cache_gb")
+            found = ", but finds what the frozen layers gave" if cached else ""
+            return f"there is no checkpoint yet, and --resume begins anew{found}"
         return f"its checkpoint of step {max(steps):,} is kept"
     place, mark, what = _PARTS[command]
     done = len(list((folder / place).glob(f"*/{mark}")))
@@ -391,14 +433,15 @@ def begin(
                 f"{folder}: the data have changed since this run began; --overwrite starts it anew"
             )
         else:
-            (folder / "metrics.json").unlink(missing_ok=True)  # of one that is extended
+            if is_finished(folder):
+                (folder / EXTENDED).touch()
             stored = Settings.build(folder / "config.yaml")
             length = {name: getattr(settings, name) for name in LENGTHS}
             if plan is None and any(getattr(stored, n) < v for n, v in length.items()):
                 stored.model_copy(update=length).save(folder / "config.yaml")
         if not rankings.streaming:
             rankings.write_rejected(folder / "rejected.jsonl")
-        console.begun(folder, lambda: kept(folder))
+        console.on_interrupt(folder, lambda: what_is_kept(folder))
     processes().wait_for_everyone()
 
 

@@ -26,7 +26,6 @@ from plaudit.evaluation.rewards import rewards_of
 from plaudit.files import (
     SCHEMA_VERSION,
     write_jsonl,
-    write_results,
     writing,
     writing_folder,
 )
@@ -56,7 +55,15 @@ from plaudit.training import head_first
 from plaudit.training.compiling import compile_layers, compiles
 from plaudit.training.control import read_nuisances
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
-from plaudit.training.folder import Begun, as_begun, begin, check_divided, locked, open_run
+from plaudit.training.folder import (
+    Begun,
+    as_begun,
+    begin,
+    check_divided,
+    finish,
+    locked,
+    open_run,
+)
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.parts import (
     Given,
@@ -504,6 +511,8 @@ def _save(
     validation: Evaluation | None,
     figures_only: bool,
 ) -> None:
+    # Of a run that was extended: never figures of one model beside the files of another.
+    (folder / "metrics.json").unlink(missing_ok=True)
     write_jsonl(
         folder / "predictions.jsonl",
         (
@@ -514,7 +523,7 @@ def _save(
         ),
     )
     if figures_only:
-        write_results(folder / "metrics.json", metrics)
+        finish(folder, metrics)
         return
     model.save(folder / "model")
     with writing(folder / "model" / "README.md") as file:
@@ -522,7 +531,7 @@ def _save(
         file.write(model.card)
     if settings.report:
         _write_report_and_plots(folder, settings, metrics, test or validation)
-    write_results(folder / "metrics.json", metrics)
+    finish(folder, metrics)
 
 
 def _write_report_and_plots(

@@ -34,7 +34,7 @@ from plaudit.evaluation.comparison import SIGNIFICANT
 from plaudit.evaluation.measures import label, measure_named
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.summary import format_summary
-from plaudit.files import SCHEMA_VERSION, read_json, write_json, write_jsonl, write_results
+from plaudit.files import SCHEMA_VERSION, read_json, write_json, write_jsonl
 from plaudit.model.base_models import quiet
 from plaudit.model.encoding import Encoding
 from plaudit.model.seen import taken
@@ -45,7 +45,7 @@ from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics, SearchMetrics, Trial
 from plaudit.settings import Settings, ValidationMetric
 from plaudit.training.compiling import compile_layers
-from plaudit.training.folder import begin, locked, open_run, resolve_plan
+from plaudit.training.folder import begin, finish, is_finished, locked, open_run, resolve_plan
 from plaudit.training.head_first import fit_head
 from plaudit.training.objectives import OBJECTIVES
 from plaudit.training.parts import (
@@ -165,7 +165,7 @@ def tune(
                 open_run(output, config, resume, overwrite, settings, "tune")
                 if not all(map(_abandoned, folder.glob("trials/*"))):
                     raise PlauditError(f"{folder}: another process is searching in it")
-            if resume and (folder / "metrics.json").is_file():
+            if resume and is_finished(folder):
                 _check_extended(folder, trials, _study(folder, plan["metric"], chosen.seed))
             begin(folder, chosen, rankings, resume, plan)
             study = _study(folder, plan["metric"], chosen.seed)
@@ -399,7 +399,7 @@ def _next_trial(
     """
     with locked(folder, wait=True):
         spent = _spent(study, folder)
-        if spent >= wanted or (folder / "metrics.json").is_file():
+        if spent >= wanted or is_finished(folder):
             return None, spent
         trial = study.ask(space)
         held.enter_context(locked(_place(folder, trial.number)))
@@ -476,7 +476,7 @@ def _finish(
         )
         return Search(summary, None, folder)
     with locked(folder, wait=True):
-        if (folder / "metrics.json").is_file():  # another process was faster
+        if is_finished(folder):  # another process was faster
             return Search(read_json(folder / "metrics.json"), None, folder)
         trained = list(parts.train) if chosen.validation_data else [*parts.train, *parts.validation]
         keys = {ranking.key for ranking in trained}
@@ -499,6 +499,7 @@ def _finish(
         begun = stored.is_file() and not (where / "metrics.json").is_file()
         if begun and Settings.build(stored).model_dump() != settings.model_dump():
             begun = False  # the search went on, and found better ones
+        (folder / "metrics.json").unlink(missing_ok=True)  # of a search that was extended
         if not begun:
             shutil.rmtree(where, ignore_errors=True)
         run = train_on(
@@ -507,7 +508,7 @@ def _finish(
         assert run.test is not None  # the search was refused without test prompts
         summary["test"] = run.test.summary
         write_search_report(folder, summary, run.metrics, run.test)
-        write_results(folder / "metrics.json", summary)
+        finish(folder, summary)
         console.say(f"saved to {folder}; its model is in {where}")
     return Search(summary, run, folder)
 

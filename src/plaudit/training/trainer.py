@@ -11,10 +11,11 @@ import functools
 import json
 import math
 import os
+import pickle  # nosec B403 # only for its error
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,7 +42,7 @@ from transformers.trainer_utils import (
 )
 from trl import RewardConfig, RewardTrainer
 
-from plaudit.console import duration, heed, interactive, rate, say, show
+from plaudit.console import duration, interactive, raise_interruption, rate, say, show
 from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.evaluation.layout import Floats
@@ -76,6 +77,11 @@ LEARNT = "objective.safetensors"  # of a checkpoint: what was learnt beside the 
 # The learning rate of that. Its values are logarithms and the like, a few for all the data: with
 # the model's rate, which suits weights, they would stay where they begin.
 LOSS_RATE = 0.03
+# What torch and safetensors raise for a file that is not as they write it, besides RuntimeError.
+NOT_AS_WRITTEN = (
+    *(AttributeError, EOFError, LookupError, OSError, TypeError, ValueError),
+    *(pickle.UnpicklingError, SafetensorError),
+)
 
 
 class RankingTrainer(RewardTrainer):
@@ -464,8 +470,17 @@ class RankingTrainer(RewardTrainer):
             self._beside[name].data.copy_(value)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self._load_learnt(resume_from_checkpoint)
+        with _going_on_from(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            self._load_learnt(resume_from_checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _going_on_from(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _going_on_from(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
@@ -621,6 +636,25 @@ class RankingTrainer(RewardTrainer):
             if excess > 0 and checkpoint not in keep:
                 _remove(Path(checkpoint))
                 excess -= 1
+
+
+@contextlib.contextmanager
+def _going_on_from(checkpoint: str | None) -> Iterator[None]:
+    """Say what to do where a checkpoint, whole as it is, does not suit what it is to be read by."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (*NOT_AS_WRITTEN, RuntimeError) as error:
+        if no_answer(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PlauditError(
+            f"{checkpoint}: cannot be resumed from ({reason}): it is damaged, or other versions of "
+            "plaudit, transformers or torch wrote it, or the base model is another one. Resume "
+            "with what the run was begun with; or remove this folder, and --resume goes on from "
+            "the checkpoint before it; or --overwrite starts the run anew"
+        ) from error
 
 
 class DivergedError(PlauditError):
@@ -852,7 +886,7 @@ class RunLog(TrainerCallback):
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Move the bar."""
-        heed()
+        raise_interruption()
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
 
@@ -871,9 +905,9 @@ class RunLog(TrainerCallback):
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v
                   for k, v in logs.items()}  # fmt: skip
         row = {"step": state.global_step, **finite}
-        # What was measured before the first step is measured again where a run is resumed.
-        again = not state.global_step and self.path and read_log(self.path)
-        if self.path is not None and not again:
+        if not state.global_step and self.path and read_log(self.path):
+            return  # what is measured before the first step, measured again by a resumed run
+        if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         line = self._line(state, logs)

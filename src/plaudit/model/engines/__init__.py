@@ -77,7 +77,7 @@ def read_described(text: str, path: Path) -> dict[str, Any]:
         described = json.loads(text)
         for name in ("kind", "max_length", "template", "separator", "pooling"):
             described[name]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise PlauditError(
             f"{path}: does not say how texts become tokens: it was written by another program or "
             "an earlier version; export the model again with `plaudit export`"

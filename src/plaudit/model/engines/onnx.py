@@ -95,7 +95,7 @@ def _tokenizer(text: str, path: Path) -> Any:
                     raise ValueError(name)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(base64.b64decode(content))
-        except (ValueError, AttributeError, TypeError, OSError) as error:
+        except (ValueError, AttributeError, TypeError, RecursionError, OSError) as error:
             raise PlauditError(
                 f"{path}: the tokenizer in it is damaged; export it again"
             ) from error
