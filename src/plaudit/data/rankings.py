@@ -176,8 +176,8 @@ def disagreement(ranks: Sequence[float], ratings: Sequence[float | None]) -> tup
 class Rejected:
     """A row that was not used: where it stood, why in words, what it said, and the fault.
 
-    `vote` is kept of a pair that another one contradicts: which pair it is, as a number, for which
-    side, 1 or 2, and of which prompt.
+    `vote` is kept of a pair that another one contradicts, where nobody says whose they are: which
+    pair it is, as a number, for which side, 1 or 2, and of which prompt.
     """
 
     file: str

@@ -2,7 +2,8 @@
 
 Labels of one pair are those of all rankings of its prompt that order these two completions, and of
 the pairs that were left out because their labels contradict each other, without which all would
-agree. Assumes that the same row twice is two people's label and not a copy; a file knows no better.
+agree. What a named annotator says again of a pair is no further label; where nobody is named, it
+assumes that the same row twice is two people's label and not a copy: a file knows no better.
 """
 
 from collections.abc import Iterable, Sequence
@@ -61,10 +62,15 @@ def agreement(
     0.333
     """
     votes: dict[int, _Votes] = {}
+    heard: set[tuple[int, str]] = set()
     for ranking in rankings:
         for i, j in ranking.pairs():
             pair = Ranking(ranking.prompt, [ranking.completions[n] for n in (i, j)], [0, 1])
             key, side = direction(pair)
+            if ranking.annotator is not None:
+                if (key, ranking.annotator) in heard:
+                    continue
+                heard.add((key, ranking.annotator))
             votes.setdefault(key, _Votes([0, 0], ranking.key)).counts[side - 1] += 1
     left_out = set()
     for row in rejected:
