@@ -16,6 +16,8 @@ from typing import Any
 # value as transformers pads labels with, so that it survives its evaluation loop.
 PADDING = -100
 
+TIED = "all completions of this prompt are tied"
+
 # A chat message as every chat template takes it: {"role": "user", "content": "…"}.
 Message = dict[str, Any]
 USER_TURN = {"role", "content"}
@@ -144,7 +146,7 @@ def check(ranking: Ranking) -> BadRowError | None:
     if len(ranking.completions) < 2:
         return BadRowError(Fault.ALONE, "only one completion for this prompt")
     if len(set(ranking.ranks)) < 2:
-        return BadRowError(Fault.TIED, "all completions of this prompt are tied")
+        return BadRowError(Fault.TIED, TIED)
     return None
 
 
