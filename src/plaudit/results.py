@@ -179,11 +179,21 @@ class CheckRecord(TypedDict):
     change: str
 
 
+class ExpectedRecord(TypedDict):
+    """How long training will take on this machine: seconds from and to, of its steps and of
+    validating and measuring; the report is not in it."""
+
+    steps: int
+    training_seconds: list[float]
+    measuring_seconds: list[float]
+
+
 class SetUpRecord(Versioned):
     """What `plaudit train --check --json` prints."""
 
     passed: bool
     checks: list[CheckRecord]
+    expected: ExpectedRecord | None
 
 
 class OverFolds(TypedDict):
