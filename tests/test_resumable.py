@@ -317,7 +317,7 @@ def test_what_is_there_is_neither_lost_nor_mixed_up(tmp_path):
     assert len(path.read_text().splitlines()) == 8 + 2
     assert (tmp_path / "rejected.jsonl").read_bytes() == before["rejected.jsonl"]
     assert len((tmp_path / "rejected-2.jsonl").read_text().splitlines()) == 1
-    with pytest.raises(PlauditError, match=r"name it \.jsonl"), resumable("out.csv", {}):
+    with pytest.raises(PlauditError, match=r"name it \.jsonl"), resumable("out.xlsx", {}):
         pass
 
 

@@ -1068,7 +1068,7 @@ def score(
     data: Files,
     output: Annotated[
         str | Path | None,
-        Help(".jsonl (also .gz, .zst) or .parquet; stdout unless given", "FILE", flag=True),
+        Help(".jsonl, .csv (also .gz, .zst) or .parquet; stdout unless given", "FILE", flag=True),
     ] = None,
     *,
     resume: Resume = False,
@@ -1159,7 +1159,9 @@ def generate(
     ],
     policy: PolicyName,
     prompts: Annotated["str | Path | Sequence[Text]", Help(_PROMPTS, "PROMPTS")],
-    output: Annotated[str | Path, Help(".jsonl (also .gz, .zst) or .parquet", "FILE", flag=True)],
+    output: Annotated[
+        str | Path, Help(".jsonl, .csv (also .gz, .zst) or .parquet", "FILE", flag=True)
+    ],
     *,
     limit: declared.Limit = None,
     n: declared.N = 16,

@@ -8,6 +8,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from plaudit.evaluation.agreement import AgreementRecord
 from plaudit.evaluation.all_suites import AllSuites
 from plaudit.evaluation.bench import ComparedRecord
 from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord
@@ -178,11 +179,21 @@ class CheckRecord(TypedDict):
     change: str
 
 
+class ExpectedRecord(TypedDict):
+    """How long training will take on this machine: seconds from and to, of its steps and of
+    validating and measuring; the report is not in it."""
+
+    steps: int
+    training_seconds: list[float]
+    measuring_seconds: list[float]
+
+
 class SetUpRecord(Versioned):
     """What `plaudit train --check --json` prints."""
 
     passed: bool
     checks: list[CheckRecord]
+    expected: ExpectedRecord | None
 
 
 class OverFolds(TypedDict):
@@ -343,11 +354,15 @@ class Ties(TypedDict):
 
 
 class Advice(TypedDict):
-    """A finding, and what to do about it; the command that does it, where there is one."""
+    """A finding, and what to do about it; the command that does it, where there is one.
+
+    `mend` tells a fault from what is only worth knowing.
+    """
 
     finding: str
     advice: str
     command: str
+    mend: bool
 
 
 class Verdict(TypedDict):
@@ -394,6 +409,13 @@ class ModelView(TypedDict):
     shown: list[ShownRanking]
 
 
+class Annotators(TypedDict):
+    """How many the data name, and how far they agree: null where no two judged the same pair."""
+
+    number: int
+    agreement: AgreementRecord | None
+
+
 class InspectionSummary(Versioned):
     """What `plaudit inspect --json` prints; `read_with`: flags that say how to read the data."""
 
@@ -420,6 +442,7 @@ class InspectionSummary(Versioned):
     shared_prompts: list[dict[str, Any]]
     contradictions: int
     cycles: dict[str, Any]
+    annotators: Annotators | None
     truncated: dict[str, Any]
     refused: dict[str, Any]
     prompts_not_adjacent: int

@@ -45,7 +45,8 @@ def resumable(
     nothing there yet, it is begun.
 
     Args:
-        path: a `.jsonl` or `.ndjson` file, also with `.gz` or `.zst`, or a `.parquet` file.
+        path: a `.jsonl`, `.ndjson`, `.csv` or `.tsv` file, also with `.gz` or `.zst`, or a
+            `.parquet` file.
         facts: what the output is made from and with, as plain JSON; a resume with others is
             refused.
         resume: go on with an unfinished output.

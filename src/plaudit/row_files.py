@@ -1,13 +1,17 @@
-"""How an output holds its rows: JSON lines, plain or packed, or Parquet.
+"""How an output holds its rows: JSON lines, CSV or TSV, plain or packed, or Parquet.
 
 Rows are appended to an unfinished file in a form that can be cut off anywhere between two of them,
 JSON lines or, where the columns' types are known, Arrow. Its last step makes the file out of that.
+A text is written as it is, in CSV too: one that begins as a formula is somebody's data.
 """
 
+import csv
 import gzip
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROWS_OF_A_GROUP = 1 << 14  # of Parquet, held in memory while they are written
-ENDINGS = ".jsonl, .ndjson, each also with .gz or .zst, or .parquet"
+ENDINGS = ".jsonl, .ndjson, .csv or .tsv, each also with .gz or .zst, or .parquet"
 
 
 class Kind(Protocol):
@@ -45,6 +49,8 @@ def kind_of_output(path: str | Path, schema: "pyarrow.Schema | None" = None) -> 
     kind, packing = kind_of(path)
     if kind in ("jsonl", "ndjson"):
         return JsonLines(packing)
+    if kind in ("csv", "tsv"):
+        return Csv("," if kind == "csv" else "\t", packing)
     if kind == "parquet" and packing is None:
         return Parquet() if schema is None else TypedParquet(schema)
     raise PlauditError(f"{path}: no kind of file that is written here; name it {ENDINGS}")
@@ -80,6 +86,44 @@ class JsonLines:
                     packed.write(piece)
             _to_disk(target)
         return spare
+
+
+class Csv:
+    """A header of all columns and a line a row: what is nested is JSON, and what is not there
+    empty."""
+
+    def __init__(self, delimiter: str, packing: str | None) -> None:
+        self.delimiter = delimiter
+        self.packing = packing
+
+    def encode(self, rows: Sequence[dict[str, Any]]) -> bytes:
+        """See `Kind`."""
+        texts = (value for row in rows for value in row.values() if isinstance(value, str))
+        if any("\0" in text for text in texts):
+            raise PlauditError("a text has a NUL, which CSV cannot hold; write .jsonl")
+        return json_lines(rows)
+
+    def whole(self, rows: Path, spare: Path) -> Path:
+        """See `Kind`."""
+        columns = list(dict.fromkeys(n for some in _groups(rows) for row in some for n in row))
+        with open(spare, "wb") as target:
+            with _packed(target, self.packing) if self.packing else nullcontext(target) as file:
+                text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+                # Lines end in CR LF (RFC 4180): with LF alone a CR in a text stays unquoted.
+                writer = csv.writer(text, delimiter=self.delimiter)
+                writer.writerow(columns)
+                for some in _groups(rows):
+                    writer.writerows([_cell(row.get(name)) for name in columns] for row in some)
+                text.detach()  # the file below is closed where it was opened
+            _to_disk(target)
+        return spare
+
+
+def _cell(value: Any) -> Any:
+    """What stands in a cell of CSV for a value."""
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return value
 
 
 class Parquet:

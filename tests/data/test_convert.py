@@ -7,6 +7,7 @@ import pytest
 
 from plaudit import PlauditError, load_rankings
 from plaudit.data.convert import writable_layouts, write_layout
+from plaudit.data.pairs import write_pairs
 from plaudit.data.rankings import Ranking, text_key
 
 TEXTS = ["=1+1", "مرحبا 🙂", '<b>\nline two, with "quotes"', "+4", "-", "@x", "12"]
@@ -60,6 +61,43 @@ def test_what_is_written_reads_back_as_the_same_preferences(tmp_path, layout, su
     else:
         write_layout(CHATS, layout, file)
         assert preferences(load_rankings(file)) == expected(CHATS)
+
+
+def by_annotator(rankings, expected):
+    names = ("Ada", "Bob")
+    return {name: expected([r for r in rankings if r.annotator == name]) for name in names}
+
+
+# Two people who put the same completions in opposite orders, and agree about others.
+TWO = [
+    Ranking("2+2?", ["4", "5"], [0, 1], annotator="Ada"),
+    Ranking("Sky?", ["blue", "red"], [0, 1], annotator="Ada"),
+    Ranking("2+2?", ["4", "5"], [1, 0], annotator="Bob"),
+    Ranking("Sky?", ["blue", "red"], [0, 1], annotator="Bob"),
+]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+@pytest.mark.parametrize("layout", writable_layouts())
+def test_annotators_who_disagree_do_not_contradict_each_other(tmp_path, layout, suffix, streaming):
+    """Read from what each layout is written as, and once more from the pairs made of that."""
+    write_layout(TWO, layout, tmp_path / f"labels.{suffix}")
+    read = load_rankings(tmp_path / f"labels.{suffix}", streaming=streaming, on_bad_row="stop")
+    assert by_annotator(list(read), preferences) == by_annotator(TWO, preferences)
+    write_pairs(read, tmp_path / f"pairs.{suffix}")
+    again = load_rankings(tmp_path / f"pairs.{suffix}", streaming=streaming, on_bad_row="stop")
+    assert by_annotator(list(again), preferences) == by_annotator(TWO, preferences)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_annotator_can_contradict_herself(tmp_path, streaming):
+    again = Ranking("2+2?", ["4", "5"], [1, 0], annotator="Ada")
+    write_layout([*TWO, again], "pairs", tmp_path / "labels.csv")
+    read = load_rankings(tmp_path / "labels.csv", streaming=streaming, max_rejected=1)
+    kept = [ranking.annotator for ranking in read if ranking.prompt == "2+2?"]
+    assert kept == (["Ada", "Bob"] if streaming else ["Bob"])
+    assert read.rejected_by_reason.total() == (1 if streaming else 2)
 
 
 def test_several_annotators_of_one_prompt_stay_apart(tmp_path):

@@ -41,6 +41,7 @@ def some_rankings(draw, texts):
                 margin=draw(st.none() | st.floats(-5, 5)),
                 weight=draw(st.just(1.0) | st.floats(0, 5)),
                 category=draw(st.none() | WORDS),
+                annotator=draw(st.none() | WORDS),
             )
         )
     return some
@@ -49,7 +50,10 @@ def some_rankings(draw, texts):
 def preferences(rankings):
     """What the rankings say, pair by pair, in order."""
     return [
-        (one.prompt, one.completions[i], one.completions[j], one.category, one.margin, one.weight)
+        (
+            *(one.prompt, one.completions[i], one.completions[j]),
+            *(one.category, one.margin, one.weight, one.annotator),
+        )
         for one in rankings
         for i, j in one.pairs()
     ]

@@ -70,3 +70,11 @@ def test_labels_that_contradict_each_other_are_counted_though_left_out(reward_mo
     assert "contradict each other" in agreement_sentence(record)
     # Of a list nobody knows what was left out.
     assert measure_all(reward_model("bert"), [*data], stress=0).summary.get("annotators") is None
+
+
+def test_what_a_named_annotator_says_again_is_no_further_label():
+    ada, bob = (Ranking("p", ["a", "b"], [0, 1], annotator=name) for name in ("Ada", "Bob"))
+    assert agreement([ada, ada]) is None
+    found = agreement([ada, ada, bob])
+    assert found is not None
+    assert found["labels"] == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plaudit.data.rankings import Ranking
-from plaudit.inspection.advice import advise, format_inspection
+from plaudit.inspection.advice import advise, format_inspection, verdict
 from plaudit.inspection.rankings import inspect_rankings
 
 WORDS = ("loan", "share", "bond", "fund", "rate", "yield", "stock", "price", "trade", "market")
@@ -60,6 +60,30 @@ def test_each_fault_has_its_advice(added, said):
     report = inspect_rankings(clean() + added)
     assert any(said in one.finding for one in advise(report))
     assert said in format_inspection(report)
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ([Ranking("a", ["a bond.", "a loan."], [0, 0])] * 3, "completions are all tied"),
+        (
+            [Ranking(f"what {w}", [f"{w} " * 9 + ".", f"{w}."], [0, 1]) for w in WORDS] * 5,
+            "the longer completion is the better one in",
+        ),
+    ],
+)
+def test_what_is_no_fault_is_not_called_to_be_mended(added, said):
+    report = inspect_rankings(clean() + added)
+    told = verdict(report)
+    assert told["text"].startswith("ready to train on; know that ")
+    assert said in told["text"]
+    assert told["command"] == "plaudit train DATA"
+    text = format_inspection(report)
+    assert "what to mend\n  nothing" in text
+    assert said in text.partition("what to know\n")[2]
+    faults = [Ranking("a", ["a"], [0])] * 2
+    mended = verdict(inspect_rankings([*clean(), *added, *faults]))
+    assert mended["text"].startswith("mend first: 2 of")
 
 
 def test_a_refusal_that_loses_is_no_fault():

@@ -10,6 +10,7 @@ from scipy import stats
 
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import load_rankings
+from plaudit.evaluation.agreement import agreement
 from plaudit.inspection.advice import format_inspection
 from plaudit.inspection.rankings import inspect_rankings
 
@@ -204,6 +205,32 @@ def test_contradictions_and_cycles_between_rankings(tmp_path):
     # A over B and B over A; that C ties with either says nothing against it.
     assert (report["cycles"]["contradictions"], report["cycles"]["cycles"]) == (1, 0)
     assert (report["cycles"]["pairs"], report["contradictions"]) == (2, 0)
+
+
+def test_annotators_who_disagree_are_measured_and_contradict_nobody():
+    """Of the pairs that two judged, by hand: Ada and Bob agree on one of two, all three on half."""
+    said = [("Ada", "AB"), ("Bob", "BA"), ("Ada", "CD"), ("Bob", "CD"), ("Bob", "EF")]
+    some = [
+        Ranking("p", list(pair), [0, 1], annotator=name, origin=f"a.csv:{n}")
+        for n, (name, pair) in enumerate(said)
+    ]
+    report = inspect_rankings(some)
+    assert json.loads(json.dumps(report)) == report
+    assert report["cycles"]["pairs"] == report["duplicates"]["repeated_pairs"] == 0
+    found = report["annotators"]
+    assert (found["number"], found["agreement"]["pairs"], found["agreement"]["labels"]) == (2, 2, 4)
+    assert found["agreement"]["agreement"]["value"] == 1 / 2
+    assert found["agreement"] == agreement(some)
+    assert "Two labels of one pair agree in 50.0 %" in format_inspection(report)
+
+    again = inspect_rankings([*some, some[0], Ranking("p", ["B", "A"], [0, 1], annotator="Ada")])
+    assert again["cycles"]["pairs"] == 3  # A over B twice, and B over A
+    assert again["cycles"]["examples"][0]["prompt"] == "p"
+    assert again["duplicates"]["repeated_pairs"] == 1
+    assert again["annotators"] == found
+    alone = inspect_rankings(some[4:])["annotators"]
+    assert alone == {"number": 1, "agreement": None}
+    assert inspect_rankings([Ranking("p", ["A", "B"], [0, 1])])["annotators"] is None
 
 
 def endless(number, marked):

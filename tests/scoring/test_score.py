@@ -108,6 +108,44 @@ def test_all_kinds_of_files_give_the_same_rewards(tmp_path, model):
     assert read_rows(tmp_path / "both.jsonl") == expected * 2
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "csv.gz"])
+def test_csv_comes_out_as_csv_with_every_cell_as_it_was(tmp_path, model, suffix):
+    """Cells that spreadsheets and careless writers change: formulas, quotes, line ends, numbers."""
+    cells = ["=1+1", "@x", ' "so", he said ', "a\r\nb\rc\n", "007", "1e3", "", "TRUE", "مرحبا"]
+    rows = [["prompt", "completion", "=note"], *(["p", "it is", cell] for cell in cells)]
+    delimiter = "\t" if suffix == "tsv" else ","
+    packed = gzip.open if suffix.endswith("gz") else open
+    with packed(tmp_path / f"a.{suffix}", "wt", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    assert score_file(model, tmp_path / f"a.{suffix}", tmp_path / f"out.{suffix}") == len(cells)
+    with packed(tmp_path / f"out.{suffix}", "rt", newline="", encoding="utf-8") as file:
+        header, *scored = csv.reader(file, delimiter=delimiter)
+    assert header == [*rows[0], "reward"]
+    assert [row[:-1] for row in scored] == rows[1:]
+    expected = close(model.score("p", "it is"))
+    assert all(float(row[-1]) == expected for row in scored)
+
+
+def test_what_csv_has_no_cell_for_is_json_or_refused(tmp_path, model):
+    data = write_rows(
+        tmp_path / "a.jsonl",
+        [
+            {"prompt": "p", "completions": ["so", "it is"], "seen": True, "more": {"ü": None}},
+            {"prompt": "p", "completion": "it is", "late": None},
+        ],
+    )
+    score_file(model, data, tmp_path / "out.csv")
+    with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
+        lists, single = csv.DictReader(file)
+    assert json.loads(lists["rewards"]) == close([model.score("p", c) for c in ("so", "it is")])
+    assert (lists["seen"], lists["more"], lists["reward"]) == ("true", '{"ü": null}', "")
+    assert (single["completions"], single["late"]) == ("", "")
+    assert float(single["reward"]) == close(model.score("p", "it is"))
+    write_rows(data, [{"prompt": "p", "completion": "a\0b"}])
+    with pytest.raises(PlauditError, match=r"NUL, which CSV cannot hold; write \.jsonl"):
+        score_file(model, data, tmp_path / "nul.csv")
+
+
 def test_lists_and_messages_in_csv_are_json(tmp_path, model):
     with open(tmp_path / "a.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
@@ -195,7 +233,7 @@ def test_what_would_be_lost_is_refused_before_any_work(tmp_path):
     for source, output, said in (
         (data, data, "is the input"),
         (data, scored, "already exists"),
-        (data, tmp_path / "out.csv", r"no kind of file that is written here; name it \.jsonl"),
+        (data, tmp_path / "out.xlsx", r"no kind of file that is written here; name it \.jsonl"),
         (scored, tmp_path / "out.jsonl", "has a column reward already"),
         (twice, tmp_path / "out.jsonl", "two columns are called 'a', and one would be lost"),
         (tmp_path / "none.jsonl", tmp_path / "out.jsonl", "no such file"),
@@ -351,7 +389,7 @@ def test_parquet_stays_what_it_is(tmp_path, model):
         score_file(model, [data, other], tmp_path / "both.parquet")
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet", "out.tsv.zst"])
 def test_an_interrupted_output_is_resumed_to_the_same_bytes(tmp_path, model, name, monkeypatch):
     rows = [*SINGLE, {"prompt": "p"}, {"prompt": "p", "completions": ["a", "b"] * 300}]
     data = write_rows(tmp_path / "a.jsonl", [*rows, *SINGLE])

@@ -52,7 +52,10 @@ def test_a_sound_set_up_passes_and_nothing_is_written(sound, tmp_path, monkeypat
         data, check=True, base=str(sound), dtype="float32", max_length=48, learning_rate=1e-3
     )
     assert made.passed, str(made)
-    assert [line.split()[0] for line in str(made).splitlines()] == ["pass"] * 8
+    assert [line.split()[0] for line in str(made).splitlines()] == ["pass"] * 8 + ["time"]
+    expected = made.as_json()["expected"]
+    assert expected["steps"] == made.expected.work.steps > 0
+    assert 0 < expected["training_seconds"][0] < expected["training_seconds"][1]
     assert [path.name for path in tmp_path.iterdir()] == ["ranked.jsonl"]
 
 
@@ -113,7 +116,7 @@ def test_labels_turned_round_are_named_by_length(reward_model):
     assert labels(model, sound)["passed"]
     check = labels(model, turned)
     assert not check["passed"]
-    assert "longer one in 0% of the pairs, which is rare" in check["seen"]
+    assert "longer one in 0% of the pairs of 40 training rankings, which is rare" in check["seen"]
     assert "rating=NAME" in check["change"]
     check = labels(model, sound, turned)
     assert not check["passed"]

@@ -2,7 +2,8 @@
 
 Single completions are grouped by their prompt, and by annotator where the data name them: wherever
 they stand where the data are held in memory, and where they are adjacent in a stream. Pairs stay
-pairs; those that stand in both directions under one prompt are rejected.
+pairs; those that stand in both directions under one prompt are rejected, unless the data name
+annotators who judged differently.
 """
 
 import math
@@ -235,21 +236,23 @@ class PromptsSeen:
 
 
 def pairs(items: Iterable[Item]) -> Iterator[Outcome]:
-    """The pairs without those that stand in both directions under the same prompt."""
+    """The pairs without those that one judge put in both directions under the same prompt."""
     kept: list[tuple[int, Record]] = []
     directions: dict[int, int] = {}
     for item in _usable(items):
         if isinstance(item, Rejected):
             yield item
             continue
-        key, way = direction(item.ranking)
+        key, way = _judgement(item.ranking)
         directions[key] = directions.get(key, 0) | way
         kept.append((key, item))
     for key, record in kept:
         if directions[key] == 3:
             rejected = _reject(record, Fault.CONTRADICTION, CONTRADICTION_OF_PAIRS)
             ranking = record.ranking
-            yield replace(rejected, vote=(key, direction(ranking)[1], ranking.key))
+            if ranking.annotator is None:
+                rejected = replace(rejected, vote=(*direction(ranking), ranking.key))
+            yield rejected
         else:
             yield _pair(record)
 
@@ -261,7 +264,7 @@ def pairs_of_stream(items: Iterable[Item]) -> Iterator[Outcome]:
         if isinstance(item, Rejected):
             yield item
             continue
-        key, way = direction(item.ranking)
+        key, way = _judgement(item.ranking)
         if lately.setdefault(key, way) != way:
             yield _reject(item, Fault.CONTRADICTION, CONTRADICTION_OF_PAIRS)
             continue
@@ -289,6 +292,12 @@ def _pair(record: Record) -> Ranking:
     if ranking.ranks in DENSE and type(ranking.ranks[0]) is int:
         return ranking
     return replace(ranking, ranks=dense_ranks(ranking.ranks))
+
+
+def _judgement(ranking: Ranking) -> tuple[int, int]:
+    """As `direction`, of another number for each annotator who is named."""
+    key, way = direction(ranking)
+    return (key if ranking.annotator is None else hash((key, ranking.annotator))), way
 
 
 def direction(ranking: Ranking) -> tuple[int, int]:

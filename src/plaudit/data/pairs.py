@@ -26,7 +26,10 @@ from plaudit.files import writing
 from plaudit.sources import kind_of
 
 BATCH = 1024
-OPTIONAL = ("category", "margin", "weight")
+OPTIONAL = ("category", "margin", "weight", "annotator")
+
+# Layouts whose completions may begin with their prompt, which is found in them and may be empty.
+MAY_BE_IMPLICIT = ("pairs", "annotated-pairs")
 
 Pair = dict[str, Any]
 
@@ -34,10 +37,11 @@ Pair = dict[str, Any]
 def write_pairs(rankings: Rankings | Sequence[Ranking], path: str | Path) -> int:
     """Write every strictly ordered pair of every ranking, in the data's order; return how many.
 
-    The columns are prompt, chosen and rejected, and category, margin and weight where any ranking
-    has one (of a stream: where the data has the column). The category is that of the rejected
-    completion where completions have their own. Where prompts are implicit and may be empty there
-    is no prompt column, and chosen and rejected begin with the prompt, as they were read.
+    The columns are prompt, chosen and rejected, and category, margin, weight and annotator where
+    any ranking has one (of a stream: where the data has the column). The category is that of the
+    rejected completion where completions have their own. Where prompts are implicit and may be
+    empty there is no prompt column, and chosen and rejected begin with the prompt, as they were
+    read.
 
     Raises `PlauditError` for an unknown suffix, and for a text that the kind of file cannot hold.
 
@@ -76,7 +80,7 @@ def _columns(rankings: Rankings | Sequence[Ranking]) -> list[str]:
     """Which columns to write, known before the first row."""
     if isinstance(rankings, Rankings) and rankings.streaming:
         has = rankings.columns
-        implicit = "prompt" not in has
+        implicit = "prompt" not in has and rankings.format in MAY_BE_IMPLICIT
         optional = [name for name in OPTIONAL if name in has]
     else:
         implicit = any(not ranking.prompt for ranking in rankings)
@@ -84,6 +88,7 @@ def _columns(rankings: Rankings | Sequence[Ranking]) -> list[str]:
             "category": any(r.category is not None or r.categories for r in rankings),
             "margin": any(r.margin is not None for r in rankings),
             "weight": any(r.weight != 1 for r in rankings),
+            "annotator": any(r.annotator is not None for r in rankings),
         }
         optional = [name for name in there if there[name]]
     return [*([] if implicit else ["prompt"]), "chosen", "rejected", *optional]
@@ -100,6 +105,10 @@ def _pair(ranking: Ranking, better: int, worse: int, columns: list[str], path: A
                 "would not be found again without a prompt column; leave out the empty ones"
             )
         chosen, rejected = whole
+    elif not prompt:  # of a stream alone: else it is known before the first row
+        raise PlauditError(
+            f"{path}: the prompt of {ranking.origin} is empty; read without --streaming"
+        )
     category = ranking.categories[worse] if ranking.categories else ranking.category
     row = {
         "prompt": prompt,
@@ -108,6 +117,7 @@ def _pair(ranking: Ranking, better: int, worse: int, columns: list[str], path: A
         "category": category,
         "margin": ranking.margin,
         "weight": ranking.weight,
+        "annotator": ranking.annotator,
     }
     return {name: row[name] for name in columns}
 
@@ -157,7 +167,10 @@ def _parquet(pairs: Iterable[Pair], columns: list[str], file: BinaryIO, path: st
     message = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
     in_messages = first is not None and isinstance(first["chosen"], list)
     text = pyarrow.list_(message) if in_messages else pyarrow.string()
-    types = {"category": pyarrow.string(), "margin": pyarrow.float64(), "weight": pyarrow.float64()}
+    types = {
+        name: pyarrow.float64() if name in ("margin", "weight") else pyarrow.string()
+        for name in OPTIONAL
+    }
     schema = pyarrow.schema([(name, types.get(name, text)) for name in columns])
     rows = chain([] if first is None else [first], pairs)
     count = 0

@@ -91,6 +91,8 @@ def make_ranking(
 
 def _annotator(cell: Any) -> str | None:
     """Who made the row; what is no plain value, as a list of several people, names nobody."""
+    if isinstance(cell, float) and cell.is_integer():  # a number, of a column with empty cells
+        cell = int(cell)
     return str(cell) if isinstance(cell, str | int) and str(cell).strip() else None
 
 

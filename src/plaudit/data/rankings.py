@@ -16,6 +16,8 @@ from typing import Any
 # value as transformers pads labels with, so that it survives its evaluation loop.
 PADDING = -100
 
+TIED = "all completions of this prompt are tied"
+
 # A chat message as every chat template takes it: {"role": "user", "content": "…"}.
 Message = dict[str, Any]
 USER_TURN = {"role", "content"}
@@ -144,7 +146,7 @@ def check(ranking: Ranking) -> BadRowError | None:
     if len(ranking.completions) < 2:
         return BadRowError(Fault.ALONE, "only one completion for this prompt")
     if len(set(ranking.ranks)) < 2:
-        return BadRowError(Fault.TIED, "all completions of this prompt are tied")
+        return BadRowError(Fault.TIED, TIED)
     return None
 
 
@@ -176,8 +178,8 @@ def disagreement(ranks: Sequence[float], ratings: Sequence[float | None]) -> tup
 class Rejected:
     """A row that was not used: where it stood, why in words, what it said, and the fault.
 
-    `vote` is kept of a pair that another one contradicts: which pair it is, as a number, for which
-    side, 1 or 2, and of which prompt.
+    `vote` is kept of a pair that another one contradicts, where nobody says whose they are: which
+    pair it is, as a number, for which side, 1 or 2, and of which prompt.
     """
 
     file: str

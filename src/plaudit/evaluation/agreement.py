@@ -2,7 +2,8 @@
 
 Labels of one pair are those of all rankings of its prompt that order these two completions, and of
 the pairs that were left out because their labels contradict each other, without which all would
-agree. Assumes that the same row twice is two people's label and not a copy; a file knows no better.
+agree. What a named annotator says again of a pair is no further label; where nobody is named, it
+assumes that the same row twice is two people's label and not a copy: a file knows no better.
 """
 
 from collections.abc import Iterable, Sequence
@@ -61,10 +62,15 @@ def agreement(
     0.333
     """
     votes: dict[int, _Votes] = {}
+    heard: set[tuple[int, str]] = set()
     for ranking in rankings:
         for i, j in ranking.pairs():
             pair = Ranking(ranking.prompt, [ranking.completions[n] for n in (i, j)], [0, 1])
             key, side = direction(pair)
+            if ranking.annotator is not None:
+                if (key, ranking.annotator) in heard:
+                    continue
+                heard.add((key, ranking.annotator))
             votes.setdefault(key, _Votes([0, 0], ranking.key)).counts[side - 1] += 1
     left_out = set()
     for row in rejected:
@@ -72,21 +78,45 @@ def agreement(
             key, side, prompt = row.vote
             votes.setdefault(key, _Votes([0, 0], prompt)).counts[side - 1] += 1
             left_out.add(key)
-    several = [each for each in votes.values() if sum(each.counts) > 1]
-    if not several:
-        return None
-    a, b = np.array([each.counts for each in several], dtype=np.float64).T
-    agree = (a * (a - 1) + b * (b - 1)) / ((a + b) * (a + b - 1))
     number: dict[str, int] = {}
-    of_prompt = np.array([number.setdefault(each.prompt, len(number)) for each in several])
+    return agreement_of_votes(
+        np.array([each.counts for each in votes.values()]).reshape(-1, 2),
+        np.array([number.setdefault(each.prompt, len(number)) for each in votes.values()]),
+        left_out=len(left_out),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def agreement_of_votes(
+    votes: np.ndarray,
+    prompts: np.ndarray,
+    *,
+    left_out: int = 0,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> AgreementRecord | None:
+    """The same of votes that are counted: [P, 2] for either completion of each pair, and [P] the
+    number of its prompt.
+
+    >>> agreement_of_votes(np.array([[2, 1], [1, 0]]), np.array([0, 1]))["labels"]
+    3
+    """
+    several = votes.sum(axis=1) > 1
+    if not several.any():
+        return None
+    a, b = votes[several].astype(np.float64).T
+    agree = (a * (a - 1) + b * (b - 1)) / ((a + b) * (a + b - 1))
+    _, of_prompt = np.unique(prompts[several], return_inverse=True)
     sums = np.bincount(of_prompt, agree)[:, None].astype(np.float64)
-    mean = ratios(sums, np.bincount(of_prompt)[:, None].astype(np.float64), shares=True)
-    found = resample([mean], len(number), resamples=resamples, seed=seed)[0][0]
+    counts = np.bincount(of_prompt)[:, None].astype(np.float64)
+    mean = ratios(sums, counts, shares=True)
+    found = resample([mean], len(counts), resamples=resamples, seed=seed)[0][0]
     ends = [None if end is None else _ceiling(end) for end in (found.low, found.high)]
     return {
-        "pairs": len(several),
+        "pairs": int(several.sum()),
         "labels": int((a + b).sum()),
-        "left_out": len(left_out),
+        "left_out": left_out,
         "agreement": found.as_dict(),
         "ceiling": Figure(_ceiling(found.value), *ends).as_dict(),
     }

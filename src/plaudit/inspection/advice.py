@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from plaudit.data.cells import excerpt
 from plaudit.data.grouping import NOT_COUNTED
+from plaudit.data.rankings import TIED
+from plaudit.evaluation.agreement import agreement_sentence
 from plaudit.model.encoding import EQUAL
 
 LISTED = 12  # categories and models, in the text
@@ -30,11 +32,15 @@ RANK_OR_RATING = (
 
 
 class Advice(NamedTuple):
-    """One finding and what to do about it."""
+    """One finding and what to do about it; `mend` where it is a fault, and not only worth knowing.
+
+    A fault spoils what is learnt or measured as long as it stands.
+    """
 
     finding: str
     advice: str
     command: str = ""
+    mend: bool = True
 
 
 def advise(report: dict[str, Any]) -> list[Advice]:
@@ -84,7 +90,7 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
     rejected = sum(
         told["rows"]
         for kind, told in report["rejected"].items()
-        if kind not in (*NOT_COUNTED, EQUAL) and not kind.startswith("contradiction")
+        if kind not in (*NOT_COUNTED, EQUAL, TIED) and not kind.startswith("contradiction")
     )
     if rejected > REJECTED * report["rows"]:
         yield Advice(
@@ -100,6 +106,7 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
             f"{refused['share_of_best']:.1%} of the best completions look refused, of the worst "
             f"{refused['share_of_worst']:.1%}",
             "see that this is meant: the model will learn to prefer refusing",
+            mend=False,
         )
     truncated = report["truncated"]
     if truncated["share"] >= FLAWED:
@@ -120,18 +127,28 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
         yield Advice(
             f"{near['pairs']:,} pairs have completions that are nearly the same",
             "look whether a judge could tell them apart; otherwise drop the pair or call it a tie",
+            mend=False,
         )
     repeated = report["duplicates"]
     if repeated["repeated_pairs"]:
         yield Advice(
             f"{repeated['repeated_pairs']:,} pairs stand in the data more than once",
             "keep one of each, or mean it: a pair counts as often as it stands there",
+            mend=False,
         )
     canned = repeated["completions_under_several_prompts"]
     if canned > CANNED * report["completions"]:
         yield Advice(
             f"{canned:,} completions stand under several prompts",
             "see that they are not stock answers, which a model can learn by heart",
+            mend=False,
+        )
+    tied = report["rejected"].get(TIED, {"rows": 0})["rows"]
+    if tied > REJECTED * report["rows"]:
+        yield Advice(
+            f"{tied:,} of {report['rows']:,} rows are of prompts whose completions are all tied",
+            "they are left out, as they call nothing better: a tie is no fault",
+            mend=False,
         )
     if report["prompts_not_adjacent"]:
         yield Advice(
@@ -156,6 +173,8 @@ def _about_lengths(report: dict[str, Any]) -> Iterator[Advice]:
         + "; or see what it costs and gains to take length out of training"
         + ("" if longer or "rank" not in report["columns"] else RANK_OR_RATING),
         f"plaudit frontier {data_in_words(report)}",
+        # A rank that is a rating turns all labels round.
+        mend=not longer and "rank" in report["columns"],
     )
 
 
@@ -216,7 +235,7 @@ def _about_model(report: dict[str, Any]) -> Iterator[Advice]:
 
 
 def verdict(report: dict[str, Any]) -> dict[str, str]:
-    """What to do first: the weightiest finding that a command helps with, else training.
+    """What to do first: mend the weightiest fault, else train, knowing what else was found.
 
     >>> from plaudit.inspection.rankings import inspect_rankings
     >>> from plaudit.data.rankings import Ranking
@@ -224,13 +243,15 @@ def verdict(report: dict[str, Any]) -> dict[str, str]:
     'plaudit train DATA'
     """
     found = advise(report)
-    if not found:
-        seen = report.get("model_sees")
-        base = f" --base {shlex.quote(seen['model'])}" if seen else ""
-        command = f"plaudit train {data_in_words(report)}{base}"
-        return {"text": "ready to train on", "command": command}
-    first = found[0]
-    return {"text": f"mend first: {first.finding}: {first.advice}", "command": first.command}
+    if first := next((one for one in found if one.mend), None):
+        return {"text": f"mend first: {first.finding}: {first.advice}", "command": first.command}
+    seen = report.get("model_sees")
+    base = f" --base {shlex.quote(seen['model'])}" if seen else ""
+    known = f"; know that {found[0].finding}: {found[0].advice}" if found else ""
+    return {
+        "text": f"ready to train on{known}",
+        "command": f"plaudit train {data_in_words(report)}{base}",
+    }
 
 
 def format_inspection(report: dict[str, Any]) -> str:
@@ -282,6 +303,8 @@ def format_inspection(report: dict[str, Any]) -> str:
     lines += _about_duplicates(report)
     add("contradictions", report["contradictions"])
     lines += _about_cycles(report)
+    if report["annotators"]:
+        add("annotators", _about_annotators(report["annotators"]))
     for name, what in (("truncated", "look cut off"), ("refused", "look refused")):
         lines += _about_flaws(name, what, report[name])
     for shared in report["shared_prompts"]:
@@ -307,10 +330,13 @@ def format_inspection(report: dict[str, Any]) -> str:
 
         lines += format_view(report["model_sees"])
     found = advise(report)
-    lines += ["", "what to do"]
-    lines += [f"{n:>3}. {one.finding}: {one.advice}." for n, one in enumerate(found, start=1)]
-    if not found:
-        lines.append("  nothing: no fault found that is looked for")
+    for heading, mend in (("what to mend", True), ("what to know", False)):
+        some = [one for one in found if one.mend == mend]
+        if some or mend:
+            lines += ["", heading]
+        lines += [f"{n:>3}. {one.finding}: {one.advice}." for n, one in enumerate(some, start=1)]
+        if mend and not some:
+            lines.append("  nothing: no fault found that is looked for")
     conclusion = verdict(report)
     lines += ["", f"verdict: {conclusion['text']}"]
     if conclusion["command"]:
@@ -392,6 +418,12 @@ def _about_cycles(report: dict[str, Any]) -> list[str]:
         order = " > ".join(f"“{text}”" for text in steps)
         lines.append(f"  “{one['prompt']}”: {order}" + (f" ({where})" if where else ""))
     return lines
+
+
+def _about_annotators(annotators: dict[str, Any]) -> str:
+    agreement = annotators["agreement"]
+    told = agreement_sentence(agreement) if agreement else "No two of them judged the same pair."
+    return f"{annotators['number']:,}. {told}"
 
 
 def _about_flaws(name: str, what: str, flaws: dict[str, Any]) -> list[str]:

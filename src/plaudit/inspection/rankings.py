@@ -24,6 +24,7 @@ from plaudit.data.rankings import Ranking, text_key
 from plaudit.data.readers import Rankings
 from plaudit.data.rows import place
 from plaudit.data.sketches import THRESHOLD
+from plaudit.evaluation.agreement import agreement_of_votes
 from plaudit.inspection.cycles import find_cycles
 from plaudit.inspection.duplicates import Texts, similarity
 from plaudit.inspection.flaws import (
@@ -74,9 +75,11 @@ def inspect_rankings(
     lengths = np.array(table.lengths)
     texts = np.array(table.texts)
     of_prompts = np.array(table.prompts)
-    in_prompts = of_prompts[np.array(table.ranking_of)]
+    ranking_of = np.array(table.ranking_of)
+    in_prompts = of_prompts[ranking_of]
     pair_keys = np.stack([in_prompts[better], texts[better], texts[worse]])
-    distinct_pairs = len(np.unique(_ids(pair_keys[0], pair_keys[1]) * len(texts) + pair_keys[2]))
+    judges = np.array(table.judges)[ranking_of[better]]
+    distinct_pairs = len(np.unique(_ids(*pair_keys, judges)))
     under = np.unique(texts * len(prompts) + in_prompts) // len(prompts)
     distinct, first_of_prompts = np.unique(of_prompts, return_index=True)
     if splits:
@@ -118,7 +121,8 @@ def inspect_rankings(
             for reason, number in rankings.rejected_by_reason.items()
             if reason.startswith("contradiction")
         ),
-        "cycles": _cycles(table, prompts, completions, pair_keys, better),
+        "cycles": _cycles(table, prompts, completions, pair_keys, judges, better),
+        "annotators": _annotators(table, pair_keys, judges),
         "truncated": _truncated(table, completions, signs, lengths),
         "refused": _refused(table, completions, signs),
         "prompts_not_adjacent": rankings.prompts_not_adjacent,
@@ -136,6 +140,8 @@ class Table:
     prompts: "array[int]" = field(default_factory=lambda: array("q"))  # of each ranking, its text
     prompt_lengths: "array[int]" = field(default_factory=lambda: array("q"))
     sizes: "array[int]" = field(default_factory=lambda: array("q"))
+    judges: "array[int]" = field(default_factory=lambda: array("q"))  # of each, its annotator
+    annotators: dict[str | None, int] = field(default_factory=lambda: {None: 0})
     origins: Strings = field(default_factory=Strings)
     ranking_of: "array[int]" = field(default_factory=lambda: array("q"))  # of each completion
     texts: "array[int]" = field(default_factory=lambda: array("q"))
@@ -155,6 +161,7 @@ class Table:
         self.prompts.append(prompts.add(ranking.prompt, ranking.key))
         self.prompt_lengths.append(characters(ranking.prompt))
         self.sizes.append(k)
+        self.judges.append(self.annotators.setdefault(ranking.annotator, len(self.annotators)))
         self.origins.add(ranking.origin)
         last = max(ranking.ranks)
         for text, rank in zip(ranking.completions, ranking.ranks, strict=True):
@@ -328,26 +335,58 @@ def _shared(
 
 
 def _cycles(
-    table: Table, prompts: Texts, completions: Texts, pair_keys: np.ndarray, better: np.ndarray
+    table: Table,
+    prompts: Texts,
+    completions: Texts,
+    pair_keys: np.ndarray,
+    judges: np.ndarray,
+    better: np.ndarray,
 ) -> dict[str, Any]:
-    """Contradictions and cycles over rankings that share a prompt; one ranking alone has none."""
+    """Contradictions and cycles over rankings that share a prompt; one ranking alone has none.
+
+    Two annotators who are named may disagree: only what one of them says can contradict itself.
+    """
     several = np.bincount(np.array(table.prompts)) > 1
     pairs = np.flatnonzero(several[pair_keys[0]])
     in_prompts, first, second = pair_keys[:, pairs]
-    found = find_cycles(in_prompts, first, second, better[pairs], EXAMPLES)
+    count = len(table.annotators)
+    judged = in_prompts * count + judges[pairs]
+    found = find_cycles(judged, first, second, better[pairs], EXAMPLES)
     return {
         "contradictions": found.contradictions,
         "cycles": found.cycles,
-        "prompts": found.prompts,
+        "prompts": len(np.unique(in_prompts[found.pairs])),
         "pairs": len(found.pairs),
         "examples": [
             {
-                "prompt": prompts.excerpt(cycle.prompt),
+                "prompt": prompts.excerpt(cycle.prompt // count),
                 "completions": [completions.excerpt(text) for text in cycle.completions],
                 "at": [table.origin(row) for row in cycle.rows],
             }
             for cycle in found.examples
         ],
+    }
+
+
+def _annotators(table: Table, pair_keys: np.ndarray, judges: np.ndarray) -> dict[str, Any] | None:
+    """How many annotators are named, and how far they agree; None where none is.
+
+    `agreement` is None where no two of them judged the same pair.
+    """
+    if len(table.annotators) == 1:
+        return None
+    named = judges > 0
+    prompts, first, second = pair_keys[:, named]
+    pairs = _ids(prompts, np.minimum(first, second), np.maximum(first, second))
+    # What one says again of a pair is no further label.
+    _, labels = np.unique(pairs * len(table.annotators) + judges[named], return_index=True)
+    votes = np.zeros((int(pairs.max(initial=-1)) + 1, 2), int)
+    np.add.at(votes, (pairs[labels], (first > second)[labels].astype(int)), 1)
+    prompt_of = np.zeros(len(votes), int)
+    prompt_of[pairs] = prompts
+    return {
+        "number": len(table.annotators) - 1,
+        "agreement": agreement_of_votes(votes, prompt_of),
     }
 
 

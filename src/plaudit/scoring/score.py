@@ -79,8 +79,8 @@ def score_file(
     Args:
         model: a scorer, or what `RewardModel.load` takes: a name or several.
         data: files, folders, globs or a data set on the hub.
-        output: a `.jsonl` file, also with `.gz` or `.zst`, or a `.parquet` file, which appears when
-            it is whole. Until then what is done is in `OUTPUT.partial`.
+        output: a `.jsonl`, `.csv` or `.tsv` file, also with `.gz` or `.zst`, or a `.parquet` file,
+            which appears when it is whole. Until then what is done is in `OUTPUT.partial`.
         columns: our name of a column → the one in the data, where it is not recognised.
         encoding: of text files that are not in UTF-8.
         on_bad_row: "stop" at the first row that cannot be scored, or "reject" it and go on.

@@ -3,7 +3,8 @@
 Reads the data and loads the base model as training would, looks at what often goes wrong, and
 trains on a few pairs for a few steps. Writes nothing but into a temporary folder. Each check gives
 one line: what was seen and, where it fails, what to change. Passing does not prove that there is
-something to learn in the data, only that this set-up would learn it.
+something to learn in the data, only that this set-up would learn it. Last it says how long training
+will take.
 """
 
 import math
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from plaudit import console
+from plaudit.console import counted
+from plaudit.data.cells import characters
 from plaudit.data.mixing import Mixture
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings
@@ -27,6 +30,14 @@ from plaudit.model.reward_model import RewardModel
 from plaudit.results import CheckRecord, SetUpRecord
 from plaudit.settings import Settings
 from plaudit.training.diagnosis import EQUAL, Head
+from plaudit.training.duration import (
+    Expected,
+    Work,
+    expected,
+    forward_seconds,
+    step_seconds,
+    work_of,
+)
 from plaudit.training.folder import build_settings
 from plaudit.training.objectives import OBJECTIVES, Prepared
 from plaudit.training.parts import Given, Parts, drawn, encoded, load, name_data, split, with_steps
@@ -53,6 +64,7 @@ class SetUp:
     """What the checks of a set-up found; `str` gives a line for each."""
 
     checks: list[CheckRecord]
+    expected: Expected | None = None
 
     @property
     def passed(self) -> bool:
@@ -66,6 +78,8 @@ class SetUp:
             line = f"{'pass' if check['passed'] else 'FAIL'}  {check['name']:{width}}  "
             change = f". Change: {check['change']}" if check["change"] else ""
             lines.append(line + check["seen"] + change)
+        if self.expected is not None:
+            lines.append(f"      {'time':{width}}  {self.expected}")
         return "\n".join(lines)
 
     def as_json(self) -> SetUpRecord:
@@ -74,6 +88,13 @@ class SetUp:
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
             "checks": self.checks,
+            "expected": None
+            if self.expected is None
+            else {
+                "steps": self.expected.work.steps,
+                "training_seconds": list(self.expected.training),
+                "measuring_seconds": list(self.expected.measuring),
+            },
         }
 
 
@@ -127,7 +148,23 @@ def check_set_up(
             _pad_token(model, rows, chosen),
         ]
         checks += _learning(model, sample, rows, chosen, Path(folder))
-    return SetUp(checks)
+        count = 0 if rankings.streaming else len(parts.train)
+        work = work_of(model, chosen, count, len(parts.validation), len(parts.test))
+        time = _time(rows, chosen, Path(folder), prepared(chosen, sample), work)
+    return SetUp(checks, time)
+
+
+def _time(rows: Any, chosen: Settings, folder: Path, start: Prepared, work: Work) -> Expected:
+    """How long the run will take, by timing a step; of frozen layers, what goes through them."""
+    model = load_base(chosen)
+    forward = forward_seconds(model, rows, chosen)
+    if chosen.freeze_layers:
+        return expected(work, forward, chosen=chosen)
+    short = _short(chosen, folder)  # its rows are those of trials, without what a control needs
+    trainer = build_trainer(
+        model, rows, None, short, folder, checkpoints=False, start=start, log=False
+    )
+    return expected(work, forward, step_seconds(trainer, rows, work.each, chosen))
 
 
 def _check(name: str, failed: bool, seen: str, change: str) -> CheckRecord:
@@ -141,7 +178,10 @@ def _labels(model: RewardModel, parts: Parts, sample: Sequence[Ranking]) -> Chec
     """Held against what is known of them: length, other parts of the data, a trained model."""
     lowest = "see that the lowest rank is the best one; otherwise columns rating=NAME"
     share, error = _longer(sample)
-    seen = f"the better completion is the longer one in {share:.0%} of the pairs"
+    seen = (
+        f"the better completion is the longer one in {share:.0%} of the pairs of "
+        f"{counted(len(sample), 'training ranking')}"
+    )
     if not model.new_head:
         few = sample[:SCORED]
         right = sum(_right(model, ranking) for ranking in few) / len(few)
@@ -164,7 +204,7 @@ def _longer(rankings: Sequence[Ranking]) -> tuple[float, float]:
     longer = [
         (a > b) + 0.5 * (a == b)
         for ranking in rankings
-        for lengths in [[len(plain_text(text)) for text in ranking.completions]]
+        for lengths in [[characters(text) for text in ranking.completions]]
         for a, b in ((lengths[i], lengths[j]) for i, j in ranking.pairs())
     ]
     if not longer:

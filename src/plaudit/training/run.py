@@ -55,6 +55,7 @@ from plaudit.training import head_first
 from plaudit.training.compiling import compile_layers, compiles
 from plaudit.training.control import read_nuisances
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
+from plaudit.training.duration import expected, forward_seconds, work_of
 from plaudit.training.folder import (
     Begun,
     as_begun,
@@ -97,6 +98,7 @@ from plaudit.training.trainer import RankingTrainer, last_checkpoint, read_log
 from plaudit.training.two_stage import first_stage
 from plaudit.training.uncertainty import check_uncertainty, fit_uncertainty
 
+WORTH_SAYING = 60.0  # seconds that a run takes
 UNTRAINED = "the untrained base model"
 
 
@@ -206,6 +208,8 @@ def train_on(
         parts, model.encoding, chosen, start.attributes, counts, rankings, texts
     )
     _say_what_is_lost(rankings, counts, model.encoding)
+    if not (figures_only or resume):
+        _say_how_long(model, train_set, parts, chosen)
     suites = encoded_suites(suites, model.encoding, chosen, start.attributes)
 
     checkpoints = folder / "checkpoints"
@@ -479,6 +483,20 @@ def _say_what_is_lost(rankings: Rankings, counts: dict[str, int], encoding: Enco
         say_once(f"training data: {line}")
     if line := rankings.describe_left_out():
         say_once(line)
+
+
+def _say_how_long(model: RewardModel, train_set: Any, parts: Parts, chosen: Settings) -> None:
+    """Say how long the run will take, where that is a minute or more."""
+    if sharded() or not processes().is_main_process:
+        return
+    count = len(train_set) if hasattr(train_set, "__len__") else 0
+    work = work_of(model, chosen, count, len(parts.validation), len(parts.test))
+    try:
+        found = expected(work, forward_seconds(model, train_set, chosen), chosen=chosen)
+    except torch.OutOfMemoryError:  # with which steps deal themselves
+        return
+    if found.training[1] + found.measuring[1] >= WORTH_SAYING:
+        say_once(f"this will take {found}")
 
 
 def _first_taken(rankings: Iterable[Ranking], encoding: Encoding) -> list[Ranking]:

@@ -73,6 +73,7 @@ from plaudit.training.suites import Watched
 from plaudit.training.text_loss import TextLoss
 
 SECONDS_BETWEEN_LINES = 2.0
+SECONDS_IN_SILENCE = 15.0  # while steps are taken
 LEARNT = "objective.safetensors"  # of a checkpoint: what was learnt beside the model
 # The learning rate of that. Its values are logarithms and the like, a few for all the data: with
 # the model's rate, which suits weights, they would stay where they begin.
@@ -874,6 +875,7 @@ class RunLog(TrainerCallback):
         A resumed run writes again what came after its checkpoint, so that is cut off the log.
         """
         self.started, self.first_step = time.monotonic(), state.global_step
+        self.shown = self.started - SECONDS_BETWEEN_LINES
         if self.path is not None:
             kept = [row for row in read_log(self.path) if row.get("step", 0) <= state.global_step]
             write_jsonl(self.path, kept)
@@ -889,6 +891,9 @@ class RunLog(TrainerCallback):
         raise_interruption()
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
+        elif time.monotonic() - self.shown > SECONDS_IN_SILENCE:  # until the loss is logged
+            show(f"step {state.global_step:,} of {state.max_steps:,}: {self._pace(state)}")
+            self.shown = time.monotonic()
 
     def on_log(
         self,
@@ -953,12 +958,15 @@ class RunLog(TrainerCallback):
             )
         if "loss" not in logs:
             return ""
-        done = state.global_step - self.first_step
-        seconds = time.monotonic() - self.started
-        left = seconds / max(done, 1) * (state.max_steps - state.global_step)
-        speed = rate(max(done, 1), seconds)
         text = f"loss {logs['loss']:.3f}, accuracy {logs.get('accuracy', float('nan')):.3f}"
-        return text if self.bar is not None else f"{where}: {text}, {speed}, {duration(left)} left"
+        return text if self.bar is not None else f"{where}: {text}, {self._pace(state)}"
+
+    def _pace(self, state: TrainerState) -> str:
+        """How fast steps are, and for how long there are more of them."""
+        done = max(state.global_step - self.first_step, 1)
+        seconds = time.monotonic() - self.started
+        left = seconds / done * (state.max_steps - state.global_step)
+        return f"{rate(done, seconds)}, {duration(left)} left"
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
