@@ -482,6 +482,10 @@ def test_long_right_to_left_and_hostile_texts_are_text(opened):
 
 def test_labels_are_downloaded_as_others_read_them(opened, tmp_path):
     page = opened("Lou")
+    if prompt(page) == "question 0":  # its text is longer than a cell of a sheet may be
+        page.keyboard.press("s")
+        expect(page.locator("#prompt")).not_to_have_text("question 0")
+        ready(page)
     page.keyboard.press("Enter")
     expect(page.locator("#status")).to_have_text("Saved.")
     page.locator("#people summary").click()
@@ -491,6 +495,7 @@ def test_labels_are_downloaded_as_others_read_them(opened, tmp_path):
         page.locator("#kind").select_option(kind)
         with page.expect_download() as waited:
             page.get_by_role("button", name="Download").click()
+        expect(page.locator("#status")).to_have_text(f"labels-{layout}.{kind} is made.")
         assert waited.value.suggested_filename == f"labels-{layout}.{kind}"
         waited.value.save_as(tmp_path / f"labels.{kind}")
         assert "Lou" in {r.annotator for r in load_rankings(tmp_path / f"labels.{kind}")}

@@ -609,13 +609,22 @@ function refresh() {
 byId("history").addEventListener("toggle", refresh);
 byId("people").addEventListener("toggle", refresh);
 byId("older").addEventListener("click", () => loadLabels(true));
-byId("download").addEventListener("click", async () => {
-  const [layout, kind] = [byId("layout").value, byId("kind").value];
-  try {
-    download(await ask("label/export", { window: me, layout, kind }, undefined, true), `labels-${layout}.${kind}`);
-  } catch (error) {
-    tell({ wrong: error.message });
+byId("download").addEventListener("click", async ({ currentTarget: button }) => {
+  if (button.hasAttribute("aria-disabled")) {
+    tell({ missed: "One file after the other." });
+    return;
   }
+  const [layout, kind] = [byId("layout").value, byId("kind").value];
+  const name = `labels-${layout}.${kind}`;
+  button.setAttribute("aria-disabled", "true");
+  say(`Making ${name} …`);
+  try {
+    download(await ask("label/export", { window: me, layout, kind }, undefined, true), name);
+    say(`${name} is made.`);
+  } catch (error) {
+    tell({ done: "", wrong: error.message });
+  }
+  button.removeAttribute("aria-disabled");
 });
 
 // ---- the keyboard ----
