@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check quick test pages published faults lint audit types imports docs package short-demo format \
+.PHONY: demo check quick test published faults lint audit types imports docs package short-demo format \
 	reference stable rehearse clean
 
 demo: $(VENV)/installed
@@ -21,10 +21,6 @@ quick: lint types imports docs package short-demo rehearse
 # Two processes, each computing in one thread: on two cores that takes the least time.
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
-
-# The labelling page in a browser, with what other work on the machine would disturb.
-pages: $(VENV)/installed
-	PLAUDIT_QUIET_MACHINE=1 $(BIN)/python -m pytest tests/pages
 
 # What the authors of benchmarks published of other people's models, item by item and in sum.
 published: $(VENV)/installed

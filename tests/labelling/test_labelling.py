@@ -498,6 +498,19 @@ def test_windows_get_different_prompts_and_cannot_overwrite_each_other(tmp_path)
     assert labelling.undo("third")["id"] == third["id"]
 
 
+def test_a_label_sent_again_after_the_service_was_started_anew_is_taken_as_the_same(tmp_path):
+    data, output = three(tmp_path / "d.jsonl", 2), tmp_path / "l.csv"
+    labelling = Labelling(SCORER, data, output)
+    id = labelling.next("us")["id"]
+    labelling.save("us", id, [1, 2, 3])
+    kept = output.read_bytes()
+    anew = Labelling(SCORER, data, output)
+    anew.save("us", id, [1, 2, 3])
+    assert output.read_bytes() == kept
+    with pytest.raises(LabelError, match="labelled in another window"):
+        anew.save("us", id, [3, 2, 1])
+
+
 def test_the_prompt_of_a_window_that_is_gone_goes_to_others(tmp_path, monkeypatch):
     labelling = Labelling(SCORER, three(tmp_path / "d.jsonl", 2), tmp_path / "l.csv")
     clock = [0.0]

@@ -286,8 +286,10 @@ class Labelling:
             label = Label(item, dense, annotator, note, all_bad)
             of_item = [one for one in self._labels if one.item.id == id]
             if before := next((one for one in of_item if one.annotator == annotator), None):
-                if before == label and self._saved_by.get(label.key) == window:
-                    return  # asked twice, because the first answer was lost on its way
+                if before == label and self._saved_by.get(label.key, window) == window:
+                    # Asked twice, because the first answer was lost on its way, or the service
+                    # ended before it gave one.
+                    return
                 raise LabelError(
                     "labelled",
                     "This prompt was labelled in another window meanwhile. That label stays.",

@@ -1,22 +1,23 @@
 // The labelling page. The cards stand in the order of the ranking; `tied` says that one ties with the
-// card above it. One request is under way at a time, so that no answer can come too late. What is done
-// and not yet sent is kept in the tab: over a reload, and until the service can be reached again.
+// card above it. One request is under way at a time, so that no answer can come too late; what is pressed
+// meanwhile is not done, and the page says so. What is done and not yet taken by the service is kept in the
+// tab: over a reload, and until the service takes it.
 import { ask, byId, download, element, letter, percent, showText, signed } from "./common.js";
 
-const SETTLE = 300; // ms in which a new prompt cannot be saved: a key pressed twice is not a label
-const AGAIN = 2000; // ms after which what could not be sent is sent again
+const SETTLE = 300; // ms in which a prompt just shown cannot be saved: a key pressed twice is not a label
+const AGAIN = 2000; // ms to the first try to send again what was not taken; each pause is twice the last
+const LONGEST = 60_000; // ms, of these pauses
 const TALL = 560; // px of a text beyond which it is cut until somebody opens it
 
 const list = byId("cards");
-const status = byId("status");
-const problem = byId("problem");
+const note = byId("note");
 
-let item = null;
+let item; // null at the end, and nothing before the service has answered
 let cards = []; // {place: in the item, tied, element …}, the best first
 let busy = false;
-let undone = true; // there is no label to take back
+let current = Promise.resolve(); // what is under way
 let known = false; // whether the service has ever answered
-let settled = 0; // when the prompt has been there for long enough to be saved
+let settled = Infinity; // when the prompt has been seen for long enough to be saved
 let asked = 0; // requests so far, to tell whether a state is still the latest
 let wantsNames = false;
 
@@ -26,27 +27,102 @@ const me = sessionStorage.getItem("plaudit-window")
 sessionStorage.setItem("plaudit-window", me);
 
 const named = byId("annotator");
-named.value = localStorage.getItem("plaudit-annotator") ?? "";
-const annotator = () => named.value.trim();
+let annotator = localStorage.getItem("plaudit-annotator") ?? ""; // not what is half typed
+named.value = annotator;
 
 // ---- what is kept in the tab ----
 
-const DRAFT = "plaudit-draft"; // {id, order, tied, note} of the prompt at hand, {waiting} to be sent
+const DRAFTS = "plaudit-drafts"; // {order, tied, note} of each prompt that something was done to
+const SENT = "plaudit-sent"; // {path, body, done} of a label or a skip, until the service has taken it
 
-function draft() {
+function kept(name) {
   try {
-    return JSON.parse(sessionStorage.getItem(DRAFT)) ?? {};
+    return JSON.parse(sessionStorage.getItem(name));
   } catch {
-    return {};
+    return null;
   }
 }
 
-/** Keep what is done of the prompt at hand, and what of it waits to be sent, until it is. */
-function keep(more = {}) {
+let drafts = kept(DRAFTS) ?? {};
+let sent = kept(SENT);
+let stuck = false; // what was sent was not taken, and is sent again
+let tries = 0;
+
+/** Keep a draft, or forget it where there is none. */
+function keepDraft(id, draft) {
+  drafts[id] = draft;
+  sessionStorage.setItem(DRAFTS, JSON.stringify(drafts));
+}
+
+function keepSent(what) {
+  sent = what;
+  stuck = false;
+  tries = 0;
+  sessionStorage.setItem(SENT, JSON.stringify(sent));
+}
+
+/** Keep what is done of the prompt at hand. */
+function keep() {
   if (!item) return;
-  const { id, waiting } = draft();
-  const at = { id: item.id, order: cards.map((card) => card.place), tied: cards.map((card) => card.tied) };
-  sessionStorage.setItem(DRAFT, JSON.stringify({ ...at, note: byId("note").value, waiting: id === item.id ? waiting : undefined, ...more }));
+  keepDraft(item.id, { order: cards.map((card) => card.place), tied: cards.map((card) => card.tied), note: note.value });
+}
+
+// ---- what is said ----
+
+const told = {
+  doing: "", // what the service is being asked
+  done: "", // what was done last
+  missed: "", // what was pressed and not done
+  away: "", // why the service takes nothing now
+  wrong: "",
+};
+
+/** All that the page says of its work is said here: news replaces what was said of its kind. */
+function tell(news) {
+  Object.assign(told, news);
+  const texts = {
+    status: [told.doing || told.done, told.missed].filter(Boolean).join(" "), offline: told.away, problem: told.wrong,
+  };
+  for (const [id, text] of Object.entries(texts)) {
+    const place = byId(id);
+    if (place.textContent !== text) place.textContent = text; // the same is not read out twice
+    if (id !== "status") place.hidden = !text;
+  }
+}
+
+const say = (done) => tell({ done, missed: "" });
+
+/** Whether nothing can be done to the prompt now; then it says why. */
+function locked() {
+  const missed = document.body.classList.contains("dragging") ? "Put the card down first."
+    : stuck ? "What waits to be sent stays as it is until then."
+    : busy ? "A key or a click meanwhile was not taken." : "";
+  if (missed) tell({ missed });
+  return Boolean(missed);
+}
+
+/** Whether the prompt cannot be saved or skipped by this key or click; then it says why. */
+function early(event) {
+  const missed = !item ? "There is no prompt to label."
+    : event.timeStamp < settled ? "A key or a click was not taken: this prompt had only just come." : "";
+  if (missed) tell({ missed });
+  return Boolean(missed);
+}
+
+/** Show which controls do something now. What is not `disabled` keeps the focus and says why it does nothing. */
+function mark() {
+  const off = busy || stuck;
+  const give = ["save", "bad", "skip"].map(byId);
+  for (const button of give) button.disabled = !item && !sent;
+  byId("undo").disabled = !known;
+  const dimmed = (button, is) => (is ? button.setAttribute("aria-disabled", "true") : button.removeAttribute("aria-disabled"));
+  for (const button of give) dimmed(button, off || performance.now() < settled);
+  if (stuck && !busy) dimmed(byId("save"), false); // it sends at once
+  dimmed(byId("undo"), off && !isSaving());
+  for (const button of document.querySelectorAll("#cards .buttons button, #labels button")) dimmed(button, off);
+  note.readOnly = off;
+  byId("work").classList.toggle("locked", off);
+  byId("work").setAttribute("aria-busy", String(busy));
 }
 
 // ---- order and ties ----
@@ -99,7 +175,7 @@ function makeCard(text, place) {
   const card = { place, letter: name, tied: false };
   const button = (label, sign, act) => element("button", {
     type: "button", class: "small", "aria-label": `${label} ${name}`, title: label,
-    onclick: (event) => { act(); event.currentTarget.focus(); },
+    onclick: (event) => { locked() || act(); event.currentTarget.focus(); },
   }, sign);
   card.badge = element("span", { class: "badge", "aria-hidden": "true" });
   card.tiedNote = element("span", { class: "about tied-note" });
@@ -181,11 +257,10 @@ function show(next) {
   item = next;
   byId("work").hidden = !item;
   byId("done").hidden = Boolean(item);
-  for (const id of ["save", "skip", "bad"]) byId(id).disabled = !item;
+  settled = Infinity;
   if (!item) {
     cards = [];
     list.replaceChildren();
-    sessionStorage.removeItem(DRAFT);
     byId("done-title").focus();
     return;
   }
@@ -196,21 +271,27 @@ function show(next) {
     cards.sort((a, b) => order[a.place] - order[b.place]);
     cards.forEach((card, i) => { card.tied = i > 0 && order[card.place] === order[cards[i - 1].place]; });
   }
-  byId("note").value = item.note;
-  const kept = draft();
-  if (kept.id === item.id && kept.order?.length === cards.length) { // as it was before a reload
-    cards = kept.order.map((place) => cards.find((card) => card.place === place));
-    cards.forEach((card, i) => { card.tied = kept.tied[i]; });
-    byId("note").value = kept.note;
+  note.value = item.note;
+  const draft = drafts[item.id];
+  if (draft?.order?.length === cards.length) { // as it was left
+    cards = draft.order.map((place) => cards.find((card) => card.place === place));
+    cards.forEach((card, i) => { card.tied = draft.tied[i]; });
+    note.value = draft.note;
   }
   list.replaceChildren(...cards.map((card) => card.element));
   redraw();
   showRewards();
   cut(byId("prompt"), "the prompt");
   for (const card of cards) cut(card.words, card.letter);
-  const back = item.all_bad ? "its label was taken back: all bad" : "its label was taken back";
+  const back = draft?.refused ? "its label was taken back: this is your order"
+    : item.all_bad ? "its label was taken back: all bad" : "its label was taken back";
   byId("about").textContent = item.ranks ? back : item.skipped ? "skipped before" : "";
-  settled = performance.now() + SETTLE;
+  // From when it is on the screen: the second frame comes after the first is painted.
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    if (item !== next) return;
+    settled = performance.now() + SETTLE;
+    setTimeout(mark, SETTLE + 1);
+  }));
   byId("prompt-title").focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
@@ -238,77 +319,101 @@ function showState(state) {
   if (state.failed) notes.push(`${count(state.failed)} could not be scored and come last: ${state.problem}.`);
   byId("left-out").textContent = notes.join(" ");
   byId("left-out").hidden = !notes.length;
-  undone = state.labelled === 0 && state.mine === 0;
   known = true;
-  byId("undo").disabled = busy || undone;
-}
-
-function say(message) {
-  status.textContent = message;
+  mark();
 }
 
 // ---- what the service is asked ----
 
-/** One thing at a time: what comes while the service is asked is not done. What waits is sent before anything else. */
-async function act(path, body, said) {
-  if (busy) return;
-  const own = path === "label/save" || path === "label/skip"; // of the prompt at hand, as what waits is
-  const waited = draft().waiting !== undefined;
-  if (waited && !own) {
-    sendWaiting();
-    return;
-  }
+let again = 0; // the timer of the next try
+let thenUndo = false; // what is being saved is to be taken back
+
+const isSaving = () => busy && !stuck && sent?.path === "label/save";
+const passes = (error) => error.type === "conflict" || [0, 408, 429].includes(error.status) || error.status >= 500;
+
+/** Do `work` and nothing beside it; what goes wrong in it is said. */
+function alone(doing, work) {
   busy = true;
   asked += 1;
-  problem.hidden = true;
-  byId("save").setAttribute("aria-disabled", "true");
-  for (const id of ["save", "bad", "skip", "undo"]) byId(id).setAttribute("aria-busy", "true");
-  try {
-    let answer;
-    try {
-      answer = await ask(path, { window: me, annotator: annotator(), ...body });
-      say(waited ? `The service answers again. ${said}` : said);
-    } catch (error) {
-      if (error.type !== "labelled") throw error;
-      complain(error.message);
-      answer = await ask("label/next", { window: me, annotator: annotator() });
-    }
-    if (path !== "label/next") sessionStorage.removeItem(DRAFT);
-    byId("offline").hidden = true;
-    show(answer.item);
-    showState(answer.state);
-    refresh();
-  } catch (error) {
-    const away = [0, 429, 502, 503, 504].includes(error.status);
-    if (away && own) {
-      // A label that was made before is sent as it was, whatever the name says by then.
-      keep({ waiting: { path, body: { annotator: annotator(), ...body }, said } });
-      offline("This label is kept in this tab and is sent as soon as the service answers. Leave the tab open.");
-      setTimeout(sendWaiting, AGAIN);
-    } else {
-      if (waited && [404, 422].includes(error.status)) { // it will never be taken
-        sessionStorage.removeItem(DRAFT);
-        keep();
-      }
-      complain(error.message);
-    }
-  } finally {
+  tell({ doing, done: "", missed: "", wrong: "" });
+  mark();
+  current = work().catch((error) => tell({ wrong: error.message })).finally(() => {
     busy = false;
-    for (const id of ["save", "bad", "skip", "undo"]) byId(id).removeAttribute("aria-busy");
-    byId("undo").disabled = undone;
-    setTimeout(() => { if (!busy) byId("save").removeAttribute("aria-disabled"); }, settled - performance.now());
-  }
+    tell({ doing: "" });
+    mark();
+  });
+  return current;
 }
 
-function sendWaiting() {
-  const { waiting } = draft();
-  if (waiting) act(waiting.path, waiting.body, waiting.said);
+const request = (path, body = {}) => ask(path, { window: me, annotator, ...body });
+
+function arrived(answer, done) {
+  show(answer.item);
+  showState(answer.state);
+  tell({ done, away: "" });
+  refresh();
 }
 
-function offline(message) {
-  say("");
-  byId("offline").textContent = `The service cannot be reached. ${message}`;
-  byId("offline").hidden = false;
+function later(what) {
+  clearTimeout(again);
+  again = setTimeout(what, Math.min(AGAIN * 2 ** tries, LONGEST));
+  tries += 1;
+}
+
+/** Send a label or a skip of the prompt at hand. It is kept until the service has taken it, also over a reload. */
+function give(path, body, done) {
+  keepSent({ path, body: { annotator, ...body }, done });
+  send();
+}
+
+async function send() {
+  if (busy || !sent) return;
+  clearTimeout(again);
+  const { path, body, done } = sent;
+  await alone(stuck ? "" : path === "label/skip" ? "Skipping …" : "Saving …", async () => {
+    try {
+      const answer = await request(path, body);
+      const waited = stuck;
+      keepSent(null);
+      keepDraft(body.id, undefined);
+      arrived(answer, waited ? `The service answers again. ${done}` : done);
+    } catch (error) {
+      if (thenUndo) tell({ missed: "Nothing was taken back." });
+      thenUndo = false;
+      if (passes(error) || error.status === 401) {
+        wait(error);
+        return;
+      }
+      keepSent(null);
+      tell({ away: "" });
+      if (error.type !== "labelled") throw error; // it stays at hand, to be put right
+      keepDraft(body.id, { ...drafts[body.id], refused: true });
+      tell({ wrong: `${error.message} Your order is kept in this tab: to give it instead, take that label back under “What is labelled”.` });
+      arrived(await request("label/next"), "");
+    }
+  });
+  if (thenUndo) undo();
+  else if (!sent && body.annotator !== annotator) begin(); // what came next is another person's
+}
+
+/** What was not taken is sent again by itself; but nobody is asked for a key again and again. */
+function wait(error) {
+  stuck = true;
+  const what = sent.path === "label/skip" ? "That it is skipped" : "This label";
+  const how = error.status === 401 ? "by Save"
+    : "again by itself, at growing pauses, and by Save at once. Leave the tab open";
+  tell({ away: `${error.message} ${what} is kept in this tab and is sent ${how}.` });
+  if (error.status !== 401) later(send);
+}
+
+/** Take a label back. It comes as it was given, and what is done to the prompt at hand is kept. */
+function takeBack(path, body, doing, done) {
+  if (locked()) return;
+  alone(doing, async () => {
+    const answer = await request(path, body);
+    if (answer.item && !drafts[answer.item.id]?.refused) keepDraft(answer.item.id, undefined);
+    arrived(answer, done);
+  });
 }
 
 let beginning = Promise.resolve();
@@ -320,74 +425,98 @@ function begin() {
 }
 
 async function beginNow() {
-  if (draft().waiting) {
-    sendWaiting();
-    return;
+  while (busy) await current;
+  let wrong = "";
+  if (sent) {
+    await send();
+    if (sent || item !== undefined) return;
+    wrong = told.wrong;
   }
-  if (!known) {
+  await alone("Fetching a prompt …", async () => {
     try {
-      showState(await ask(`label/state?window=${me}`));
+      if (!known) showState(await ask(`label/state?window=${me}`));
+      if (wantsNames && !annotator) {
+        named.focus();
+        throw new Error("Give your name first: the labels of several people are compared.");
+      }
+      arrived(await request("label/next"), "");
+      tries = 0;
     } catch (error) {
-      complain(error.message);
-      return;
+      if (passes(error)) later(begin);
+      throw error;
     }
-  }
-  if (wantsNames && !annotator()) {
-    complain("Give your name first: the labels of several people are compared.");
-    named.focus();
+  });
+  if (!told.wrong) tell({ wrong });
+}
+
+function save(event, bad = false) {
+  if (stuck && !busy && !bad) {
+    send();
     return;
   }
-  await act("label/next", {}, "");
-}
-
-function complain(message) {
-  say("");
-  problem.textContent = message;
-  problem.hidden = false;
-}
-
-function save(bad = false) {
-  if (!item || byId("save").hasAttribute("aria-disabled")) return;
+  if (locked() || early(event)) return;
   const order = ranks();
   const given = [];
   cards.forEach((card, i) => { given[card.place] = order[i]; });
   const tied = order.at(-1) === 1;
-  const label = { id: item.id, ranks: given, all_bad: bad, note: byId("note").value };
-  act("label/save", label, bad ? "Saved: all bad." : tied ? "Saved: all tied." : "Saved.");
+  const label = { id: item.id, ranks: given, all_bad: bad, note: note.value };
+  give("label/save", label, bad ? "Saved: all bad." : tied ? "Saved: all tied." : "Saved.");
 }
-const skip = () => item && act("label/skip", { id: item.id }, "Skipped: it comes again at the end.");
-const undo = () => !byId("undo").disabled && act("label/undo", {}, "The last label was taken back.");
 
-async function poll() {
+function skip(event) {
+  if (locked() || early(event)) return;
+  give("label/skip", { id: item.id }, "Skipped: it comes again at the end.");
+}
+
+function undo() {
+  if (isSaving()) { // what is meant is the label that is on its way
+    thenUndo = true;
+    tell({ missed: "It is taken back once it is saved." });
+    return;
+  }
+  thenUndo = false;
+  takeBack("label/undo", {}, "Taking the last label back …", "The last label was taken back.");
+}
+
+let looking = 0; // the timer of the next look
+
+/** See how far the work is, and whether the service can be reached. */
+async function look() {
   let pause = 15_000;
-  if (known && !document.hidden && !busy) {
+  if (known && !document.hidden && !busy && !sent) {
     const before = asked;
+    const still = () => before === asked && !busy;
     try {
-      const state = await ask(`label/state?window=${me}&annotator=${encodeURIComponent(annotator())}`);
-      if (before === asked && !busy) {
+      const state = await ask(`label/state?window=${me}&annotator=${encodeURIComponent(annotator)}`);
+      if (still()) {
         showState(state);
+        if (told.away) tell({ away: "", done: "The service can be reached again.", missed: "" });
         if (state.scored + state.failed < state.to_score) pause = 1500;
         if (item && !item.rewards && state.scored > 0) {
-          const answer = await ask("label/next", { window: me, annotator: annotator() });
-          if (before === asked && answer.item?.id === item?.id) {
+          const answer = await request("label/next");
+          if (still() && answer.item?.id === item?.id) {
             item.rewards = answer.item.rewards;
             showRewards();
           }
         }
       }
-    } catch {
-      // What is wrong will be said when something is done.
+    } catch (error) {
+      if (still() && error.status === 0) {
+        tell({ away: "The service cannot be reached. What you do here is kept in this tab." });
+        pause = AGAIN;
+      }
     }
   }
-  setTimeout(poll, pause);
+  clearTimeout(looking);
+  looking = setTimeout(look, pause);
 }
 
-byId("save").addEventListener("click", () => save());
-byId("bad").addEventListener("click", () => save(true));
+byId("save").addEventListener("click", (event) => save(event));
+byId("bad").addEventListener("click", (event) => save(event, true));
 byId("skip").addEventListener("click", skip);
 byId("undo").addEventListener("click", undo);
 byId("rewards").addEventListener("change", showRewards);
-byId("note").addEventListener("input", () => keep());
+note.addEventListener("input", keep);
 
 const fixed = byId("fixed");
 fixed.checked = localStorage.getItem("plaudit-fixed") === "yes";
@@ -399,24 +528,23 @@ fixed.addEventListener("change", () => {
 showFixed();
 
 named.addEventListener("change", () => {
-  named.value = annotator();
-  localStorage.setItem("plaudit-annotator", named.value);
+  annotator = named.value = named.value.trim();
+  localStorage.setItem("plaudit-annotator", annotator);
   begin();
 });
 named.addEventListener("keydown", (event) => {
   if (event.key === "Enter") named.blur();
 });
 
-addEventListener("offline", () => {
-  if (!draft().waiting) offline("What you do here is kept in this tab.");
-});
+// A browser without a network may still reach a service on its own machine.
+addEventListener("offline", look);
 addEventListener("online", () => {
-  byId("offline").hidden = true;
-  if (draft().waiting) sendWaiting();
-  else say("The service can be reached again.");
+  tries = 0;
+  if (sent) send();
+  else look();
 });
 addEventListener("beforeunload", (event) => {
-  if (draft().waiting) event.preventDefault(); // the browser asks whether to leave
+  if (stuck) event.preventDefault(); // the browser asks whether to leave
 });
 addEventListener("pageshow", (event) => {
   if (event.persisted) begin(); // by the back button: others may have labelled meanwhile
@@ -425,8 +553,14 @@ addEventListener("pageshow", (event) => {
 // ---- what is labelled, and who labelled ----
 
 let before = null; // number of the first label of the list that is shown
+let listing = Promise.resolve();
 
-async function loadLabels(older) {
+/** One part after the other: each begins where the last ended. */
+function loadLabels(older) {
+  listing = listing.then(() => loadPart(older));
+}
+
+async function loadPart(older) {
   try {
     const part = await ask("label/labelled", { window: me, before: older ? before : null });
     before = part.before;
@@ -436,12 +570,13 @@ async function loadLabels(older) {
         ...(label.annotator ? [" · by ", element("bdi", {}, label.annotator)] : []),
         ...(label.note ? [" · note: ", element("bdi", {}, label.note)] : [])),
       element("button", { type: "button", class: "small", "aria-label": `Take back label ${label.number + 1}: ${label.prompt}`,
-        onclick: () => act("label/reopen", { id: label.id, by: label.annotator }, "The label was taken back.") }, "Take back")));
+        onclick: () => takeBack("label/reopen", { id: label.id, by: label.annotator }, "Taking a label back …", "The label was taken back.") }, "Take back")));
     if (older) byId("labels").append(...rows);
     else byId("labels").replaceChildren(...rows);
     byId("older").hidden = before === 0;
+    mark();
   } catch (error) {
-    complain(error.message);
+    tell({ wrong: error.message });
   }
 }
 
@@ -457,10 +592,12 @@ async function loadPeople() {
       ? `Two people order a pair alike in ${percent(agreement.agreement.value)} of the cases (${agreement.pairs} pairs with several labels).`
       : "No pair has the labels of two people yet, so their agreement is not known.";
     const layout = byId("layout");
-    if (!layout.options.length) layout.append(...found.layouts.map((name) => element("option", {}, name)));
-    if (!layout.value || layout.selectedIndex === 0) layout.value = "ranked";
+    if (!layout.options.length) {
+      layout.append(...found.layouts.map((name) => element("option", {}, name)));
+      layout.value = "ranked";
+    }
   } catch (error) {
-    complain(error.message);
+    tell({ wrong: error.message });
   }
 }
 
@@ -472,13 +609,22 @@ function refresh() {
 byId("history").addEventListener("toggle", refresh);
 byId("people").addEventListener("toggle", refresh);
 byId("older").addEventListener("click", () => loadLabels(true));
-byId("download").addEventListener("click", async () => {
-  const [layout, kind] = [byId("layout").value, byId("kind").value];
-  try {
-    download(await ask("label/export", { window: me, layout, kind }, undefined, true), `labels-${layout}.${kind}`);
-  } catch (error) {
-    complain(error.message);
+byId("download").addEventListener("click", async ({ currentTarget: button }) => {
+  if (button.hasAttribute("aria-disabled")) {
+    tell({ missed: "One file after the other." });
+    return;
   }
+  const [layout, kind] = [byId("layout").value, byId("kind").value];
+  const name = `labels-${layout}.${kind}`;
+  button.setAttribute("aria-disabled", "true");
+  say(`Making ${name} …`);
+  try {
+    download(await ask("label/export", { window: me, layout, kind }, undefined, true), name);
+    say(`${name} is made.`);
+  } catch (error) {
+    tell({ done: "", wrong: error.message });
+  }
+  button.removeAttribute("aria-disabled");
 });
 
 // ---- the keyboard ----
@@ -487,10 +633,13 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog")) return;
   const { key } = event;
   if (event.target.matches("textarea, select, input:not([type=checkbox])")) { // there keys are text
-    if (event.target !== byId("note")) return;
-    if (key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) save();
+    if (event.target !== note) return;
+    if (key === "Enter" && (event.ctrlKey || event.metaKey)) event.repeat || save(event);
     else if (key === "Escape") cards[0]?.element.focus();
-    else return;
+    else {
+      if (note.readOnly && (key.length === 1 || ["Enter", "Backspace", "Delete"].includes(key))) locked();
+      return;
+    }
     event.preventDefault();
     return;
   }
@@ -500,22 +649,23 @@ document.addEventListener("keydown", (event) => {
   const card = cards.find((each) => each.element.contains(document.activeElement));
   const at = cards.indexOf(card);
   const focus = (place) => cards[Math.min(Math.max(place, 0), cards.length - 1)]?.element.focus();
+  const move = (place) => locked() || moveTo(card, place);
   const keys = {
-    Enter: () => !event.repeat && save(),
-    s: () => !event.repeat && skip(),
-    b: () => !event.repeat && save(true),
-    u: () => !event.repeat && undo(),
-    t: () => item && tieAll(),
+    Enter: () => event.repeat || save(event),
+    s: () => event.repeat || skip(event),
+    b: () => event.repeat || save(event, true),
+    u: () => event.repeat || undo(),
+    t: () => item && (locked() || tieAll()),
     o: () => item && openAll(),
-    n: () => item && byId("note").focus(),
-    j: () => (card ? moveTo(card, at + 1) : focus(0)),
-    k: () => (card ? moveTo(card, at - 1) : focus(0)),
-    ArrowDown: () => (!card ? focus(0) : event.altKey ? moveTo(card, at + 1) : focus(at + 1)),
-    ArrowUp: () => (!card ? focus(0) : event.altKey ? moveTo(card, at - 1) : focus(at - 1)),
-    "=": () => (card ? tie(card) : focus(0)),
+    n: () => item && note.focus(),
+    j: () => (card ? move(at + 1) : focus(0)),
+    k: () => (card ? move(at - 1) : focus(0)),
+    ArrowDown: () => (!card ? focus(0) : event.altKey ? move(at + 1) : focus(at + 1)),
+    ArrowUp: () => (!card ? focus(0) : event.altKey ? move(at - 1) : focus(at - 1)),
+    "=": () => (card ? locked() || tie(card) : focus(0)),
   };
   const number = /^[1-9]$/.test(key) ? Number(key) : 0;
-  if (number && card && !event.altKey && number <= cards.length) moveTo(card, number - 1);
+  if (number && card && !event.altKey && number <= cards.length) move(number - 1);
   else if (keys[key] && (!event.altKey || key.startsWith("Arrow"))) keys[key]();
   else return;
   event.preventDefault();
@@ -524,7 +674,7 @@ document.addEventListener("keydown", (event) => {
 // ---- dragging ----
 
 function startDrag(event, card) {
-  if (event.button !== 0 || event.target.closest("button") || busy) return;
+  if (event.button !== 0 || event.target.closest("button") || locked()) return;
   event.preventDefault();
   card.element.focus({ preventScroll: true });
   const before = { cards: [...cards], tied: cards.map((each) => each.tied) };
@@ -586,4 +736,4 @@ function startDrag(event, card) {
   frame = requestAnimationFrame(follow);
 }
 
-begin().then(poll);
+begin().then(look);
