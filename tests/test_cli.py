@@ -334,10 +334,10 @@ def test_there_is_a_script_for_other_shells(shell):
         ("train ranked.csv --test-fraction 0.95", "leave nothing to train on"),
         ("score none ranked.csv", "none cannot be loaded"),
         ("score none ranked.csv -o out.csv", "name it .jsonl"),
-        ("score none ranked.csv --combine min", "--combine: goes with --also MODEL"),
-        ("evaluate none ranked.csv --spread 0", "--spread: goes with --also MODEL"),
-        ("generate p --model none -o a.jsonl --pairs all", "--pairs: goes with --keep pairs"),
-        ("generate p --model none -o a.jsonl -k 3 --keep pairs", "-k: goes with --keep top-k"),
+        ("score none ranked.csv --combine min", "--combine: is for an ensemble, and needs --also"),
+        ("evaluate none ranked.csv --spread 0", "--spread: is for an ensemble, and needs --also"),
+        ("generate p --model none -o a.jsonl --pairs all", "--pairs: needs --keep pairs; give"),
+        ("generate p --model none -o a.jsonl -k 3 --keep pairs", "-k: needs --keep top-k; give it"),
         ("evaluate none ranked.csv -o ranked.csv --overwrite", "a file is in the way"),
         ("compare none --prompts none.txt", "none.txt: cannot be read"),
         ("export none --format pt -o ranked.csv", "ranked.csv: already exists"),
@@ -474,8 +474,9 @@ def _recorded(function, given):
 
 
 def test_evaluate_without_a_model_or_data_says_so(run, here):
-    assert run("evaluate")[::2] == (1, "plaudit: evaluate: MODEL is missing\n")
-    assert run("evaluate", "m")[::2] == (1, "plaudit: evaluate: DATA is missing\n")
+    example = "give both, as in `plaudit evaluate MODEL DATA`\n"
+    assert run("evaluate")[::2] == (1, f"plaudit: evaluate: MODEL is missing; {example}")
+    assert run("evaluate", "m")[::2] == (1, f"plaudit: evaluate: DATA is missing; {example}")
     code, _, err = run("evaluate", "m", "a", "--suite", "auto", "b")
     assert (code, "b: unexpected here; name all data in one place" in err) == (2, True)
 

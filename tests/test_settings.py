@@ -96,8 +96,8 @@ def test_settings_that_contradict_each_other_are_refused(settings, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- data", ": settings are `name: value` lines, not a list"),
-        ("data", ": settings are `name: value` lines, not a str"),
+        ("- data", ": write the settings as `name: value` lines; this is a list"),
+        ("data", ": write the settings as `name: value` lines; this is a str"),
         ("data: a\nseed: 1\nseed: 2\n", ":3: not YAML: seed is set twice"),
         ("data: a\nmax-steps: 1\nmax_steps: 2\n", ": max_steps is set twice, with a dash"),
         ("data: a\ncolumns:\n  prompt: a\n  prompt: b\n", ":4: not YAML: prompt is set twice"),

@@ -531,7 +531,9 @@ class Settings(BaseModel):
                     f"control_method: {self.control_method} needs a control, as in control length"
                 )
             if self.control_weight != "fitted":
-                raise ValueError("control_weight: only goes with control_method expert")
+                raise ValueError(
+                    "control_weight: only goes with control_method expert; leave it out or set that"
+                )
         if self.metric_for_best_model == "controlled_log_loss" and not self.control:
             raise ValueError(
                 "metric_for_best_model: controlled_log_loss needs a control, as in control length"

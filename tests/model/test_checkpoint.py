@@ -349,7 +349,7 @@ def test_an_attribute_is_chosen_only_where_there_are_several(base, tmp_path):
     foreign("llama", tmp_path / "one", base)
     with pytest.raises(PlauditError, match="gives one number, so there is none to choose"):
         RewardModel.load(tmp_path / "one", attributes="help")
-    with pytest.raises(PlauditError, match="brings no head whose labels"):
+    with pytest.raises(PlauditError, match="has no head of its own, so no labels"):
         RewardModel.load(base("llama"), attributes="help")
     foreign("llama", tmp_path / "twins", base, labels=3, id2label={0: "a", 1: "a", 2: "b"})
     with pytest.raises(PlauditError, match="there are 2 a"):
