@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import get_args
 
 import psutil
@@ -23,10 +24,12 @@ import plaudit
 from fits import assert_fits
 from plaudit.cli import COMMANDS, main
 from plaudit.data.readers import BadRows
+from plaudit.evaluation.suite_run import SuiteResult
 from plaudit.model import devices, ensemble
 from plaudit.sampling import selection
 from plaudit.scoring import score
 from plaudit.settings import Settings, options_of
+from suite_rows import shp_row
 
 HEAVY = (
     "torch", "transformers", "datasets", "pyarrow", "matplotlib", "trl", "scipy", "numpy",
@@ -232,6 +235,11 @@ def test_an_option_of_one_name_has_one_default():
     [
         ("inspct a", "invalid choice: 'inspct'; the nearest is inspect (choose from"),
         ("train a --learning-rat 3", "there is no --learning-rat; the nearest is --learning-rate"),
+        ("train a --model gpt2", "there is no --model; the nearest is --base"),
+        (
+            "cv a --batch-size=8",
+            "there is no --batch-size; the nearest is --per-device-train-batch",
+        ),
         ("train a --learning-rate=x", "--learning-rate: 'x' is not a number, above 0"),
         ("train a --max-steps many", "--max-steps: 'many' is not a whole number, -1 or more"),
         ("train a --loss wrong", "--loss: 'wrong' is not "),
@@ -737,6 +745,29 @@ def test_an_output_that_is_interrupted_says_what_to_type(run, here, model_folder
     monkeypatch.setattr(BadRows, "count", counted)
     assert run(*shlex.split(err.splitlines()[-1])[4:])[0] == 0
     assert len((here / "s.jsonl").read_text().splitlines()) == 37
+
+
+def test_a_folder_that_is_written_in_part_is_told(run, here, model_folder, monkeypatch):
+    write = SuiteResult.write
+
+    def interrupted(self, folder):
+        write(self, folder)
+        (folder / "suite.json").unlink()
+        signal.raise_signal(signal.SIGINT)
+
+    rows = "".join(json.dumps(shp_row(number)) + "\n" for number in range(4))
+    (here / "shp.jsonl").write_text(rows)
+    monkeypatch.setattr(SuiteResult, "write", lambda self, to: interrupted(self, Path(to)))
+    line = ["evaluate", model_folder, "shp.jsonl", "--suite", "shp", "--partial", "-o", "out"]
+    code, _, err = run(*line)
+    again = f"plaudit {shlex.join(map(str, line))} --overwrite"
+    assert (code, err.splitlines()[-2:]) == (130, [
+        "plaudit: interrupted; out: is there, and may lack a part",
+        f"to begin again: {again}",
+    ])  # fmt: skip
+    monkeypatch.setattr(SuiteResult, "write", write)
+    assert run(*shlex.split(again)[1:])[0] == 0
+    assert (here / "out/suite.json").exists()
 
 
 def test_quiet_says_nothing_but_errors(run, here):

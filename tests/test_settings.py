@@ -44,6 +44,9 @@ def test_null_is_a_value_where_nothing_is_one(settings_file):
     [
         ("learning-rat: 1", "there is no setting learning_rat; the nearest is learning_rate"),
         ("zzz: 1", "there is no setting zzz"),
+        ("model: gpt2", "there is no setting model; the nearest is base"),
+        ("epochs: 3", "there is no setting epochs; the nearest is num_train_epochs"),
+        ("lr: 0.1", "there is no setting lr; the nearest is learning_rate"),
         ("max_steps: many", "max_steps: 'many' is not a whole number, -1 or more"),
         ("max_steps: 1.5", "max_steps: 1.5 is not a whole number, -1 or more"),
         ("seed: yes", "seed: True is not a whole number, 0 or more, below 4294967296"),
