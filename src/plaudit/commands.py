@@ -1045,6 +1045,7 @@ def policy_test(
     if prompts is not None:
         bad = _bad_rows(prompts, on_bad_row, max_rejected)
         _check_prompts(prompts, bad.name, columns, encoding)
+    from plaudit.console import say
     from plaudit.model.reward_model import as_scorer
     from plaudit.sampling.policy_test import policy_test
     from plaudit.sampling.samples import draw, read_samples
@@ -1071,12 +1072,20 @@ def policy_test(
             max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
             batch_size=batch_size, seed=seed,
         )  # fmt: skip
-    result = policy_test(
-        dict(zip(names, scorers, strict=True)), found, policy=source, gold=judging, n=n,
-        resamples=resamples, seed=seed, bad=bad,
-    )  # fmt: skip
-    if output:
-        result.write(output)
+    try:
+        result = policy_test(
+            dict(zip(names, scorers, strict=True)), found, policy=source, gold=judging, n=n,
+            resamples=resamples, seed=seed, bad=bad,
+        )  # fmt: skip
+        if output:
+            result.write(output)
+    except KeyboardInterrupt:
+        if samples is None and kept is not None:  # sampled, which takes longest
+            say(
+                f"{kept}: the samples are kept; to test on them, give --samples {kept} "
+                "--overwrite instead of --prompts"
+            )
+        raise
     report_rejected(bad, Path(output) / "rewards.jsonl" if output else None)
     return result
 
