@@ -22,6 +22,7 @@ import yaml
 import forked
 import plaudit
 from fits import assert_fits
+from plaudit.__main__ import run as run_all
 from plaudit.cli import COMMANDS, main
 from plaudit.data.readers import BadRows
 from plaudit.evaluation.suite_run import SuiteResult
@@ -745,6 +746,15 @@ def test_an_output_that_is_interrupted_says_what_to_type(run, here, model_folder
     monkeypatch.setattr(BadRows, "count", counted)
     assert run(*shlex.split(err.splitlines()[-1])[4:])[0] == 0
     assert len((here / "s.jsonl").read_text().splitlines()) == 37
+
+
+def test_an_interruption_of_the_start_is_told_without_a_traceback(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plaudit.cli.main", interrupted)
+    assert run_all() == 130
+    assert capsys.readouterr().err == "plaudit: interrupted before anything was begun\n"
 
 
 def test_a_folder_that_is_written_in_part_is_told(run, here, model_folder, monkeypatch):
