@@ -780,6 +780,14 @@ def test_a_folder_that_is_written_in_part_is_told(run, here, model_folder, monke
     assert (here / "out/suite.json").exists()
 
 
+def test_a_temporary_run_that_is_interrupted_is_not_offered(run, here, base, monkeypatch):
+    monkeypatch.setattr("plaudit.training.trainer.heed", lambda: signal.raise_signal(signal.SIGINT))
+    short = ["--base", base("bert"), "--max-length", "32"]
+    code, _, err = run("inspect", "ranked.csv", "--mislabelled", *short)
+    assert code == 130
+    assert err.splitlines()[-1] == "plaudit: interrupted; what was not finished is not kept"
+
+
 def test_quiet_says_nothing_but_errors(run, here):
     assert run("pairs", "ranked.csv", "-o", "p.csv", "--quiet") == (0, "", "")
     code, out, err = run("pairs", "ranked.csv", "-o", "p.csv", "--quiet")

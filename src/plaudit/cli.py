@@ -181,7 +181,9 @@ def _tell_what_is_kept(
     names = {option.name for option in options_of(COMMANDS[command])}
     again = [word for word in words if word not in ("--overwrite", "--resume")]
     lines = ["plaudit: interrupted; what was not finished is not kept"]
-    if (begun := console.kept()) is not None:
+    begun = console.kept()
+    # What `inspect --mislabelled` trains is in a temporary folder, which is gone by now.
+    if begun is not None and ("resume" in names or os.path.exists(begun[0])):
         path, what = begun
         if command in RUNS and not any(word.startswith(("-o", "--output")) for word in words):
             again += ["-o", path]

@@ -456,7 +456,7 @@ def test_a_base_model_that_lacks_weights_is_refused(pooling, tmp_path):
 
 def test_another_pooling_than_the_head_s_own_needs_a_new_head(base, tmp_path):
     foreign("bert", tmp_path, base)
-    with pytest.raises(PlauditError, match=r"is given cls, not mean.*--new-head"):
+    with pytest.raises(PlauditError, match=r"takes cls, not mean.*--new-head"):
         RewardModel.load(tmp_path, pooling="mean")
     assert RewardModel.load(tmp_path, pooling="mean", new_head=True).new_head
     with pytest.raises(PlauditError, match="a bert model is given the first token"):
