@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import get_args
 
 import psutil
@@ -21,12 +22,15 @@ import yaml
 import forked
 import plaudit
 from fits import assert_fits
+from plaudit.__main__ import run as run_all
 from plaudit.cli import COMMANDS, main
 from plaudit.data.readers import BadRows
+from plaudit.evaluation.suite_run import SuiteResult
 from plaudit.model import devices, ensemble
 from plaudit.sampling import selection
 from plaudit.scoring import score
 from plaudit.settings import Settings, options_of
+from suite_rows import shp_row
 
 HEAVY = (
     "torch", "transformers", "datasets", "pyarrow", "matplotlib", "trl", "scipy", "numpy",
@@ -232,6 +236,11 @@ def test_an_option_of_one_name_has_one_default():
     [
         ("inspct a", "invalid choice: 'inspct'; the nearest is inspect (choose from"),
         ("train a --learning-rat 3", "there is no --learning-rat; the nearest is --learning-rate"),
+        ("train a --model gpt2", "there is no --model; the nearest is --base"),
+        (
+            "cv a --batch-size=8",
+            "there is no --batch-size; the nearest is --per-device-train-batch",
+        ),
         ("train a --learning-rate=x", "--learning-rate: 'x' is not a number, above 0"),
         ("train a --max-steps many", "--max-steps: 'many' is not a whole number, -1 or more"),
         ("train a --loss wrong", "--loss: 'wrong' is not "),
@@ -334,10 +343,10 @@ def test_there_is_a_script_for_other_shells(shell):
         ("train ranked.csv --test-fraction 0.95", "leave nothing to train on"),
         ("score none ranked.csv", "none cannot be loaded"),
         ("score none ranked.csv -o out.csv", "name it .jsonl"),
-        ("score none ranked.csv --combine min", "--combine: goes with --also MODEL"),
-        ("evaluate none ranked.csv --spread 0", "--spread: goes with --also MODEL"),
-        ("generate p --model none -o a.jsonl --pairs all", "--pairs: goes with --keep pairs"),
-        ("generate p --model none -o a.jsonl -k 3 --keep pairs", "-k: goes with --keep top-k"),
+        ("score none ranked.csv --combine min", "--combine: is for an ensemble, and needs --also"),
+        ("evaluate none ranked.csv --spread 0", "--spread: is for an ensemble, and needs --also"),
+        ("generate p --model none -o a.jsonl --pairs all", "--pairs: needs --keep pairs; give"),
+        ("generate p --model none -o a.jsonl -k 3 --keep pairs", "-k: needs --keep top-k; give it"),
         ("evaluate none ranked.csv -o ranked.csv --overwrite", "a file is in the way"),
         ("compare none --prompts none.txt", "none.txt: cannot be read"),
         ("export none --format pt -o ranked.csv", "ranked.csv: already exists"),
@@ -474,8 +483,9 @@ def _recorded(function, given):
 
 
 def test_evaluate_without_a_model_or_data_says_so(run, here):
-    assert run("evaluate")[::2] == (1, "plaudit: evaluate: MODEL is missing\n")
-    assert run("evaluate", "m")[::2] == (1, "plaudit: evaluate: DATA is missing\n")
+    example = "give both, as in `plaudit evaluate MODEL DATA`\n"
+    assert run("evaluate")[::2] == (1, f"plaudit: evaluate: MODEL is missing; {example}")
+    assert run("evaluate", "m")[::2] == (1, f"plaudit: evaluate: DATA is missing; {example}")
     code, _, err = run("evaluate", "m", "a", "--suite", "auto", "b")
     assert (code, "b: unexpected here; name all data in one place" in err) == (2, True)
 
@@ -736,6 +746,46 @@ def test_an_output_that_is_interrupted_says_what_to_type(run, here, model_folder
     monkeypatch.setattr(BadRows, "count", counted)
     assert run(*shlex.split(err.splitlines()[-1])[4:])[0] == 0
     assert len((here / "s.jsonl").read_text().splitlines()) == 37
+
+
+def test_an_interruption_of_the_start_is_told_without_a_traceback(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plaudit.cli.main", interrupted)
+    assert run_all() == 130
+    assert capsys.readouterr().err == "plaudit: interrupted before anything was begun\n"
+
+
+def test_a_folder_that_is_written_in_part_is_told(run, here, model_folder, monkeypatch):
+    write = SuiteResult.write
+
+    def interrupted(self, folder):
+        write(self, folder)
+        (folder / "suite.json").unlink()
+        signal.raise_signal(signal.SIGINT)
+
+    rows = "".join(json.dumps(shp_row(number)) + "\n" for number in range(4))
+    (here / "shp.jsonl").write_text(rows)
+    monkeypatch.setattr(SuiteResult, "write", lambda self, to: interrupted(self, Path(to)))
+    line = ["evaluate", model_folder, "shp.jsonl", "--suite", "shp", "--partial", "-o", "out"]
+    code, _, err = run(*line)
+    again = f"plaudit {shlex.join(map(str, line))} --overwrite"
+    assert (code, err.splitlines()[-2:]) == (130, [
+        "plaudit: interrupted; out: is there, and may lack a part",
+        f"to begin again: {again}",
+    ])  # fmt: skip
+    monkeypatch.setattr(SuiteResult, "write", write)
+    assert run(*shlex.split(again)[1:])[0] == 0
+    assert (here / "out/suite.json").exists()
+
+
+def test_a_temporary_run_that_is_interrupted_is_not_offered(run, here, base, monkeypatch):
+    monkeypatch.setattr("plaudit.training.trainer.heed", lambda: signal.raise_signal(signal.SIGINT))
+    short = ["--base", base("bert"), "--max-length", "32"]
+    code, _, err = run("inspect", "ranked.csv", "--mislabelled", *short)
+    assert code == 130
+    assert err.splitlines()[-1] == "plaudit: interrupted; what was not finished is not kept"
 
 
 def test_quiet_says_nothing_but_errors(run, here):

@@ -300,7 +300,7 @@ def test_what_is_there_is_neither_lost_nor_mixed_up(tmp_path):
         FACTS | {"by": {"step": 5}},
         resume=True,
     )
-    refused(r"with seed null, not 1; a resumed", FACTS | {"seed": 1}, resume=True)
+    refused(r"with seed null, not 1; give the first again", FACTS | {"seed": 1}, resume=True)
     refused(r"with of \[.*\], not null", {"by": FACTS["by"]}, resume=True)
     path.touch()
     refused("appeared since", resume=True)

@@ -44,6 +44,9 @@ def test_null_is_a_value_where_nothing_is_one(settings_file):
     [
         ("learning-rat: 1", "there is no setting learning_rat; the nearest is learning_rate"),
         ("zzz: 1", "there is no setting zzz"),
+        ("model: gpt2", "there is no setting model; the nearest is base"),
+        ("epochs: 3", "there is no setting epochs; the nearest is num_train_epochs"),
+        ("lr: 0.1", "there is no setting lr; the nearest is learning_rate"),
         ("max_steps: many", "max_steps: 'many' is not a whole number, -1 or more"),
         ("max_steps: 1.5", "max_steps: 1.5 is not a whole number, -1 or more"),
         ("seed: yes", "seed: True is not a whole number, 0 or more, below 4294967296"),
@@ -96,8 +99,8 @@ def test_settings_that_contradict_each_other_are_refused(settings, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- data", ": settings are `name: value` lines, not a list"),
-        ("data", ": settings are `name: value` lines, not a str"),
+        ("- data", ": write the settings as `name: value` lines; this is a list"),
+        ("data", ": write the settings as `name: value` lines; this is a str"),
         ("data: a\nseed: 1\nseed: 2\n", ":3: not YAML: seed is set twice"),
         ("data: a\nmax-steps: 1\nmax_steps: 2\n", ": max_steps is set twice, with a dash"),
         ("data: a\ncolumns:\n  prompt: a\n  prompt: b\n", ":4: not YAML: prompt is set twice"),

@@ -53,7 +53,7 @@ def test_a_source_is_taken_apart(text, meant):
         ("owner/name:split=", "nothing stands after a colon"),
         ("owner/name:a:b", "names two subsets, 'a' and 'b'"),
         ("owner/name:0.5:chat", "names two subsets"),
-        ("owner/name:2023:0.5", "names two weights; .* is subset=2023"),
+        ("owner/name:2023:0.5", "names two weights; .* write subset=2023"),
     ],
 )
 def test_what_cannot_be_meant_says_what_to_write(text, said):
@@ -146,7 +146,7 @@ def test_sets_to_validate_on_have_names_or_none():
         (["mean=a.csv"], "'mean' cannot be the name of a set"),
         (["x_controlled=a.csv"], "cannot be the name of a set"),
         ({"my set": "a.csv"}, "'my set' cannot be the name of a set"),
-        (["x=a.csv:0.5"], "has no weight"),
+        (["x=a.csv:0.5"], "take no weight"),
         ({"x": 3}, "a set is a file"),
     ],
 )

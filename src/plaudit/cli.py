@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from plaudit import commands, console
 from plaudit.errors import PlauditError
 from plaudit.memory import look_for_garbage_less_often
-from plaudit.settings import Option, Settings, nearest_of, options_of
+from plaudit.settings import ELSEWHERE, Option, Settings, nearest_of, options_of
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": commands.demo,
@@ -87,13 +87,15 @@ def _main(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     look_for_garbage_less_often()
     console.reset()
+    output = getattr(options, "output", None)
+    new = None if output is None or _is_there(output) else output
     try:
         with _interruptible():
             code = run(options)
             sys.stdout.flush()
             _leave_the_others()
     except KeyboardInterrupt as interruption:
-        _tell_what_is_kept(command, words)
+        _tell_what_is_kept(command, words, new)
         return TERMINATED if isinstance(interruption, _TerminatedError) else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough; Python must not complain of it at exit.
@@ -162,21 +164,38 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _tell_what_is_kept(command: str, words: Sequence[str]) -> None:
-    """Say that a command was interrupted, what it leaves, and what to type to go on."""
+def _is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is anything at an output's path; an empty folder is nothing."""
+    return bool(os.listdir(path)) if os.path.isdir(path) else os.path.lexists(path)
+
+
+def _tell_what_is_kept(
+    command: str, words: Sequence[str], new: str | os.PathLike[str] | None
+) -> None:
+    """Say that a command was interrupted, what it leaves, and what to type to go on.
+
+    `new` is the output, where nothing was there before.
+    """
     if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
         return
+    names = {option.name for option in options_of(COMMANDS[command])}
+    again = [word for word in words if word not in ("--overwrite", "--resume")]
     lines = ["plaudit: interrupted; what was not finished is not kept"]
-    if (begun := console.what_is_kept()) is not None:
+    begun = console.what_is_kept()
+    # What `inspect --mislabelled` trains is in a temporary folder, which is gone by now.
+    if begun is not None and ("resume" in names or os.path.exists(begun[0])):
         path, what = begun
-        names = {option.name for option in options_of(COMMANDS[command])}
-        again = [word for word in words if word not in ("--overwrite", "--resume")]
         if command in RUNS and not any(word.startswith(("-o", "--output")) for word in words):
             again += ["-o", path]
         again += ["--resume" if "resume" in names else "--overwrite"]
         lines = [
             f"plaudit: interrupted; {path}: {what}" if what else "plaudit: interrupted",
             f"to {'go on' if 'resume' in names else 'begin again'}: plaudit {shlex.join(again)}",
+        ]
+    elif new is not None and "overwrite" in names and _is_there(new):
+        lines = [
+            f"plaudit: interrupted; {new}: is there, and may lack a part",
+            f"to begin again: plaudit {shlex.join([*again, '--overwrite'])}",
         ]
     # On a terminal a bar, or ^C, stands on the line.
     print("\n" * sys.stderr.isatty() + "\n".join(lines), file=sys.stderr)
@@ -405,8 +424,10 @@ def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
     """The message for a word on the command line that means nothing."""
     if not word.startswith("-"):
         return f"{word}: unexpected here; name all data in one place, flags before or after"
-    flag = word.partition("=")[0]
-    return f"there is no {flag}{nearest_of(flag, parser._option_string_actions)}"
+    flag, flags = word.partition("=")[0], parser._option_string_actions
+    ours = ELSEWHERE.get(flag[2:].replace("-", "_"), "")
+    meant = f"--{ours.replace('_', '-')}"
+    return f"there is no {flag}{nearest_of(meant if meant in flags else flag, flags)}"
 
 
 if __name__ == "__main__":

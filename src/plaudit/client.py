@@ -139,7 +139,7 @@ class _Asking:
     ) -> None:
         for name, number, least in (("retries", retries, 0), ("in_flight", in_flight, 1)):
             if not isinstance(number, int) or isinstance(number, bool) or number < least:
-                raise PlauditError(f"{name}: {number!r} is not a whole number from {least}")
+                raise PlauditError(f"{name}: {number!r} is not a whole number of {least} or more")
         seconds = isinstance(timeout, int | float) and not isinstance(timeout, bool)
         if not (seconds and 0 < timeout < math.inf):
             raise PlauditError(f"timeout: {timeout!r} is not a number of seconds above 0")
@@ -425,7 +425,8 @@ class _Asking:
 
     def _not_ours(self, answer: httpx.Response) -> ServiceError:
         return ServiceError(
-            f"{answer.url}: this is no answer of plaudit's service: {excerpt(answer.text)}",
+            f"{answer.url}: this is no answer of plaudit's service: {excerpt(answer.text)}; is the "
+            "address right?",
             answer.status_code,
         )
 
@@ -440,8 +441,9 @@ class _Asking:
             raise self._not_ours(answer) from error
         if not all(map(math.isfinite, rewards)):
             failed = ServiceError(
-                f"{answer.url}: the model's reward of a completion is not a finite number; was the "
-                "model trained to the end, without an overflow?",
+                f"{answer.url}: the model's reward of a completion is not a finite number: the "
+                "model has diverged or its numbers overflow; serve it with --dtype float32, or "
+                "train it with a lower learning rate",
                 answer.status_code,
             )
             failed.of_texts = True
@@ -815,11 +817,13 @@ def checked_address(url: str) -> Address:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
         why = "" if at else f": {error}"
-        raise PlauditError(f"url: {shown!r} is no address{why}") from None
+        raise PlauditError(f"url: {shown!r} is no address{why}; give one such as {URL}") from None
     if address.scheme not in ("http", "https") or not address.host:
         raise PlauditError(f"url: {shown!r} is no address; give one such as {URL}")
     if address.query or address.fragment:
-        raise PlauditError(f"url: {shown!r} goes on after the path; leave that out")
+        raise PlauditError(
+            f"url: {shown!r} has a query or a fragment after the path (? or #); leave that out"
+        )
     user = (address.username, address.password) if address.userinfo else None
     return Address(str(address.copy_with(userinfo=b"")).rstrip("/"), user)
 
@@ -837,10 +841,13 @@ def checked_key(key: str | None = None) -> str:
     key = os.environ.get(KEY_VARIABLE, "") if key is None else key
     if not isinstance(key, str):
         raise PlauditError(
-            f"{name}: an API key is a text, and this is of type {type(key).__name__}"
+            f"{name}: an API key is a text, and this one is of type {type(key).__name__}"
         )
     if not (key.isascii() and key.isprintable()) or key != key.strip():
-        raise PlauditError(f"{name}: an API key has no white space about it and only ASCII letters")
+        raise PlauditError(
+            f"{name}: an API key has only printable ASCII characters, and no white space before or "
+            "after them; correct it"
+        )
     return key
 
 
@@ -877,14 +884,17 @@ def _iterated(prompts: Iterable[T]) -> Iterator[T]:
         return iter(prompts)
     except TypeError:
         raise PlauditError(
-            f"prompts: {_shown(prompts)} is no stream of pairs (prompt, completions)"
+            f"prompts: {_shown(prompts)} is no list or stream; give pairs (prompt, completions)"
         ) from None
 
 
 def _pair(place: int, asked: Any) -> tuple[Text, Sequence[Text]]:
     """A prompt and its completions; a dictionary or a text of two would come apart, too."""
     if not isinstance(asked, tuple | list) or len(asked) != 2:
-        raise PlauditError(f"prompts[{place}]: {_shown(asked)} is no pair (prompt, completions)")
+        raise PlauditError(
+            f"prompts[{place}]: {_shown(asked)} is no pair (prompt, completions); give a prompt "
+            "and the list of its completions"
+        )
     prompt, completions = asked
     return prompt, completions
 

@@ -258,14 +258,16 @@ def inspect(
             "--suspects needs out-of-fold rewards: give --mislabelled or --predictions FILE too"
         )
     if predictions and mislabelled:
-        raise PlauditError("--predictions and --mislabelled exclude each other")
+        raise PlauditError("--predictions and --mislabelled exclude each other; give one")
     if base and model:
-        raise PlauditError("--base and --model exclude each other")
+        raise PlauditError("--base and --model exclude each other; give one")
     asked = (("max-length", max_length), ("chat-template", chat_template),
              ("chat-template-args", chat_template_args))  # fmt: skip
     for flag, value in asked:
         if value and not (base or model or show):
-            raise PlauditError(f"--{flag}: goes with --base, --model or --show")
+            raise PlauditError(
+                f"--{flag}: needs --base, --model or --show; give one of them, or leave this out"
+            )
     outputs = [path for path in (rejected, suspects) if path]
     if len({os.path.realpath(path) for path in outputs}) < len(outputs):
         raise PlauditError("--rejected and --suspects name one file; they need one each")
@@ -440,7 +442,7 @@ def train(
         from plaudit.training.checks import check_set_up
 
         if resume:
-            raise PlauditError("--check begins nothing, so there is nothing to --resume")
+            raise PlauditError("--check trains nothing, so there is nothing to --resume; give one")
         return check_set_up(_for_run(data, settings, config), config, settings)
     from plaudit.training.run import train
 
@@ -664,7 +666,9 @@ def evaluate(
     from plaudit.files import refuse_to_overwrite, report_rejected
 
     if resume and (suite != "all" or not output):
-        raise PlauditError("--resume: goes with --suite all and an output (-o DIR)")
+        raise PlauditError(
+            "--resume: needs --suite all and -o DIR; give both, or leave --resume out"
+        )
     if output and suite != "all":
         refuse_to_overwrite(output, overwrite, folder=True)
     loading: dict[str, Any] = {
@@ -685,14 +689,18 @@ def evaluate(
         "stress": stress not in (0, Settings.model_fields["stress"].default),
     }
     if (suite or rewards) and (unknown := sorted(measuring.keys() - {"seed"})):
-        raise PlauditError(f"{', '.join(unknown)}: is for preference data, without a suite")
+        raise PlauditError(
+            f"{', '.join(unknown)}: is for preference data alone; leave it out with a suite"
+        )
     if rewards:
         if suite in (None, "auto", "all"):
             raise PlauditError("--rewards: name the benchmark that they are of: --suite NAME")
         of_models = loading | of_preferences | {"also": also, "combine": combine, "spread": spread}
         of_models |= {"dtype": dtype != "auto", "resume": resume}
         if flags := _given(of_models):
-            raise PlauditError(f"{flags}: is for a model, and --rewards needs none")
+            raise PlauditError(
+                f"{flags}: is for scoring with a model, and --rewards uses none; leave it out"
+            )
         from plaudit.evaluation.suite_rewards import score_rewards
 
         named: list[Any] = [
@@ -710,14 +718,17 @@ def evaluate(
             scores.write(output)
         return scores
     if rewards_model:
-        raise PlauditError("--rewards-model: goes with --rewards")
+        raise PlauditError("--rewards-model: needs --rewards FILE; give it, or leave this out")
     if model is None or data is None:
-        raise PlauditError(f"evaluate: {'MODEL' if model is None else 'DATA'} is missing")
+        raise PlauditError(
+            f"evaluate: {'MODEL' if model is None else 'DATA'} is missing; give both, as in "
+            "`plaudit evaluate MODEL DATA`"
+        )
     if suite:
         from plaudit.evaluation.suite_run import load_suite, run_suite
 
         if flags := _given(of_preferences):
-            raise PlauditError(f"{flags}: is for preference data, and does not go with --suite")
+            raise PlauditError(f"{flags}: is for preference data alone; leave it out with --suite")
         files: Any = data
         if suite == "all":
             from plaudit.evaluation.all_suites import run_all_suites
@@ -733,7 +744,7 @@ def evaluate(
         return run_suite(scorer, items, output=output, resamples=resamples, **measuring)
     for flag, given_one in (("--suite-split", suite_split), ("--partial", partial)):
         if given_one:
-            raise PlauditError(f"{flag}: goes with --suite")
+            raise PlauditError(f"{flag}: needs --suite; give it, or leave this out")
     names = [os.path.realpath(name) for name in (model, against) if isinstance(name, str | Path)]
     if len(names) == 2 and names[0] == names[1]:
         raise PlauditError(f"--against: {against} is the model itself; name another one")
@@ -847,7 +858,7 @@ def bench(
     if not (suite or data):
         raise PlauditError("give --suite DATA, --data DATA, or both: what to compare the models on")
     if partial and not suite:
-        raise PlauditError("--partial: goes with --suite")
+        raise PlauditError("--partial: needs --suite; give it, or leave this out")
     of_preferences = {
         "columns": columns,
         "encoding": encoding,
@@ -855,11 +866,13 @@ def bench(
         "on-bad-row": on_bad_row == "stop",
     }
     if not data and (flags := _given(of_preferences)):
-        raise PlauditError(f"{flags}: is for preference data, and goes with --data")
+        raise PlauditError(
+            f"{flags}: is for preference data, and needs --data DATA; give it, or leave this out"
+        )
     if resume and overwrite:
-        raise PlauditError("--resume and --overwrite exclude each other")
+        raise PlauditError("--resume and --overwrite exclude each other; give one")
     if resume and output is None:
-        raise PlauditError("--resume goes on with what is in -o DIR")
+        raise PlauditError("--resume needs -o DIR: the folder that was begun")
     if output:
         refuse_to_overwrite(output, overwrite or resume, folder=True)
     several: Any = [models] if isinstance(models, str | Path) else models
@@ -1002,21 +1015,29 @@ def policy_test(
     if (prompts is None) == (samples is None):
         raise PlauditError("give either --prompts FILE to sample from a policy, or --samples FILE")
     if resume and (output is None or samples is not None):
-        raise PlauditError("--resume goes on with the sampling of --prompts into -o DIR")
+        raise PlauditError(
+            "--resume goes on with sampling that was interrupted: it needs --prompts FILE and -o "
+            "DIR"
+        )
     if n == 1:
-        raise PlauditError("n: takes 2 samples of a prompt or more")
+        raise PlauditError("n: 1 sample of a prompt cannot be compared; take 2 or more")
     several = [model] if isinstance(model, str | Path) or not isinstance(model, Sequence) else model
     if also and len(several) > 1:
-        raise PlauditError("--also makes an ensemble of one MODEL; name one, or leave it out")
+        raise PlauditError(
+            "--also adds a model to one MODEL, and several are named; name one, or leave --also out"
+        )
     names = _names(several, "model")
     [judge] = _names([gold], "gold")
     if isinstance(gold, str | Path) and os.path.realpath(gold) in map(os.path.realpath, names):
         raise PlauditError(f"--gold: {gold} is the model itself; name another one")
     if resume and overwrite:
-        raise PlauditError("--resume and --overwrite exclude each other")
+        raise PlauditError("--resume and --overwrite exclude each other; give one")
     kept = None if output is None else Path(output) / "samples.jsonl"
     if resume and kept is not None and kept.exists():
-        raise PlauditError(f"{kept}: is finished; --samples {kept} --overwrite tests on it")
+        raise PlauditError(
+            f"{kept}: the sampling is finished; to test on it, give --samples {kept} --overwrite "
+            "instead of --prompts and --resume"
+        )
     if output:
         refuse_to_overwrite(output, overwrite or resume, folder=True)
         inputs: Any = samples if isinstance(samples, list | tuple) else [samples or ""]
@@ -1024,6 +1045,7 @@ def policy_test(
     if prompts is not None:
         bad = _bad_rows(prompts, on_bad_row, max_rejected)
         _check_prompts(prompts, bad.name, columns, encoding)
+    from plaudit.console import say
     from plaudit.model.reward_model import as_scorer
     from plaudit.sampling.policy_test import policy_test
     from plaudit.sampling.samples import draw, read_samples
@@ -1050,12 +1072,20 @@ def policy_test(
             max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
             batch_size=batch_size, seed=seed,
         )  # fmt: skip
-    result = policy_test(
-        dict(zip(names, scorers, strict=True)), found, policy=source, gold=judging, n=n,
-        resamples=resamples, seed=seed, bad=bad,
-    )  # fmt: skip
-    if output:
-        result.write(output)
+    try:
+        result = policy_test(
+            dict(zip(names, scorers, strict=True)), found, policy=source, gold=judging, n=n,
+            resamples=resamples, seed=seed, bad=bad,
+        )  # fmt: skip
+        if output:
+            result.write(output)
+    except KeyboardInterrupt:
+        if samples is None and kept is not None:  # sampled, which takes longest
+            say(
+                f"{kept}: the samples are kept; to test on them, give --samples {kept} "
+                "--overwrite instead of --prompts"
+            )
+        raise
     report_rejected(bad, Path(output) / "rewards.jsonl" if output else None)
     return result
 
@@ -1225,7 +1255,7 @@ def generate(
         (min_margin, "--min-margin", "pairs"),
     ):
         if value is not None and keep != needed:
-            raise PlauditError(f"{flag}: goes with --keep {needed}")
+            raise PlauditError(f"{flag}: needs --keep {needed}; give it, or leave this out")
     check_output(output, resume, overwrite)
     from plaudit.sampling.best_of_n import generate
 
@@ -1295,10 +1325,11 @@ def serve(
 
     if bool(label) != bool(labels):
         given, missing = ("label", "labels FILE.csv") if label else ("labels", "label DATA")
-        raise PlauditError(f"--{given}: goes with --{missing}")
+        raise PlauditError(f"--{given}: needs --{missing}; give it, or leave this out")
     if not label and (gold_questions or overlap):
         raise PlauditError(
-            f"--{'gold-questions' if gold_questions else 'overlap'}: goes with --label DATA"
+            f"--{'gold-questions' if gold_questions else 'overlap'}: needs --label DATA; give it, "
+            "or leave this out"
         )
     limits = ServiceSettings(keys=read_keys(keys), keys_file=keys, **settings)
     loading: dict[str, Any] = {
@@ -1506,7 +1537,10 @@ def report(
     if len(folders) == 1 and output is None:
         path = write_anew(folders[0])
     elif len(folders) < 2:
-        raise PlauditError("--output: is of several folders; the report of one is its report.html")
+        raise PlauditError(
+            "--output: is for several folders; leave it out, and the report of one is written to "
+            "its report.html"
+        )
     elif output is None:
         raise PlauditError("--output: name a file for the page of several folders, as in -o "
                            "side_by_side.html")  # fmt: skip
@@ -1625,7 +1659,7 @@ def _names(models: Sequence[Any], what: str) -> list[str]:
         for k, each in enumerate(models, start=1)
     ]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise PlauditError(f"{what}: {twice} is named twice")
+        raise PlauditError(f"{what}: {twice} is named twice; name it once")
     return names
 
 
@@ -1639,7 +1673,8 @@ def _named(
         return [*([model] if isinstance(model, str | Path) else model), *also], combining
     if combining and isinstance(model, str | Path):
         raise PlauditError(
-            f"--{next(iter(combining))}: goes with --also MODEL, which makes an ensemble"
+            f"--{next(iter(combining))}: is for an ensemble, and needs --also MODEL; give it, or "
+            "leave this out"
         )
     return model, combining
 
@@ -1659,7 +1694,10 @@ def _check_prompts(
     from plaudit.data.prompts import all_prompts
 
     if next(all_prompts(prompts, None, columns, encoding), None) is None:
-        raise PlauditError(f"{name}: there is no prompt in it")
+        raise PlauditError(
+            f"{name}: there is no prompt in it; give a prompt a line (.txt), or data with a prompt "
+            "column"
+        )
 
 
 def _prompts_for(

@@ -38,7 +38,8 @@ def show(message: str) -> None:
     """Print one line of progress to stderr, hushed or not, but not where all is to be quiet."""
     raise_interruption()
     if not _quiet():
-        print(": ".join([*_within, message]), file=sys.stderr, flush=True)
+        # One write, so that an interruption never comes between a line and its end.
+        print(": ".join([*_within, message]) + "\n", end="", file=sys.stderr, flush=True)
 
 
 def _quiet() -> bool:

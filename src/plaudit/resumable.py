@@ -88,7 +88,7 @@ def check_output(path: str | Path, resume: bool = False, overwrite: bool = False
     To be called before work that takes long, such as loading a model.
     """
     if resume and overwrite:
-        raise PlauditError("--resume and --overwrite exclude each other")
+        raise PlauditError("--resume and --overwrite exclude each other; give one")
     kind_of_output(path)
     target = Path(os.path.realpath(path))
     begun = None if overwrite else _read_state(_partial(target))
@@ -328,7 +328,8 @@ def _refuse_others(path: str | Path, begun: dict[str, Any], facts: dict[str, Any
         if begun.get(name) != facts.get(name):
             raise PlauditError(
                 f"{path}: was begun with {name} {_brief(begun.get(name))}, not "
-                f"{_brief(facts.get(name))}; a resumed output keeps what it is made from and with"
+                f"{_brief(facts.get(name))}; give the first again to go on, or --overwrite to "
+                "start anew"
             )
 
 
@@ -343,7 +344,8 @@ def _explained(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:  # all of it was there when the output was begun
         raise PlauditError(
-            f"{path}: cannot be written: what is done of it was removed meanwhile; start it anew"
+            f"{path}: cannot be written: what was done of it was removed meanwhile; run the "
+            "command again"
         ) from error
     except OSError as error:
         raise PlauditError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -531,7 +531,9 @@ class Settings(BaseModel):
                     f"control_method: {self.control_method} needs a control, as in control length"
                 )
             if self.control_weight != "fitted":
-                raise ValueError("control_weight: only goes with control_method expert")
+                raise ValueError(
+                    "control_weight: only goes with control_method expert; leave it out or set that"
+                )
         if self.metric_for_best_model == "controlled_log_loss" and not self.control:
             raise ValueError(
                 "metric_for_best_model: controlled_log_loss needs a control, as in control length"
@@ -779,12 +781,24 @@ def _settings() -> dict[str, Option]:
     return {option.name: option for option in options_of(Settings)}
 
 
-def nearest(name: str) -> str | None:
-    """The setting whose name is most like `name`, None when none is.
+# What other programs, and people, call some of them.
+ELSEWHERE = {
+    **dict.fromkeys(("model", "model_name", "model_name_or_path"), "base"),
+    **dict.fromkeys(("epochs", "num_epochs"), "num_train_epochs"),
+    **dict.fromkeys(("batch_size", "train_batch_size"), "per_device_train_batch_size"),
+    "lr": "learning_rate",
+    "output_dir": "output",
+}
 
-    >>> nearest("learning_rat")
-    'learning_rate'
+
+def nearest(name: str) -> str | None:
+    """The setting that others call `name`, or whose name is most like it; None when none is.
+
+    >>> nearest("learning_rat"), nearest("model")
+    ('learning_rate', 'base')
     """
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
     near = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
     return near[0] if near else None
 

@@ -75,7 +75,8 @@ def named(text: str) -> Named:
         weight = checked_weight(float(fields.pop()), rest)
         if fields and NUMBER.fullmatch(fields[-1]):
             raise SourceError(
-                f"{text}: names two weights; a subset whose name is a number is subset={fields[-1]}"
+                f"{text}: names two weights; for a subset that is called so write "
+                f"subset={fields[-1]}"
             )
     found = None if _exists(rest) else on_hub(rest)
     if fields and not (found or os.path.isdir(os.path.expanduser(rest))):
@@ -267,7 +268,7 @@ def sets_of(value: Any) -> Any:
         if not isinstance(source, str | Path) or not str(source):
             raise SourceError(f"{name}={source!r}: a set is a file, folder, glob or hub name")
         if named(str(source)).weight is not None:
-            raise SourceError(f"{name}={source}: what is validated on has no weight")
+            raise SourceError(f"{name}={source}: data to validate on take no weight; leave it out")
     names = [name for name, _ in named_sets]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise SourceError(f"two sets are named {twice}; give each a name of its own")

@@ -35,13 +35,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise PlauditError(
-            f"{path}: settings are `name: value` lines, not a {type(values).__name__}"
+            f"{path}: write the settings as `name: value` lines; this is a {type(values).__name__}"
         )
     settings: dict[str, Any] = {}
     for name, value in values.items():
         plain = str(name).replace("-", "_")
         if plain in settings:
-            raise PlauditError(f"{path}: {plain} is set twice, with a dash and without")
+            raise PlauditError(f"{path}: {plain} is set twice, with a dash and without; keep one")
         settings[plain] = value
     return settings
 
@@ -56,7 +56,7 @@ class _OneValueEach(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"{key.value} is set twice", key.start_mark
+                        None, None, f"{key.value} is set twice; keep one", key.start_mark
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)

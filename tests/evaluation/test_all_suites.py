@@ -142,7 +142,7 @@ def test_all_that_is_not_whole_is_refused_at_once_before_a_model_is_loaded(folde
 
 def test_files_of_none_are_an_error(tmp_path):
     file = write(tmp_path / "notes.jsonl", [{"text": "nothing"}])
-    with pytest.raises(PlauditError, match="no benchmark known here is in it; known: helpsteer3"):
+    with pytest.raises(PlauditError, match="there is no known benchmark in it; known: helpsteer3"):
         load_suites(file)
 
 
@@ -187,7 +187,7 @@ def test_the_command_runs_all(folder, tmp_path, reward_model):
     found = evaluate(reward_model("bert"), folder, suite="all", partial=True, resamples=0)
     assert found.as_json()["suites"][0]["suite"] == "helpsteer3"
     assert not found.as_json()["suites"][0]["complete"]
-    with pytest.raises(PlauditError, match="--resume: goes with --suite all and an output"):
+    with pytest.raises(PlauditError, match="--resume: needs --suite all and -o DIR; give both"):
         evaluate("model", folder, suite="auto", resume=True, output=tmp_path / "out")
-    with pytest.raises(PlauditError, match="--partial: goes with --suite"):
+    with pytest.raises(PlauditError, match="--partial: needs --suite; give it"):
         evaluate("model", folder, partial=True)

@@ -195,10 +195,10 @@ def test_a_score_that_asks_for_other_means_as_rewards_change_is_refused():
     how = {"title": "Odd", "fields": (), "read": None, "definition": "", "source": ""}
     given = {"a": {"d": [[1.0, 0.0]] * 6}, "b": {"d": [[0.0, 1.0]] * 6}}
     data = SuiteData(Suite(score=fickle, **how), items)
-    with pytest.raises(PlauditError, match="Odd: its score asks for other means"):
+    with pytest.raises(PlauditError, match="Odd: its score averages over other items"):
         compare({"d": data}, given)
     data = SuiteData(Suite(score=constant, **how), items)  # a figure of no means
-    with pytest.raises(PlauditError, match="Odd: its score asks for other means"):
+    with pytest.raises(PlauditError, match="Odd: its score averages over other items"):
         compare({"d": data}, given)
     # What a mean is over may depend on the rewards: its count is exchanged, too.
     data = SuiteData(Suite(score=score, **how), items)

@@ -57,7 +57,9 @@ def test_what_a_run_wrote_gives_its_own_summary(name, tmp_path, reward_model):
     own = {key: value for key, value in ran.summary.items() if key != "training_overlap"}
     for given in (None, data):
         if given is None and name in LOOKS_AT_MORE:
-            with pytest.raises(PlauditError, match=r"looks at more than the labels .*: name the d"):
+            with pytest.raises(
+                PlauditError, match=r"needs more of the benchmark than the labels .*: name the d"
+            ):
                 score_rewards(predictions, name)
             continue
         found = score_rewards(predictions, name, given, resamples=50)
@@ -84,21 +86,23 @@ def test_predictions_of_other_data_are_refused(tmp_path, reward_model):
     predictions = tmp_path / "out" / "predictions.jsonl"
     turned = write(tmp_path / "turned.jsonl", rows[::-1])
     with pytest.raises(
-        PlauditError, match=r"predictions.jsonl:1: the texts of .* are not those of"
+        PlauditError, match=r"predictions.jsonl:1: the texts of .* are others than in the data"
     ):
         score_rewards(predictions, "llmbar", turned)
     other = write(tmp_path / "other.jsonl", [rows[0] | {"label": 2}, *rows[1:]])
-    with pytest.raises(PlauditError, match=r"the label of .* is not that of the data, at .*other"):
+    with pytest.raises(
+        PlauditError, match=r"the label of .* is another one than in the data, at .*other"
+    ):
         score_rewards(predictions, "llmbar", other)
     more = write(tmp_path / "more.jsonl", [*rows, llmbar_row(7, subset="Natural")])
-    with pytest.raises(PlauditError, match="has rewards of 3 items, the data have 4, and without"):
+    with pytest.raises(PlauditError, match="has rewards of 3 items, and the data have 4; give"):
         score_rewards(predictions, "llmbar", more)
     lines = predictions.read_text().splitlines()
     predictions.write_text("\n".join([lines[0], *lines[2:], lines[1]]))
-    with pytest.raises(PlauditError, match="the rows of ranking 0 are not together"):
+    with pytest.raises(PlauditError, match="rows of ranking 0 stand apart from its others"):
         score_rewards(predictions, "llmbar", data)
     predictions.write_text('{"completion": "a", "reward": 1}')
-    with pytest.raises(PlauditError, match="jsonl:1: a completion without the number of its rank"):
+    with pytest.raises(PlauditError, match="jsonl:1: the completion has no number in `ranking`"):
         score_rewards(predictions, "llmbar", data)
 
 
@@ -117,7 +121,7 @@ def test_predictions_of_any_kind_of_file_have_their_labels(tmp_path):
         ({"rank": 0.5}, "the rank is not a whole number: 0.5"),
         ({"completion": None}, "the completion is missing"),
         ({"reward": None}, "the reward is missing"),
-        ({"ranking": [0]}, "jsonl:2: a completion without the number of its ranking"),
+        ({"ranking": [0]}, "jsonl:2: the completion has no number in `ranking`"),
     ):
         file = write(tmp_path / "model.jsonl", [rows[0], rows[1] | of_second])
         with pytest.raises(PlauditError, match=said):
@@ -150,19 +154,19 @@ def test_labels_that_no_item_of_the_benchmark_has_are_refused(suite, ranks, cate
 def test_a_category_that_the_benchmark_does_not_have_is_refused(category, tmp_path):
     row = {"rewards": [1, 0], "ranks": [0, 1]}
     rows = [row | {"id": "1", "category": "hep-go"}, row | {"id": "2", "category": category}]
-    with pytest.raises(PlauditError, match=r"jsonl:2: the category .* is none of RewardBench"):
+    with pytest.raises(PlauditError, match=r"jsonl:2: RewardBench has no category .*; it has "):
         score_rewards(write(tmp_path / "mine.jsonl", rows), "rewardbench")
 
 
 def test_ties_need_ids_that_say_what_belongs_together(tmp_path):
     row = {"id": "7", "rewards": [2, 1, 0], "ranks": [0, 0, 1], "category": "Ties"}
-    with pytest.raises(PlauditError, match="the id '7' is none of Ties, wanted ref:NUMBER"):
+    with pytest.raises(PlauditError, match="'7' is no id of the category Ties, wanted ref:NUMBER"):
         score_rewards(write(tmp_path / "mine.jsonl", [row]), "rewardbench2")
 
 
 def test_rewards_of_no_model_are_refused(tmp_path):
     row = {"id": "1", "rewards": {}, "ranks": [0, 1]}
-    with pytest.raises(PlauditError, match="the rewards are missing: of no model are there any"):
+    with pytest.raises(PlauditError, match="the rewards are missing: no model has any"):
         score_rewards(write(tmp_path / "mine.jsonl", [row]), "judgebench")
 
 
@@ -170,7 +174,7 @@ def test_data_in_which_an_id_comes_back_are_not_joined_by_it(tmp_path):
     rows = [judgebench_row("livebench-math", k, pair_id="same") for k in range(2)]
     data = write(tmp_path / "data.jsonl", rows)
     file = write(tmp_path / "mine.jsonl", [{"id": "same", "rewards": [1, 0]}])
-    with pytest.raises(PlauditError, match=r"'same'.* stands in the data more than once"):
+    with pytest.raises(PlauditError, match=r"'same'.* is in the data more than once; give"):
         score_rewards(file, "judgebench", data)
 
 
@@ -185,7 +189,7 @@ def test_rewards_by_id_are_joined_with_the_data(tmp_path):
     assert found.summary["counts"]["prompts"] == 3
     write(file, given[:2])
     with pytest.raises(
-        PlauditError, match=r"mine.jsonl: there are no rewards of 1 of the 3 items: p1"
+        PlauditError, match=r"mine.jsonl: rewards are missing of 1 of the 3 items: p1; add"
     ):
         score_rewards(file, "judgebench", data)
     write(file, [*given, {"id": "q", "rewards": [1, 0]}])
@@ -197,7 +201,9 @@ def test_rewards_by_id_are_joined_with_the_data(tmp_path):
     ):
         score_rewards(file, "judgebench", data)
     write(file, [given[0] | {"rewards": [1, 2, 3]}, *given[1:]])
-    with pytest.raises(PlauditError, match="mine has 3 rewards for p2, not 2, or 4 in both orders"):
+    with pytest.raises(
+        PlauditError, match=r"mine has 3 rewards for p2; give .*: 2, or 4 in both orders"
+    ):
         score_rewards(file, "judgebench", data)
     write(file, [given[0] | {"rewards": [1, None]}, *given[1:]])
     with pytest.raises(PlauditError, match=r"jsonl:1: the reward 2 of rewards is missing"):
@@ -239,7 +245,9 @@ def test_rows_with_ranks_need_no_data_for_any_suite(tmp_path):
         "rejected": 0,
     }
     assert "each resampled by itself, since there are no prompts" in str(found)
-    told = r"no.jsonl:1: the category_path is missing; read as .* RMB publish .* your own have"
+    told = (
+        r"no.jsonl:1: the category_path is missing; it was read as .* RMB publish .* your own have"
+    )
     with pytest.raises(PlauditError, match=told):
         score_rewards(write(tmp_path / "no.jsonl", [{"chosen": 1}]), "rmb")
 
@@ -296,7 +304,7 @@ def test_each_file_of_a_folder_may_be_a_model(tmp_path):
     rows = scores([[0, 1], [1, 0]])
     write(tmp_path / "out" / "two.json", [rows[0], rows[1] | {"label": "B>A"}])
     with pytest.raises(
-        PlauditError, match=r"two.json:1: the label of p1 is not that at .*one-v0.1"
+        PlauditError, match=r"two.json:1: the label of p1 is another one than at .*one-v0.1"
     ):
         score_rewards(tmp_path / "out", "judgebench")
 
@@ -455,15 +463,15 @@ def test_the_command_needs_no_model(tmp_path):
         ({"rewards": "x"}, "--rewards: name the benchmark that they are of: --suite NAME"),
         ({"rewards": "x", "suite": "auto"}, "--rewards: name the benchmark"),
         ({"rewards": "x", "suite": "rmb", "against": "m", "dtype": "float32"},
-         "--against, --dtype: is for a model, and --rewards needs none"),
+         "--against, --dtype: is for scoring with a model, and --rewards uses none"),
         ({"rewards": "x", "suite": "rmb", "stress": 9, "strict": True, "max_rejected": 0.5},
-         "--max-rejected, --on-bad-row, --stress: is for a model"),
+         "--max-rejected, --on-bad-row, --stress: is for scoring with a model"),
         ({"model": "m", "data": "d", "suite": "rmb", "columns": {}, "stress": 9, "against": "o"},
-         "--against, --stress: is for preference data, and does not go with --suite"),
+         "--against, --stress: is for preference data alone; leave it out with --suite"),
         ({"model": "m", "data": "d", "suite": "rmb", "baselines": {}, "seed": 1},
          "baselines: is for preference data"),
         ({"rewards": "x", "suite": "mt"}, "suite: 'mt' is not known"),
-        ({"rewards_model": ["x"], "suite": "rmb"}, "--rewards-model: goes with --rewards"),
+        ({"rewards_model": ["x"], "suite": "rmb"}, "--rewards-model: needs --rewards FILE"),
         ({"suite": "rmb"}, "evaluate: MODEL is missing"),
         ({"model": "m", "suite": "rmb"}, "evaluate: DATA is missing"),
     ],

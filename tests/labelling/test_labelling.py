@@ -359,6 +359,7 @@ def test_ranks_must_fit(tmp_path):
     for ranks, more, why in (
         ([1, 2], {}, "2 ranks for 3"),
         ([1, 2, 3], {"annotator": "=cmd()"}, "A name is plain text"),
+        ([1, 2, 3], {"annotator": "＝cmd()"}, "A name is plain text"),
         ([1, 2, 3], {"annotator": "a\nb"}, "A name is plain text"),
         ([1, 2, 3], {"note": "a\0b"}, "of which none is a NUL"),
         ([1, 2, 3], {"note": "\ud800"}, "of which none is a NUL"),

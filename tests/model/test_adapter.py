@@ -80,7 +80,7 @@ def test_an_adapter_whose_base_is_gone_names_it(adapter, tmp_path):
     file.write_text(
         json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "gone/7b"})
     )
-    with pytest.raises(PlauditError, match="LoRA adapter of gone/7b, which is not to be had here"):
+    with pytest.raises(PlauditError, match="LoRA adapter of gone/7b, which cannot be loaded here"):
         RewardModel.load(tmp_path)
 
 

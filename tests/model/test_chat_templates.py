@@ -54,7 +54,7 @@ def test_an_argument_may_be_any_json(base, tmp_path):
     [
         (None, None, "cannot be read: No such file"),
         ("", None, "is empty"),
-        ("{% for m in messages %}\n{{ m.content }", None, r"line 2: is no Jinja"),
+        ("{% for m in messages %}\n{{ m.content }", None, r"line 2: is not valid Jinja"),
         ("{{ raise_exception('not you') }}", None, "cannot render a dialogue: not you"),
         ("{{ messages[0].content }}", None, "leaves out what the user or the assistant says"),
         (OWN, {"a b": 1}, "'a b' is no name of an argument"),
@@ -79,7 +79,7 @@ def test_where_no_template_of_ones_own_has_a_place(base, own, tmp_path):
     load(base("qwen2")).save(tmp_path / "trained")
     for name, options, reason in (
         (base("bert"), {}, "this is an encoder"),
-        (base("qwen2"), {"template": "plain"}, "does not go with template plain"),
+        (base("qwen2"), {"template": "plain"}, "template plain uses no chat template"),
         (tmp_path / "trained", {}, "was trained with its own"),
     ):
         with pytest.raises(PlauditError, match=reason):

@@ -350,7 +350,7 @@ def test_an_attribute_is_chosen_only_where_there_are_several(base, tmp_path):
     foreign("llama", tmp_path / "one", base)
     with pytest.raises(PlauditError, match="gives one number, so there is none to choose"):
         RewardModel.load(tmp_path / "one", attributes="help")
-    with pytest.raises(PlauditError, match="brings no head whose labels"):
+    with pytest.raises(PlauditError, match="has no head of its own, so no labels"):
         RewardModel.load(base("llama"), attributes="help")
     foreign("llama", tmp_path / "twins", base, labels=3, id2label={0: "a", 1: "a", 2: "b"})
     with pytest.raises(PlauditError, match="there are 2 a"):
@@ -457,7 +457,7 @@ def test_a_base_model_that_lacks_weights_is_refused(pooling, tmp_path):
 
 def test_another_pooling_than_the_head_s_own_needs_a_new_head(base, tmp_path):
     foreign("bert", tmp_path, base)
-    with pytest.raises(PlauditError, match=r"is given cls, not mean.*--new-head"):
+    with pytest.raises(PlauditError, match=r"takes cls, not mean.*--new-head"):
         RewardModel.load(tmp_path, pooling="mean")
     assert RewardModel.load(tmp_path, pooling="mean", new_head=True).new_head
     with pytest.raises(PlauditError, match="a bert model is given the first token"):

@@ -85,7 +85,7 @@ def test_a_head_that_cannot_be_read_is_named(base, tmp_path):
         RewardModel.load(tmp_path / "two.gguf", device="cpu")
     dense = {"cls.weight": torch.randn(32, 32), "cls.output.weight": torch.randn(1, 32)}
     written(base("qwen2"), tmp_path / "dense.gguf", dense)
-    with pytest.raises(PlauditError, match=r"has the weights cls\.weight of a head"):
+    with pytest.raises(PlauditError, match=r"has a head with the weights cls\.weight"):
         RewardModel.load(tmp_path / "dense.gguf", device="cpu")
     assert RewardModel.load(tmp_path / "dense.gguf", device="cpu", new_head=True).new_head
 

@@ -227,7 +227,7 @@ def test_attention_may_be_one_of_transformers(attention, base, tmp_path):
     ("options", "said"),
     [
         ({"device_map": {"model": 0, "score": 1}}, "names several devices"),
-        ({"device_map": "cpu", "device": "cpu"}, "goes without device"),
+        ({"device_map": "cpu", "device": "cpu"}, "says the same as device"),
         ({"device_map": "balanced"}, "'balanced' is no device"),
         ({"dtype": torch.float16}, "no torch.float16; choose auto, float32, bfloat16"),
     ],

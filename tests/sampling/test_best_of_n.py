@@ -369,8 +369,8 @@ def test_a_policy_that_never_ends_is_told_how_to_go_on(base, reward_model, tmp_p
     [
         ({"keep": "worst"}, "keep: take one of best, top-k, pairs"),
         ({"keep": "pairs", "pairs": "some"}, "pairs: take one of best-worst, best-random, all"),
-        ({"keep": "top-k", "k": 0}, "k: 0 is not a number, 1 or more"),
-        ({"keep": "pairs", "min_margin": -1}, "min_margin: -1 is not a number, 0 or more"),
+        ({"keep": "top-k", "k": 0}, "k: 0 is not a number of 1 or more"),
+        ({"keep": "pairs", "min_margin": -1}, "min_margin: -1 is not a number of 0 or more"),
         ({"min_reward": float("nan")}, "min_reward: nan is not a finite"),
         ({"keep": "pairs", "n": 1}, "pairs need 2 completions"),
         ({"n": 0}, "n: 0 is not a number"),

@@ -183,11 +183,11 @@ def test_a_prompt_that_is_too_long_keeps_its_end_and_is_told_of(policy, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"n": 0}, "n: 0 is not a number, 1 or more"),
+        ({"n": 0}, "n: 0 is not a number of 1 or more"),
         ({"batch_size": 0}, "batch_size: 0 is not"),
         ({"max_new_tokens": 0}, "max_new_tokens: 0 is not"),
         ({"max_new_tokens": 128}, "max_new_tokens: 128 fill all 128 tokens"),
-        ({"temperature": -1}, "temperature: -1 is not a number, 0 or more"),
+        ({"temperature": -1}, "temperature: -1 is not a number of 0 or more"),
         ({"temperature": float("nan")}, "temperature: nan is not"),
         ({"temperature": 0}, "0 decodes greedily, which gives one completion; take n 1"),
         ({"top_p": 0}, "top_p: 0 is not a share"),

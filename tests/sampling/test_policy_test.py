@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import pytest
 from pydantic import TypeAdapter
@@ -76,7 +77,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path):
     with pytest.raises(PlauditError, match="2 × rank and score contradict each other"):
         read_samples(write(tmp_path / "opposite.jsonl", opposite))
     other = write(tmp_path / "other.jsonl", [{"prompt": "b", "completion": "x"}])
-    with pytest.raises(PlauditError, match=r"other\.jsonl:1: nothing says how good it is"):
+    with pytest.raises(PlauditError, match=r"other\.jsonl:1: has no score, as other rows have"):
         read_samples([file, other], bad=BadRows("both", max_rejected=1))
     empty = write(tmp_path / "empty.jsonl", [{"prompt": "a", "completion": None}])
     with pytest.raises(PlauditError, match="100% of the rows cannot be used"):
@@ -94,14 +95,14 @@ def test_scores_and_ranks_are_never_on_one_scale(tmp_path, capsys):
     assert read(*half, *scored) == [[-1, -2], [8, 7]]
     said = capsys.readouterr().err
     assert said.count("has no score") == 1
-    assert "s.jsonl:2: has no score, as other samples of its prompt have" in said
+    assert "s.jsonl:2: has no score, and other samples of its prompt have one" in said
     assert read(*half, {"rank": 3, "score": 1}) == [[-1, -2, -3]]
     assert read({"rank": 1, "score": None}, {"rank": 2, "score": None}, *scored)[0] == [-1, -2]
     opposite = {"rank": 3, "score": 5}
     none = write(tmp_path / "none.jsonl", [{"prompt": "a", "answer": "y"}])
     for some in ({"rank": 1}, {"rank": 1, "score": 2}):
         named = write(tmp_path / "some.jsonl", [{"prompt": "a", "completion": "x"} | some])
-        with pytest.raises(PlauditError, match=r"none\.jsonl:1: nothing says how good it is"):
+        with pytest.raises(PlauditError, match=r"none\.jsonl:1: has no score, as other rows have"):
             read_samples([named, none])
     with pytest.raises(PlauditError, match="3 × rank and score contradict each other"):
         read(*half, opposite)
@@ -183,7 +184,7 @@ def test_the_command_samples_from_a_policy_and_tests_several_models(
     assert main([*line, "-o", "out"]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert main([*line, "-o", "out", "--resume"]) == 1
-    assert "out/samples.jsonl: is finished; --samples out/samples" in capsys.readouterr().err
+    assert "out/samples.jsonl: the sampling is finished" in capsys.readouterr().err
     read = ["--samples", "out/samples.jsonl", "--resamples", "50"]
     assert main(["policy-test", *judges[:2], "--gold", judges[2], *read]) == 0
     text = capsys.readouterr().out
@@ -234,10 +235,10 @@ def test_interrupted_sampling_goes_on_where_it_stopped(policy, tmp_path):
     [
         ({}, "give either --prompts"),
         ({"prompts": ["dog"], "samples": "s.jsonl"}, "give either --prompts"),
-        ({"samples": "s.jsonl", "resume": True, "output": "out"}, "--resume goes on with the samp"),
+        ({"samples": "s.jsonl", "resume": True, "output": "out"}, "it needs --prompts FILE and"),
         ({"samples": "s.jsonl", "gold": "runs/first"}, "is the model itself"),
         ({"samples": "s.jsonl", "model": ["runs/first", "runs/first"]}, "is named twice"),
-        ({"samples": "s.jsonl", "model": ["a", "b"], "also": ["c"]}, "ensemble of one MODEL"),
+        ({"samples": "s.jsonl", "model": ["a", "b"], "also": ["c"]}, "adds a model to one MODEL"),
     ],
 )
 def test_what_does_not_go_together_is_refused(given, reason):
@@ -245,9 +246,26 @@ def test_what_does_not_go_together_is_refused(given, reason):
         policy_test(given.pop("model", "runs/first"), **given)
 
 
+def test_samples_outlive_an_interruption_of_the_test(
+    trained, judges, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "prompts.txt").write_text("dog\nfox\nIs it so?\n0 1 2\nThe lazy dog\n")
+    monkeypatch.chdir(tmp_path)
+    line = ["policy-test", judges[0], "--gold", judges[2], "-o", "out", "--resamples", "50"]
+    sampled = ["--policy", str(trained / "policy"), "-n", "4", "--max-new-tokens", "6"]
+    with monkeypatch.context() as patched:
+        stopped = lambda *_: signal.raise_signal(signal.SIGINT)  # noqa: E731
+        patched.setattr("plaudit.sampling.policy_test.PolicyTest.write", stopped)
+        assert main([*line, "--prompts", "prompts.txt", *sampled]) == 130
+    told = capsys.readouterr().err
+    assert "out/samples.jsonl: the samples are kept; to test on them, give --samples" in told
+    assert main([*line, "--samples", "out/samples.jsonl", "--overwrite"]) == 0
+    assert (tmp_path / "out/summary.json").exists()
+
+
 def test_one_sample_is_no_test(reward_model, tmp_path):
     file = write(tmp_path / "s.jsonl", [{"prompt": "a", "completions": ["x"]}])
     with pytest.raises(PlauditError, match="no prompt has 2 samples"):
         policy_test(reward_model("bert"), samples=file)
-    with pytest.raises(PlauditError, match="takes 2 samples of a prompt or more"):
+    with pytest.raises(PlauditError, match="1 sample of a prompt cannot be compared"):
         policy_test(reward_model("bert"), samples=file, n=1)

@@ -300,10 +300,10 @@ def test_rewards_of_other_things_are_not_taken_for_these(folders, pairs, tmp_pat
     [
         ({}, "give --suite DATA, --data DATA, or both"),
         ({"data": ["a=x.jsonl", "a=y.jsonl"]}, "y.jsonl: is called a, as .*x.jsonl is"),
-        ({"data": ["mean=x.jsonl"]}, "mean: is what the mean over all data is called"),
-        ({"data": ["x.jsonl"], "resume": True}, "--resume goes on with what is in -o DIR"),
+        ({"data": ["mean=x.jsonl"]}, "mean: this name is taken by the mean over all"),
+        ({"data": ["x.jsonl"], "resume": True}, "--resume needs -o DIR: the folder that was"),
         ({"suite": ["llmbar=x.jsonl"]}, "is not LLMBar"),
-        ({"data": ["x.jsonl"], "partial": True}, "--partial: goes with --suite"),
+        ({"data": ["x.jsonl"], "partial": True}, "--partial: needs --suite; give"),
         ({"suite": ["x.jsonl"], "columns": {"prompt": "q"}}, "--columns: is for preference data"),
     ],
 )

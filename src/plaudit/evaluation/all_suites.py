@@ -196,7 +196,9 @@ def load_suites(
                 where.setdefault(suite.name, []).append(source)
     if left_out:
         shown = ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else "")
-        say(f"of no benchmark known here, and left out: {shown} ({len(left_out):,} in all)")
+        say(
+            f"left out, as the fields are of no known benchmark: {shown} ({len(left_out):,} in all)"
+        )
     datas, faults = [], []
     for name, suite in SUITES.each():
         found = in_folders.get(name, [])
@@ -211,7 +213,7 @@ def load_suites(
         raise PlauditError("\n".join(faults))
     if not datas:
         raise PlauditError(
-            f"{given[0]}: no benchmark known here is in it; known: {', '.join(SUITES)}"
+            f"{given[0]}: there is no known benchmark in it; known: {', '.join(SUITES)}"
         )
     return datas, left_out
 

@@ -90,7 +90,10 @@ def preference_data(
     """
     asking = [ranking for ranking in rankings if len(set(ranking.ranks)) > 1]
     if not asking:
-        raise PlauditError(f"{name}: no ranking in it has two completions of different rank")
+        raise PlauditError(
+            f"{name}: no ranking in it has two completions of different rank; give data in which "
+            "at least one prompt prefers one completion to another"
+        )
     suite = Suite(
         title=name, fields=(), read=_not_read, score=_pairwise, definition=PREFERENCES, source=""
     )
@@ -326,8 +329,8 @@ def _exchanged(
         score.of(np.stack([np.zeros(size), np.ones(size)]))[:, 0], ends, equal_nan=True
     ):
         raise PlauditError(
-            f"{data.suite.title}: its score asks for other means as rewards change, so models "
-            "cannot be compared by it"
+            f"{data.suite.title}: its score averages over other items for other rewards, so models "
+            "cannot be compared by it; leave it out"
         )
     return _Exchanged(lambda exchanges: score.of(exchanges)[:, 0], size)
 

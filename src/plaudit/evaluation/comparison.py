@@ -345,7 +345,7 @@ def compare_folds(
     if set(first) != set(second):
         odd = ", ".join(sorted(set(first) ^ set(second)))
         raise PlauditError(
-            f"only one of the two cross-validations has {odd}; compare like with like"
+            f"only one of the two cross-validations has {odd}; give two with the same metrics"
         )
     differences: dict[str, tuple[float, float, Figure, float]] = {}
     for name in first:
@@ -398,7 +398,8 @@ def corrected_resampled_t(
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 1 or len(d) < 2:
         raise PlauditError(
-            "it takes two folds or more to tell a difference from chance; cross-validate with more"
+            "two folds or more are needed to tell a difference from chance; cross-validate with "
+            "more"
         )
     mean, variance = float(d.mean()), float(d.var(ddof=1))
     if np.ptp(d) <= ROUNDING * np.abs(d).max():

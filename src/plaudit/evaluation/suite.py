@@ -279,7 +279,7 @@ def _known_by(unit: Any) -> Hashable:
         hash(unit)
     except TypeError as error:
         raise BadRowError(
-            Fault.NOT_TEXT, "what says which items belong together is a list or an object"
+            Fault.NOT_TEXT, "the field that says which items belong together is a list or an object"
         ) from error
     found: Hashable = unit
     return found
@@ -309,7 +309,7 @@ def read_models(value: Any, name: str) -> dict[str, list[float]]:
     # Arrow gives every row all keys that any of them has, null where it has none.
     there = {model: given for model, given in value.items() if given is not None}
     if not there:
-        raise BadRowError(Fault.MISSING, f"the {name} are missing: of no model are there any")
+        raise BadRowError(Fault.MISSING, f"the {name} are missing: no model has any")
     return {model: read_rewards(given, f"{name} of {model}") for model, given in there.items()}
 
 

@@ -162,17 +162,22 @@ def _merged(sources: Sequence[Source], suite: Suite) -> list[_Given]:
             known = merged.setdefault(_key(one, position), replace(one, rewards={}))
             if known.item and one.item and known.item.ranking.ranks != one.item.ranking.ranks:
                 raise PlauditError(
-                    f"{one.where}: the label of {one.name} is not that at {known.where}"
+                    f"{one.where}: the label of {one.name} is another one than at {known.where}; "
+                    "give files that agree"
                 )
             for model, rewards in one.rewards.items():
                 model = model or _stem(source.name)
                 if model in known.rewards:
                     raise PlauditError(
-                        f"{one.where}: {one.name} has rewards of {model} already, at {known.where}"
+                        f"{one.where}: {one.name} has rewards of {model} already, at "
+                        f"{known.where}; give each once"
                     )
                 known.rewards[model] = rewards
     if not merged:
-        raise PlauditError(f"{sources[0].name}: there are no rewards in it")
+        raise PlauditError(
+            f"{sources[0].name}: there are no rewards in it; a row has `rewards`, or `reward` and "
+            "`completion`"
+        )
     return list(merged.values())
 
 
@@ -208,7 +213,10 @@ def _items(source: Source, suite: Suite) -> Iterator[_Given]:
         try:
             if number is not None:
                 if number in seen:
-                    raise PlauditError(f"{where}: the rows of ranking {number} are not together")
+                    raise PlauditError(
+                        f"{where}: rows of ranking {number} stand apart from its others; put all "
+                        "rows of a ranking together"
+                    )
                 seen.add(number)
                 yield _of_completions(rows, suite)
                 continue
@@ -227,8 +235,8 @@ def _ranking_number(row: Row) -> float | str | None:
     number = cell.get("ranking")
     if not isinstance(number, int | float | str) or number == "":
         raise PlauditError(
-            f"{place(row.file, row.line)}: a completion without the number of its ranking, which "
-            "says what it belongs to; predictions.jsonl has it"
+            f"{place(row.file, row.line)}: the completion has no number in `ranking`, which says "
+            "which completions belong together; give it, as in a run's predictions.jsonl"
         )
     return number
 
@@ -311,14 +319,14 @@ def _of_item(row: Row, suite: Suite) -> _Given:
     except BadRowError as bad:
         raise BadRowError(
             bad.fault,
-            f"{bad}; read as the authors of {suite.title} publish rewards: rows of your own have "
-            "`id` and `rewards`",
+            f"{bad}; it was read as the authors of {suite.title} publish rewards: rows of your own "
+            "have `id` and `rewards`",
         ) from bad
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise BadRowError(
             Fault.UNREADABLE,
-            f"is not as the authors of {suite.title} publish rewards ({error!r}); rows of your own "
-            "have `id` and `rewards`",
+            f"is not as the authors of {suite.title} publish rewards ({error!r}); give rows of "
+            "your own `id` and `rewards`",
         ) from error
     return _Given(where, judged.item.id, judged.item.ranking.category or "", *judged)
 
@@ -331,13 +339,13 @@ def _labelled(one: _Given, suite: Suite) -> Item:
     name = f"name the data of {suite.title} too"
     if one.item is None:
         raise PlauditError(
-            f"{one.where}: there is no label here, so nobody can say which completion is right: "
+            f"{one.where}: there is no label here that says which completion is right: "
             f"{name}, or give every row its ranks"
         )
     if not suite.labels:
         raise PlauditError(
-            f"{one.where}: the score of {suite.title} looks at more than the labels that stand "
-            f"here: {name}"
+            f"{one.where}: the score of {suite.title} needs more of the benchmark than the labels "
+            f"that are here: {name}"
         )
     ranking = one.item.ranking
     if not re.fullmatch(suite.labels, "".join(map(str, ranking.ranks))):
@@ -348,7 +356,7 @@ def _labelled(one: _Given, suite: Suite) -> Item:
     known = {*suite.counts, *suite.beside}
     if known and not suite.others and ranking.category not in known:
         raise PlauditError(
-            f"{one.where}: the category {ranking.category!r} is none of {suite.title}, which has "
+            f"{one.where}: {suite.title} has no category {ranking.category!r}; it has "
             f"{listed(sorted(known))}"
         )
     return one.item
@@ -359,8 +367,8 @@ def _joined(given: list[_Given], items: Sequence[Item], file: str) -> list[_Give
     if not all(one.id for one in given) or not all(item.id for item in items):
         if len(given) != len(items):
             raise PlauditError(
-                f"{file}: has rewards of {len(given):,} items, the data have {len(items):,}, and "
-                "without an id in both they go together by their order"
+                f"{file}: has rewards of {len(given):,} items, and the data have {len(items):,}; "
+                "give the rewards of all items in order, or every row its `id`"
             )
         found = given
     else:
@@ -368,8 +376,8 @@ def _joined(given: list[_Given], items: Sequence[Item], file: str) -> list[_Give
         of_item = [item.id if plain else (item.ranking.category or "", item.id) for item in items]
         if twice := [key for key, count in Counter(of_item).items() if count > 1]:
             raise PlauditError(
-                f"{file}: rewards and data go together by id, and {twice[0]!r} stands in the data "
-                "more than once"
+                f"{file}: rewards are matched to the data by id, and {twice[0]!r} is in the data "
+                "more than once; give each item an id of its own"
             )
         by_id: dict[Hashable, _Given] = {
             one.id if plain else (one.category, one.id): one for one in given
@@ -378,22 +386,25 @@ def _joined(given: list[_Given], items: Sequence[Item], file: str) -> list[_Give
         missing = [item.id for key, item in zip(of_item, items, strict=True) if key not in by_id]
         extra = [one.id for key, one in by_id.items() if key not in wanted]
         if missing:
-            raise PlauditError(f"{file}: there are no rewards of {_count(missing, items)}")
+            raise PlauditError(f"{file}: rewards are missing of {_count(missing, items)}; add them")
         if extra:
-            raise PlauditError(f"{file}: the data do not have {_count(extra, given)}")
+            raise PlauditError(
+                f"{file}: the data do not have {_count(extra, given)}; name the data that were "
+                "scored"
+            )
         found = [by_id[key] for key in of_item]
     for one, item in zip(found, items, strict=True):
         if one.item is None:
             continue
         if list(one.item.ranking.ranks) != list(item.ranking.ranks):
             raise PlauditError(
-                f"{one.where}: the label of {one.name} is not that of the data, at "
-                f"{item.ranking.origin}"
+                f"{one.where}: the label of {one.name} is another one than in the data, at "
+                f"{item.ranking.origin}; name the data that were scored"
             )
         if one.item.ranking.prompt and _texts(one.item) != _texts(item):
             raise PlauditError(
-                f"{one.where}: the texts of {one.name} are not those of the data, at "
-                f"{item.ranking.origin}"
+                f"{one.where}: the texts of {one.name} are others than in the data, at "
+                f"{item.ranking.origin}; name the data that were scored"
             )
     return found
 
@@ -426,13 +437,17 @@ def _rewards_of(
 ) -> list[list[float]]:
     """The rewards that a model has for every item, as many as it has completions."""
     if missing := [one.name for one in given if model not in one.rewards]:
-        raise PlauditError(f"{file}: {model} has no rewards of {_count(missing, given)}")
+        raise PlauditError(
+            f"{file}: {model} has no rewards of {_count(missing, given)}; add them, or choose "
+            "other models with --rewards-model"
+        )
     for one, item in zip(given, data.items, strict=True):
         count, completions = len(one.rewards[model]), len(item.ranking.ranks)
         if count % completions or count // completions not in range(1, data.suite.orders + 1):
             twice = f", or {2 * completions} in both orders" if data.suite.orders == 2 else ""
             raise PlauditError(
-                f"{one.where}: {model} has {count} rewards for {one.name}, not {completions}{twice}"
+                f"{one.where}: {model} has {count} rewards for {one.name}; give one for each "
+                f"completion: {completions}{twice}"
             )
     return [one.rewards[model] for one in given]
 

@@ -347,8 +347,8 @@ def _put_together(items: Sequence[Item], completions: int, tally: Tally) -> list
             continue
         bad = BadRowError(
             Fault.LENGTHS,
-            f"wrong number of completions: {len(ranks)} of {id}, {ranks.count(0)} of them right, "
-            f"not {completions} with 1",
+            f"wrong number of completions: {id} has {len(ranks)}, {ranks.count(0)} of them right, "
+            f"and the benchmark {completions}, 1 of them right",
         )
         for row in rows:
             file, line = file_and_line(row.ranking.origin)

@@ -32,6 +32,7 @@ from plaudit.evaluation.agreement import AgreementRecord, agreement
 from plaudit.files import refuse_to_overwrite, report_rejected
 from plaudit.labelling.labels_csv import Label, LabelsFile
 from plaudit.labelling.to_label import Item, cell, read_gold, read_items
+from plaudit.reporting.cells import plain_cell
 
 if TYPE_CHECKING:
     from plaudit.model.scorer import Scorer
@@ -508,7 +509,7 @@ class Labelling:
 def _name(annotator: str) -> str:
     """The name without blanks around it; `LabelError` where it is none or would be a formula."""
     name = annotator.strip()
-    if name[:1] in ("=", "+", "-", "@") or not name.isprintable():
+    if plain_cell(name) != name or not name.isprintable():
         raise LabelError(
             "invalid", "A name is plain text on one line, and does not begin with =, +, - or @."
         )

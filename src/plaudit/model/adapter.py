@@ -137,7 +137,7 @@ def read_adapter(source: Source) -> Adapter | None:
         base_models.load_config(base)
     except PlauditError as error:
         raise PlauditError(
-            f"base: {source} is a LoRA adapter of {given}, which is not to be had here; set "
+            f"base: {source} is a LoRA adapter of {given}, which cannot be loaded here; set "
             f"base_model_name_or_path in its {CONFIG} to a folder that has it ({error})"
         ) from error
     try:

@@ -105,7 +105,7 @@ def _try(tokenizer: Any, where: str) -> None:
         text = render(tokenizer, PROBE)
     except TemplateSyntaxError as error:
         raise PlauditError(
-            f"chat_template: {where}, line {error.lineno}: is no Jinja: {error.message}"
+            f"chat_template: {where}, line {error.lineno}: is not valid Jinja: {error.message}"
         ) from error
     except TemplateLimitError as error:
         raise PlauditError(f"chat_template: {where}: {error.what}") from error

@@ -126,7 +126,10 @@ def read_checkpoint(
         pad = adapter.beside.get("pad_token_id")
         config.pad_token_id = config.get_text_config().pad_token_id = pad
     if not isinstance(stored, dict):
-        raise PlauditError(f"base: {name}: {CONFIG_KEY!r} in its config.json is damaged")
+        raise PlauditError(
+            f"base: {name}: {CONFIG_KEY!r} in its config.json is damaged; copy config.json again "
+            "from where the model was saved"
+        )
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
     kept = stored.pop("normalisation", None)
     # What the base's rewards are normalised by says nothing of an adapter's.
@@ -140,8 +143,8 @@ def read_checkpoint(
         head = read_value_head(adapter.source if adapter else source, config)
     if kind == "encoder" and not (new_head or stored) and has_file_of_head(source):
         raise PlauditError(
-            f"base: {name} is an encoder with a value head beside it, and those are read of "
-            "decoders alone; --new-head trains a head in its place"
+            f"base: {name} is an encoder with a value head beside it; plaudit reads such a head of "
+            "a decoder only; --new-head trains a head in its place"
         )
     if not (new_head or stored or head):
         check_architecture(config, name)
@@ -159,7 +162,9 @@ def read_checkpoint(
         name, source, config, kind, stored, normalisation, adapter, head, new_head, attributes, None
     )
     if attributes is not None and not found.brings_head:
-        raise PlauditError(f"attributes: {name} brings no head whose labels could be chosen from")
+        raise PlauditError(
+            f"attributes: {name} has no head of its own, so no labels to choose from; leave it out"
+        )
     return found
 
 
@@ -184,7 +189,9 @@ def _of_own_code(
             "into which it is not merged here; merge it with peft and save that"
         )
     if attributes is not None:
-        raise PlauditError(f"attributes: {name} makes one reward of them by its own code")
+        raise PlauditError(
+            f"attributes: {name} computes one reward of its labels in its own code; leave it out"
+        )
     kind = own_kind(config, given, name)
     return Checkpoint(name, source, config, kind, {}, None, None, None, False, None, code)
 
@@ -316,9 +323,9 @@ def own_pooling(config: Any, kind: Kind, name: str) -> str:
     pooled = getattr(config, "classifier_pooling", None) or "cls"
     if pooled not in POOLED_BY:
         raise PlauditError(
-            f"base: {name} pools its tokens by `classifier_pooling: {pooled}`; of a model's own "
-            f"heads those are read that pool by {', '.join(POOLED_BY)}. --new-head trains a head "
-            "in its place"
+            f"base: {name} pools its tokens by `classifier_pooling: {pooled}`, which plaudit does "
+            f"not know; it reads heads that pool by {', '.join(POOLED_BY)}. --new-head trains a "
+            "head in its place"
         )
     return POOLED_BY[pooled]
 
@@ -555,7 +562,9 @@ def chosen_attributes(asked: Attributes, named: Sequence[str]) -> list[float]:
                 f"{label}=0.5, or {label} alone"
             )
     if not any(weights):
-        raise PlauditError("attributes: every weight is 0, and so every reward would be")
+        raise PlauditError(
+            "attributes: every weight is 0, so every reward would be 0; give one another weight"
+        )
     return weights
 
 
@@ -569,7 +578,7 @@ def _asked_labels(asked: Attributes, named: Sequence[str]) -> list[tuple[Any, An
     if without := [part for part in parts if "=" not in part]:
         what = f"{without[0]} has" if without[0] else "one label is blank and has"
         raise PlauditError(
-            f"attributes: in {asked!r} {what} no weight; write every label with its own, as "
+            f"attributes: in {asked!r} {what} no weight; give every label a weight, as in "
             f"{','.join(f'{label}=0.5' for label in named[:2])}"
         )
     return [(label.strip(), weight) for label, _, weight in (x.rpartition("=") for x in parts)]

@@ -112,7 +112,10 @@ def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
     path = Path(name)
     if path.suffix == ".pt" and path.is_file():
         if options.get("revision") or options.get("subfolder"):
-            raise PlauditError(f"revision: {name} is a file, which has none and no subfolder")
+            raise PlauditError(
+                f"revision: {name} is a file, which has no revision and no subfolder; leave them "
+                "out"
+            )
         with pt_file.unpacked(path) as folder:
             return replace(_load(folder, **options), origin=str(name))
     return _load(name, **options)
@@ -334,7 +337,7 @@ def _placed(device: str, device_map: str | Mapping[str, Any] | None) -> torch.de
     """
     if device_map is not None:
         if device != "auto":
-            raise PlauditError("device_map: goes without device, which says the same")
+            raise PlauditError("device_map: says the same as device; give one of them")
         if isinstance(device_map, Mapping):
             if len(places := {str(place) for place in device_map.values()}) != 1:
                 raise PlauditError(
@@ -380,7 +383,9 @@ def _resolve_pooling(asked: str, found: Checkpoint) -> str:
                 f"has; there are {', '.join(POOLINGS)}"
             )
         if asked not in ("auto", trained):
-            raise PlauditError(f"pooling: this model was trained with {trained}, not {asked}")
+            raise PlauditError(
+                f"pooling: this model was trained with {trained}, not {asked}; leave it out"
+            )
         return str(trained)
     if found.code:
         if asked != "auto":
@@ -390,7 +395,7 @@ def _resolve_pooling(asked: str, found: Checkpoint) -> str:
         own = own_pooling(found.config, found.kind, found.name)
         if asked not in ("auto", own):
             raise PlauditError(
-                f"pooling: the head that {found.name} brings is given {own}, not {asked}; leave it "
+                f"pooling: the head of {found.name} itself takes {own}, not {asked}; leave it "
                 "out, or train a head in its place with --new-head"
             )
         return own
@@ -420,14 +425,16 @@ def _check_own_template(kind: str, template: Template, stored: Mapping[str, Any]
     if kind == "encoder":
         raise PlauditError(
             "chat_template: this is an encoder, which reads prompt and completion as a pair of "
-            "sentences, without a template"
+            "sentences, without a template; leave it out"
         )
     if template == "plain":
-        raise PlauditError("chat_template: does not go with template plain, which uses none")
+        raise PlauditError(
+            "chat_template: template plain uses no chat template; leave one of the two out"
+        )
     if stored:
         raise PlauditError(
             "chat_template: this model was trained with its own, and another gives other rewards; "
-            "a base model or one that plaudit has not trained takes one"
+            "leave it out, or give it when a base model is trained"
         )
 
 

@@ -254,8 +254,9 @@ def check_finite(rewards: Sequence[float], prompt: Text, where: str = "") -> Non
     if not all(map(math.isfinite, rewards)):
         where = where or f'the prompt "{excerpt(said(prompt))}"'
         raise PlauditError(
-            f"{where}: the model's reward of a completion is not a finite number; was the model "
-            "trained to the end, without an overflow?"
+            f"{where}: the model's reward of a completion is not a finite number: the model has "
+            "diverged or its numbers overflow; score in float32 (--dtype float32), or train with a "
+            "lower learning rate"
         )
 
 

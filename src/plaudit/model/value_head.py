@@ -56,8 +56,8 @@ class ValueHead:
         if self.weight.shape != model.score.weight.shape:
             ours, its = (tuple(weight.shape) for weight in (model.score.weight, self.weight))
             raise PlauditError(
-                f"base: the value head in {self.file} is {its} and this model needs {ours}: they "
-                "are not of one model"
+                f"base: the value head in {self.file} has the shape {its} and this model needs "
+                f"{ours}: they are not of one model; copy all files of one model"
             )
         model.score.weight = nn.Parameter(self.weight.float())
 
@@ -124,8 +124,9 @@ def _of_gguf(place: Source) -> ValueHead | None:
     weight, bias = found.pop(f"{GGUF}.weight", None), found.pop(f"{GGUF}.bias", torch.zeros(1))
     if weight is None or found:
         raise PlauditError(
-            f"base: {place} has the weights {', '.join(sorted(found))} of a head that is read "
-            f"where it is a linear {GGUF} alone; --new-head trains a head in its place"
+            f"base: {place} has a head with the weights {', '.join(sorted(found))}; plaudit reads "
+            f"a GGUF file's head only where it is one linear layer, {GGUF}; --new-head trains a "
+            "head in its place"
         )
     if len(weight) != 1:
         named = f" ({', '.join(labels)})" if labels else ""
@@ -144,8 +145,8 @@ def _normalised_by(config: Any) -> tuple[float, float]:
     numbers = all(isinstance(x, int | float) and math.isfinite(x) for x in (mean, std))
     if not numbers or std <= 0:
         raise PlauditError(
-            f"base: config.json normalises rewards by mean {mean!r} and std {std!r}, which must be "
-            "numbers, the second above 0"
+            f"base: config.json normalises rewards by mean {mean!r} and std {std!r}; mend them: "
+            "both must be numbers, and std above 0"
         )
     return float(mean), float(std)
 

@@ -155,7 +155,7 @@ def evaluate(
     model = as_scorer(model)
     rankings = list(data)
     if not rankings:
-        raise PlauditError("there is no ranking to evaluate on")
+        raise PlauditError("there is no ranking to evaluate on; give data with at least one")
     truncated: dict[str, int] = {}
     if isinstance(data, Rankings):
         rankings = taken(rankings, model.encodings, data, counts=truncated)

@@ -185,7 +185,10 @@ def _survey(items: Iterator[Prompt | Rejected], source: Any) -> tuple[int, bool,
         digest.update(prompt_hash(text_key(what), 0).to_bytes(8, "big"))
     if not count:
         where = source if isinstance(source, str | Path) else "prompts"
-        raise PlauditError(f"{where}: there is no prompt in it")
+        raise PlauditError(
+            f"{where}: there is no prompt in it; give a prompt a line (.txt), or data with a "
+            "prompt column"
+        )
     return count, plain, digest.hexdigest()
 
 

@@ -110,7 +110,7 @@ def compare(
     mean reward ...
     """
     if not prompts:
-        raise PlauditError("there is no prompt to complete")
+        raise PlauditError("there is no prompt to complete; give at least one")
     model = as_scorer(model)
     if isinstance(policy, str | Path):
         say(f"loading the policy {policy}")

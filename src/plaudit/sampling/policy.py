@@ -285,9 +285,9 @@ def check_sampling(
     least = {"n": (n, 1), "max_new_tokens": (max_new_tokens, 1), "batch_size": (batch_size, 1)}
     for name, (value, low) in (least | {"temperature": (temperature, 0)}).items():
         if not low <= value < math.inf:
-            raise PlauditError(f"{name}: {value} is not a number, {low} or more")
+            raise PlauditError(f"{name}: {value} is not a number of {low} or more")
     if not 0 < top_p <= 1:
-        raise PlauditError(f"top_p: {top_p} is not a share, above 0, 1 or less")
+        raise PlauditError(f"top_p: {top_p} is not a share above 0 and up to 1")
     if temperature == 0 and n > 1:
         raise PlauditError("temperature: 0 decodes greedily, which gives one completion; take n 1")
 
@@ -314,7 +314,10 @@ def choose(logits: Tensor, numbers: Tensor, temperature: float, top_p: float) ->
     """
     highest = logits.amax(1, keepdim=True)
     if not torch.isfinite(highest).all():
-        raise PlauditError("policy: its logits are not finite numbers; are its weights whole?")
+        raise PlauditError(
+            "policy: its logits are not finite numbers: its weights are damaged or overflow; copy "
+            "all its files again, or load it in float32"
+        )
     if temperature == 0:
         return logits.argmax(1)
     # Relative to the highest, since a tiny temperature would overflow.

@@ -97,7 +97,10 @@ def policy_test(
     judges = [*models.values(), *([gold[1]] if gold else [])]
     chosen = taken(chosen, [each for judge in judges for each in judge.encodings], bad)
     if not chosen:
-        raise PlauditError("no prompt is left to test on")
+        raise PlauditError(
+            "no prompt is left to test on: the models refuse them all"
+            + ("" if bad is None else f". {bad.summary()}")
+        )
     for model in models.values():
         model.warn_if_untrained()
     if gold:

@@ -73,12 +73,15 @@ def read_samples(
     every = [one for rows in prompts for one in rows]
     rated = any(one.fit is not None for one in every)
     if unrated := [one.ranking.origin for one in every if rated and one.fit is None]:
-        raise PlauditError(f"{unrated[0]}: nothing says how good it is, as it does of other rows")
+        raise PlauditError(
+            f"{unrated[0]}: has no score, as other rows have; give every row one, or none and "
+            "--gold"
+        )
     if by_rank:
         more = f" and {counted(len(by_rank) - 1, 'more prompt')}" if len(by_rank) > 1 else ""
         say(
-            f"{by_rank[0]}: has no score, as other samples of its prompt have; of that prompt{more}"
-            " the ranks are the gold, on a scale of their own"
+            f"{by_rank[0]}: has no score, and other samples of its prompt have one; for that prompt"
+            f"{more} the ranks are the gold judge instead of the scores"
         )
     return [
         replace(
@@ -154,8 +157,8 @@ def _on_one_scale(given: Sequence[_Rated]) -> tuple[list[_Rated], list[str]]:
     if len(rows) < len(given):
         raise BadRowError(
             Fault.DISAGREE,
-            "the prompt has samples without a score, and their ranks are of several lists or not "
-            "of all: what cannot be compared; give each a score",
+            "the prompt has samples without a score, and their ranks cannot stand in for it: they "
+            "are missing, or from several lists; give each sample a score",
         )
     return rows, unscored if len(unscored) < len(given) else []
 

@@ -41,9 +41,9 @@ class Choice:
             if getattr(self, name) not in get_args(kinds):
                 raise PlauditError(f"{name}: take one of {', '.join(get_args(kinds))}")
         if self.k < 1:
-            raise PlauditError(f"k: {self.k} is not a number, 1 or more")
+            raise PlauditError(f"k: {self.k} is not a number of 1 or more")
         if not 0 <= self.min_margin < math.inf:
-            raise PlauditError(f"min_margin: {self.min_margin} is not a number, 0 or more")
+            raise PlauditError(f"min_margin: {self.min_margin} is not a number of 0 or more")
         if self.min_reward is not None and not math.isfinite(self.min_reward):
             raise PlauditError(f"min_reward: {self.min_reward} is not a finite number")
 

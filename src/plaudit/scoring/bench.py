@@ -143,7 +143,10 @@ def bench(
     if twice := _twice(models):
         raise PlauditError(f"{twice[0]} and {twice[1]} are the same model; give it once")
     if MEAN in data:
-        raise PlauditError(f"{MEAN}: is what the mean over all data is called; name them otherwise")
+        raise PlauditError(
+            f"{MEAN}: this name is taken by the mean over all data; call the data otherwise: "
+            "NAME=DATA"
+        )
     with ExitStack() as held:
         if output is None:
             folder = Path(held.enter_context(tempfile.TemporaryDirectory()))

@@ -322,7 +322,7 @@ def job_of_dialogue(messages: Text) -> Job:
     # Models call what writes a completion by names of their own; these write none.
     if messages[-1]["role"] in ("user", "system", "developer", "tool"):  # type: ignore[index]
         raise PydanticCustomError(
-            "bad_text", "the last message is to be the completion, but is not the assistant's"
+            "bad_text", "the last message must be the completion, with the role assistant"
         )
     return job_of(messages[:-1], [messages[-1:]])
 

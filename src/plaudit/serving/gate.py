@@ -233,7 +233,8 @@ class Gate:
             raise RefusedError(
                 421,
                 "host",
-                "this service does not go by that name (Host); --allowed-host NAME lets it",
+                "this service does not answer to that name (Host); `plaudit serve --allowed-host "
+                "NAME` lets it",
             )
 
     def _check_origin(self, method: str, headers: dict[bytes, bytes]) -> None:
@@ -256,7 +257,8 @@ class Gate:
         raise RefusedError(
             403,
             "origin",
-            "a page of another site may not ask this; --allowed-origin ORIGIN lets it",
+            "a page of another site may not ask this service; `plaudit serve --allowed-origin "
+            "ORIGIN` lets it",
         )
 
     def _check_key(self, scope: Message, headers: dict[bytes, bytes]) -> None:

@@ -55,11 +55,19 @@ class ServiceSettings:
     max_queue: Annotated[Count, Help("completions that may wait; 503 beyond")] = 4096
     timeout: Annotated[AboveZero, Help("seconds that a request may take; then 504")] = 60.0
     head_timeout: Annotated[
-        AboveZero, Help("seconds that a request's line and headers may take; then hung up")
+        AboveZero,
+        Help(
+            "seconds until a request's line and headers must be there, from the connection or the "
+            "first byte of a later request; then hung up"
+        ),
     ] = 10.0
-    body_timeout: Annotated[AboveZero, Help("seconds that a body may take to arrive; then 408")] = (
-        20.0
-    )
+    body_timeout: Annotated[
+        AboveZero,
+        Help(
+            "seconds that a request's body may take after its headers, then 408; and that a client "
+            "may leave an answer unread, then hung up"
+        ),
+    ] = 20.0
     max_connections: Annotated[Count, Help("connections at a time; 503 beyond")] = 1000
     keep_alive: Annotated[AboveZero, Help("seconds that a connection may be idle")] = 15.0
     batch_tokens: Annotated[
@@ -85,8 +93,8 @@ class ServiceSettings:
         for origin in self.allowed_origin:
             if not ORIGIN.fullmatch(origin):
                 raise PlauditError(
-                    f"allowed_origin: {origin} is none; write https://app.example, with the port "
-                    "where it has one, and nothing after it"
+                    f"allowed_origin: {origin} is no origin; write https://app.example, with the "
+                    "port where it has one, and nothing after it"
                 )
 
 
@@ -112,7 +120,9 @@ def read_keys(path: str | Path | None = None) -> tuple[str, ...]:
             lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-            raise PlauditError(f"{path}: {reason}; it is to hold API keys, one a line") from error
+            raise PlauditError(
+                f"{path}: {reason}; --keys needs a file with API keys, one a line"
+            ) from error
         keys = list(_without_comments(lines))
         if not keys:
             raise PlauditError(f"{path}: has no API key; write them one a line")
@@ -123,7 +133,9 @@ def read_keys(path: str | Path | None = None) -> tuple[str, ...]:
 def check_keys(keys: Iterable[str]) -> None:
     """Raise `PlauditError` for a key that is too short."""
     if any(len(key) < LEAST_KEY for key in keys):
-        raise PlauditError(f"a key has fewer than {LEAST_KEY} characters; take longer ones")
+        raise PlauditError(
+            f"keys: an API key has fewer than {LEAST_KEY} characters; take a longer one"
+        )
 
 
 def _without_comments(lines: Iterable[str]) -> Iterable[str]:

@@ -139,7 +139,9 @@ def verify(
     if len(taken) < len(every):
         say(f"{counted(len(every) - len(taken), 'row')} refused by the model's own chat template")
     if not taken:
-        raise PlauditError("verify: there is no row that the model takes")
+        raise PlauditError(
+            "verify: the model's chat template refuses every row; give others with --data"
+        )
     taken = [Row(number, r.prompt_number, r.prompt, r.completion) for number, r in enumerate(taken)]
     with ExitStack() as open_peers:  # all are reached before anything takes time
         peers = [open_peers.enter_context(_opened(each, name, model)) for each in against]

@@ -331,7 +331,7 @@ def test_a_folder_with_files_of_ones_own_is_not_replaced(reward_model, tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("of a year")
     options = {"format": "folder", "overwrite": True}
-    with pytest.raises(PlauditError, match=r"has notes\.txt, which the export has not"):
+    with pytest.raises(PlauditError, match=r"has notes\.txt, which this export does not write"):
         plaudit.export(tmp_path / "model", tmp_path / "mine", **options)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "of a year"
     plaudit.export(tmp_path / "model", tmp_path / "new", **options)

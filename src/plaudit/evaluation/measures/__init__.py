@@ -109,7 +109,10 @@ class Measure:
         more = [length] if self.takes_length else [variance] if self.takes_variance else []
         result = self.of(layout, reward, *more)
         if isinstance(result, Items) and not np.isfinite(result.values).all():
-            raise PlauditError(f"measure {self.label}: is not a finite number on these rewards")
+            raise PlauditError(
+                f"measure {self.label}: is not a finite number on these rewards; uninstall the "
+                "package that adds it, or tell its authors"
+            )
         return result
 
     def __call__(
@@ -150,7 +153,8 @@ class Measure:
             result = statistic(layout, result, share=self.form == "share")
             if math.isnan(result.values[0]):
                 raise PlauditError(
-                    f"nothing to measure: no ranking has what {self.label} is measured on"
+                    f"nothing to measure: {self.label} is defined for none of these rankings; give "
+                    "data of the kind that it measures"
                 )
         return resample([result], len(layout.asked), resamples=resamples, seed=seed)[0][0]
 

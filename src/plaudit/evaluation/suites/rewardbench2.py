@@ -133,13 +133,13 @@ def _score_ties(items: Sequence[Item], rewards: Sequence[Sequence[float]], mean:
             continue
         if ties_unit(item.id) is None:
             raise PlauditError(
-                f"{item.ranking.origin}: the id '{item.id}' is none of Ties, wanted ref:NUMBER or "
-                "tied:NUMBER"
+                f"{item.ranking.origin}: '{item.id}' is no id of the category Ties, wanted "
+                "ref:NUMBER or tied:NUMBER"
             )
         if item.id in place_of:
             raise PlauditError(
-                f"{item.ranking.origin}: the id {item.id} of Ties was there before, at "
-                f"{items[place_of[item.id]].ranking.origin}; each may occur once"
+                f"{item.ranking.origin}: the id {item.id} of the category Ties was there before, "
+                f"at {items[place_of[item.id]].ranking.origin}; keep one of the two rows"
             )
         place_of[item.id] = i
         (tied if item.id.startswith("tied:") else reference)[i] = True

@@ -100,8 +100,8 @@ class FolderExport(Export):
             new, there = ({each.name for each in of.glob("*")} for of in (folder, path))
             if lost := sorted(there - new):
                 raise PlauditError(
-                    f"{path}: has {lost[0]}, which the export has not, and would be lost; take it "
-                    "away, or name another folder"
+                    f"{path}: has {lost[0]}, which this export does not write and --overwrite "
+                    "would delete; move it away, or name another folder"
                 )
 
 

@@ -67,7 +67,8 @@ class Service(There):
             except (KeyError, IndexError, TypeError) as error:
                 where = ".".join(map(str, steps))
                 raise PlauditError(
-                    f"{self.name} answers in another shape than expected: there is no {where}"
+                    f"{self.name} answers in another shape than expected, without {where}: is it "
+                    "the server that was named?"
                 ) from error
         return answer
 
@@ -76,7 +77,9 @@ class Service(There):
         found = self.part(answer, *steps)
         if not isinstance(found, list) or len(found) != count:
             got = len(found) if isinstance(found, list) else "no list"
-            raise PlauditError(f"{self.name} answers {got} for {count} rows")
+            raise PlauditError(
+                f"{self.name} answers {got} for {count} rows: is it the server that was named?"
+            )
         return found
 
     def reward(self, numbers: Any) -> float:
@@ -89,8 +92,8 @@ class Service(There):
         count = len(numbers) if isinstance(numbers, list) else 0
         if count not in (1, 2):
             raise PlauditError(
-                f"{self.name} gives {count} numbers for a row, and which are the reward it does "
-                "not know: serve the folder that `plaudit export --format folder` writes"
+                f"{self.name} gives {count} numbers for a row, and plaudit does not know which is "
+                "the reward: serve the folder that `plaudit export --format folder` writes"
             )
         last = self.number(numbers, -1)
         return last - self.number(numbers, 0) if count == 2 else last
@@ -100,7 +103,10 @@ class Service(There):
         found = self.part(answer, *steps)
         if not isinstance(found, int | float) or isinstance(found, bool):
             where = ".".join(map(str, steps))
-            raise PlauditError(f"{self.name} answers {where} as {found!r}, not as a number")
+            raise PlauditError(
+                f"{self.name} answers {where} as {found!r}, not as a number: is it the server that "
+                "was named?"
+            )
         return float(found)
 
     def _answer(self, method: str, path: str, body: Any) -> Any:
@@ -120,7 +126,9 @@ class Service(There):
             try:
                 return answer.json()
             except ValueError as error:
-                raise PlauditError(f"{self.name}{path} does not answer in JSON") from error
+                raise PlauditError(
+                    f"{self.name}{path} does not answer in JSON: is it the server that was named?"
+                ) from error
         told = " ".join(answer.text.split())[:300]
         problem = f"{self.name}{path} answers {answer.status_code}: {told}"
         raise (RefusedError if answer.status_code in OF_A_ROW else PlauditError)(problem)
