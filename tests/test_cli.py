@@ -839,7 +839,7 @@ def test_the_installed_command_is_this_one():
     from importlib.metadata import entry_points, version
 
     (ours,) = entry_points(group="console_scripts", name="plaudit")
-    assert ours.load() is main
+    assert ours.load() is run_all
     process = start("--version")
     assert process.communicate(timeout=60)[0] == f"plaudit {version('plaudit')}\n"
 

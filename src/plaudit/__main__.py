@@ -1,9 +1,10 @@
-"""`python -m plaudit`, which `accelerate launch -m plaudit train …` uses.
+"""The installed command, and `python -m plaudit`, which `accelerate launch -m plaudit …` uses.
 
 The command line is imported here, not above, so that Ctrl-C in the second that this takes is told
 as it is later.
 """
 
+import gc
 import sys
 
 
@@ -16,6 +17,8 @@ def run() -> int:
     except KeyboardInterrupt:  # a command that has begun tells itself what is kept
         print("plaudit: interrupted before anything was begun", file=sys.stderr)
         return 130
+    finally:
+        gc.freeze()  # or Python looks for garbage among all that torch is, for seconds, as it ends
 
 
 if __name__ == "__main__":
