@@ -120,7 +120,7 @@ def test_the_same_configuration_is_no_better_than_itself(finished, ranked, base,
 
 
 def test_another_seed_has_other_folds_and_is_not_compared(finished, ranked, base, tmp_path):
-    with pytest.raises(PlauditError, match=r"has split seed 1, not 2: its folds are others"):
+    with pytest.raises(PlauditError, match=r"has split seed 1, not 2, and so other folds"):
         cross_validate(
             ranked, k=3, repeats=2, against=finished.folder, output=tmp_path / "x",
             **options(base, tmp_path, seed=2),
@@ -149,7 +149,7 @@ def test_the_learning_curve_trains_on_growing_parts(ranked, base, tmp_path):
     ("given", "message"),
     [
         ({"k": 31}, "too few prompts: 30 cannot make 31 folds"),
-        ({"k": 1}, "k: takes 2 folds or more"),
+        ({"k": 1}, "k: give 2 folds or more"),
         ({"test_data": "x.csv"}, "test_data: cross-validation tests on every prompt"),
         ({"streaming": True}, "streaming: only `plaudit train` can"),
         ({"against": "nowhere"}, "nowhere: holds no finished cross-validation"),

@@ -47,8 +47,8 @@ def test_every_split_is_trained_on_with_every_seed(ranked, base, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"splits": 1}, "take two of each"),
-        ({"seeds": 1}, "take two of each"),
+        ({"splits": 1}, "give two of each"),
+        ({"seeds": 1}, "give two of each"),
         ({"test_data": "a.csv", "validation_data": "b.csv"}, "leave nothing to split"),
         ({"test_fraction": 0}, "leaves no prompts to measure on"),
     ],

@@ -77,8 +77,8 @@ def columns_of(source: Source) -> Columns:
             break
     if not looked:
         if stated:
-            raise PlauditError(f"{source.name}: only a header, no rows")
-        raise PlauditError(f"{source.name}: the file is empty")
+            raise PlauditError(f"{source.name}: has a header and no rows; give data with rows")
+        raise PlauditError(f"{source.name}: the file is empty; give data with rows")
     if first_bad and not example and not stated:
         where = place(first_bad.file, first_bad.line)
         raise PlauditError(

@@ -547,7 +547,7 @@ def _csv_header(name: str, records: Iterator[tuple[int, list[str], str | None]])
         if problem:
             raise PlauditError(f"{name}:{line}: the header cannot be read: {problem}")
         return [_readable(field) for field in fields]
-    raise PlauditError(f"{name}: the file is empty")
+    raise PlauditError(f"{name}: the file is empty; give data with rows")
 
 
 def _csv_columns(name: str, encoding: str | None) -> list[str]:

@@ -183,7 +183,10 @@ def check_labels(rankings: Sequence[Ranking], rewards: Sequence[Sequence[float]]
         [(number, i, j) for number, one in enumerate(rankings) for i, j in one.pairs()], dtype=int
     ).reshape(-1, 3)
     if not len(pairs):
-        raise PlauditError("no completion is ranked above another, so there are no labels to check")
+        raise PlauditError(
+            "no completion is ranked above another, so there are no labels to check; "
+            "give data in which one is preferred"
+        )
     margins = np.array([rewards[number][i] - rewards[number][j] for number, i, j in pairs])
     fit = _fit(margins)
     evidence, won = margins / fit.temperature, np.zeros((len(pairs), 4), int)

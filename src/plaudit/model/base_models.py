@@ -303,14 +303,18 @@ def kind_of(config: Any, name: str) -> Kind:
 
     if getattr(config, "is_encoder_decoder", False):
         raise PlauditError(
-            f"base: {name} is an encoder-decoder; plaudit takes decoders or encoders"
+            f"base: {name} is an encoder-decoder; choose a decoder (such as GPT-2) or an "
+            "encoder (such as DeBERTa)"
         )
     masked = config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if masked and not getattr(config, "is_decoder", False):
         return "encoder"
     if config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "decoder"
-    raise PlauditError(f"base: {name} ({config.model_type}) is neither a decoder nor an encoder")
+    raise PlauditError(
+        f"base: {name} ({config.model_type}) is neither a decoder nor an encoder; choose one "
+        "that is"
+    )
 
 
 def noted_pooling(source: Source) -> dict[str, Any]:

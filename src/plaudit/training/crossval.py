@@ -121,10 +121,10 @@ def cross_validate(
         others_named = [] if others_named is None else [others_named]
     compared = [Path(name) for name in others_named]
     if plan["k"] < 2 or plan["repeats"] < 1:
-        raise PlauditError("k: takes 2 folds or more, and 1 repeat or more")
+        raise PlauditError("k: give 2 folds or more, and 1 repeat or more")
     if chosen.test_data is not None:
         raise PlauditError(
-            "test_data: cross-validation tests on every prompt of the data; leave it"
+            "test_data: cross-validation tests on every prompt of the data; leave it out"
         )
     for other in compared:
         if other.resolve() == folder.resolve():
@@ -398,7 +398,8 @@ def _earlier(
     for name in here:
         if here[name] != there[name]:
             raise PlauditError(
-                f"{folder}: has {name} {there[name]}, not {here[name]}: its folds are others"
+                f"{folder}: has {name} {there[name]}, not {here[name]}, and so other "
+                "folds. Give the same, or compare with another run"
             )
     if summary["out_of_fold"]["counts"]["rankings"] != len(rankings):
         raise PlauditError(f"{folder}: was made from other data; compare on the same")

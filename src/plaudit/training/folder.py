@@ -82,7 +82,7 @@ def open_run(
     With `extend` what is finished is gone on with; a training is where it is to be longer.
     """
     if resume and overwrite:
-        raise PlauditError("--resume and --overwrite exclude each other")
+        raise PlauditError("--resume and --overwrite exclude each other; give one of them")
     if resume:
         if output is None:
             raise PlauditError("--resume needs the run's folder: -o RUN")
@@ -118,7 +118,8 @@ def open_run(
             if getattr(asked, name) != getattr(chosen, name):
                 raise PlauditError(
                     f"{name}: the run in {folder} has {getattr(chosen, name)!r}, not "
-                    f"{getattr(asked, name)!r}; a resumed run keeps its settings"
+                    f"{getattr(asked, name)!r}; a resumed run keeps its settings. "
+                    "Leave it out; --overwrite begins anew"
                 )
         if longer:
             _say_extended(folder, chosen, longer)
@@ -346,7 +347,7 @@ def resolve_plan(
         if resume and value is not None and value != stored.get(name):
             raise PlauditError(
                 f"{name}: the run in {folder} has {stored.get(name)!r}, not {value!r}; a resumed "
-                "run keeps its settings"
+                "run keeps its settings. Leave it out; --overwrite begins anew"
             )
     return defaults | {n: stored.get(n) if v is None else v for n, v in asked.items()}
 

@@ -68,7 +68,7 @@ def frontier(
     }
     plan = resolve_plan(folder, resume, asked, {"strengths": list(STRENGTHS)})
     if len(plan["strengths"]) < 2 or min(plan["strengths"]) < 0:
-        raise PlauditError("strengths: takes two different ones or more, none below 0")
+        raise PlauditError("strengths: give two different numbers or more, none below 0")
     if not chosen.control:
         chosen = Settings.build(**chosen.model_dump() | {"control": ["length"]})
     rankings = load_for(data, chosen)
@@ -111,7 +111,9 @@ def _numbers(strengths: str | Sequence[float]) -> list[float]:
     try:
         return sorted(set(map(float, given)))
     except (TypeError, ValueError) as error:
-        raise PlauditError(f"strengths: {strengths!r} are no numbers like 0,0.5,1") from error
+        raise PlauditError(
+            f"strengths: {strengths!r} is no list of numbers; write it as 0,0.5,1"
+        ) from error
 
 
 def _settings_at(strength: float, chosen: Settings) -> Settings:

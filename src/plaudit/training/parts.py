@@ -112,7 +112,9 @@ def usable(train: Sequence[Ranking] | Rankings, settings: Settings) -> Sequence[
             )
         train = has
     if not any(ranking.weight > 0 for ranking in train):
-        raise PlauditError("weight: is 0 for every training ranking, so there is nothing to learn")
+        raise PlauditError(
+            "weight: is 0 for every training ranking, so there is nothing to learn; give some more"
+        )
     margins = sum(ranking.margin is not None for ranking in train)
     if margins and not objective.takes("margin"):
         say_once(f"{margins:,} rankings have a margin, which {settings.loss} does not use")
@@ -160,7 +162,9 @@ def _unlike_test(validation: list[Ranking], test: list[Ranking]) -> list[Ranking
             "prompts are among those to test on"
         )
     if validation and not rest:
-        raise PlauditError("every prompt to validate on is among those to test on")
+        raise PlauditError(
+            "every prompt to validate on is among those to test on; give other validation data"
+        )
     return rest
 
 
@@ -215,7 +219,9 @@ def without_given(rankings: Rankings, given: dict[str, list[Ranking]]) -> list[R
             "prompts are among those to test or validate on"
         )
     if not rest:
-        raise PlauditError("every training prompt is among those to test or validate on")
+        raise PlauditError(
+            "every training prompt is among those to test or validate on; give more data"
+        )
     return rest
 
 

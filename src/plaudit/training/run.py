@@ -504,7 +504,10 @@ def _first_taken(rankings: Iterable[Ranking], encoding: Encoding) -> list[Rankin
     rows = each_encoded(rankings, encoding)
     first = next((r for r, row in rows if not isinstance(row, RefusedError)), None)
     if first is None:
-        raise PlauditError("the model takes none of the rankings: look at its chat template")
+        raise PlauditError(
+            "the model takes none of the rankings. Give --template plain, or messages as its chat "
+            "template wants them"
+        )
     return [first]
 
 

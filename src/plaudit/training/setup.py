@@ -134,7 +134,9 @@ def bound_loss(settings: Settings) -> Callable[..., Tensor]:
     if not settings.label_smoothing:
         return objective.loss
     if not objective.takes("label_smoothing"):
-        raise PlauditError(f"label_smoothing: the {settings.loss} loss has no such option")
+        raise PlauditError(
+            f"label_smoothing: the {settings.loss} loss has no such option; leave it out"
+        )
     return functools.partial(objective.loss, label_smoothing=settings.label_smoothing)
 
 
@@ -158,7 +160,8 @@ def prepared(settings: Settings, train: Iterable[Ranking]) -> Prepared:
     for name in objective.needs():
         if name not in every or every[name].isnan().all():
             raise PlauditError(
-                f"loss: {settings.loss} learns from {name}, and the training data have none"
+                f"loss: {settings.loss} learns from {name}, and the training data have none; "
+                "choose another loss, or give data with them"
             )
     wanted = inspect.signature(objective.prepare).parameters
     return replace(objective.prepare(**{name: every[name] for name in wanted}), attributes=names)
@@ -291,7 +294,10 @@ def check_sets(settings: Settings, validation: Sequence[Ranking]) -> None:
     for name in settings.validation_sets:
         those = [ranking for ranking in validation if ranking.source == name]
         if not those:
-            raise PlauditError(f"validation_data: the set {name} has no ranking that can be used")
+            raise PlauditError(
+                f"validation_data: the set {name} has no ranking that can be used; "
+                "leave it out, or give others"
+            )
         if settings.validation_set in ("mean", name):
             check_metric(settings.checkpoint_metric, f"metric_for_best_model of {name}", those)
 
@@ -353,7 +359,10 @@ def training_arguments(
 ) -> RewardConfig:
     """Our settings in TRL's and transformers' own terms."""
     if settings.early_stopping_patience and not validate:
-        raise PlauditError("early_stopping_patience: needs validation prompts to watch")
+        raise PlauditError(
+            "early_stopping_patience: needs validation prompts to watch; hold some out by "
+            "validation_fraction or validation_data"
+        )
     if "tensorboard" in settings.report_to:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     same_names = (

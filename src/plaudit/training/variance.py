@@ -68,7 +68,7 @@ def variance(
     asked = {"command": "variance", "splits": splits, "seeds": seeds}
     plan = resolve_plan(folder, resume, asked, {"splits": DEFAULT_NUMBER, "seeds": DEFAULT_NUMBER})
     if plan["splits"] < 2 or plan["seeds"] < 2:
-        raise PlauditError("splits and seeds: take two of each or more, to see them vary")
+        raise PlauditError("splits and seeds: give two of each or more, to see them vary")
     if chosen.test_data is not None and chosen.validation_data is not None:
         raise PlauditError(
             "validation_data and test_data: leave nothing to split; let one of them be a part of "

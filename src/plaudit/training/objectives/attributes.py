@@ -70,7 +70,10 @@ def prepare(attributes: Tensor) -> Prepared:
     mean = attributes.nansum((0, 1)) / count
     deviation = (((attributes - mean) ** 2).nansum((0, 1)) / count).sqrt()
     if not deviation.any():
-        raise PlauditError("attributes: each is the same for all completions of the training data")
+        raise PlauditError(
+            "attributes: each is the same for all completions of the training data; choose "
+            "another loss"
+        )
     deviation = torch.where(deviation > 0, deviation, 1.0)
     start = torch.full_like(mean, -float(torch.tensor(len(mean)).log()))
     return Prepared(fixed={"mean": mean, "deviation": deviation}, learnt={"log_mix": start})

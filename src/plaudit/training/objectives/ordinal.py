@@ -72,7 +72,7 @@ def prepare(ratings: Tensor) -> Prepared:
     known = ratings[~ratings.isnan()].sort().values
     values = known.unique()
     if len(values) < 2:
-        raise PlauditError("ratings: are all the same in the training data")
+        raise PlauditError("ratings: are all the same in the training data; choose another loss")
     if len(values) <= MOST_LEVELS:
         bounds = (values[1:] + values[:-1]) / 2
     else:

@@ -54,7 +54,7 @@ def prepare(ratings: Tensor) -> Prepared:
     known = ratings[~ratings.isnan()]
     deviation = known.std(correction=0)
     if deviation == 0:
-        raise PlauditError("ratings: are all the same in the training data")
+        raise PlauditError("ratings: are all the same in the training data; choose another loss")
     return Prepared(fixed={"mean": known.mean(), "deviation": deviation})
 
 
