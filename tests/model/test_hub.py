@@ -5,9 +5,11 @@ The cache of the hub is written as huggingface_hub would, so that its own code r
 
 import base64
 import json
+import re
 import shutil
 import sys
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -26,7 +28,8 @@ import tiny
 from plaudit import PlauditError, RewardModel
 from plaudit.cli import main
 from plaudit.model.base_models import locate
-from plaudit.model.hub import short_card
+from plaudit.model.hub import short_card, usage
+from plaudit.model.poolings import poolings_for
 
 PROMPT, COMPLETIONS = "What is a bond?", ["A loan.", "It depends on a good many things."]
 
@@ -386,3 +389,30 @@ def test_what_cannot_be_pushed_is_told(base, monkeypatch, tmp_path):
         model.push_to_hub("owner/name")
     with pytest.raises(PlauditError, match="push: a/b/c: "):
         model.push_to_hub("a/b/c")
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [
+        (name, pooling)
+        for name, kind in (("bert", "encoder"), ("qwen2", "decoder"))
+        for pooling in poolings_for(kind)
+        if pooling != "own-mean"  # of classes that pool so themselves, which these two are not
+    ],
+)
+def test_what_the_card_says_of_transformers_gives_the_same_rewards(base, tmp_path, name, pooling):
+    model = RewardModel.load(base(name), pooling=pooling, dtype="float32", device="cpu")
+    model.save(tmp_path / "saved")
+    card = usage(model.encoding, pooling)
+    [call] = re.findall(r"`(AutoModelForSequenceClassification[^`]+)`", card)
+    [row] = re.findall(r"```python\n(tokenizer.+?)\n```", card, re.DOTALL)
+    known = {"folder": tmp_path / "saved", "tokenizer": model.encoding.tokenizer}
+    known |= {"prompt": "What is 1?", "completion": "a fox"}
+    known["AutoModelForSequenceClassification"] = AutoModelForSequenceClassification
+    theirs = eval(call, known).eval()
+    encoded = eval(row, known)
+    given = encoded if isinstance(encoded, Mapping) else {"input_ids": encoded}
+    given = {name: torch.tensor([values]).reshape(1, -1) for name, values in given.items()}
+    [expected] = model.score("What is 1?", ["a fox"])
+    with torch.no_grad():
+        assert theirs(**given).logits.item() == pytest.approx(expected, abs=1e-5)

@@ -17,6 +17,7 @@ from plaudit.errors import PlauditError
 from plaudit.files import writing
 from plaudit.model.checkpoint import weighted
 from plaudit.model.encoding import Encoding
+from plaudit.model.poolings import POOLINGS
 from plaudit.model.saving import layout_in_python
 
 TAGS = ["reward-model", "plaudit"]
@@ -107,10 +108,11 @@ quality.
 
 def usage(encoding: Encoding, pooling: str) -> str:
     """The part of a card that says how the model is used, with plaudit and without."""
-    if pooling == "mean":
+    if POOLINGS.get(pooling).network is not None:
         other = (
             "Or `AutoModelForSequenceClassification.from_pretrained(folder, "
-            "trust_remote_code=True)`, whose own\nsmall modelling file averages the tokens' scores;"
+            "trust_remote_code=True)`: its class lies\nin the folder, and without that argument "
+            "transformers draws weights at random and only warns;"
         )
     else:
         other = (

@@ -410,10 +410,10 @@ class RewardModel(Scorer):
         """Write a standard model folder: weights (safetensors), config, tokenizer, chat template.
 
         With pooling `last` or `cls`, `AutoModelForSequenceClassification.from_pretrained(folder)`
-        gives the same rewards; with `mean` it does so with `trust_remote_code=True`. A folder that
-        already stands there is replaced. Normalisation is stored, and only plaudit applies it.
-        Hashes of its training texts go along, where there are some, unless `training_hashes` is
-        False.
+        gives the same rewards; with `mean` and `layers` it does so with `trust_remote_code=True`. A
+        folder that already stands there is replaced. Normalisation is stored, and only plaudit
+        applies it. Hashes of its training texts go along, where there are some, unless
+        `training_hashes` is False.
 
         Raises:
             PlauditError: when the folder cannot be written, or code of the model's own computes
