@@ -1320,6 +1320,7 @@ def serve(
     >>> serve("runs/first", port=8000)  # doctest: +SKIP
     """
     _needs("serve", "fastapi", "httptools", "prometheus_client", "uvicorn")
+    from plaudit.console import say
     from plaudit.serving.server import serve
     from plaudit.serving.settings import read_keys
 
@@ -1340,6 +1341,8 @@ def serve(
         "trust_remote_code": trust_remote_code,
     }
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
+    if isinstance(model, str | Path):
+        say(f"loading {model}")
     scorer = _scorer(model, also, combine, spread, **loading)
     labelling = None
     if label and labels:
@@ -1351,8 +1354,6 @@ def serve(
         )  # fmt: skip
     serve(scorer, host=host, port=port, settings=limits, labelling=labelling)
     if labels and os.path.exists(labels):
-        from plaudit.console import say
-
         say(f"what was labelled is in {labels}; the same command goes on with it")
 
 

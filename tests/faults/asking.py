@@ -65,7 +65,7 @@ def _request(draw: Random) -> Request:
     body: Any = copy.deepcopy(dict(protocol.example or {}))
     if draw.random() < 0.15:
         path = draw.choice(OTHERS)
-        body = draw.choice([body, dict(LABEL)])
+        body = draw.choice([body, copy.deepcopy(LABEL)])
         method = draw.choice(["GET", "POST", "POST"])
     kind = draw.randrange(10)
     if kind < 5:

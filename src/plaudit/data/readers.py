@@ -420,6 +420,7 @@ class Tally:
     rejected: list[Rejected] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
+    besides: set[str] = field(default_factory=set)  # the reasons that are no fault that counts
     notes: Counter[str] = field(default_factory=Counter)
     proposal: str = ""  # of an encoding
 
@@ -431,6 +432,8 @@ class Tally:
             self.lost += rows
             # A tie is no fault of the data: it says that nothing is better.
             self.tied += rows if item.fault == Fault.TIED else 0
+        else:
+            self.besides.add(kind)
         if "--encoding" in item.reason:
             self.proposal = self.proposal or item.reason.partition("; ")[2]
         self.first.setdefault(kind, place(item.file, item.line))
@@ -451,15 +454,14 @@ class Tally:
 
     def summary(self) -> str:
         """How many rows were rejected and why, on one line."""
-        reasons = "; ".join(
-            f"{count:,} × {reason}"
-            + (f" (first at {self.first[reason]})" if reason in self.first else "")
-            for reason, count in self.reasons.most_common()
-        )
-        # Copies and such are in the file of rejected rows, and no fault that counts.
-        besides = "besides, " if not self.lost and reasons else ""
-        colon = f"{';' if besides else ':'} {besides}{reasons}" if reasons else ""
-        parts = [f"Of {self.rows:,} rows, {self.lost:,} rejected{colon}"]
+        told: dict[bool, list[str]] = {True: [], False: []}
+        for reason, count in self.reasons.most_common():
+            first = f" (first at {self.first[reason]})" if reason in self.first else ""
+            told[reason not in self.besides].append(f"{count:,} × {reason}{first}")
+        counted = f": {'; '.join(told[True])}" if told[True] else ""
+        # Copies and such are in the file of rejected rows, too.
+        besides = f"; besides, {'; '.join(told[False])}" if told[False] else ""
+        parts = [f"Of {self.rows:,} rows, {self.lost:,} rejected{counted}{besides}"]
         if self.not_adjacent:
             parts.append(self.not_adjacent_advice())
         return ". ".join(parts)

@@ -40,7 +40,17 @@ from plaudit.training.duration import (
 )
 from plaudit.training.folder import build_settings
 from plaudit.training.objectives import OBJECTIVES, Prepared
-from plaudit.training.parts import Given, Parts, drawn, encoded, load, name_data, split, with_steps
+from plaudit.training.parts import (
+    Given,
+    Parts,
+    drawn,
+    encoded,
+    load,
+    name_data,
+    say_how_read,
+    split,
+    with_steps,
+)
 from plaudit.training.processes import one_process
 from plaudit.training.setup import build_trainer, load_base, prepared, trained_model
 from plaudit.training.trainer import DivergedError
@@ -131,6 +141,8 @@ def check_set_up(
     one_process("train --check")
     chosen = build_settings(config, settings | name_data(data))
     rankings = load(data, chosen)
+    if not rankings.streaming:
+        say_how_read(rankings, "plaudit inspect shows them")
     parts = split(rankings, chosen)
     chosen = with_steps(chosen, rankings, parts)
     train = drawn(parts.train, rankings, chosen)

@@ -49,7 +49,15 @@ from plaudit.reporting.plots import write_plots
 from plaudit.results import Against, CrossValidationMetrics, EvaluationSummary, OverFolds
 from plaudit.settings import Settings
 from plaudit.training.folder import PLAN, Begun, begin, locked, open_run, resolve_plan
-from plaudit.training.parts import Given, Parts, given_parts, load_for, name_data, without_given
+from plaudit.training.parts import (
+    Given,
+    Parts,
+    given_parts,
+    load_for,
+    name_data,
+    say_how_read,
+    without_given,
+)
 from plaudit.training.processes import one_process
 from plaudit.training.run import train_for_figures, try_out
 from plaudit.training.setup import load_base
@@ -130,6 +138,7 @@ def cross_validate(
         if other.resolve() == folder.resolve():
             raise PlauditError(f"against: {other} is the output itself; name another one")
     rankings = load_for(data, chosen)
+    say_how_read(rankings, "see rejected.jsonl in the run")
     given = given_parts(chosen)
     base = load_base(chosen)
     encoding = base.encoding

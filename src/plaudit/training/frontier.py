@@ -21,7 +21,13 @@ from plaudit.reporting.plots import write_plots
 from plaudit.results import FrontierMetrics, FrontierPoint
 from plaudit.settings import Settings
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
-from plaudit.training.parts import Given, load_for, name_data, split
+from plaudit.training.parts import (
+    Given,
+    load_for,
+    name_data,
+    say_how_read,
+    split,
+)
 from plaudit.training.processes import one_process
 from plaudit.training.run import train_on, try_out
 
@@ -72,6 +78,7 @@ def frontier(
     if not chosen.control:
         chosen = Settings.build(**chosen.model_dump() | {"control": ["length"]})
     rankings = load_for(data, chosen)
+    say_how_read(rankings, "see rejected.jsonl in the run")
     parts = split(rankings, chosen)
     for name, part in (("validation", parts.validation), ("test", parts.test)):
         if not part:

@@ -76,6 +76,17 @@ def load_for(data: Given, chosen: Settings) -> Rankings:
     return load(data, chosen, streaming=False)
 
 
+def say_how_read(rankings: Rankings, look: str) -> None:
+    """Say what was done to rows, how many were rejected and why, which rank is better, and what
+    columns were taken for; `look` says where the rejected rows are."""
+    for note, count in rankings.notes.items():
+        say_once(f"{count:,} × {note}")
+    if rankings.rejected:
+        say_once(f"{rankings.summary()}: {look}")
+    named = [f"{name} is {column}" for name, column in rankings.columns.items() if name != column]
+    say_once("; ".join([f"better: {rankings.better}", *named]))
+
+
 def drawn(
     train: Sequence[Ranking] | Rankings, rankings: Rankings, settings: Settings
 ) -> Sequence[Ranking] | Rankings:

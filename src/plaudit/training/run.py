@@ -74,6 +74,7 @@ from plaudit.training.parts import (
     held_out_that_model_takes,
     load,
     name_data,
+    say_how_read,
     split,
     usable,
     with_steps,
@@ -619,12 +620,7 @@ def _describe_data(rankings: Rankings, parts: Parts) -> str:
     if isinstance(parts.train, Rankings):
         of = f", a mixture of {rankings.describe()}" if isinstance(rankings, Mixture) else ""
         return f"streaming {rankings.format} data{of}; held out: {held} rankings"
-    for note, count in rankings.notes.items():
-        say_once(f"{count:,} × {note}")
-    if rankings.rejected:
-        say_once(f"{rankings.summary()}: see rejected.jsonl in the run")
-    named = [f"{name} is {column}" for name, column in rankings.columns.items() if name != column]
-    say_once("; ".join([f"better: {rankings.better}", *named]))
+    say_how_read(rankings, "see rejected.jsonl in the run")
     return (
         f"{rankings.format} data, {len(rankings):,} rankings: {len(parts.train):,} train, {held} "
         "(no prompt on two sides)"

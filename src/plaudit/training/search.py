@@ -56,6 +56,7 @@ from plaudit.training.parts import (
     held_out_that_model_takes,
     load_for,
     name_data,
+    say_how_read,
     split,
 )
 from plaudit.training.processes import one_process
@@ -145,6 +146,7 @@ def tune(
         raise PlauditError("space: is empty: every setting of the default space is fixed")
 
     rankings = load_for(data, chosen)
+    say_how_read(rankings, "see rejected.jsonl in the run")
     parts = split(rankings, chosen)
     if not parts.validation or not parts.test:
         raise PlauditError(

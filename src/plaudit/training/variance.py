@@ -23,7 +23,13 @@ from plaudit.files import SCHEMA_VERSION, read_json, write_results
 from plaudit.results import VarianceMetrics
 from plaudit.settings import Settings
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
-from plaudit.training.parts import Given, load_for, name_data, split
+from plaudit.training.parts import (
+    Given,
+    load_for,
+    name_data,
+    say_how_read,
+    split,
+)
 from plaudit.training.processes import one_process
 from plaudit.training.run import train_for_figures, try_out
 
@@ -75,6 +81,7 @@ def variance(
             "the data"
         )
     rankings = load_for(data, chosen)
+    say_how_read(rankings, "see rejected.jsonl in the run")
     grid = {
         (number, times): _settings_of(chosen, number, times)
         for number in range(plan["splits"])
