@@ -493,6 +493,25 @@ PUBLISHED = {
         completions=AS_MESSAGES,
         kept={"ratings": [5, 1], "models": ["m1", "m2"]},
     ),
+    "WSDM Cup": Published(
+        "judged-pairs",
+        [
+            {
+                "id": "0a1",
+                "prompt": ASKED,
+                "response_a": BAD,
+                "response_b": GOOD,
+                "winner": "model_b",
+                "model_a": "m1",
+                "model_b": "m2",
+                "language": "English",
+            }
+        ],
+        tie={"winner": "tie"},
+        unknown={"winner": "model_c"},
+        kept={"models": ["m1", "m2"]},
+        csv=True,
+    ),
     "OffsetBias": Published(
         "offsetbias",
         [

@@ -86,6 +86,42 @@ def test_what_is_no_fault_is_not_called_to_be_mended(added, said):
     assert mended["text"].startswith("mend first: 2 of")
 
 
+def ends(cut_best, cut_worst, cut):
+    """Clean pairs, with `cut` for the full stop of the best of some and of the worst of others."""
+    pairs = clean(120)
+    for one in pairs[:cut_best]:
+        one.completions[0] = one.completions[0].rstrip(".") + cut
+    for one in pairs[len(pairs) - cut_worst :]:
+        one.completions[1] = one.completions[1].rstrip(".") + cut
+    return pairs
+
+
+@pytest.mark.parametrize(
+    ("cut_best", "cut_worst", "cut", "told"),
+    [
+        (2, 2, " and the", "ready to train on; know that 1.7% of the completions look cut off"),
+        (0, 4, " and the", "ready to train on; know that 1.7% of the completions look cut off"),
+        (0, 12, " and the", "mend first: 5.0% of the completions look cut off"),
+        (12, 0, " and the", "mend first: 5.0% of the completions look cut off"),
+        (15, 15, " and the", "mend first: 12.5% of the completions look cut off"),
+        (2, 2, "", "ready to train on"),
+        (15, 15, "", "ready to train on"),
+        (0, 12, "", "mend first: 5.0% of the completions look cut off"),
+    ],
+)
+def test_cut_off_is_to_be_mended_where_it_goes_with_the_labels_or_is_frequent(
+    cut_best, cut_worst, cut, told
+):
+    report = inspect_rankings(ends(cut_best, cut_worst, cut))
+    about = [one for one in advise(report) if "cut off" in one.finding]
+    assert report["truncated"]["completions"] == cut_best + cut_worst
+    assert [one.mend for one in about] == (["mend" in told] if "cut off" in told else [])
+    if cut_best != cut_worst and "mend" in told:
+        worse = "worse" if cut_worst > cut_best else "better"
+        assert about[0].advice.endswith(f"the model learns that no end is {worse}")
+    assert verdict(report)["text"].startswith(told)
+
+
 def test_a_refusal_that_loses_is_no_fault():
     report = inspect_rankings([*clean(), Ranking("a", ["A loan.", REFUSED], [0, 1])])
     assert report["refused"]["completions"] == 1

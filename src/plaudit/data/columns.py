@@ -15,13 +15,18 @@ from plaudit.errors import PlauditError
 
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 ROWS_LOOKED_AT = 100  # to learn the columns of a file whose rows each name their own
+FEW, SHORT = 10, 40  # values of a column, and their characters, that may be a verdict
 
 
 class Columns(NamedTuple):
-    """The names of a source's columns, and of each something that stands there."""
+    """The names of a source's columns, and of each something that stands there.
+
+    `seen` are the values of the first rows, of columns that hold a few short ones.
+    """
 
     names: list[str]
     example: Mapping[str, Any]
+    seen: Mapping[str, frozenset[str]] = {}
 
 
 class Fit(NamedTuple):
@@ -62,6 +67,7 @@ def columns_of(source: Source) -> Columns:
     names: dict[str, None] = {}
     stated = source.columns()
     example: dict[str, Any] = {}
+    seen: dict[str, set[str]] = {}
     first_bad: Row | None = None
     looked = 0
     for row in source.rows():
@@ -73,6 +79,8 @@ def columns_of(source: Source) -> Columns:
             for name, value in row.values.items():
                 if example.get(name) in EMPTY:
                     example[name] = value
+                if isinstance(value, str | int | float) and value != "":
+                    seen.setdefault(name, set()).add(str(value).strip()[: SHORT + 1])
         if example and looked >= ROWS_LOOKED_AT:
             break
     if not looked:
@@ -85,7 +93,12 @@ def columns_of(source: Source) -> Columns:
             f"{source.name}: nothing usable in it. {looked:,} rows rejected; "
             f"the first at {where}: {first_bad.problem}"
         )
-    return Columns(stated or list(names), example)
+    few = {
+        name: frozenset(values)
+        for name, values in seen.items()
+        if len(values) <= FEW and all(len(value) <= SHORT for value in values)
+    }
+    return Columns(stated or list(names), example, few)
 
 
 def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) -> dict[str, str]:

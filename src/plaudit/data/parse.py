@@ -31,7 +31,7 @@ from plaudit.data.columns import (
     missing_columns,
     twin,
 )
-from plaudit.data.layouts import Cells, Given
+from plaudit.data.layouts import WINNER, Cells, Given
 from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, Text
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
@@ -205,6 +205,9 @@ class Records:
         for possible in self.fits[: 1 if self.order else None]:
             if problem := twin(self.columns.names, possible):
                 raise PlauditError(f"{self.source.name}: {problem}")
+        fit = self.fits[0]
+        if self.order and (problem := fit.layout.doubt(fit.columns, self.columns.seen)):
+            raise PlauditError(f"{self.source.name}: {problem}")
         self._names = frozenset(self.columns.names)
         self._media = [name for name in self.columns.names if name.lower() in MEDIA]
         self._late: dict[tuple[str, ...], list[Fit]] = {}
@@ -222,6 +225,23 @@ class Records:
         return (
             f"{self.source.name}: not used: {listed(left_out)}; the model will not see what stands "
             "there. Put it into the prompt, or drop the column"
+        )
+
+    def winner_left_out(self) -> str:
+        """What to tell the user of a column that looks like a verdict on pairs and is not used."""
+        fit = self.fits[0]
+        says = fit.told or "winner" in fit.columns
+        left_out = [
+            f"{name} ({', '.join(sorted(self.columns.seen[name]))})"
+            for name in self.unused
+            if name.strip().lower() in WINNER and name in self.columns.seen
+        ]
+        if not left_out or fit.layout.row != "pair" or not says:
+            return ""
+        return (
+            f"{self.source.name}: not looked at: {listed(left_out)}; it may contradict what is "
+            f"read, which takes as better: {fit.better}. Where it is the verdict, say so instead, "
+            "with --columns winner=NAME --columns response_a=NAME --columns response_b=NAME"
         )
 
     def __iter__(self) -> Iterator[Record | Rejected]:

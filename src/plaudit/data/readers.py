@@ -128,8 +128,9 @@ def load_rankings(
 
 def _records(source: Source, mapped: Mapping[str, str]) -> Records:
     records = Records(source, mapped)
-    if warning := records.content_left_out():
-        say(warning)
+    for warning in (records.content_left_out(), records.winner_left_out()):
+        if warning:
+            say(warning)
     return records
 
 

@@ -12,6 +12,7 @@ from plaudit.data.cells import excerpt
 from plaudit.data.grouping import NOT_COUNTED
 from plaudit.data.rankings import TIED
 from plaudit.evaluation.agreement import agreement_sentence
+from plaudit.inspection.flaws import NO_FULL_STOP
 from plaudit.model.encoding import EQUAL
 
 LISTED = 12  # categories and models, in the text
@@ -21,6 +22,7 @@ SHOWN = 10  # of the pairs most likely to be mislabelled, in the text
 REJECTED = 0.01
 SKEWED = 0.1  # of the share of pairs whose better completion is longer, from a half
 FLAWED = 0.01
+MANY = 0.1  # that look cut off, where the better and the worse do as often
 ALIKE = 0.005
 CANNED = 0.05
 
@@ -108,13 +110,7 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
             "see that this is meant: the model will learn to prefer refusing",
             mend=False,
         )
-    truncated = report["truncated"]
-    if truncated["share"] >= FLAWED:
-        yield Advice(
-            f"{truncated['share']:.1%} of the completions look cut off",
-            "generate them anew with a higher limit, or drop them: where they lose, the model "
-            "learns that short is bad",
-        )
+    yield from _about_cut_off(report)
     near = report["near_duplicates"]
     if near["prompts"]["groups"]:
         yield Advice(
@@ -176,6 +172,44 @@ def _about_lengths(report: dict[str, Any]) -> Iterator[Advice]:
         # A rank that is a rating turns all labels round.
         mend=not longer and "rank" in report["columns"],
     )
+
+
+def _about_cut_off(report: dict[str, Any]) -> Iterator[Advice]:
+    truncated = report["truncated"]
+    if truncated["share"] < FLAWED:
+        return
+    best, worst = truncated["share_of_best"], truncated["share_of_worst"]
+    # Many a text ends without a full stop: alone that is a sign only where it goes with the labels.
+    signs = sum(n for sign, n in truncated["signs"].items() if sign != NO_FULL_STOP)
+    differ = _differ(best, worst, report["prompts"])
+    mend = differ or signs >= MANY * report["completions"]
+    if not mend and signs < FLAWED * report["completions"]:
+        return
+    advice = "look at the examples above, whether they are"
+    if mend:
+        advice = "generate them anew with a higher limit, or drop them"
+    if differ:
+        advice += f": the model learns that no end is {'worse' if worst > best else 'better'}"
+    yield Advice(
+        f"{truncated['share']:.1%} of the completions look cut off, {best:.1%} of the best and "
+        f"{worst:.1%} of the worst",
+        advice,
+        mend=mend,
+    )
+
+
+def _differ(one: float, other: float, number: int) -> bool:
+    """Whether two shares of `number` each differ by more than chance may make them.
+
+    The 95 % interval of Agresti and Caffo (2000), with one of each kind added to both, which holds
+    for few and rare ones, too. It is over prompts, since the completions of one go together.
+
+    >>> _differ(0, 4 / 240, 240), _differ(0, 12 / 240, 240), _differ(1, 0, 3)
+    (False, True, True)
+    """
+    shares = [(share * number + 1) / (number + 2) for share in (one, other)]
+    error = sum(share * (1 - share) / (number + 2) for share in shares) ** 0.5
+    return abs(shares[0] - shares[1]) > 1.96 * error
 
 
 def data_in_words(report: dict[str, Any]) -> str:

@@ -76,6 +76,9 @@ _NOT_LAST = frozenset(
 _BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
 
 
+NO_FULL_STOP = "stops in mid-sentence"  # what reports call that sign
+
+
 class Ending(NamedTuple):
     """How a completion ends, as far as it can be told from the text alone."""
 

@@ -31,6 +31,7 @@ from plaudit.inspection.flaws import (
     AT_LIMIT,
     AT_LIMIT_SHARE,
     MOST,
+    NO_FULL_STOP,
     SENTENCES_FROM,
     Ending,
     Refusal,
@@ -401,7 +402,7 @@ def _truncated(
     at_limit = int((lengths[first] == longest).sum())
     limit = longest >= SENTENCES_FROM and at_limit >= max(AT_LIMIT, AT_LIMIT_SHARE * len(distinct))
     signs = {
-        "stops in mid-sentence": sentence & ~marked & (marks is not None and marks >= MOST),
+        NO_FULL_STOP: sentence & ~marked & (marks is not None and marks >= MOST),
         "ends in a comma or a word like 'the'": end["unfinished"],
         "a code block is never closed": end["open_code"],
         "a bracket is never closed": end["open_bracket"],

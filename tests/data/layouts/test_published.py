@@ -99,8 +99,12 @@ def test_of_the_published_layouts_no_other_fits(name, tmp_path):
     for order in (True, False):
         fits = layouts_that_fit(columns_of(source), {}, order=order)
         own = [fit.name for fit in fits if fit.name not in GENERAL]
-        # The Orca pairs with ratings are annotated pairs, too, but go first.
-        allowed = {"distilabel-orca": ["distilabel-orca", "annotated-pairs"]}
+        # The Orca pairs with ratings are annotated pairs, too, but go first; so do OffsetBias'
+        # pairs, whose outputs are judged by a label.
+        allowed = {
+            "distilabel-orca": ["distilabel-orca", "annotated-pairs"],
+            "offsetbias": ["offsetbias", "judged-pairs"],
+        }
         layout = PUBLISHED[name].layout
         assert own == ([] if layout == "pairs" else allowed.get(layout, [layout]))
         assert fits[0].name == layout or (layout == "kto" and not order)

@@ -17,6 +17,7 @@ from plaudit.plugins import Registry
 PROMPT = ("prompt", "question", "instruction", "query", "input")
 COMPLETION = ("completion", "answer", "response", "output", "text")
 COMPLETIONS = ("completions", "answers", "responses", "outputs")
+WINNER = ("winner", "preferred", "preference", "better", "choice", "label")
 # What a row of any layout may say beside its texts and their order.
 COMMON: Mapping[str, Sequence[str]] = {
     "category": ("category", "categories"),
@@ -88,10 +89,11 @@ class Layout:
     `write` is the way back, of a layout that rankings are written in: the rows of one ranking, or
     `BadRowError` for one that the layout cannot hold.
 
-    Where names alone are not certain `fits` looks at an example of the row. `better` says in words
-    which completion is better, of a layout that data are published in: such a layout is no guess at
-    what the user's own columns mean, so messages about these do not speak of it, and it leaves data
-    alone whose columns the user maps to names that it does not know.
+    Where names alone are not certain `fits` looks at an example of the row. `doubt` sees what a
+    file's first rows hold in each column, and says why the file as a whole is ambiguous. `better`
+    says in words which completion is better, of a layout that data are published in: such a layout
+    is no guess at what the user's own columns mean, so messages about these do not speak of it, and
+    it leaves data alone whose columns the user maps to names that it does not know.
     """
 
     texts: Mapping[str, Sequence[str]]
@@ -105,6 +107,7 @@ class Layout:
     rewards: tuple[str, ...] = ("rewards",)
     precedence: int = 0
     fits: Callable[[Cells], bool] = lambda cell: True
+    doubt: Callable[[Mapping[str, str], Mapping[str, frozenset[str]]], str] = lambda *_: ""
     better: str = ""
     write: Callable[[Ranking], list[dict[str, Any]]] | None = None
 
