@@ -31,8 +31,9 @@ def test_accuracy_with_and_without():
     assert record["without"]["low"] < record["without"]["value"] < record["without"]["high"]
     assert record["alone"]["low"] is None  # of three prompts
     assert (record["same_prompt"], record["near_prompt"], record["rankings"]) == (3, 0, 12)
-    assert "3 of the 12 rankings are among the 10 training texts (3 by the same prompt)" in (
-        overlap_sentence(record)
+    assert overlap_sentence(record).startswith(
+        "It was trained on 3 of the 12 rankings (3 by the same prompt, among its 10 training "
+        "texts): without them its pairwise accuracy is "
     )
 
 
@@ -42,7 +43,10 @@ def test_all_of_it_or_none_of_it_or_nobody_knows():
     assert every["without"] is None
     assert overlap_sentence(every).endswith("no pairwise accuracy can be given without them.")
     none = measure_overlap(overlap([TrainedOn.of([])], RANKINGS), RANKINGS, rewards)
-    assert overlap_sentence(none) == "None of the 12 rankings is among the 0 training texts."
+    assert overlap_sentence(none) == (
+        "It was trained on none of the 12 rankings: neither a prompt nor two completions of one "
+        "are among its 0 training texts."
+    )
     unknown = measure_overlap(overlap([None], RANKINGS), RANKINGS, rewards)
     assert "cannot be known" in overlap_sentence(unknown)
 

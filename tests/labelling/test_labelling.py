@@ -708,6 +708,59 @@ def test_any_label_can_be_taken_back_at_any_time(tmp_path):
         labelling.reopen("one", oldest["id"], "")
 
 
+@pytest.mark.parametrize("name", ["", "Ada"])
+def test_as_many_labels_are_mine_as_can_be_undone(tmp_path, monkeypatch, name):
+    data, file = three(tmp_path / "d.jsonl", 8), tmp_path / "l.csv"
+    earlier = Labelling(SCORER, data, file)
+    earlier.save("gone", earlier.next("gone", name)["id"], [1, 2, 2], name)
+    labelling = Labelling(SCORER, data, file)
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for window in ("one", "other", "one"):
+        labelling.save(window, labelling.next(window, name)["id"], [1, 2, 2], name)
+    # Without a name another window that is open is another person; with one it is the same.
+    expected = {"one": 3, "other": 2, "new": 1} if not name else dict.fromkeys(["one", "new"], 4)
+    for window, count in expected.items():
+        assert labelling.state(window, name)["mine"] == count
+    now += 601  # those windows are gone
+    assert labelling.state("new", name)["mine"] == 4
+    undone = 0
+    while labelling.state("new", name)["mine"]:
+        labelling.undo("new", name)
+        undone += 1
+    assert undone == 4
+    labelling.save("other", labelling.next("other", "Bob")["id"], [1, 2, 2], "Bob")
+    assert labelling.state("new", name)["mine"] == 0
+    with pytest.raises(LabelError, match="None of the labels is yours"):
+        labelling.undo("new", name)
+
+
+def test_what_is_listed_is_named_by_its_last_words_and_never_as_json(tmp_path, capsys):
+    def said(role, content, **more):
+        return {"role": role, "content": content, **more}
+
+    asked = [said("system", "Be kind."), said("user", "Hi"), said("user", "Write one sentence.")]
+    call = {"function": {"name": "add", "arguments": {"a": 1}}}
+    answers = ([said("assistant", "Done.")], [said("assistant", "", tool_calls=[call])])
+    alone = [said("user", "Only one")]
+    rows = [{"prompt": asked, "completion": answer} for answer in answers]
+    rows.append({"prompt": alone, "completion": answers[0]})
+    labelling = Labelling(SCORER, jsonl(tmp_path / "d.jsonl", rows), tmp_path / "l.csv")
+    item = labelling.next("w")
+    ranks = [1 if text == answers[0] else 2 for text in item["completions"]]
+    labelling.save("w", item["id"], ranks)
+    [listed] = labelling.labelled()["labels"]
+    assert (listed["prompt"], listed["said"]) == ("Write one sentence.", "best: Done.")
+    labelling.undo("w")
+    labelling.save("w", item["id"], [3 - rank for rank in ranks])
+    [listed] = labelling.labelled()["labels"]
+    assert listed["said"].startswith('best: {"tool_calls": ')  # it says nothing else
+    [left_out] = labelling.state("w")["left_out"]
+    assert left_out.endswith("(first: Only one)")
+    labelling._scored(labelling._items[0], ValueError("too long"))
+    assert "Write one sentence.: not scored: too long" in capsys.readouterr().err
+
+
 def test_who_takes_back_anothers_label_of_a_prompt_they_labelled_too_gets_the_next(tmp_path):
     data, file = three(tmp_path / "d.jsonl", 2), tmp_path / "l.csv"
     labelling = Labelling(SCORER, data, file, overlap=1.0)

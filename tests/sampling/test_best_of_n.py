@@ -345,8 +345,51 @@ def test_best_of_n_that_takes_the_longest_is_told_of(policy, reward_model, tmp_p
 
 
 def test_many_unfinished_completions_are_told_of(policy, reward_model, tmp_path, capsys):
-    made(tmp_path, reward_model("llama"), policy("gpt2"))
-    assert "of the completions were cut at 6 tokens" in capsys.readouterr().err
+    result, *_ = made(tmp_path, reward_model("llama"), policy("gpt2"))
+    said = capsys.readouterr().err
+    assert "of the completions were cut at 6 tokens, so long ones are missing" in said
+    cut = result.summary["unfinished_left_out"]
+    assert cut > 0
+    assert f"6 prompts, 96 completions; left out: {cut} unfinished, " in str(result)
+
+
+def test_unfinished_completions_that_are_kept_are_not_said_to_be_missing(
+    policy, reward_model, tmp_path, capsys
+):
+    options = {"keep": "top-k", "k": 16, "keep_unfinished": True}
+    result, rows, _ = made(tmp_path, reward_model("llama"), policy("gpt2"), **options)
+    said = capsys.readouterr().err
+    assert "cut at 6 tokens, so what is kept of them breaks off; raise --max-new-tokens" in said
+    assert "missing" not in said
+    drawn = [one for _, all_n in everything(reward_model("llama"), policy("gpt2")) for one in all_n]
+    cut = sum(not finished for _, finished, _ in drawn)
+    assert any(not row["finished"] for row in rows)
+    first = str(result).splitlines()[0]
+    assert first.startswith(f"6 prompts, 96 completions, {cut} of them unfinished; left out: ")
+    assert first.count("unfinished") == 1
+
+
+def test_what_is_loaded_and_sampled_is_said_before_it_is_done(
+    base, reward_model, tmp_path, capsys, monkeypatch
+):
+    reward_model("llama").save(tmp_path / "model")
+    for name in ("SECONDS_BEFORE_PROGRESS", "SECONDS_BETWEEN_LINES"):
+        monkeypatch.setattr(f"plaudit.console.{name}", 0.0)
+    options = SAMPLING | {"batch_size": 2, "keep_unfinished": True}
+    prompts = ["Is it so?", "dog", "fox"]
+    generate(tmp_path / "model", base("gpt2"), prompts, tmp_path / "out.jsonl", **options)
+    said = capsys.readouterr().err
+    places = [
+        said.index(part)
+        for part in (
+            "loading the reward model\n",
+            f"loading the policy {base('gpt2')}\n",
+            "tokens of the first prompts: 2 of 6",
+            "generating: 1 of 3",
+        )
+    ]
+    assert places == sorted(places)
+    assert said.count("tokens of the first prompts: 2 of 6") == 1
 
 
 def test_where_nothing_is_kept_the_reasons_are(policy, reward_model, tmp_path):
@@ -400,4 +443,4 @@ def test_the_output_is_not_replaced(policy, reward_model, tmp_path):
     with pytest.raises(PlauditError, match="already exists"):
         made(tmp_path, reward_model("llama"), policy("gpt2"))
     with pytest.raises(PlauditError, match="no kind of file"):
-        generate(reward_model("llama"), policy("gpt2"), PROMPTS, tmp_path / "out.csv")
+        generate(reward_model("llama"), policy("gpt2"), PROMPTS, tmp_path / "out.txt")

@@ -6,7 +6,9 @@ by side and of a policy test, and the CSV files that people open in a spreadshee
 import base64
 import csv
 import io
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from plaudit.reporting.drawing import Data, Drawing
 from plaudit.reporting.evaluation import measure
 from plaudit.reporting.leaderboard import comparisons_csv, page, scores_csv
 from plaudit.reporting.page import Report, Section, render
+from plaudit.reporting.pairs import mistakes
 from plaudit.reporting.policy_test import policy_test_report
 from plaudit.reporting.side_by_side import side_by_side
 from reporting import test_leaderboard, test_policy_plots
@@ -25,19 +28,8 @@ NAMES = (
     '"><svg onload=\'window.ran = true\'><a href="javascript:window.ran = true">',
     "]]> --> {{ 7 * 7 }} {% raw %} $\\frac{1}{$ ${7 * 7} </text><script>window.ran = true</script>",
 )
-FORMULAE = (
-    "=1+1",
-    "+1",
-    "-1",
-    "@SUM(1)",
-    "\t=1",
-    "\r=1",
-    "\n=1",
-    "x\r=1",
-    "x\n=1",
-    "＝1+1",
-    '=HYPERLINK("x";"y")',
-)
+# Text → the cell that no spreadsheet computes; by pages in Python and in JavaScript alike.
+CELLS = json.loads((Path(__file__).parents[1] / "cells.json").read_text())
 
 
 def leaderboard():
@@ -112,10 +104,9 @@ def harmless(text):
     return cells
 
 
-@pytest.mark.parametrize("name", FORMULAE)
-def test_no_name_is_a_formula_in_a_spreadsheet(name):
+@pytest.mark.parametrize(("name", "plain"), CELLS.items())
+def test_no_name_is_a_formula_in_a_spreadsheet(name, plain):
     made = test_leaderboard.record((38, 12), names=(name, "b"), data=(name,))
-    plain = name if name.startswith("x") else f"'{name}"
     assert plain in harmless(scores_csv(made))
     assert plain in harmless(comparisons_csv(made))
     plot = Drawing("a", "b", lambda axes, theme: None, 1, data=Data(("x", name), [(name, -1.5)]))
@@ -123,3 +114,21 @@ def test_no_name_is_a_formula_in_a_spreadsheet(name):
     (address,) = re.findall(r'href="data:text/csv;base64,([^"]*)"', text)
     cells = harmless(base64.b64decode(address).decode())
     assert cells == ["x", plain, plain, "-1.5"]
+
+
+def test_no_category_is_a_formula_in_the_pairs_that_a_page_saves(browser, tmp_path):
+    rankings = [
+        Ranking(f"prompt {n}", ["good", "bad"], [0, 1], category=name)
+        for n, name in enumerate(CELLS)
+    ]
+    file = tmp_path / "report.html"
+    pairs = mistakes(rankings, [[0.0, 1.0]] * len(rankings))
+    file.write_text(render(Report("a", (), {}, pairs=pairs)), encoding="utf-8")
+    with browser.new_context() as context:
+        opened = context.new_page()
+        opened.goto(file.as_uri())
+        with opened.expect_download() as download:
+            opened.get_by_role("button", name="Save as CSV").click()
+        text = download.value.path().read_bytes().decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert {list(CELLS)[int(row["ranking"])]: row["category"] for row in rows} == CELLS

@@ -580,11 +580,66 @@ def test_cards_are_ordered_with_the_keyboard_alone(opened, labelling):
         expect(page.locator("#labelled")).to_have_text(f"{count + 1} of 3")
     expect(page.get_by_role("heading", name="All is labelled")).to_be_focused()
     assert page.locator("#command").text_content() == f"plaudit train {output}"
+    expect(page.locator("#with-data")).to_be_visible()
+    assert page.locator("#with-data").text_content() == f"plaudit train YOUR-DATA {output}"
+    page.keyboard.press("k")
+    has_status(page, "There is no prompt to label.")
     assert set(in_file(output)) == set(prompts)
     assert page.get_by_role("progressbar").get_attribute("aria-valuenow") == "3"
     page.get_by_role("button", name="Undo").click()
     ready(page)
     assert len(in_file(output)) == 2
+
+
+def test_a_key_that_does_nothing_says_so(opened, labelling):
+    service, _ = labelling(rows())
+    page = opened(service + "/label")
+    ready(page)
+    shown = order(page)
+    status = page.locator("#status")
+    for key in ("k", "j", "=", "2", "Alt+ArrowUp"):
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press(key)
+        has_status(page, "No card was chosen, so nothing was moved: now A is.")
+        expect(page.locator(".card").nth(0)).to_be_focused()
+        assert order(page) == shown
+    for key, said in (
+        ("k", "A has place 1 of 3 already: nothing was moved."),
+        ("1", "A has place 1 of 3 already: nothing was moved."),
+        ("=", "A is the first card: it has none above it to tie with."),
+        ("ArrowUp", "A is the first card."),
+        ("4", "There is no place 4: there are 3 cards."),
+    ):
+        page.keyboard.press(key)
+        has_status(page, said)
+    page.keyboard.press("ArrowDown")
+    expect(status).to_have_text("")  # it did something
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Alt+ArrowDown")
+    has_status(page, "C has place 3 of 3 already: nothing was moved.")
+    page.keyboard.press("ArrowDown")
+    has_status(page, "C is the last card.")
+    assert order(page) == shown
+    page.keyboard.press("Shift+K")  # another key
+    assert order(page) == shown
+    page.keyboard.press("K")  # as with Caps Lock on
+    assert order(page) == [shown[0], shown[2], shown[1]]
+    has_status(page, "C has rank 2.")
+
+
+def test_without_a_name_another_browsers_labels_are_not_called_yours(opened, labelling):
+    service, _ = labelling(rows(4))
+    one = opened(service + "/label")
+    for count in range(2):
+        ready(one)
+        one.keyboard.press("Enter")
+        expect(one.locator("#mine")).to_have_text(str(count + 1))
+    other = opened(service + "/label", refused=["the server responded with a status of 409"])
+    ready(other)
+    expect(other.locator("#mine")).to_have_text("0")
+    other.keyboard.press("u")
+    expect(other.locator("#problem")).to_contain_text("None of the labels is yours")
+    expect(one.locator("#mine")).to_have_text("2")
 
 
 def drag(page, card, to, button_up=True):

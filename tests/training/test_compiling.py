@@ -64,6 +64,20 @@ def test_auto_compiles_where_the_run_is_long(ranked, chosen, tmp_path, monkeypat
 
 
 @needs_compiler
+def test_nothing_is_said_where_there_is_nothing_to_compile(
+    ranked, chosen, base, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(compiling, "ENOUGH", 1)
+    chosen |= {"base": str(base("bert"))}  # its norms are PyTorch's own
+    assert not compiled(train(ranked, output=tmp_path / "auto", **chosen))
+    assert "compil" not in capsys.readouterr().err
+    assert not compiled(train(ranked, output=tmp_path / "on", **chosen, compile="on"))
+    said = capsys.readouterr().err
+    assert "compile: on changes nothing" in said
+    assert "half a minute" not in said
+
+
+@needs_compiler
 def test_a_resumed_run_compiles_as_it_began(ranked, chosen, tmp_path, monkeypatch):
     monkeypatch.setattr(compiling, "ENOUGH", 1)
     whole = train(ranked, output=tmp_path / "whole", **chosen)

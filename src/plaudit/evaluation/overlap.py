@@ -142,7 +142,8 @@ lie beside it.'
             "Whether it was trained on any of these rows cannot be known: no hashes of its "
             "training texts lie beside it."
         )
-    among = f"the {'' if record['whole'] else 'first '}{counted(record['texts'], 'training text')}"
+    texts = f"its {'' if record['whole'] else 'first '}{counted(record['texts'], 'training text')}"
+    rankings = counted(record["rankings"], "ranking")
     kinds = {
         "by the same prompt": record["same_prompt"],
         "by nearly the same": record["near_prompt"],
@@ -150,9 +151,12 @@ lie beside it.'
     }
     seen = sum(kinds.values())
     if not any_seen(record):
-        return f"None of the {counted(record['rankings'], 'ranking')} is among {among}."
+        return (
+            f"It was trained on none of the {rankings}: neither a prompt nor two completions of "
+            f"one are among {texts}."
+        )
     how = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items() if number)
-    sentence = f"{seen:,} of the {counted(record['rankings'], 'ranking')} are among {among} ({how})"
+    sentence = f"It was trained on {seen:,} of the {rankings} ({how}, among {texts})"
     whole, without = record["all"], record["without"]
     if whole is None or without is None:
         return f"{sentence}: no {record['score']} can be given without them."

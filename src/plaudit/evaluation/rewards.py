@@ -145,8 +145,9 @@ def prediction_rows(
 ) -> Iterator[dict[str, Any]]:
     """One row for each completion: what `predictions.jsonl` holds, with `extra` in every row.
 
-    `rewards` hold K numbers for each ranking, whose place among `rankings` is `ranking`. With
-    `covariances` a row has the reward's standard deviation, `reward_std`.
+    `rewards` hold K numbers for each ranking, whose place among `rankings` is `ranking`. `rank`
+    counts from 0, the best; in files of labels ranks count from 1. With `covariances` a row has the
+    reward's standard deviation, `reward_std`.
 
     >>> list(prediction_rows([Ranking("2+2?", ["4"], [0])], [[1.25]], fold=3))
     [{'ranking': 0, 'prompt': '2+2?', 'completion': '4', 'rank': 0, 'reward': 1.25, 'fold': 3}]

@@ -23,7 +23,6 @@ import numpy as np
 from scipy.special import expit
 
 from plaudit.console import counted, progress, say
-from plaudit.data.cells import excerpt
 from plaudit.data.rankings import Ranking, Text, dense_ranks, text_key
 from plaudit.data.readers import BadRows, OnBadRow
 from plaudit.data.rows import find_sources
@@ -31,7 +30,7 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.agreement import AgreementRecord, agreement
 from plaudit.files import refuse_to_overwrite, report_rejected
 from plaudit.labelling.labels_csv import Label, LabelsFile
-from plaudit.labelling.to_label import Item, cell, read_gold, read_items
+from plaudit.labelling.to_label import Item, glimpse, read_gold, read_items
 from plaudit.reporting.cells import plain_cell
 
 if TYPE_CHECKING:
@@ -201,23 +200,24 @@ class Labelling:
         self._problem = self._problem or why
         self._failed += 1
         if self._failed == 1:
-            say(f"{excerpt(cell(item.prompt))}: not scored: {why}")
+            say(f"{glimpse(item.prompt)}: not scored: {why}")
 
     # ---- what a window asks for ----
 
     def state(self, window: str = "", annotator: str = "") -> dict[str, Any]:
         """How far the work is, in numbers; also tells that `window` is still there."""
         with self._lock:
-            if window in self._heard:  # others, of which anybody can make up many, hold nothing
-                self._hear(window)
+            # Others, of which anybody can make up many, hold nothing.
+            self._hear(window if window in self._heard else None)
             per_item = Counter(label.item.id for label in self._labels)
             wanted = [(item.id, self._wanted(item)) for item in self._data_items]
+            file = shlex.quote(str(self._file.path))
             return {
                 "data": self._data,
                 "file": str(self._file.path),
                 "total": sum(count for _, count in wanted),
                 "labelled": sum(min(per_item[id], count) for id, count in wanted),
-                "mine": sum(label.annotator == annotator for label in self._labels),
+                "mine": len(self._mine(window, annotator)),
                 "skipped": sum(by == annotator for _, by in self._skipped),
                 "scored": len(self._rewards),
                 "to_score": len(self._items),
@@ -225,7 +225,8 @@ class Labelling:
                 "problem": self._problem,
                 "left_out": self._left_out,
                 "wants_names": bool(self._twice or self._gold),
-                "command": f"plaudit train {shlex.quote(str(self._file.path))}",
+                "command": f"plaudit train {file}",
+                "with_data": f"plaudit train YOUR-DATA {file}",
             }
 
     def next(self, window: str, annotator: str = "") -> dict[str, Any] | None:
@@ -323,29 +324,21 @@ class Labelling:
     def undo(self, window: str, annotator: str = "") -> dict[str, Any]:
         """Take one's last label back and give its prompt to `window`, as it was labelled.
 
-        The last is that of the file, also of an earlier session. Of labels without a name those
-        that another window saved, which is still open, are somebody else's. Raises `LabelError`
-        when there is none, else as `save` does.
+        The last is that of the file, also of an earlier session. Raises `LabelError` when none is
+        one's own, see `_mine`, else as `save` does.
         """
         with self._lock:
             annotator = _name(annotator)
             self._hear(window)
-            others = set() if annotator else set(self._heard) - {window}
-            mine = (
-                one
-                for one in self._labels[::-1]
-                if one.annotator == annotator and self._saved_by.get(one.key) not in others
+            if mine := self._mine(window, annotator):
+                return self._take_back(mine[-1], window, annotator)
+            if not self._labels:
+                raise LabelError("conflict", "No label yet: there is nothing to take back.")
+            raise LabelError(
+                "conflict",
+                "None of the labels is yours: other people or windows gave them. Any of them can "
+                "be taken back from the list of what is labelled.",
             )
-            label = next(mine, None)
-            if label is None:
-                if not self._labels:
-                    raise LabelError("conflict", "No label yet: there is nothing to take back.")
-                raise LabelError(
-                    "conflict",
-                    "None of the labels is yours. Any of them can be taken back from the list of "
-                    "what is labelled.",
-                )
-            return self._take_back(label, window, annotator)
 
     def reopen(self, window: str, id: str, by: str, annotator: str = "") -> dict[str, Any] | None:
         """Take any label back, whoever made it and whenever, and give its prompt to `window`.
@@ -377,7 +370,7 @@ class Labelling:
                         "number": start + place,
                         "id": label.item.id,
                         "annotator": label.annotator,
-                        "prompt": excerpt(cell(label.item.prompt)),
+                        "prompt": glimpse(label.item.prompt),
                         "said": _said(label),
                         "note": label.note,
                     }
@@ -423,6 +416,19 @@ class Labelling:
             found = agreement([label.ranking() for label in several])
             self._agreed = (labels, found)
         return found
+
+    def _mine(self, window: str, annotator: str) -> list[Label]:
+        """One's own labels, of earlier sessions too.
+
+        Of those without a name the ones that another window saved, which is still open, are
+        somebody else's.
+        """
+        others = set() if annotator else set(self._heard) - {window}
+        return [
+            one
+            for one in self._labels
+            if one.annotator == annotator and self._saved_by.get(one.key) not in others
+        ]
 
     def _wanted(self, item: Item) -> int:
         """How many people are to label it."""
@@ -484,10 +490,11 @@ class Labelling:
             self._place[item.id],
         )
 
-    def _hear(self, window: str) -> None:
+    def _hear(self, window: str | None) -> None:
         """Note that `window` spoke, and forget those that have been silent for long."""
         now = time.monotonic()
-        self._heard[window] = now
+        if window is not None:
+            self._heard[window] = now
         self._heard = {name: at for name, at in self._heard.items() if now - at < HELD_FOR}
         self._held = {name: id for name, id in self._held.items() if name in self._heard}
 
@@ -538,7 +545,7 @@ def _said(label: Label) -> str:
     if max(label.ranks) == 1:
         return "all tied"
     texts = [t for t, rank in zip(label.item.completions, label.ranks, strict=True) if rank == 1]
-    return "best: " + " | ".join(excerpt(cell(text)) for text in texts[:3])
+    return "best: " + " | ".join(map(glimpse, texts[:3]))
 
 
 def _right(ranks: Sequence[int], gold: Sequence[int]) -> tuple[int, float]:

@@ -21,6 +21,7 @@ from plaudit.data.rankings import BadRowError, Ranking, Rejected, Text, text_key
 from plaudit.data.readers import BadRows, load_rankings
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
+from plaudit.reporting.pairs import words_of
 
 UNWRITABLE = "a ranked CSV cannot hold the text unchanged"
 BLANK = "the completion is blank"
@@ -112,14 +113,14 @@ def read_items(
         for one in fitted:
             if isinstance(one, BadRowError) or not _survives(prompt, one):
                 reason = str(one) if isinstance(one, BadRowError) else UNWRITABLE
-                leave_out(reason, excerpt(cell(prompt)))
+                leave_out(reason, glimpse(prompt))
                 continue
             before = kept.setdefault(text_key(one.text), one)
             kept[text_key(one.text)] = before._replace(
                 category=before.category or one.category, model=before.model or one.model
             )
         if len(kept) < 2:
-            leave_out(TOO_FEW, excerpt(cell(prompt)))
+            leave_out(TOO_FEW, glimpse(prompt))
         elif refusal and (why := refusal(prompt, [one.text for one in kept.values()])):
             for row in group.rows:
                 bad.reject(reject(row, why))
@@ -162,7 +163,7 @@ def read_gold(
         if ranking.key in items or len(given) < len(ranking.completions):
             why = "is ranked twice" if ranking.key in items else "has a text that is left out"
             raise PlauditError(
-                f"{ranking.origin or data}: the gold question {excerpt(cell(ranking.prompt))!r} "
+                f"{ranking.origin or data}: the gold question {glimpse(ranking.prompt)!r} "
                 f"{why}; a gold question is one prompt with one order of its completions"
             )
         order = dict(zip(map(text_key, ranking.completions), ranking.ranks, strict=True))
@@ -179,6 +180,15 @@ def cell(text: Text) -> str:
     '[{"role": "user", "content": "Hi"}]'
     """
     return text if isinstance(text, str) else json.dumps(text, ensure_ascii=False, allow_nan=False)
+
+
+def glimpse(text: Text) -> str:
+    """What a text is told apart by in a list: the first words of the last that it says.
+
+    >>> glimpse([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}])
+    'Hi'
+    """
+    return excerpt(text if isinstance(text, str) else words_of(text[-1]) if text else "")
 
 
 # ---- from a row to texts ----

@@ -33,6 +33,11 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))
 
 
+def fusible(model: nn.Module) -> bool:
+    """Whether there is anything in a model that PyTorch does not compute at once already."""
+    return any(True for _ in _chains(model))
+
+
 def fuse(model: nn.Module) -> int:
     """Compile what can be of a model, and try it; returns how many of its modules that is.
 

@@ -249,10 +249,15 @@ def _said(text: Text) -> str | list[tuple[str, str]]:
     """
     if isinstance(text, str):
         return text
-    return [(str(message["role"]), _content(message)) for message in text]
+    return [(str(message["role"]), words_of(message)) for message in text]
 
 
-def _content(message: Mapping[str, Any]) -> str:
+def words_of(message: Mapping[str, Any]) -> str:
+    """What a message says: its content, and all else it has (calls of tools, names) as JSON.
+
+    >>> words_of({"role": "user", "content": "Hi", "name": "Ada"})
+    'Hi\\n{"name": "Ada"}'
+    """
     content = message["content"]
     parts = [content] if isinstance(content, str) else list(content or [])
     others = {key: message[key] for key in message if key not in ("role", "content")}

@@ -126,6 +126,8 @@ def generate(
         "n": n, "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p,
         "batch_size": batch_size, "seed": seed,
     }  # fmt: skip
+    if isinstance(model, str | Path | Sequence):
+        say("loading the reward model")
     model = as_scorer(model, dtype=dtype, **loading or {})
     if isinstance(policy, str | Path):
         say(f"loading the policy {policy}")
@@ -168,9 +170,9 @@ def generate(
         if not tally.rows:
             out.finish(rows=False)
             raise PlauditError(_why_nothing(tally, out.rejected_to))
-    _warn(tally, max_new_tokens)
+    _warn(tally, keep_unfinished, max_new_tokens)
     rejected_to = out.rejected_to if out.rejected else None
-    return Generation(Path(output), rejected_to, tally.summary(), str(tally))
+    return Generation(Path(output), rejected_to, tally.summary(), tally.as_text(keep_unfinished))
 
 
 def _survey(items: Iterator[Prompt | Rejected], source: Any) -> tuple[int, bool, str]:
@@ -269,12 +271,13 @@ def _why_nothing(tally: Tally, rejected_to: Path) -> str:
     return f"no prompt yielded a row; the reasons are in {rejected_to}{advice}"
 
 
-def _warn(tally: Tally, max_new_tokens: int) -> None:
+def _warn(tally: Tally, keep_unfinished: bool, max_new_tokens: int) -> None:
     """Say what the user of the output should know before training on it."""
     if tally.cut > MANY_UNFINISHED * tally.completions:
+        so = "what is kept of them breaks off" if keep_unfinished else "long ones are missing"
         say(
             f"{tally.cut / tally.completions:.0%} of the completions were cut at {max_new_tokens} "
-            "tokens, so long ones are missing; raise --max-new-tokens"
+            f"tokens, so {so}; raise --max-new-tokens"
         )
     if tally.leans_on_length():
         say(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import LongTensor, Tensor
 
-from plaudit.console import say
+from plaudit.console import progress, say
 from plaudit.data.rankings import Text, text_key
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
@@ -152,6 +152,7 @@ class Policy:
         check_sampling(n, max_new_tokens, temperature, top_p, batch_size)
         stream = iter(prompts)
         truncated = 0
+        first = True  # whose time nobody can tell yet from that of those before
         while batch := list(islice(stream, batch_size)):
             inputs, cut = self._encode(batch, max_new_tokens)
             if cut and not truncated:
@@ -160,7 +161,11 @@ class Policy:
             numbers = np.stack(
                 [_numbers(prompt, k, seed, max_new_tokens) for prompt in batch for k in range(n)]
             )
-            tokens, finished = self._continue(inputs, n, numbers, temperature, top_p)
+            steps = (
+                progress(range(max_new_tokens), "tokens of the first prompts") if first else None
+            )
+            first = False
+            tokens, finished = self._continue(inputs, n, numbers, temperature, top_p, steps)
             texts = [
                 text.strip() if self.tokenizer.chat_template else text.rstrip()
                 for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -178,10 +183,12 @@ class Policy:
         numbers: np.ndarray,
         temperature: float,
         top_p: float,
+        steps: Iterable[int] | None = None,
     ) -> tuple[list[list[int]], list[bool]]:
         """Tokens of n completions of each prompt, and which of them ended by a stop token.
 
-        `input_ids[B, P]` and `attention_mask[B, P]`, padded on the left; `numbers[B·n, T]`.
+        `input_ids[B, P]` and `attention_mask[B, P]`, padded on the left; `numbers[B·n, T]`. `steps`
+        are 0 to T - 1, where they show how far it is.
         """
         from transformers import DynamicCache
 
@@ -198,14 +205,14 @@ class Policy:
         cache.reorder_cache(cast(LongTensor, of))
         tokens: list[list[int]] = [[] for _ in rows]
         finished = [False] * len(rows)
-        steps = drawn.shape[1]
-        for step in range(steps):
+        most = drawn.shape[1]
+        for step in steps or range(most):
             token = choose(logits, drawn[rows, step], temperature, top_p)
             ended = torch.isin(token, stops)
             for row, new, end in zip(rows.tolist(), token.tolist(), ended.tolist(), strict=True):
                 tokens[row].append(new)
                 finished[row] = end
-            if step + 1 == steps or bool(ended.all()):
+            if step + 1 == most or bool(ended.all()):
                 break
             if bool(ended.any()):
                 on = (~ended).nonzero()[:, 0]

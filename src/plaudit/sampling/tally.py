@@ -115,13 +115,16 @@ class Tally:
         chance = self.longest_by_chance / self.correlated
         return (self.longest / self.correlated - chance) / (1 - chance) > MOSTLY
 
-    def __str__(self) -> str:
+    def as_text(self, keep_unfinished: bool) -> str:
+        """What the command prints; `keep_unfinished` as the choice had it."""
         figures = self.summary()
-        left_out = f"{self.unfinished:,} unfinished, {self.duplicates:,} equal to another one"
+        all_of = f"{counted(self.prompts, 'prompt')}, {counted(self.completions, 'completion')}"
+        all_of += f", {self.cut:,} of them unfinished" if keep_unfinished else ""
+        left_out = "" if keep_unfinished else f"{self.unfinished:,} unfinished, "
+        left_out += f"{self.duplicates:,} equal to another one"
         left_out += f", {self.blank:,} blank" if self.blank else ""
         lines = [
-            f"{counted(self.prompts, 'prompt')}, {counted(self.completions, 'completion')}; "
-            f"left out: {left_out}",
+            f"{all_of}; left out: {left_out}",
             f"{counted(self.rows, 'row')} of {counted(self.prompts_kept, 'prompt')}; "
             f"{figures['prompts_without_a_row']:,} without a row",
         ]

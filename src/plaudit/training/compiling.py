@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 
 from plaudit.errors import PlauditError
 from plaudit.model.batches import unique_tokens
-from plaudit.model.fused import compiler, fuse, unfuse
+from plaudit.model.fused import compiler, fuse, fusible, unfuse
 from plaudit.model.precision import work_of
 from plaudit.model.reward_model import RewardModel
 from plaudit.settings import Settings
@@ -84,14 +84,16 @@ def compile_layers(
     unfuse(model_in_training)  # what an earlier run of this process has left
     if not wanted:
         return False
+    if not fusible(model_in_training):
+        if settings.compile == "on":
+            say_once("compile: on changes nothing: there is nothing in this model to compile")
+        return False
     say_once("compiling norms and gates: half a minute the first time on a machine")
     try:
-        count = fuse(model_in_training)
+        fuse(model_in_training)
     except PlauditError as error:
         if settings.compile == "on" and not begun:
             raise PlauditError(f"compile: {error}; or leave it out") from error
         say_once(f"compiling: {error}; training goes on without")
         return False
-    if not count:
-        say_once("compiling: nothing in this model that PyTorch does not compute at once already")
-    return count > 0
+    return True

@@ -133,10 +133,15 @@ function ranks() {
   return cards.map((card) => (rank += card.tied ? 0 : 1));
 }
 
+const within = (place) => Math.min(Math.max(place, 0), cards.length - 1);
+
 function moveTo(card, place) {
   const from = cards.indexOf(card);
-  const to = Math.min(Math.max(place, 0), cards.length - 1);
-  if (from === to) return;
+  const to = within(place);
+  if (from === to) {
+    tell({ missed: `${card.letter} has place ${to + 1} of ${cards.length} already: nothing was moved.` });
+    return;
+  }
   const below = cards[from + 1];
   if (below?.tied && !card.tied) below.tied = false; // the head of its tie goes, the next is the head
   cards.splice(from, 1);
@@ -148,7 +153,7 @@ function moveTo(card, place) {
 
 function tie(card) {
   if (cards.indexOf(card) === 0) {
-    say("The first card has none above it to tie with.");
+    tell({ missed: `${card.letter} is the first card: it has none above it to tie with.` });
     return;
   }
   card.tied = !card.tied;
@@ -310,6 +315,7 @@ function showState(state) {
   bar.setAttribute("aria-valuenow", state.labelled);
   bar.firstElementChild.style.setProperty("width", `${(100 * state.labelled) / state.total}%`);
   byId("train").textContent = byId("command").textContent = state.command;
+  byId("with-data").textContent = state.with_data;
   byId("done-text").textContent = `${count(state.labelled)} ${state.labelled === 1 ? "prompt is" : "prompts are"} labelled. Train on them with`;
   const left = state.total - state.labelled;
   byId("done-title").textContent = left ? "All that you can label is labelled" : "All is labelled";
@@ -346,6 +352,7 @@ function alone(doing, work) {
 }
 
 const request = (path, body = {}) => ask(path, { window: me, annotator, ...body });
+const askState = () => ask(`label/state?window=${me}&annotator=${encodeURIComponent(annotator)}`);
 
 function arrived(answer, done) {
   show(answer.item);
@@ -434,7 +441,7 @@ async function beginNow() {
   }
   await alone("Fetching a prompt …", async () => {
     try {
-      if (!known) showState(await ask(`label/state?window=${me}`));
+      if (!known) showState(await askState());
       if (wantsNames && !annotator) {
         named.focus();
         throw new Error("Give your name first: the labels of several people are compared.");
@@ -487,7 +494,7 @@ async function look() {
     const before = asked;
     const still = () => before === asked && !busy;
     try {
-      const state = await ask(`label/state?window=${me}&annotator=${encodeURIComponent(annotator)}`);
+      const state = await askState();
       if (still()) {
         showState(state);
         if (told.away) tell({ away: "", done: "The service can be reached again.", missed: "" });
@@ -631,7 +638,8 @@ byId("download").addEventListener("click", async ({ currentTarget: button }) => 
 
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog")) return;
-  const { key } = event;
+  // With Caps Lock on, a key does what it does without.
+  const key = event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
   if (event.target.matches("textarea, select, input:not([type=checkbox])")) { // there keys are text
     if (event.target !== note) return;
     if (key === "Enter" && (event.ctrlKey || event.metaKey)) event.repeat || save(event);
@@ -648,24 +656,39 @@ document.addEventListener("keydown", (event) => {
   if (key === "Enter" && onButton && onButton !== byId("rewards")) return; // it does what it says
   const card = cards.find((each) => each.element.contains(document.activeElement));
   const at = cards.indexOf(card);
-  const focus = (place) => cards[Math.min(Math.max(place, 0), cards.length - 1)]?.element.focus();
-  const move = (place) => locked() || moveTo(card, place);
+  const miss = (missed) => tell({ missed });
+  const focus = (place) => {
+    miss(within(place) === place ? "" : `${card.letter} is the ${place < 0 ? "first" : "last"} card.`);
+    cards[within(place)].element.focus();
+  };
+  const some = (act) => (item ? act() : miss("There is no prompt to label."));
+  /** What moves a card needs one; without one the first is chosen, and stays. */
+  const move = (act) => some(() => {
+    if (locked()) return;
+    if (card) act();
+    else {
+      focus(0);
+      miss(`No card was chosen, so nothing was moved: now ${cards[0].letter} is.`);
+    }
+  });
+  const choose = (place) => some(() => focus(card ? place : 0));
   const keys = {
     Enter: () => event.repeat || save(event),
     s: () => event.repeat || skip(event),
     b: () => event.repeat || save(event, true),
     u: () => event.repeat || undo(),
-    t: () => item && (locked() || tieAll()),
-    o: () => item && openAll(),
-    n: () => item && note.focus(),
-    j: () => (card ? move(at + 1) : focus(0)),
-    k: () => (card ? move(at - 1) : focus(0)),
-    ArrowDown: () => (!card ? focus(0) : event.altKey ? move(at + 1) : focus(at + 1)),
-    ArrowUp: () => (!card ? focus(0) : event.altKey ? move(at - 1) : focus(at - 1)),
-    "=": () => (card ? locked() || tie(card) : focus(0)),
+    t: () => some(() => locked() || tieAll()),
+    o: () => some(openAll),
+    n: () => some(() => note.focus()),
+    j: () => move(() => moveTo(card, at + 1)),
+    k: () => move(() => moveTo(card, at - 1)),
+    ArrowDown: () => (event.altKey ? keys.j() : choose(at + 1)),
+    ArrowUp: () => (event.altKey ? keys.k() : choose(at - 1)),
+    "=": () => move(() => tie(card)),
   };
-  const number = /^[1-9]$/.test(key) ? Number(key) : 0;
-  if (number && card && !event.altKey && number <= cards.length) move(number - 1);
+  const number = !event.altKey && /^[1-9]$/.test(key) ? Number(key) : 0;
+  if (number > cards.length && item) miss(`There is no place ${number}: there are ${cards.length} cards.`);
+  else if (number) move(() => moveTo(card, number - 1));
   else if (keys[key] && (!event.altKey || key.startsWith("Arrow"))) keys[key]();
   else return;
   event.preventDefault();
@@ -729,6 +752,7 @@ function startDrag(event, card) {
   };
   const escape = (pressed) => {
     if (pressed.key === "Escape") end(pressed);
+    else if (pressed.key.length === 1 || pressed.key === "Enter") locked();
     pressed.stopPropagation(); // nothing else while a card is in the hand
   };
   const listeners = [["pointermove", move], ["pointerup", end], ["pointercancel", end], ["keydown", escape]];
