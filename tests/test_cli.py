@@ -781,7 +781,9 @@ def test_a_folder_that_is_written_in_part_is_told(run, here, model_folder, monke
 
 
 def test_a_temporary_run_that_is_interrupted_is_not_offered(run, here, base, monkeypatch):
-    monkeypatch.setattr("plaudit.training.trainer.raise_interruption", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(
+        "plaudit.training.trainer.raise_interruption", lambda: signal.raise_signal(signal.SIGINT)
+    )
     short = ["--base", base("bert"), "--max-length", "32"]
     code, _, err = run("inspect", "ranked.csv", "--mislabelled", *short)
     assert code == 130

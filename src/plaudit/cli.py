@@ -108,11 +108,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(f"plaudit: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:  # torch has no type of its own for it on a CPU
-        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+        if not isinstance(error, MemoryError) and not any(w in str(error) for w in _NO_MEMORY):
             raise
+        why = f" ({line})" if (line := str(error).partition("\n")[0]) else ""
         print(
-            "plaudit: out of memory: this machine, or what this process may take of it, has too "
-            "little; free some, or let it do less at once. What was done is kept: where the "
+            f"plaudit: out of memory{why}: this machine, or what this process may take of it, has "
+            "too little; free some, or let it do less at once. What was done is kept: where the "
             "command has --resume, that goes on",
             file=sys.stderr,
         )
@@ -120,6 +121,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     return code
 
 
+# What torch says without memory, and oneDNN, which says no more than that.
+_NO_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells have them: 128 and the signal's number
 
 

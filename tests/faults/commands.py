@@ -159,7 +159,7 @@ class Labeller:
             if not _runs(child):
                 return
             text = said.read_text() if said.exists() else ""
-            url = text.partition(" at ")[2].partition(" ")[0]
+            url = text.partition(" at ")[2].partition(" ")[0].rstrip(",")
             time.sleep(0.01)
         try:
             with httpx.Client(base_url=url, timeout=60) as client:
