@@ -75,7 +75,10 @@ def processor() -> str:
 def lines(rows: list[Row]) -> list[str]:
     """The table in Markdown."""
     cells = [[row.what, f"{row.how_often:,}", row.lost] for row in rows]
-    said = ["| " + " | ".join(cell.replace("|", "\\|") for cell in each) + " |" for each in cells]
+    said = [
+        "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in each) + " |"
+        for each in cells
+    ]
     return ["| what was done | times | lost |", "| --- | ---: | --- |", *said]
 
 
