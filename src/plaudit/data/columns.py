@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from plaudit.console import say
 from plaudit.data.cells import is_messages
 from plaudit.data.layouts import LAYOUTS, PROMPT, Cells, Layout
 from plaudit.data.rows import Row, Source, place
@@ -117,6 +118,49 @@ def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) ->
                 f"found: {listed(columns.names)}"
             )
     return {known[ours]: name for ours, name in mapped.items()}
+
+
+def mapped_in_each(
+    sources: Sequence[Source], mapped: Mapping[str, str] | None
+) -> list[Mapping[str, str]]:
+    """What the user says of the columns, for each of several sources: nothing of one that has none
+    of them.
+
+    Raises `PlauditError` for a column that no source has.
+    """
+    check_somewhere(sources, mapped)
+    if len(sources) < 2:
+        return [mapped or {}] * len(sources)
+    return [mapped_beside([source], mapped) for source in sources]
+
+
+def mapped_beside(sources: Sequence[Source], mapped: Mapping[str, str] | None) -> Mapping[str, str]:
+    """What the user says of the columns, for data beside others: nothing where they have none of
+    them, as labels made with plaudit have none of the columns of the data that were labelled.
+    """
+    if not mapped or not isinstance(mapped, Mapping):
+        return mapped or {}
+    wanted = {_plain(name) for name in mapped.values()}
+    if not wanted.isdisjoint(_plain(n) for source in sources for n in columns_of(source).names):
+        return mapped
+    name = sources[0].name + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
+    say(f"{name}: has none of the columns that --columns names, so it is read without them")
+    return {}
+
+
+def check_somewhere(sources: Sequence[Source], mapped: Mapping[str, str] | None) -> None:
+    """Raise `PlauditError` for a column that the user names and none of several sources has."""
+    if len(sources) < 2 or not mapped or not isinstance(mapped, Mapping):
+        return
+    each = [(source.name, columns_of(source).names) for source in sources]
+    there = {_plain(name) for _, names in each for name in names}
+    for ours, name in mapped.items():
+        if _plain(name) not in there:
+            found = "; ".join(f"{file} has {listed(names)}" for file, names in each[:3])
+            raise PlauditError(
+                f"no source has a column '{name}' to take as {ours}; {found}"
+                + (" …" if len(each) > 3 else "")
+            )
 
 
 def layouts_that_fit(

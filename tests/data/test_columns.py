@@ -1,0 +1,87 @@
+"""What the user says of columns, where there are several sources: which of them it is about."""
+
+import json
+
+import pytest
+
+from plaudit import PlauditError, inspect, load_rankings
+from plaudit.data.mixing import load_mixture
+from plaudit.data.prompts import stream_prompts
+from plaudit.data.readers import BadRows
+from plaudit.data.rows import find_sources
+from plaudit.labelling.to_label import read_items
+from plaudit.sampling.samples import read_samples
+from plaudit.scoring.bench import read_entrants
+from plaudit.settings import Settings
+from plaudit.training.parts import given_parts
+from plaudit.verification.rows import read_prompts
+
+COLUMNS = {"prompt": "frage", "completion": "antwort"}
+AS_IT_IS = "plain.csv: has none of the columns that --columns names, so it is read without them"
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Two files of other names for the same columns, and one that has some of them alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.csv").write_text("frage,antwort,rank\np,a,1\np,b,2\n")
+    (tmp_path / "plain.csv").write_text("prompt,answer,rank\nq,c,1\nq,d,2\n")
+    (tmp_path / "half.csv").write_text("frage,answer,rank\nr,e,1\nr,f,2\n")
+    return ["own.csv", "plain.csv"]
+
+
+def prompts_of(rankings):
+    return [ranking.prompt for ranking in rankings]
+
+
+DOORS = {
+    "rankings": lambda files, columns: prompts_of(load_rankings(files, columns=columns)),
+    "stream": lambda files, columns: prompts_of(
+        load_rankings(files, columns=columns, streaming=True)
+    ),
+    "mixture": lambda files, columns: prompts_of(
+        load_mixture([(file, 1) for file in files], columns=columns)
+    ),
+    "label": lambda files, columns: prompts_of(read_items(find_sources(files), columns).items),
+    "samples": lambda files, columns: [
+        one.prompt for one in read_samples(files, columns, bad=BadRows("files"))
+    ],
+    "verify": lambda files, columns: [prompt for prompt, _ in read_prompts(files, 9, columns)],
+    "bench": lambda files, columns: [
+        ranking.prompt
+        for entrant in read_entrants([], files, columns=columns).values()
+        for ranking in entrant.data.rankings
+    ],
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_source_with_none_of_the_columns_is_read_as_it_is(files, door, capsys):
+    assert sorted(set(DOORS[door](files, COLUMNS))) == ["p", "q"]
+    assert capsys.readouterr().err.count(AS_IT_IS) == 1
+    with pytest.raises(PlauditError, match=r"half.csv: no column 'antwort' to take as completion"):
+        DOORS[door](["own.csv", "half.csv"], COLUMNS)
+    with pytest.raises(PlauditError, match=r"no source has a column 'nope' to take as prompt; own"):
+        DOORS[door](files, {"prompt": "nope"})
+    with pytest.raises(PlauditError, match=r"plain.csv: no column 'frage' to take as prompt"):
+        DOORS[door](["plain.csv"], {"prompt": "frage"})
+
+
+def test_so_are_data_to_validate_on(files, capsys):
+    settings = Settings.build(data="own.csv", validation_data="plain.csv", columns=COLUMNS)
+    assert prompts_of(given_parts(settings)["validation"]) == ["q"]
+    assert AS_IT_IS in capsys.readouterr().err
+    settings = Settings.build(data="own.csv", validation_data="half.csv", columns=COLUMNS)
+    with pytest.raises(PlauditError, match=r"half.csv: no column 'antwort'"):
+        given_parts(settings)
+
+
+def test_so_are_splits_to_inspect(files):
+    assert inspect("own.csv", split=["plain.csv"], columns=COLUMNS).summary["rankings"] == 1
+
+
+def test_prompts_of_several_files(tmp_path):
+    (tmp_path / "own.jsonl").write_text(json.dumps({"frage": "p"}) + "\n")
+    (tmp_path / "plain.jsonl").write_text(json.dumps({"prompt": "q"}) + "\n")
+    read = stream_prompts(tmp_path, columns={"prompt": "frage"})
+    assert [prompt.text for prompt in read] == ["p", "q"]
