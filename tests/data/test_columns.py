@@ -85,3 +85,37 @@ def test_prompts_of_several_files(tmp_path):
     (tmp_path / "plain.jsonl").write_text(json.dumps({"prompt": "q"}) + "\n")
     read = stream_prompts(tmp_path, columns={"prompt": "frage"})
     assert [prompt.text for prompt in read] == ["p", "q"]
+
+
+TURN = {"from": "human", "value": "2+2?"}
+GOOD, BAD = ({"from": "gpt", "value": text} for text in "45")
+ASKED = [{"role": "user", "content": "2+2?"}]
+SAID = [[{"role": "assistant", "content": text}] for text in "45"]
+CHATS = {
+    "pairs": [{"prompt": [TURN], "chosen": GOOD, "rejected": [BAD]}],
+    "no prompt": [{"chosen": [TURN, GOOD], "rejected": [TURN, BAD]}],
+    "ranked": [
+        {"prompt": TURN, "answer": [GOOD], "rank": 1},
+        {"prompt": TURN, "answer": BAD, "rank": 2},
+    ],
+    "lists": [{"prompt": [TURN], "completions": [[GOOD], BAD], "ranks": [1, 2]}],
+    "message pairs": [{"messages": [TURN], "chosen": GOOD, "rejected": BAD}],
+    "ms-swift": [{"messages": [TURN, GOOD], "rejected_messages": [TURN, BAD]}],
+    "history": [{"history": [], "prompt": [TURN], "chosen": [GOOD], "rejected": [BAD]}],
+}
+
+
+@pytest.mark.parametrize("layout", CHATS)
+def test_every_layout_takes_turns_with_from_and_value(tmp_path, layout):
+    path = tmp_path / "chats.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in CHATS[layout]))
+    [ranking] = load_rankings(path, on_bad_row="stop")
+    assert (ranking.prompt, list(ranking.completions), list(ranking.ranks)) == (ASKED, SAID, [0, 1])
+
+
+def test_turns_under_any_names(tmp_path):
+    path = tmp_path / "chats.jsonl"
+    path.write_text(json.dumps({"conversation": [TURN], "better": GOOD, "worse": BAD}))
+    columns = {"prompt": "conversation", "chosen": "better", "rejected": "worse"}
+    [ranking] = load_rankings(path, columns=columns)
+    assert (ranking.prompt, list(ranking.completions)) == (ASKED, SAID)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from plaudit.console import say
-from plaudit.data.cells import is_messages
+from plaudit.data.cells import is_messages, is_turn
 from plaudit.data.layouts import LAYOUTS, PROMPT, Cells, Layout
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
@@ -287,7 +287,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and not is_messages(value)
+    return isinstance(value, list) and not (is_messages(value) or any(map(is_turn, value)))
 
 
 def _plain(name: str) -> str:
