@@ -1,6 +1,7 @@
 """What the user says of columns, where there are several sources: which of them it is about."""
 
 import json
+import shlex
 
 import pytest
 
@@ -119,3 +120,40 @@ def test_turns_under_any_names(tmp_path):
     columns = {"prompt": "conversation", "chosen": "better", "rejected": "worse"}
     [ranking] = load_rankings(path, columns=columns)
     assert (ranking.prompt, list(ranking.completions)) == (ASKED, SAID)
+
+
+@pytest.mark.parametrize(
+    ("row", "flags"),
+    [
+        (
+            {"uid": 1, "conversation": [TURN], "better_reply": GOOD, "worse_reply": BAD},
+            "prompt=conversation chosen=better_reply rejected=worse_reply",
+        ),
+        (
+            {"ask": "p", "Winner text": "a", "loser": "b"},
+            "prompt=ask 'chosen=Winner text' rejected=loser",
+        ),
+        (
+            {"prompt": "p", "accepted": "a", "rejected_one": "b"},
+            "prompt=prompt chosen=accepted rejected=rejected_one",
+        ),
+    ],
+)
+def test_columns_that_are_called_like_pairs_are_proposed_as_pairs(tmp_path, row, flags):
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(row))
+    with pytest.raises(PlauditError) as raised:
+        load_rankings(path)
+    words = [word for flag in shlex.split(flags) for word in ("--columns", flag)]
+    line = " ".join(map(shlex.quote, words))
+    assert f"of pairs, with {line}, as the names" in str(raised.value)
+    columns = dict(flag.split("=") for flag in shlex.split(flags))
+    assert len(load_rankings(path, columns=columns)) == 1
+
+
+def test_both_ways_are_shown_where_names_say_nothing(tmp_path):
+    (tmp_path / "data.jsonl").write_text(json.dumps({"x": "p", "y": "a"}))
+    ranked = "--columns prompt=NAME --columns completion=NAME --columns rank=NAME"
+    pairs = "--columns prompt=NAME --columns chosen=NAME --columns rejected=NAME"
+    with pytest.raises(PlauditError, match=f"with {ranked}; of pairs, with {pairs}$"):
+        load_rankings(tmp_path / "data.jsonl")

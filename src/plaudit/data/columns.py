@@ -5,15 +5,22 @@ Columns are recognised by their names, without regard to case, or by what the us
 """
 
 import math
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from plaudit.console import say
-from plaudit.data.cells import is_messages, is_turn
+from plaudit.data.cells import as_messages, is_messages, is_turn
 from plaudit.data.layouts import LAYOUTS, PROMPT, Cells, Layout
+from plaudit.data.rankings import BadRowError
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 
+PAIR = ("prompt", "chosen", "rejected")
+# What people call the two sides of a pair.
+BETTER = re.compile("chosen|better|best|good|win|accept|prefer", re.IGNORECASE)
+WORSE = re.compile("reject|worse|worst|bad|los(?:e|ing)|non.?prefer|dispref", re.IGNORECASE)
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 ROWS_LOOKED_AT = 100  # to learn the columns of a file whose rows each name their own
 
@@ -235,10 +242,38 @@ def missing_columns(
         )
     wanted = " and ".join(f"the {ours} ({', '.join(needed[ours])})" for ours in missing)
     options = " ".join(f"--columns {ours}=NAME" for ours in missing)
+    ways = f"Say which it is with {options}"
+    if "chosen" not in needed:
+        pairs = _as_pairs(columns, found)
+        ways += f"; of pairs, with {pairs or ' '.join(f'--columns {o}=NAME' for o in PAIR)}"
+        if pairs:
+            ways += ", as the names of your columns say"
     return PlauditError(
-        f"{source.name}: no column for {wanted}; found: {listed(columns.names)}. "
-        f"Say which it is with {options}"
+        f"{source.name}: no column for {wanted}; found: {listed(columns.names)}. {ways}"
     )
+
+
+def _as_pairs(columns: Columns, found: Mapping[str, str]) -> str:
+    """The flags that make pairs of the columns, by the words in their names; empty where these do
+    not say so."""
+    texts = [n for n in columns.names if _is_said(columns.example.get(n))]
+    better = [n for n in texts if BETTER.search(n) and not WORSE.search(n)]
+    worse = [n for n in texts if WORSE.search(n)]
+    if len(better) != 1 or len(worse) != 1:
+        return ""
+    rest = [n for n in texts if n not in (*better, *worse)]
+    talks = [n for n in rest if not isinstance(columns.example[n], str)] or rest
+    prompt = found.get("prompt") or (talks[0] if len(talks) == 1 else "NAME")
+    named = zip(PAIR, (prompt, better[0], worse[0]), strict=True)
+    return " ".join("--columns " + shlex.quote(f"{ours}={name}") for ours, name in named)
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a cell holds a text or messages."""
+    try:
+        return bool(value) and (isinstance(value, str) or as_messages(value) is not None)
+    except BadRowError:
+        return False
 
 
 def _numbers(columns: Columns, found: Mapping[str, str]) -> list[str]:
