@@ -245,6 +245,10 @@ def test_an_option_of_one_name_has_one_default():
         ("train a --max-steps many", "--max-steps: 'many' is not a whole number, -1 or more"),
         ("train a --loss wrong", "--loss: 'wrong' is not "),
         ("train a --seed 1 b", "b: unexpected here; name all data in one place"),
+        (
+            "train a --columns prompt=x rank=y",
+            "rank=y: unexpected here; --columns is given once for each name: --columns rank=y",
+        ),
         ("train a --columns prompt", "--columns: 'prompt' is not OURS=YOURS"),
         ("inspect a --max-rejected 3", "--max-rejected: '3' is not a number, 0 or more, 1 or"),
         ("inspect", "the following arguments are required: DATA"),

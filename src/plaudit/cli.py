@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -425,6 +426,8 @@ def _column(text: str) -> tuple[str, str]:
 
 def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
     """The message for a word on the command line that means nothing."""
+    if "--columns" in parser._option_string_actions and re.fullmatch(r"[a-z_]+=[^/.]+", word):
+        return f"{word}: unexpected here; --columns is given once for each name: --columns {word}"
     if not word.startswith("-"):
         return f"{word}: unexpected here; name all data in one place, flags before or after"
     flag, flags = word.partition("=")[0], parser._option_string_actions

@@ -248,7 +248,7 @@ def inspect(
     >>> inspect("ranked.csv").summary["pairs"]  # doctest: +SKIP
     36
     """
-    from plaudit.data.readers import as_rankings
+    from plaudit.data.readers import as_rankings, load_beside
     from plaudit.files import refuse_to_overwrite, write_jsonl
     from plaudit.inspection.advice import advise, verdict
     from plaudit.inspection.rankings import inspect_rankings
@@ -278,7 +278,7 @@ def inspect(
         "on_bad_row": _stops(on_bad_row, strict), "max_rejected": max_rejected,
     }  # fmt: skip
     rankings = as_rankings(data, **reading)
-    splits = {path: as_rankings(path, **reading) for path in split or ()}
+    splits = {path: load_beside(path, **reading) for path in split or ()}
     for path in outputs:
         inputs = [*rankings.files, *(split or ()), predictions or ""]
         refuse_to_overwrite(path, overwrite, inputs=inputs)

@@ -39,7 +39,12 @@ def assistant(content):
         ([], "the prompt is blank"),
         ([user("  ")], "the prompt is blank: a message without content"),
         (7, "the prompt is not text: int"),
-        ({"role": "user", "content": "x"}, "the prompt is not text: dict"),
+        ({"role": "user"}, "the prompt is not text: dict"),
+        ({"from": "human"}, "the prompt is not text: dict"),
+        ([{"from": "human", "value": " "}], "the prompt is blank: a message without content"),
+        ([{"from": "human", "value": 7}], "the prompt is not text: a list"),
+        ([{"from": "me", "value": "x"}], "the speaker of a turn has a value that is not known: me"),
+        ('[{"from": "gpt", "value": "x"}, {"from": "me", "value": "x"}]', "the speaker of a turn"),
         (["a", "b"], "the prompt is not text: a list"),
         ([{"role": "user"}], "the prompt is not text: a list"),
         ("half \ud83d", "undecodable bytes"),
@@ -54,6 +59,28 @@ def test_what_is_no_text(value, reason):
     with pytest.raises(BadRowError) as raised:
         read_text(value, "prompt")
     assert str(raised.value).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ({"from": "gpt", "value": "x"}, [assistant("x")]),
+        (assistant("x"), [assistant("x")]),
+        (
+            [{"from": "system", "value": "x"}, {"from": "human", "value": "y"}],
+            [{"role": "system", "content": "x"}, user("y")],
+        ),
+        ([{"from": "human", "value": "x", "role": None, "content": None}], [user("x")]),
+        ('[{"from": "human", "value": "x"}]', [user("x")]),
+        ("[{'from': 'human', 'value': 'x'}]", [user("x")]),
+        # What is no dialogue for certain stays the text that it is.
+        ('[{"from": "a@b.c", "value": "x"}]', '[{"from": "a@b.c", "value": "x"}]'),
+        ("[{'from': a, 'value': b}]", "[{'from': a, 'value': b}]"),
+        ('{"from": "gpt", "value": "x"}', '{"from": "gpt", "value": "x"}'),
+    ],
+)
+def test_turns_with_from_and_value_are_messages(value, read):
+    assert read_text(value, "prompt") == read
 
 
 def test_keys_without_a_value_are_not_part_of_a_message():

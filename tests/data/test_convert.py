@@ -1,6 +1,7 @@
 """What is written in a layout reads back as the same preferences, or is refused with a reason."""
 
 import csv
+import random
 import zipfile
 
 import pytest
@@ -107,6 +108,65 @@ def test_several_annotators_of_one_prompt_stay_apart(tmp_path):
     assert preferences([first, second]) == preferences(RANKINGS[:2])
     assert first.models is not None
     assert dict(zip(first.completions, first.models, strict=True))[TEXTS[0]] == "m"
+
+
+def some_rankings(seed):
+    """Rankings of few prompts, texts and annotators: most prompts have several."""
+    draw = random.Random(seed)
+    found = []
+    for _ in range(draw.randint(1, 6)):
+        k = draw.randint(2, 4)
+        ranks = [0, *(draw.randint(0, 2) for _ in range(k - 2)), 1]
+        draw.shuffle(ranks)
+        texts = draw.sample("abcdef", k)
+        found.append(
+            Ranking(draw.choice(["p", "q", "r", "s"]), texts, ranks, annotator=draw.choice("AB"))
+        )
+    return found
+
+
+def judgements(rankings):
+    """(annotator, prompt, better, worse), as often as they stand there."""
+    return sorted((r.annotator, *pair) for r in rankings for pair in preferences([r]))
+
+
+@pytest.mark.parametrize("layout", writable_layouts())
+def test_rankings_of_one_prompt_stay_apart_or_are_refused(tmp_path, layout):
+    refused = written = 0
+    for seed in range(60):
+        rankings = some_rankings(seed)
+        several = len({(r.prompt, r.annotator) for r in rankings}) < len(rankings)
+        file = tmp_path / f"{seed}.jsonl"
+        if several and layout in ("ranked", "scored", "kto"):
+            with pytest.raises(PlauditError, match=r"several rankings .* --to pairs; "):
+                write_layout(rankings, layout, file)
+            assert not file.exists()
+            refused += 1
+            continue
+        if not judged_one_way(rankings):  # of which readers of pairs take neither
+            continue
+        write_layout(rankings, layout, file)
+        read = load_rankings(file, on_bad_row="stop")
+        written += 1
+        if layout == "kto":
+            assert best_against_others(read) == best_against_others(rankings)
+        else:
+            assert judgements(read) == judgements(rankings)
+    assert written > 10
+    assert (refused > 10) == (layout in ("ranked", "scored", "kto"))
+
+
+def judged_one_way(rankings):
+    found = judgements(rankings)
+    return not any((who, prompt, b, a) in found for who, prompt, a, b in found)
+
+
+def test_a_refusal_counts_what_would_be_joined(tmp_path):
+    rankings = [Ranking(p, ["a", b], [0, 1]) for p, b in ("pb", "pc", "qb", "rb", "rc", "rd")]
+    with pytest.raises(PlauditError, match=r"2 prompts have several rankings .*\(5 in all\)"):
+        write_layout(rankings, "ranked", tmp_path / "l.csv")
+    write_layout(rankings, "ranked-lists", tmp_path / "l.csv")
+    assert preferences(load_rankings(tmp_path / "l.csv")) == preferences(rankings)
 
 
 def test_a_sheet_holds_no_formula(tmp_path):

@@ -58,7 +58,16 @@ ODD = {
     "a number as prompt": (7, ["a", "b"], "the prompt is not text: int"),
     "true as prompt": (True, ["a", "b"], "the prompt is not text: bool"),
     "a record as prompt": ({"text": "p"}, ["a", "b"], "the prompt is not text: dict"),
-    "one message without its list": (user("Hi"), ["a", "b"], "the prompt is not text: dict"),
+    "one message without its list": (
+        user("Hi"),
+        ["a", "b"],
+        (HI, [[assistant("a")], [assistant("b")]]),
+    ),
+    "turns with from and value": (
+        [{"from": "human", "value": "Hi"}],
+        [[{"from": "gpt", "value": "a"}], [{"from": "gpt", "value": "b"}]],
+        (HI, [[assistant("a")], [assistant("b")]]),
+    ),
     "a list of texts as prompt": (
         ["p", "q"],
         ["a", "b"],

@@ -333,7 +333,7 @@ def test_stream_stops_before_its_end_when_too_many_are_rejected(tmp_path):
         ("a.csv", "", "the file is empty"),
         ("a.jsonl", "\n \n", "the file is empty"),
         ("a.json", "[]", "the file is empty"),
-        ("a.csv", "prompt,answer,rank\n", "a header and no rows"),
+        ("a.csv", "prompt,answer,rank\n", "has a header and no rows"),
         ("a.jsonl", "{\n{\n", r"nothing usable .*2 rows rejected.*a\.jsonl:1: broken JSON"),
         ("a.csv", "prompt,answer,rank\np,a\nq\n", "100% of the rows cannot be used"),
         ("a.csv", "prompt,prompt,answer,rank\np,q,a,1\n", "two columns are called 'prompt'"),

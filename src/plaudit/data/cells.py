@@ -10,14 +10,28 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from plaudit.data.rankings import USER_TURN, BadRowError, Fault, Message, Ranking, Text
 from plaudit.json_text import RepeatedKeyError, from_json
 
 # How messages begin that were written with Python's str() and not as JSON.
 PYTHON_MESSAGES = re.compile(r"""\[\s*\{\s*'(?:role|content)'\s*:""")
+PYTHON_TURNS = re.compile(r"""\[\s*\{\s*'(?:from|value)'\s*:""")
+
+# Who speaks in a turn as ShareGPT has it, with from and value: the role of a message. Calls of
+# tools are the value of a turn of one of `CALLERS`.
+SPEAKERS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+    "observation": "tool",
+    "tool": "tool",
+}
+CALLERS = ("function_call", "function")
 
 NO_MESSAGES = "is not text: a list, but not of messages with role and content"
 
@@ -49,13 +63,13 @@ def read_text(value: Any, name: str, blank: bool = False) -> Text:
         return value if messages is None else _read_messages(messages, name, blank)
     if value is None:
         raise BadRowError(Fault.MISSING, f"the {name} is missing")
-    if not isinstance(value, list):
-        raise BadRowError(Fault.NOT_TEXT, f"the {name} is not text: {type(value).__name__}")
-    if not value:
+    if value == []:
         raise BadRowError(Fault.BLANK, f"the {name} is blank")
-    if not is_messages(value):
-        raise BadRowError(Fault.NOT_TEXT, f"the {name} {NO_MESSAGES}")
-    return _read_messages(value, name, blank)
+    messages = as_messages(value)
+    if messages is None:
+        what = NO_MESSAGES if isinstance(value, list) else f"is not text: {type(value).__name__}"
+        raise BadRowError(Fault.NOT_TEXT, f"the {name} {what}")
+    return _read_messages(messages, name, blank)
 
 
 def _read_messages(messages: list[Message], name: str, blank: bool) -> list[Message]:
@@ -134,13 +148,78 @@ def is_messages(value: Any) -> bool:
     )
 
 
+def as_messages(value: Any) -> list[Message] | None:
+    """The messages that `value` is, a list of them or one alone; None for anything else.
+
+    Each has a role and content, or is a turn as ShareGPT has it, with from and value. Raises
+    `BadRowError` for a turn of a speaker that is not known.
+
+    >>> as_messages({"from": "human", "value": "Hi"})
+    [{'role': 'user', 'content': 'Hi'}]
+    """
+    given = [value] if isinstance(value, dict) else value
+    if is_messages(given):
+        return cast(list[Message], given)
+    if not isinstance(given, list) or not given:
+        return None
+    if not all(is_turn(one) or is_messages([one]) for one in given):
+        return None
+    read = [message_of(one) if is_turn(one) else one for one in given]
+    return read if is_messages(read) else None
+
+
+def is_turn(value: Any) -> bool:
+    """Whether `value` is a turn as ShareGPT has it, with from and value, and no message."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("from"), str)
+        and "value" in value
+        and value.get("role") is None
+    )
+
+
+def message_of(turn: Mapping[str, Any]) -> Message:
+    """A turn as ShareGPT has it as a message with role and content.
+
+    Raises `BadRowError` for a speaker that is not known, and for calls of tools that are none.
+
+    >>> message_of({"from": "gpt", "value": "Yes?"})
+    {'role': 'assistant', 'content': 'Yes?'}
+    """
+    said, speaker = turn.get("value"), _speaker(turn)
+    if speaker in CALLERS:
+        return {"role": "assistant", "content": "", "tool_calls": _calls(said)}
+    if speaker not in SPEAKERS:
+        what = "the speaker of a turn has a value that is not known"
+        raise BadRowError(Fault.UNKNOWN, f"{what}: {shown(turn.get('from'))}")
+    return {"role": SPEAKERS[speaker], "content": said}
+
+
+def _speaker(turn: Mapping[str, Any]) -> str:
+    return str(turn.get("from")).strip().lower()
+
+
+def _calls(said: Any) -> list[Any]:
+    """The calls of tools in the JSON of one, or of a list of them."""
+    try:
+        calls = from_json(said) if isinstance(said, str) else said
+    except RepeatedKeyError as error:
+        raise BadRowError(Fault.NOT_TEXT, f"a call of a tool is ambiguous JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadRowError(Fault.NOT_TEXT, "a call of a tool is not JSON") from error
+    calls = calls if isinstance(calls, list) else [calls]
+    if not all(isinstance(call, dict) and "name" in call for call in calls):
+        raise BadRowError(Fault.NOT_TEXT, "a call of a tool has no name")
+    return [{"type": "function", "function": call} for call in calls]
+
+
 def messages_from_text(text: str, name: str = "text") -> list[Message] | None:
     """The messages that `text` is the JSON of, or a Python literal of; None for any other text.
 
     Raises `BadRowError` for what was meant as messages and is none: it is not taken for words.
     """
     try:
-        if PYTHON_MESSAGES.match(text):
+        if PYTHON_MESSAGES.match(text) or PYTHON_TURNS.match(text):
             value = ast.literal_eval(text)
         else:
             value = from_json(text)
@@ -154,6 +233,10 @@ def messages_from_text(text: str, name: str = "text") -> list[Message] | None:
         ) from error
     if is_messages(value):
         return value
+    if isinstance(value, list) and any(is_turn(o) and _speaker(o) in SPEAKERS for o in value):
+        if (messages := as_messages(value)) is not None:
+            return messages
+        raise BadRowError(Fault.NOT_TEXT, f"the {name} {NO_MESSAGES}")
     if isinstance(value, list) and any(isinstance(o, dict) and o.keys() & USER_TURN for o in value):
         raise BadRowError(Fault.NOT_TEXT, f"the {name} {NO_MESSAGES}")
     return None

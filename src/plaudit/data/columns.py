@@ -5,14 +5,22 @@ Columns are recognised by their names, without regard to case, or by what the us
 """
 
 import math
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from plaudit.data.cells import is_messages
+from plaudit.console import say
+from plaudit.data.cells import as_messages, is_messages, is_turn
 from plaudit.data.layouts import LAYOUTS, PROMPT, Cells, Layout
+from plaudit.data.rankings import BadRowError
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 
+PAIR = ("prompt", "chosen", "rejected")
+# What people call the two sides of a pair.
+BETTER = re.compile("chosen|better|best|good|win|accept|prefer", re.IGNORECASE)
+WORSE = re.compile("reject|worse|worst|bad|los(?:e|ing)|non.?prefer|dispref", re.IGNORECASE)
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 ROWS_LOOKED_AT = 100  # to learn the columns of a file whose rows each name their own
 FEW, SHORT = 10, 40  # values of a column, and their characters, that may be a verdict
@@ -132,6 +140,49 @@ def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) ->
     return {known[ours]: name for ours, name in mapped.items()}
 
 
+def mapped_in_each(
+    sources: Sequence[Source], mapped: Mapping[str, str] | None
+) -> list[Mapping[str, str]]:
+    """What the user says of the columns, for each of several sources: nothing of one that has none
+    of them.
+
+    Raises `PlauditError` for a column that no source has.
+    """
+    check_somewhere(sources, mapped)
+    if len(sources) < 2:
+        return [mapped or {}] * len(sources)
+    return [mapped_beside([source], mapped) for source in sources]
+
+
+def mapped_beside(sources: Sequence[Source], mapped: Mapping[str, str] | None) -> Mapping[str, str]:
+    """What the user says of the columns, for data beside others: nothing where they have none of
+    them, as labels made with plaudit have none of the columns of the data that were labelled.
+    """
+    if not mapped or not isinstance(mapped, Mapping):
+        return mapped or {}
+    wanted = {_plain(name) for name in mapped.values()}
+    if not wanted.isdisjoint(_plain(n) for source in sources for n in columns_of(source).names):
+        return mapped
+    name = sources[0].name + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
+    say(f"{name}: has none of the columns that --columns names, so it is read without them")
+    return {}
+
+
+def check_somewhere(sources: Sequence[Source], mapped: Mapping[str, str] | None) -> None:
+    """Raise `PlauditError` for a column that the user names and none of several sources has."""
+    if len(sources) < 2 or not mapped or not isinstance(mapped, Mapping):
+        return
+    each = [(source.name, columns_of(source).names) for source in sources]
+    there = {_plain(name) for _, names in each for name in names}
+    for ours, name in mapped.items():
+        if _plain(name) not in there:
+            found = "; ".join(f"{file} has {listed(names)}" for file, names in each[:3])
+            raise PlauditError(
+                f"no source has a column '{name}' to take as {ours}; {found}"
+                + (" …" if len(each) > 3 else "")
+            )
+
+
 def layouts_that_fit(
     columns: Columns, mapped: Mapping[str, str], *, order: bool, before: Sequence[Fit] = ()
 ) -> list[Fit]:
@@ -204,10 +255,38 @@ def missing_columns(
         )
     wanted = " and ".join(f"the {ours} ({', '.join(needed[ours])})" for ours in missing)
     options = " ".join(f"--columns {ours}=NAME" for ours in missing)
+    ways = f"Say which it is with {options}"
+    if "chosen" not in needed:
+        pairs = _as_pairs(columns, found)
+        ways += f"; of pairs, with {pairs or ' '.join(f'--columns {o}=NAME' for o in PAIR)}"
+        if pairs:
+            ways += ", as the names of your columns say"
     return PlauditError(
-        f"{source.name}: no column for {wanted}; found: {listed(columns.names)}. "
-        f"Say which it is with {options}"
+        f"{source.name}: no column for {wanted}; found: {listed(columns.names)}. {ways}"
     )
+
+
+def _as_pairs(columns: Columns, found: Mapping[str, str]) -> str:
+    """The flags that make pairs of the columns, by the words in their names; empty where these do
+    not say so."""
+    texts = [n for n in columns.names if _is_said(columns.example.get(n))]
+    better = [n for n in texts if BETTER.search(n) and not WORSE.search(n)]
+    worse = [n for n in texts if WORSE.search(n)]
+    if len(better) != 1 or len(worse) != 1:
+        return ""
+    rest = [n for n in texts if n not in (*better, *worse)]
+    talks = [n for n in rest if not isinstance(columns.example[n], str)] or rest
+    prompt = found.get("prompt") or (talks[0] if len(talks) == 1 else "NAME")
+    named = zip(PAIR, (prompt, better[0], worse[0]), strict=True)
+    return " ".join("--columns " + shlex.quote(f"{ours}={name}") for ours, name in named)
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a cell holds a text or messages."""
+    try:
+        return bool(value) and (isinstance(value, str) or as_messages(value) is not None)
+    except BadRowError:
+        return False
 
 
 def _numbers(columns: Columns, found: Mapping[str, str]) -> list[str]:
@@ -256,7 +335,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and not is_messages(value)
+    return isinstance(value, list) and not (is_messages(value) or any(map(is_turn, value)))
 
 
 def _plain(name: str) -> str:

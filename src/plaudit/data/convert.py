@@ -3,7 +3,8 @@
 The suffix says the kind: JSON lines, CSV, TSV (each also .gz) or a sheet (.xlsx). What is nested is
 JSON text in the cells of the last three. A text is written as it is; in a sheet it is marked as
 text, so that one that begins with "=" is no formula to whoever opens it, which CSV cannot say. What
-a layout or a kind of file cannot hold unchanged is an error, never written changed.
+a layout or a kind of file cannot hold unchanged is an error, never written changed: so are several
+rankings of one prompt in a layout whose rows are joined by prompt when they are read.
 """
 
 import csv
@@ -11,13 +12,14 @@ import gzip
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from plaudit.data.cells import messages_from_text
 from plaudit.data.layouts import LAYOUTS
-from plaudit.data.rankings import BadRowError, Ranking
+from plaudit.data.rankings import BadRowError, Ranking, text_key
 from plaudit.errors import PlauditError
 from plaudit.files import writing
 from plaudit.sources import kind_of
@@ -75,6 +77,9 @@ def written(
         raise PlauditError(
             f"{layout}: no layout that is written; there are {', '.join(writable_layouts())}"
         )
+    if LAYOUTS.get(layout).row == "completion":
+        rankings = list(rankings)
+        _refuse_to_join(rankings, layout, name)
     rows = list(_rows(rankings, layout, name))
     if kind in ("jsonl", "ndjson"):
         lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
@@ -83,6 +88,24 @@ def written(
     cells = [[_cell(row.get(column), name) for column in columns] for row in rows]
     made = _sheet(columns, cells, name) if kind == "xlsx" else _csv(columns, cells, kind)
     return made, len(rows)
+
+
+def _refuse_to_join(rankings: Sequence[Ranking], layout: str, name: str) -> None:
+    """Raise `PlauditError` where rows of several rankings would be read as one.
+
+    Joined, they order completions that nobody compared, and drop those that two of them share.
+    """
+    each = Counter((text_key(ranking.prompt), ranking.annotator) for ranking in rankings)
+    several = [count for count in each.values() if count > 1]
+    if not several:
+        return
+    apart = [other for other in writable_layouts() if LAYOUTS.get(other).row != "completion"]
+    prompts = "1 prompt has" if len(several) == 1 else f"{len(several):,} prompts have"
+    raise PlauditError(
+        f"{name}: {prompts} several rankings ({sum(several):,} in all), which would be read as "
+        f"one: rows of {layout} are joined by prompt and annotator. Write a layout that keeps them "
+        f"apart, such as --to pairs; there are {', '.join(apart)}"
+    )
 
 
 def _rows(rankings: Iterable[Ranking], layout: str, name: str) -> Iterator[Row]:

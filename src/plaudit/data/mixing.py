@@ -18,8 +18,9 @@ from itertools import chain
 from typing import Any, Literal
 
 from plaudit.console import counted, say
+from plaudit.data.columns import check_somewhere
 from plaudit.data.rankings import BadRowError, Ranking, Rejected
-from plaudit.data.readers import Rankings, Tally, as_rankings, holds_rankings
+from plaudit.data.readers import Rankings, Tally, as_rankings, holds_rankings, load_beside
 from plaudit.data.rows import find_sources
 from plaudit.data.splits import prompt_hash
 from plaudit.errors import PlauditError
@@ -323,12 +324,14 @@ def _read_each(sources: Sequence[Any], reading: Mapping[str, Any]) -> list[Ranki
     """Each source by itself; what lies in memory has a name that no other source has."""
     how = {name: reading.get(name) for name in ("split", "streaming", "encoding")}
     held = Counter[str]()
-    each = []
-    for source in sources:
-        if not holds_rankings(source):
-            source = find_sources(source, **how, held=held)
-        each.append(as_rankings(source, **reading))
-    return each
+    found = [
+        source if holds_rankings(source) else find_sources(source, **how, held=held)
+        for source in sources
+    ]
+    files = [one for source in found if not holds_rankings(source) for one in source]
+    check_somewhere(files, reading.get("columns"))
+    read = load_beside if len(found) > 1 else as_rankings
+    return [read(source, **reading) for source in found]
 
 
 def _name_of(source: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.data.cells import read_text, shown
-from plaudit.data.columns import check_mapped, columns_of, prompt_column
+from plaudit.data.columns import check_mapped, columns_of, mapped_in_each, prompt_column
 from plaudit.data.rankings import BadRowError, Rejected, Text, text_key
 from plaudit.data.readers import BadRows
 from plaudit.data.rows import Source, find_sources, text_lines
@@ -110,8 +110,9 @@ def _rows(
     elif Path(source).suffix == ".txt":
         yield from _lines(source, encoding)
     else:
-        for one in find_sources(source, None, True, encoding):
-            yield from _table(one, columns)
+        sources = find_sources(source, None, True, encoding)
+        for one, mapped in zip(sources, mapped_in_each(sources, columns), strict=True):
+            yield from _table(one, mapped)
 
 
 def _lines(path: str | Path, encoding: str | None) -> Iterator[Prompt | Rejected]:

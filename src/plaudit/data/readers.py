@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
+from plaudit.data.columns import mapped_beside, mapped_in_each
 from plaudit.data.grouping import (
     NOT_COUNTED,
     Adjacent,
@@ -69,7 +70,8 @@ def load_rankings(
     list of any of these.
 
     `columns` maps our name of a column to the one in the data, where it is not recognised by
-    itself: `{"prompt": "question_text"}`. `streaming` reads from disk at every iteration instead of
+    itself: `{"prompt": "question_text"}`; of several files, one that has none of these columns is
+    read without. `streaming` reads from disk at every iteration instead of
     holding the data in memory; by default so from 256 MiB on. `on_bad_row` "stop" (`strict`, its
     old name) stops at the first row that cannot be used; with "reject" reading stops when more than
     the share `max_rejected` of the rows cannot (duplicates do not count). `split` names the split
@@ -92,7 +94,8 @@ def load_rankings(
     if not 0 <= max_rejected <= 1:
         raise PlauditError(f"max_rejected is {max_rejected}; it is a share, from 0 to 1")
     sources = find_sources(source, split, streaming, encoding)
-    every = [_records(one, columns or {}) for one in sources]
+    each = zip(sources, mapped_in_each(sources, columns), strict=True)
+    every = [_records(one, mapped) for one, mapped in each]
     first = every[0].fits[0]
     for records in every:
         if records.fits[0].name != first.name:
@@ -147,6 +150,16 @@ def as_rankings(source: Any, **reading: Any) -> "Rankings":
     if holds_rankings(source):
         return Rankings.from_list(source)
     return load_rankings(source, **reading)
+
+
+def load_beside(source: Any, **reading: Any) -> "Rankings":
+    """`as_rankings` of data beside others, as those to validate on: they need not have the columns
+    that `columns` names."""
+    if reading.get("columns") and not holds_rankings(source):
+        how = {name: reading.get(name) for name in ("split", "streaming", "encoding")}
+        source = find_sources(source, **how)
+        reading = reading | {"columns": mapped_beside(source, reading["columns"])}
+    return as_rankings(source, **reading)
 
 
 def holds_rankings(source: Any) -> bool:

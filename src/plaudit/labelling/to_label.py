@@ -16,9 +16,10 @@ from typing import NamedTuple
 from plaudit.console import progress
 from plaudit.data.cells import excerpt, is_blank, read_text
 from plaudit.data.chat import fit
+from plaudit.data.columns import mapped_in_each
 from plaudit.data.parse import Records, reject
 from plaudit.data.rankings import BadRowError, Ranking, Rejected, Text, text_key
-from plaudit.data.readers import BadRows, load_rankings
+from plaudit.data.readers import BadRows, load_beside
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 from plaudit.reporting.pairs import words_of
@@ -86,8 +87,8 @@ def read_items(
 
     bad = bad or BadRows(sources[0].name, max_rejected=1)
     groups: dict[str, _Group] = {}
-    for source in sources:
-        records = Records(source, columns or {}, order=False)
+    for source, mapped in zip(sources, mapped_in_each(sources, columns), strict=True):
+        records = Records(source, mapped, order=False)
         for row in progress(source.rows(), f"reading {source.name}"):
             record = records.of(row)
             bad.count(record)
@@ -154,7 +155,7 @@ def read_gold(
     0
     """
     items: dict[str, Item] = {}
-    for ranking in load_rankings(data, columns=columns, encoding=encoding, streaming=False):
+    for ranking in load_beside(data, columns=columns, encoding=encoding, streaming=False):
         given = {
             text_key(text): _Given(text, None, None)
             for text in ranking.completions

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from plaudit.console import counted, progress, say
-from plaudit.data.columns import Fit
+from plaudit.data.columns import Fit, mapped_in_each
 from plaudit.data.grouping import disagreement_of
 from plaudit.data.layouts import Cells
 from plaudit.data.parse import Record, Records, read_order, reject
@@ -50,8 +50,9 @@ def read_samples(
     """
     bad = bad or BadRows(str(source))
     together: dict[str, list[_Rated]] = {}
-    for each in find_sources(source, None, True, encoding):
-        records = Records(each, columns or {}, order=False)
+    sources = find_sources(source, None, True, encoding)
+    for each, mapped in zip(sources, mapped_in_each(sources, columns), strict=True):
+        records = Records(each, mapped, order=False)
         for record in progress(records, f"reading {each.name}"):
             found = record if isinstance(record, Rejected) else _rated(record, records)
             if bad.count(found) and not isinstance(found, Rejected):

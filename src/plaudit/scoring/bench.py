@@ -25,8 +25,10 @@ import torch
 
 from plaudit.console import FOUND, counted, on_interrupt, progress, say, within
 from plaudit.data.cells import lengths_of
+from plaudit.data.columns import check_somewhere
 from plaudit.data.rankings import Ranking, text_key
-from plaudit.data.readers import load_rankings
+from plaudit.data.readers import load_beside, load_rankings
+from plaudit.data.rows import find_sources
 from plaudit.errors import PlauditError
 from plaudit.evaluation.bench import MEAN, compare, preference_data
 from plaudit.evaluation.once import Asked, Key, asked_once, keys_of
@@ -86,10 +88,14 @@ def read_entrants(
     for text in suites:
         name, files, data = load_called(text, partial=partial)
         add(name or data.suite.title, Entrant(data, "suite", files))
-    for text in preferences:
-        name, files = name_of(text)
+    given = [name_of(text) for text in preferences]
+    if len(given) > 1 and (columns := reading.get("columns")):
+        every = [find_sources(files, encoding=reading.get("encoding")) for _, files in given]
+        check_somewhere([one for sources in every for one in sources], columns)
+    read = load_beside if len(given) > 1 else load_rankings
+    for name, files in given:
         name = name or Path(named(files).name.rstrip("/*")).name.split(".")[0] or files
-        rankings = load_rankings(files, streaming=False, **reading)
+        rankings = read(files, streaming=False, **reading)
         data = preference_data(list(rankings), name, rankings.rejected)
         add(name, Entrant(data, "preferences", files))
     return found

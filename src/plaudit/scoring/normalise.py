@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from plaudit.console import progress
+from plaudit.data.columns import mapped_in_each
 from plaudit.data.parse import reject
 from plaudit.data.rankings import Rejected, Text
 from plaudit.data.readers import BadRows, OnBadRow
@@ -82,7 +83,8 @@ def normalise(
 
     sources = find_sources(data, None, True, encoding)
     bad = BadRows(sources[0].name, on_bad_row, max_rejected)
-    tasks = [Tasks(source, columns or {}) for source in sources]
+    each = zip(sources, mapped_in_each(sources, columns), strict=True)
+    tasks = [Tasks(source, mapped) for source, mapped in each]
     scored = scorer.score_all(_texts(tasks, scorer, bad))
     with scorer.telling_truncation():
         rewards = np.array([r for some in progress(scored, "scoring") for r in some])

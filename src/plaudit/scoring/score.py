@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
+from plaudit.data.columns import mapped_in_each
 from plaudit.data.rankings import Rejected
 from plaudit.data.readers import BadRows, OnBadRow
 from plaudit.data.rows import Source, find_sources
@@ -116,7 +117,8 @@ def score_file(
         refuse_to_overwrite(output, True, inputs=[source.name for source in sources])
     elif resume:
         raise PlauditError("--resume needs the file that was begun: -o FILE")
-    tasks = [Tasks(source, columns or {}, deviations) for source in sources]
+    each = zip(sources, mapped_in_each(sources, columns), strict=True)
+    tasks = [Tasks(source, mapped, deviations) for source, mapped in each]
     schema = _arrow_schema(output, tasks)
     with _engine(engine, model, processes, {"dtype": dtype} | loading, deviations) as scoring:
         facts: dict[str, Any] = {

@@ -15,7 +15,7 @@ import datasets
 from plaudit import console
 from plaudit.data.mixing import Mixture, load_mixture
 from plaudit.data.rankings import Ranking
-from plaudit.data.readers import Rankings, load_rankings
+from plaudit.data.readers import Rankings, load_beside, load_rankings
 from plaudit.data.splits import prompt_hash, split_by_prompt, without_prompts_of
 from plaudit.errors import PlauditError
 from plaudit.model.encoding import Encoding, RefusedError, count_truncation, why_all_equal
@@ -214,7 +214,7 @@ def given_parts(settings: Settings) -> dict[str, list[Ranking]]:
         name: [
             replace(ranking, source=of) if of else ranking
             for of, one in (source.items() if isinstance(source, dict) else [("", source)])
-            for ranking in load_rankings(one, **how)
+            for ranking in load_beside(one, **how)
         ]
         for name, source in sources.items()
         if source is not None

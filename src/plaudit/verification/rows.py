@@ -10,6 +10,7 @@ from typing import Any
 
 from plaudit.console import counted, say
 from plaudit.data.cells import excerpt, said
+from plaudit.data.columns import mapped_in_each
 from plaudit.data.rankings import Rejected, Text
 from plaudit.data.rows import find_sources
 from plaudit.data.tasks import Tasks
@@ -93,8 +94,9 @@ def read_prompts(
     """
     found: list[tuple[Text, Sequence[Text]]] = []
     left, rejected = count, 0
-    for source in find_sources(data, None, True, encoding):
-        for task in Tasks(source, columns or {}):
+    sources = find_sources(data, None, True, encoding)
+    for source, mapped in zip(sources, mapped_in_each(sources, columns), strict=True):
+        for task in Tasks(source, mapped):
             if left <= 0:
                 break
             if isinstance(task, Rejected):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaudit import json_text
-from plaudit.data.cells import messages_from_text, read_list, shown
+from plaudit.data.cells import as_messages, messages_from_text, read_list, shown
 from plaudit.data.rankings import BadRowError, Fault
 
 WHOLE = re.compile(r"(-?\d+)\.0+$")  # how frames write whole numbers beside empty cells
@@ -117,6 +117,8 @@ def messages(value: Any) -> Any:
     """The messages in a cell that may be their JSON; anything else as it is."""
     if isinstance(value, str) and value.startswith("["):
         return messages_from_text(value) or value
+    if isinstance(value, list):
+        return as_messages(value) or value
     return value
 
 

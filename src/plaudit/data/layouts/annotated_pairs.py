@@ -78,7 +78,7 @@ def _prompt(cell: Cells) -> Any:
 
 def _history(value: Any) -> list[list[Any]]:
     """The turns before: messages, or each a question and its answer."""
-    turns = [] if value in (None, "") else read_list(value, "turns of history")
+    turns = [] if value in (None, "") else messages(read_list(value, "turns of history"))
     if is_messages(turns):
         return [turns]
     for turn in turns:

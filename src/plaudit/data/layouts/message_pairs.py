@@ -10,6 +10,7 @@ from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import (
     CHOSEN_AND_REJECTED,
     is_record,
+    is_records,
     messages,
     opened,
     record,
@@ -52,7 +53,13 @@ LAYOUT = Layout(
     give=give,
     row="pair",
     rewards=CHOSEN_AND_REJECTED,
-    fits=lambda cell: all(is_record(cell(n), "role", "content") for n in ("chosen", "rejected")),
+    fits=lambda cell: (
+        all(is_record(cell(n), "role", "content") for n in ("chosen", "rejected"))
+        or (
+            is_records(cell("messages"), "from", "value")
+            and all(is_record(cell(n), "from", "value") for n in ("chosen", "rejected"))
+        )
+    ),
     better="chosen",
     write=write,
 )

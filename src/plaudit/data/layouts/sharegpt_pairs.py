@@ -6,6 +6,7 @@ results `observation`. Source: LLaMA-Factory's data/README.md, preference datase
 
 from typing import Any
 
+from plaudit.data.cells import message_of
 from plaudit.data.layouts import COMMON, Cells, Given, Layout, common
 from plaudit.data.layouts._shapes import (
     CHOSEN_AND_REJECTED,
@@ -14,58 +15,21 @@ from plaudit.data.layouts._shapes import (
     opened,
     record,
     records,
-    unknown,
-    word,
 )
 from plaudit.data.layouts._written import asked, beside, one_reply
 from plaudit.data.rankings import BadRowError, Fault, Message, Ranking
-from plaudit.json_text import RepeatedKeyError, from_json
-
-ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "system": "system",
-    "observation": "tool",
-    "tool": "tool",
-}
 
 
 def give(cell: Cells) -> Given:
     """The chosen completion first."""
-    turns = [_message(turn) for turn in records(cell("conversations"), "conversations")]
+    turns = [message_of(turn) for turn in records(cell("conversations"), "conversations")]
     return Given(
         prompt=opened(turns, cell("system"), cell("tools")),
-        completions=tuple([_message(record(cell(n), n))] for n in ("chosen", "rejected")),
+        completions=tuple([message_of(record(cell(n), n))] for n in ("chosen", "rejected")),
         names=("chosen", "rejected"),
         ranks=(0, 1),
         **common(cell),
     )
-
-
-def _message(turn: Any) -> Message:
-    """A turn as a message with role and content."""
-    said, speaker = turn.get("value"), word(turn.get("from"))
-    if speaker in ("function_call", "function"):
-        return {"role": "assistant", "content": "", "tool_calls": _calls(said)}
-    if speaker not in ROLES:
-        raise unknown("speaker of a turn", turn.get("from"))
-    return {"role": ROLES[speaker], "content": said}
-
-
-def _calls(said: Any) -> list[Any]:
-    """The calls of tools in the JSON of one, or of a list of them."""
-    try:
-        calls = from_json(said) if isinstance(said, str) else said
-    except RepeatedKeyError as error:
-        raise BadRowError(Fault.NOT_TEXT, f"a call of a tool is ambiguous JSON: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRowError(Fault.NOT_TEXT, "a call of a tool is not JSON") from error
-    calls = calls if isinstance(calls, list) else [calls]
-    if not all(is_record(call, "name") for call in calls):
-        raise BadRowError(Fault.NOT_TEXT, "a call of a tool has no name")
-    return [{"type": "function", "function": call} for call in calls]
 
 
 def _turn(message: Message) -> dict[str, Any]:
