@@ -25,6 +25,7 @@ _within: list[str] = []  # what we are in the middle of, outermost first
 _hushed: list[bool] = []  # not empty while there is to be no talk
 # What an interruption would leave to go on with: its path, and what is kept there, outermost first.
 _on_interrupt: dict[str, Callable[[], str | None]] = {}
+_kept_anyway: list[str] = []  # what an interruption leaves though nothing can be gone on with
 _interruptions: list[KeyboardInterrupt] = []
 
 
@@ -84,9 +85,21 @@ def what_is_kept() -> tuple[str, str] | None:
     return None
 
 
+def keeps(what: str) -> None:
+    """Note what stays of a command that can only be begun again, and makes that faster."""
+    if what not in _kept_anyway:
+        _kept_anyway.append(what)
+
+
+def kept_anyway() -> str:
+    """What was noted by `keeps`, to end a line with."""
+    return "".join(f"; {what}" for what in _kept_anyway)
+
+
 def reset() -> None:
     """Begin anew to note what is begun, and that it is interrupted."""
     _on_interrupt.clear()
+    _kept_anyway.clear()
     _interruptions.clear()
 
 
