@@ -189,12 +189,15 @@ def progress(
 class Pace:
     """Says after each of several long parts, such as folds, how many are left and for how long.
 
-    A part that was there already, of a resumed run, took no time and tells nothing.
+    A part that was there already, of a resumed run, took no time and tells nothing. Where the first
+    one fills a cache that the others read (`warms`), it tells nothing of them either, and nothing
+    is said of the time that is left until one of the others is done.
     """
 
-    def __init__(self, total: int | None, what: str) -> None:
+    def __init__(self, total: int | None, what: str, warms: bool = False) -> None:
         self.total = total
         self.what = what
+        self.warms = warms
         self.done = self.made = 0
         self.seconds = 0.0
 
@@ -206,10 +209,15 @@ class Pace:
         self.done += 1
         if there or self.total is None or self.done >= self.total:
             return
+        far = f"{self.done:,} of {self.total:,} {self.what} done"
+        if self.warms:
+            self.warms = False
+            show(f"{far}; the others find in a cache much of what it computed")
+            return
         self.made += 1
         self.seconds += time.monotonic() - started
         left = self.seconds / self.made * (self.total - self.done)
-        show(f"{self.done:,} of {self.total:,} {self.what} done, about {duration(left)} left")
+        show(f"{far}, about {duration(left)} left")
 
 
 def _bar(what: str, total: int | None, begun: int, started: float) -> Any:

@@ -12,8 +12,10 @@ def test_ended_while_it_cross_validates_it_says_what_is_kept(tmp_path):
     words = ("-m", "plaudit", "inspect", data, "--mislabelled")
     process = forked.start(*words, XDG_CACHE_HOME=str(tmp_path / "cache"), TMPDIR=str(tmp_path))
     deadline = time.monotonic() + 120
-    while not any(file.stat().st_size for file in tmp_path.glob("cache/plaudit/features/*/*.data")):
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr
+    kept = "cache/plaudit/features/*/*.data"
+    while not any(file.stat().st_size for file in tmp_path.glob(kept)):
+        assert process.poll() is None, process.stderr
+        assert time.monotonic() < deadline, process.stderr
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 143, process.stderr
