@@ -107,6 +107,18 @@ def test_several_long_parts_say_how_many_are_left(clock, capsys):
     ]
 
 
+def test_a_first_part_that_fills_a_cache_tells_nothing_of_the_others(clock, capsys):
+    pace = console.Pace(4, "runs", warms=True)
+    for seconds in (300, 20, 40):
+        with pace.part():
+            clock[0] += seconds
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 4 runs done; the others find in a cache much of what it computed",
+        "2 of 4 runs done, about 40 s left",
+        "3 of 4 runs done, about 30 s left",
+    ]
+
+
 def test_quiet_silences_talk_and_progress(clock, capsys):
     with console.quieted():
         console.say("reading")

@@ -315,7 +315,10 @@ def inspect(
             rewards = out_of_fold_rewards(held)
         labels = check_labels(held, rewards)
         summary["mislabelled"] = labels.summary() | {"judge": judge(held, rewards)}
+        if predictions:
+            summary["mislabelled"]["predictions"] = str(predictions)
         if suspects:
+            summary["mislabelled"]["suspects_file"] = str(suspects)
             write_jsonl(suspects, (suspect.as_dict() for suspect in labels.suspects()))
     if rejected:
         rankings.write_rejected(rejected)
@@ -422,7 +425,8 @@ def train(
     resume: Resume = False,
     overwrite: Overwrite = False,
     check: Annotated[
-        bool, Help("prove the set-up in about a minute, and write nothing; exit code 1: it fails")
+        bool,
+        Help("prove the set-up in a few minutes, and write nothing; exit code 1: it fails"),
     ] = False,
     **settings: Annotated[Any, Settings],
 ) -> "Run | SetUp":

@@ -25,6 +25,7 @@ _within: list[str] = []  # what we are in the middle of, outermost first
 _hushed: list[bool] = []  # not empty while there is to be no talk
 # What an interruption would leave to go on with: its path, and what is kept there, outermost first.
 _on_interrupt: dict[str, Callable[[], str | None]] = {}
+_kept_anyway: list[str] = []  # what an interruption leaves though nothing can be gone on with
 _interruptions: list[KeyboardInterrupt] = []
 
 
@@ -84,9 +85,21 @@ def what_is_kept() -> tuple[str, str] | None:
     return None
 
 
+def keeps(what: str) -> None:
+    """Note what stays of a command that can only be begun again, and makes that faster."""
+    if what not in _kept_anyway:
+        _kept_anyway.append(what)
+
+
+def kept_anyway() -> str:
+    """What was noted by `keeps`, to end a line with."""
+    return "".join(f"; {what}" for what in _kept_anyway)
+
+
 def reset() -> None:
     """Begin anew to note what is begun, and that it is interrupted."""
     _on_interrupt.clear()
+    _kept_anyway.clear()
     _interruptions.clear()
 
 
@@ -176,12 +189,15 @@ def progress(
 class Pace:
     """Says after each of several long parts, such as folds, how many are left and for how long.
 
-    A part that was there already, of a resumed run, took no time and tells nothing.
+    A part that was there already, of a resumed run, took no time and tells nothing. Where the first
+    one fills a cache that the others read (`warms`), it tells nothing of them either, and nothing
+    is said of the time that is left until one of the others is done.
     """
 
-    def __init__(self, total: int | None, what: str) -> None:
+    def __init__(self, total: int | None, what: str, warms: bool = False) -> None:
         self.total = total
         self.what = what
+        self.warms = warms
         self.done = self.made = 0
         self.seconds = 0.0
 
@@ -193,10 +209,15 @@ class Pace:
         self.done += 1
         if there or self.total is None or self.done >= self.total:
             return
+        far = f"{self.done:,} of {self.total:,} {self.what} done"
+        if self.warms:
+            self.warms = False
+            show(f"{far}; the others find in a cache much of what it computed")
+            return
         self.made += 1
         self.seconds += time.monotonic() - started
         left = self.seconds / self.made * (self.total - self.done)
-        show(f"{self.done:,} of {self.total:,} {self.what} done, about {duration(left)} left")
+        show(f"{far}, about {duration(left)} left")
 
 
 def _bar(what: str, total: int | None, begun: int, started: float) -> Any:

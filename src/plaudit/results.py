@@ -193,6 +193,7 @@ class SetUpRecord(Versioned):
 
     passed: bool
     checks: list[CheckRecord]
+    left_out: list[str]
     expected: ExpectedRecord | None
 
 

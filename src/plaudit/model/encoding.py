@@ -33,6 +33,7 @@ WRITTEN_AS_THEY_ARE = ("system", "developer", "user")
 
 
 # The kind of the reason with which a ranking is left out of which nothing can be learnt.
+TOO_MANY = 0.05  # of the pairs
 EQUAL = "the model sees its completions as equal"
 
 
@@ -518,6 +519,13 @@ def why_all_equal(row: dict[str, Any], unknown: int | None = None) -> BadRowErro
         return None
     why = _why_equal(row, pairs[0][0], unknown).value
     return BadRowError(Fault.EQUAL, f"{EQUAL}: {why}")
+
+
+def too_many_equal(counts: Mapping[str, int]) -> bool:
+    """Whether truncation, or the tokenizer, takes away what so many pairs differ in that it is to
+    be mended; as many lose it by accident."""
+    pairs, equal = counts.get("pairs", 0), counts.get("equal_pairs", 0)
+    return equal > 0 and equal >= TOO_MANY * pairs
 
 
 def describe_truncation(counts: Mapping[str, int], max_length: int) -> str:

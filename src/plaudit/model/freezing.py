@@ -264,6 +264,20 @@ class FrozenLayout:
         self.model.layout = self
         self.computed, self.seconds = 0, 0.0  # without what `freeze` tried
 
+    def share_kept(
+        self, folder: str | Path | None, gigabytes: float, rankings: Iterable[dict[str, Any]]
+    ) -> float:
+        """Which share of encoded rankings has its features in such a cache; makes none."""
+        root, key = Path(folder or default_folder()), self._key()
+        if not (root.expanduser() / key).is_dir():
+            return 0.0
+        cache = FeatureCache(root, key, gigabytes * 1e9)
+        try:
+            names = [_name(row) for row in rankings]
+            return sum(name in cache for name in names) / max(len(names), 1)
+        finally:
+            cache.close()
+
     def fill(self, rankings: Iterable[dict[str, Any]], max_tokens: int) -> None:
         """Compute and keep the features of encoded rankings, as far as there is room for them."""
         for _ in self.filling(rankings, max_tokens):

@@ -1,10 +1,11 @@
-"""Prove a set-up before the long run: `plaudit train --check`, in about a minute.
+"""Prove a set-up before the long run: `plaudit train --check`, in a few minutes at most.
 
-Reads the data and loads the base model as training would, looks at what often goes wrong, and
-trains on a few pairs for a few steps. Writes nothing but into a temporary folder. Each check gives
-one line: what was seen and, where it fails, what to change. Passing does not prove that there is
-something to learn in the data, only that this set-up would learn it. Last it says how long training
-will take.
+Reads the data, loads the base model as training would, and times a step: first of all it says how
+long training will take, and what it will do itself. Then it looks at what often goes wrong, and
+trains on a few pairs for a few steps, as far as that is done in `BUDGET`: where steps are slow it
+tries fewer learning rates, or none, and says what it left out. Writes nothing but into a temporary
+folder. Each check gives one line: what was seen and, where it fails, what to change. Passing does
+not prove that there is something to learn in the data, only that this set-up would learn it.
 """
 
 import math
@@ -16,27 +17,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from plaudit import console
-from plaudit.console import counted
+from plaudit.console import counted, duration
 from plaudit.data.cells import characters
 from plaudit.data.mixing import Mixture
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings
 from plaudit.files import SCHEMA_VERSION
 from plaudit.model import base_models
-from plaudit.model.encoding import plain_text
+from plaudit.model.encoding import plain_text, too_many_equal
 from plaudit.model.freezing import FrozenLayout
 from plaudit.model.loading import located
 from plaudit.model.reward_model import RewardModel
 from plaudit.results import CheckRecord, SetUpRecord
 from plaudit.settings import Settings
-from plaudit.training.diagnosis import EQUAL, Head
+from plaudit.training.diagnosis import Head
 from plaudit.training.duration import (
     Expected,
-    Work,
     expected,
     forward_seconds,
     step_seconds,
-    work_of,
+    work_at_hand,
 )
 from plaudit.training.folder import build_settings
 from plaudit.training.objectives import OBJECTIVES, Prepared
@@ -59,12 +59,17 @@ SAMPLE = 300  # training rankings that are looked at
 SCORED = 64  # rankings that a trained base model scores
 PAIRS = 4  # to know by heart
 STEPS = 24  # of a trial
+FEWEST = 8  # of a trial that is cut short: fewer show nothing
+BUDGET = 120.0  # seconds that all trials may take
+SCORING = 30.0  # seconds that scoring by a trained base model may take
 PROMPTS = 48  # of the easy signal: half to learn it, half to measure; the shortest, for speed
 LONG = 20  # times a trial's steps: in a run so long a tenth of a trial's rate gets as far
 LEARNT, UNMOVED = 0.3, 0.1  # shares by which a trial's loss falls
 TURNED = 0.4  # share of pairs whose better completion is longer; published data lie above a half
 UNKNOWN = 0.05  # share of tokens
 FEWER = 0.9  # times the embeddings of the base model: its own tokenizer has at least so many tokens
+TRIED = ("overfitting", "learning rate", "easy signal")  # the checks that need trials
+ALL = 5  # trials: at three learning rates and perhaps the usual one, and of the easy signal
 # Two completions that every model can tell apart.
 EASY = ("yes yes yes yes", "no no no no")
 
@@ -75,6 +80,7 @@ class SetUp:
 
     checks: list[CheckRecord]
     expected: Expected | None = None
+    left_out: Sequence[str] = ()  # checks that would have taken too long
 
     @property
     def passed(self) -> bool:
@@ -84,12 +90,17 @@ class SetUp:
     def __str__(self) -> str:
         width = max(len(check["name"]) for check in self.checks)
         lines = []
+        if self.expected is not None:
+            lines.append(f"      {'time':{width}}  {self.expected}")
         for check in self.checks:
             line = f"{'pass' if check['passed'] else 'FAIL'}  {check['name']:{width}}  "
             change = f". Change: {check['change']}" if check["change"] else ""
             lines.append(line + check["seen"] + change)
-        if self.expected is not None:
-            lines.append(f"      {'time':{width}}  {self.expected}")
+        if self.left_out:
+            lines.append(
+                f"      {'left out':{width}}  {', '.join(self.left_out)}: trials would have taken "
+                "too long here"
+            )
         return "\n".join(lines)
 
     def as_json(self) -> SetUpRecord:
@@ -98,6 +109,7 @@ class SetUp:
             "schema_version": SCHEMA_VERSION,
             "passed": self.passed,
             "checks": self.checks,
+            "left_out": list(self.left_out),
             "expected": None
             if self.expected is None
             else {
@@ -150,33 +162,90 @@ def check_set_up(
         train = train[:: -(-len(train) // SAMPLE)]  # of every source, and not the first alone
     sample = list(islice((r for r in train if r.key not in parts.held_out), SAMPLE))
     with console.hushed(), tempfile.TemporaryDirectory() as folder:
+        place, start = Path(folder), prepared(chosen, sample)
         model = load_base(chosen)
         counts: dict[str, int] = {}
         rows = encoded(sample, model.encoding, "encoding", counts)
+        forward = forward_seconds(model, rows, chosen)
+        time = _time(model, rows, forward, parts, rankings, chosen, place, start)
+        console.show(f"training will take {time}")
+        few = _short_pairs(model, sample, OBJECTIVES.get(chosen.loss).needs())
+        plan = _plan(few, chosen, place, start)
+        console.show(plan.describe())
         checks = [
-            _labels(model, parts, sample),
+            _labels(model, parts, sample, int(SCORING / forward)),
             _truncation(counts, model.encoding.max_length),
             _tokenizer(model, rows, chosen),
             _pad_token(model, rows, chosen),
+            _trainable(model, rows, chosen, place, start),
         ]
-        checks += _learning(model, sample, rows, chosen, Path(folder))
-        count = 0 if rankings.streaming else len(parts.train)
-        work = work_of(model, chosen, count, len(parts.validation), len(parts.test))
-        time = _time(rows, chosen, Path(folder), prepared(chosen, sample), work)
-    return SetUp(checks, time)
+        tried = list(_learning(few, sample, chosen, place, start, plan))
+    missing = [name for name in TRIED if name not in (check["name"] for check in tried)]
+    return SetUp(checks + tried, time, missing if few else ())
 
 
-def _time(rows: Any, chosen: Settings, folder: Path, start: Prepared, work: Work) -> Expected:
+def _time(
+    model: RewardModel,
+    rows: Any,
+    forward: float,
+    parts: Parts,
+    rankings: Rankings,
+    chosen: Settings,
+    folder: Path,
+    start: Prepared,
+) -> Expected:
     """How long the run will take, by timing a step; of frozen layers, what goes through them."""
-    model = load_base(chosen)
-    forward = forward_seconds(model, rows, chosen)
+    count = 0 if rankings.streaming else len(parts.train)
+    work = work_at_hand(model, chosen, rows, parts, count)
     if chosen.freeze_layers:
-        return expected(work, forward, chosen=chosen)
+        return expected(work, forward)
     short = _short(chosen, folder)  # its rows are those of trials, without what a control needs
     trainer = build_trainer(
-        model, rows, None, short, folder, checkpoints=False, start=start, log=False
+        load_base(chosen), rows, None, short, folder, checkpoints=False, start=start, log=False
     )
     return expected(work, forward, step_seconds(trainer, rows, work.each, chosen))
+
+
+class Plan(NamedTuple):
+    """How many trials are made, of how many steps, and what a step of theirs takes."""
+
+    trials: int
+    steps: int
+    seconds: float
+
+    def describe(self) -> str:
+        """What the check will do, before it does it."""
+        took = f"a step of a trial takes {self.seconds:.1f} s here"
+        if not self.trials:
+            return f"checking without any trial: {took}, too long to try what it learns"
+        does = f"checking by {counted(self.trials, 'short training')} of {self.steps} steps"
+        if self.trials < ALL:
+            does += f", where others would be {ALL} of {STEPS}: {took}"
+        return f"{does}; about {duration(self.trials * self.steps * self.seconds)}"
+
+
+def _plan(few: list[Ranking], chosen: Settings, folder: Path, start: Prepared) -> Plan:
+    """As many trials as `BUDGET` allows: at all learning rates; at the one that is set, and of the
+    easy signal; at the one that is set alone; that one cut short; none."""
+    if not few:
+        return Plan(0, 0, 0.0)
+    model = load_base(chosen)
+    rows = encoded(few, model.encoding, "encoding", attributes=start.attributes)
+    settings = _short(chosen, folder)
+    trainer = build_trainer(
+        model, rows, None, settings, folder, checkpoints=False, start=start, log=False
+    )
+    try:
+        seconds = step_seconds(trainer, rows, PAIRS, settings)
+    finally:
+        if isinstance(trainer.layout, FrozenLayout):
+            trainer.layout.close()
+    affordable = BUDGET / max(seconds, 1e-6)
+    for trials in (ALL, 2, 1):
+        if affordable >= trials * STEPS:
+            return Plan(trials, STEPS, seconds)
+    steps = int(affordable)
+    return Plan(1, steps, seconds) if steps >= FEWEST else Plan(0, 0, seconds)
 
 
 def _check(name: str, failed: bool, seen: str, change: str) -> CheckRecord:
@@ -186,7 +255,9 @@ def _check(name: str, failed: bool, seen: str, change: str) -> CheckRecord:
 # ---- data ----
 
 
-def _labels(model: RewardModel, parts: Parts, sample: Sequence[Ranking]) -> CheckRecord:
+def _labels(
+    model: RewardModel, parts: Parts, sample: Sequence[Ranking], affordable: int = SCORED
+) -> CheckRecord:
     """Held against what is known of them: length, other parts of the data, a trained model."""
     lowest = "see that the lowest rank is the best one; otherwise columns rating=NAME"
     share, error = _longer(sample)
@@ -195,7 +266,7 @@ def _labels(model: RewardModel, parts: Parts, sample: Sequence[Ranking]) -> Chec
         f"{counted(len(sample), 'training ranking')}"
     )
     if not model.new_head:
-        few = sample[:SCORED]
+        few = sample[: max(min(SCORED, affordable), 1)]
         right = sum(_right(model, ranking) for ranking in few) / len(few)
         seen += f"; the base model, which is trained already, gets {right:.0%} right"
         if right + len(few) ** -0.5 < 0.5:
@@ -238,7 +309,7 @@ def _truncation(counts: dict[str, int], max_length: int) -> CheckRecord:
         f"{equal:,} of {pairs:,} pairs have equal tokens"
     )
     change = "a larger max_length" if cut else "drop pairs of equal texts, or take another base"
-    return _check("truncation", equal > 0 and equal >= EQUAL * pairs, seen, change)
+    return _check("truncation", too_many_equal(counts), seen, change)
 
 
 # ---- base model and tokenizer ----
@@ -307,32 +378,42 @@ def _config(chosen: Settings) -> Any:
 
 
 def _learning(
-    model: RewardModel, sample: list[Ranking], rows: Any, chosen: Settings, folder: Path
+    few: list[Ranking],
+    sample: list[Ranking],
+    chosen: Settings,
+    folder: Path,
+    start: Prepared,
+    plan: Plan,
 ) -> Iterator[CheckRecord]:
-    start = prepared(chosen, sample)
-    yield _trainable(model, rows, chosen, folder, start)
-    few = _short_pairs(model, sample, OBJECTIVES.get(chosen.loss).needs())
     if not few:
         none = "no pair has two different rows of tokens and what the loss needs"
         yield _check("overfitting", True, none, "see truncation and tokenizer")
         return
-    rate = chosen.learning_rate
-    tried = [_trial(few, chosen, folder, r, start) for r in (rate / 10, rate, rate * 10)]
-    if not any(trial.learnt for trial in tried):
-        usual = Settings.build(
-            data="unused", freeze_layers=chosen.freeze_layers, pooling=chosen.pooling,
-            head_epochs=0,
-        ).learning_rate  # fmt: skip
-        tried.append(_trial(few, chosen, folder, usual, start))
+    if not plan.trials:
+        return
+    rate, steps = chosen.learning_rate, plan.steps
+    if plan.trials == ALL:
+        tried = [_trial(few, chosen, folder, r, start) for r in (rate / 10, rate, rate * 10)]
+        if not any(trial.learnt for trial in tried):
+            usual = Settings.build(
+                data="unused", freeze_layers=chosen.freeze_layers, pooling=chosen.pooling,
+                head_epochs=0,
+            ).learning_rate  # fmt: skip
+            tried.append(_trial(few, chosen, folder, usual, start))
+    else:
+        tried = [_trial(few, chosen, folder, rate, start, steps=steps)]
     best = min(tried, key=lambda trial: (not trial.learnt, trial.after))
-    yield _check(
-        "overfitting",
-        not best.learnt,
-        f"{STEPS} steps at learning_rate {best.rate:g} get {best.right:.0%} of {len(few)} pairs "
-        f"right, log loss from {best.before:.3f} to {best.after:.3f}",
-        "what fails above; else pooling, freeze_layers or another base",
-    )
-    yield _rate(tried, best, chosen, len(sample))
+    if best.learnt or plan.trials == ALL:  # else another rate, or more steps, may have done it
+        yield _check(
+            "overfitting",
+            not best.learnt,
+            f"{steps} steps at learning_rate {best.rate:g} get {best.right:.0%} of {len(few)} "
+            f"pairs right, log loss from {best.before:.3f} to {best.after:.3f}",
+            "what fails above; else pooling, freeze_layers or another base",
+        )
+        yield _rate(tried, best, chosen, len(sample), steps)
+    if plan.trials == 1:
+        return
     # A loss of ratings or of strength is given what says the same as the ranks.
     more: dict[str, Any] = {
         "ratings": [1.0, 0.0],
@@ -396,14 +477,16 @@ def _short_pairs(
     return [pair for _, pair in sorted(pairs, key=lambda sized: sized[0])[:PAIRS]]
 
 
-def _short(chosen: Settings, folder: Path, rate: float | None = None) -> Settings:
+def _short(
+    chosen: Settings, folder: Path, rate: float | None = None, steps: int | None = None
+) -> Settings:
     """The settings, for a trial: a constant rate, few steps, nothing that is kept."""
     return chosen.model_copy(
         update={
             "learning_rate": rate or chosen.learning_rate,
             "lr_scheduler_type": "constant",
             "warmup_steps": 0,
-            "max_steps": STEPS,
+            "max_steps": steps or STEPS,
             "per_device_train_batch_size": PAIRS,
             "gradient_accumulation_steps": 1,
             "early_stopping_patience": 0,
@@ -424,9 +507,10 @@ def _trial(
     rate: float,
     start: Prepared,
     measured: Sequence[Ranking] = (),
+    steps: int | None = None,
 ) -> Trial:
     """Train a fresh model on pairs, and measure it there or on others."""
-    settings = _short(chosen, folder, rate)
+    settings = _short(chosen, folder, rate, steps)
     model = load_base(settings)
     measured = measured or rankings
     before, _ = _measure(model, measured)
@@ -452,9 +536,12 @@ def _measure(model: RewardModel, pairs: Sequence[Ranking]) -> tuple[float, float
     return sum(losses) / len(losses), sum(d > 0 for d in differences) / len(differences)
 
 
-def _rate(tried: list[Trial], best: Trial, chosen: Settings, rankings: int) -> CheckRecord:
-    """Whether the learning rate that is set moves the loss, and downwards."""
-    own, tenfold = tried[1], tried[2]
+def _rate(
+    tried: list[Trial], best: Trial, chosen: Settings, rankings: int, of: int = STEPS
+) -> CheckRecord:
+    """Whether the learning rate that is set moves the loss, and downwards. Where it alone was
+    tried, it is both: such a trial is told only where it has learnt."""
+    own, tenfold = (tried[1], tried[2]) if len(tried) > 1 else (tried[0], tried[0])
     shown = ", ".join(
         f"{trial.rate:g}: {trial.before:.3f} to {trial.after:.3f}"
         for trial in sorted(tried, key=lambda trial: trial.rate)
@@ -464,7 +551,7 @@ def _rate(tried: list[Trial], best: Trial, chosen: Settings, rankings: int) -> C
         step = chosen.per_device_train_batch_size * chosen.gradient_accumulation_steps
         steps = math.ceil(chosen.num_train_epochs * rankings / step)
     reaches = own.fell > UNMOVED or (steps >= LONG * STEPS and tenfold.fell > LEARNT)
-    seen = f"log loss of a few pairs in {STEPS} steps at {shown}"
+    seen = f"log loss of a few pairs in {of} steps at {shown}"
     if not reaches and best.learnt:
         seen += f"; {own.rate:g} is too {'low' if best.rate > own.rate else 'high'}"
     change = f"learning_rate {best.rate:g}" if best.learnt else "what fails above"

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,16 @@ from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
 from plaudit.results import Against, CrossValidationMetrics, EvaluationSummary, OverFolds
 from plaudit.settings import Settings
-from plaudit.training.folder import PLAN, Begun, begin, locked, open_run, resolve_plan
+from plaudit.training.duration import SAMPLE, SLACK, forward_seconds, keeps_features, kept_of
+from plaudit.training.folder import (
+    PLAN,
+    Begun,
+    begin,
+    build_settings,
+    locked,
+    open_run,
+    resolve_plan,
+)
 from plaudit.training.parts import (
     Given,
     Parts,
@@ -63,6 +73,7 @@ from plaudit.training.run import train_for_figures, try_out
 from plaudit.training.setup import load_base
 
 DEFAULT_FOLDS = 5
+FOLD = (2.0, 20.0)  # seconds of a head's training and its figures, beside the base model's work
 # What of a fold's rankings the learning curve trains on, beside all of them.
 SHARES = (0.125, 0.25, 0.5)
 
@@ -159,7 +170,7 @@ def cross_validate(
         # So that a fold which is trained after a kill computes as those before.
         of_all = Begun(dtype=dtype_name(base.dtype))
         begin(folder, chosen, rankings, resume, plan, of_all)
-        pace = console.Pace(len(folds) * len(shares), "runs")
+        pace = console.Pace(len(folds) * len(shares), "runs", warms=keeps_features(chosen))
         for repeat, number, parts in folds:
             what = f"fold {number + 1} of {plan['k']}"
             if plan["repeats"] > 1:
@@ -200,8 +211,28 @@ def out_of_fold_rewards(rankings: list[Ranking]) -> list[list[float]]:
             f"--mislabelled takes {DEFAULT_FOLDS} prompts or more, to hold each out in its turn"
         )
     data = Rankings.from_list(rankings)
+    frozen: dict[str, Any] = {"freeze_layers": -1}
     with tempfile.TemporaryDirectory() as folder, console.hushed():  # of what is not kept
-        return cross_validate(data, output=Path(folder) / "cv", freeze_layers=-1).rewards
+        console.show(_how_long(data, build_settings(None, name_data(data) | frozen)))
+        return cross_validate(data, output=Path(folder) / "cv", **frozen).rewards
+
+
+def _how_long(rankings: Rankings, chosen: Settings) -> str:
+    """How long it takes to run a frozen model once over all rankings, what is kept left out, and to
+    train and measure a head in each fold."""
+    model = load_base(chosen)
+    encoded = model.encoding.encode_each(list(islice(rankings, SAMPLE)))
+    rows = [row for row in encoded if isinstance(row, dict)]
+    forward = forward_seconds(model, rows, chosen) if rows else 0.0
+    kept = kept_of(model, chosen, rows, [], []).train
+    low, high = (
+        slack * forward * len(rankings) * (1 - kept) + DEFAULT_FOLDS * each
+        for slack, each in zip(SLACK, FOLD, strict=True)
+    )
+    return (
+        f"cross-validating a head on {chosen.base} in {DEFAULT_FOLDS} folds, to judge labels by: "
+        f"{console.duration(low)} to {console.duration(high)} on this machine"
+    )
 
 
 # ---- folds ----

@@ -364,8 +364,9 @@ def finish(folder: Path, results: Mapping[str, Any]) -> None:
 
 
 def what_is_kept(folder: Path) -> str | None:
-    """What of an unfinished run is kept, in words; None of one that is finished."""
-    if is_finished(folder):
+    """What of an unfinished run is kept, in words; None of one that is finished, or gone as a
+    temporary one is."""
+    if is_finished(folder) or not (folder / "config.yaml").is_file():
         return None
     command = made_by(folder)
     if command == "train":

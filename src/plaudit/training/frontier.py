@@ -20,6 +20,7 @@ from plaudit.files import SCHEMA_VERSION, read_json, write_results
 from plaudit.reporting.plots import write_plots
 from plaudit.results import FrontierMetrics, FrontierPoint
 from plaudit.settings import Settings
+from plaudit.training.duration import keeps_features
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import (
     Given,
@@ -90,7 +91,7 @@ def frontier(
     with locked(folder):
         begin(folder, chosen, rankings, resume, plan)
         points = []
-        pace = console.Pace(len(at), "strengths")
+        pace = console.Pace(len(at), "strengths", warms=keeps_features(chosen))
         for strength, of_run in at.items():
             run = folder / "strengths" / f"{strength:g}"
             there = (run / "metrics.json").is_file()

@@ -55,7 +55,7 @@ from plaudit.training import head_first
 from plaudit.training.compiling import compile_layers, compiles
 from plaudit.training.control import read_nuisances
 from plaudit.training.diagnosis import Course, Head, diagnose, in_words
-from plaudit.training.duration import expected, forward_seconds, work_of
+from plaudit.training.duration import expected, forward_seconds, work_at_hand
 from plaudit.training.folder import (
     Begun,
     as_begun,
@@ -490,10 +490,10 @@ def _say_how_long(model: RewardModel, train_set: Any, parts: Parts, chosen: Sett
     """Say how long the run will take, where that is a minute or more."""
     if sharded() or not processes().is_main_process:
         return
-    count = len(train_set) if hasattr(train_set, "__len__") else 0
-    work = work_of(model, chosen, count, len(parts.validation), len(parts.test))
     try:
-        found = expected(work, forward_seconds(model, train_set, chosen), chosen=chosen)
+        count = len(train_set) if hasattr(train_set, "__len__") else 0
+        work = work_at_hand(model, chosen, train_set, parts, count)
+        found = expected(work, forward_seconds(model, train_set, chosen))
     except torch.OutOfMemoryError:  # with which steps deal themselves
         return
     if found.training[1] + found.measuring[1] >= WORTH_SAYING:

@@ -45,6 +45,7 @@ from plaudit.reporting.plots import Log, write_plots
 from plaudit.results import RunMetrics, SearchMetrics, Trial
 from plaudit.settings import Settings, ValidationMetric
 from plaudit.training.compiling import compile_layers
+from plaudit.training.duration import keeps_features
 from plaudit.training.folder import begin, finish, is_finished, locked, open_run, resolve_plan
 from plaudit.training.head_first import fit_head
 from plaudit.training.objectives import OBJECTIVES
@@ -179,7 +180,7 @@ def tune(
         ends = time.monotonic() + 60 * minutes if minutes is not None else math.inf
         # Resumed without a budget, what there is, is all.
         wanted = trials if trials is not None else math.inf if minutes is not None else 0
-        pace = console.Pace(trials, "trials")
+        pace = console.Pace(trials, "trials", warms=keeps_features(chosen))
         while time.monotonic() < ends:
             with ExitStack() as held:
                 trial, spent = _next_trial(study, searched, folder, wanted, held)

@@ -22,6 +22,7 @@ from plaudit.evaluation.summary import figures
 from plaudit.files import SCHEMA_VERSION, read_json, write_results
 from plaudit.results import VarianceMetrics
 from plaudit.settings import Settings
+from plaudit.training.duration import keeps_features
 from plaudit.training.folder import begin, locked, open_run, resolve_plan
 from plaudit.training.parts import (
     Given,
@@ -96,7 +97,7 @@ def variance(
     with locked(folder):
         begin(folder, chosen, rankings, resume, plan)
         tested: dict[tuple[int, int], Any] = {}
-        pace = console.Pace(len(grid), "runs")
+        pace = console.Pace(len(grid), "runs", warms=keeps_features(chosen))
         for (number, times), of_run in grid.items():
             run = folder / "grid" / f"split-{number + 1}-seed-{times + 1}"
             what = f"split {number + 1} of {plan['splits']}, seed {times + 1} of {plan['seeds']}"
