@@ -442,7 +442,7 @@ def _otherwise_laid_out(parted: Parted) -> Iterator[tuple[str, str, list[float]]
         except PlauditError:
             continue
         yield "template", f"{says} there", _rewards(parted.model, encoded)
-    if encoding.kind == "encoder":
+    if encoding.is_pair:
         texts = [plain_text(row.prompt) + plain_text(row.completion) for row in parted.rows]
         one = encoding.encode_rendered(texts)
         says = "prompt and completion are read as one sentence there, not as a pair"
