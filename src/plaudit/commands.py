@@ -1403,7 +1403,7 @@ def verify(
         "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any | None",
         Help("score rows of these data; by default rows that tend to part programs", "DATA"),
     ] = None,
-    rows: Annotated[Count, Help("how many of --data")] = 200,
+    rows: Annotated[Count, Help("how many, of --data or of those by default")] = 200,
     tolerance: Annotated[
         AboveZero, Help("how far rewards may be apart, as a share of their standard deviation")
     ] = 1e-4,
