@@ -119,6 +119,15 @@ def test_what_was_chosen_is_said_once(tmp_path, capsys):
     assert "--encoder-text" not in capsys.readouterr().err
 
 
+def test_what_stands_between_in_a_decoder_s_row_is_said_to_be_chosen(tmp_path, capsys):
+    folder = classifier("gpt2", tmp_path / "theirs")
+    RewardModel.load(folder)
+    assert r"one text with '\n\n' between them" in (said := capsys.readouterr().err)
+    assert "what stands between: plaudit chose so" in said
+    RewardModel.load(folder, separator="")
+    assert "plaudit chose" not in capsys.readouterr().err
+
+
 def test_what_plaudit_saved_is_not_explained(tmp_path, capsys):
     RewardModel.load(classifier("bert", tmp_path / "theirs")).save(tmp_path / "saved")
     capsys.readouterr()

@@ -204,7 +204,8 @@ def _load(
     precision = choose_precision(asked, place, work_of(model, found.kind, flat))
     reading = ""
     if found.brings_head and not stored:  # of plaudit's own the folder says it
-        reading = describe_reading(found, encoding, precision, pooling, chose=encoder_text is None)
+        chose = (encoder_text if found.kind == "encoder" else separator) is None
+        reading = describe_reading(found, encoding, precision, pooling, chose=chose)
         say(reading)
     return Loaded(
         model=model,

@@ -31,14 +31,16 @@ READ_AS = {
 def describe_reading(
     found: Checkpoint, encoding: Encoding, precision: Precision, pooling: str, *, chose: bool
 ) -> str:
-    """How a model from elsewhere is read; `chose` says that nobody asked for another encoding."""
+    """How a model from elsewhere is read; `chose` says that nobody said how its texts are
+    laid out."""
     of = found.code.name if found.code else (found.config.architectures or ["a model"])[0]
     if encoding.kind == "encoder":
         texts = READ_AS[encoding.encoder_text]
     elif encoding.template == "chat":
         texts = "prompt and completion through the tokenizer's chat template"
     else:
-        texts = f"prompt and completion as one text with {encoding.separator!r} between them"
+        between = repr(encoding.separator) if encoding.separator else "nothing"
+        texts = f"prompt and completion as one text with {between} between them"
     dtype = dtype_in_words(precision.dtype, precision.ratio)
     if precision.dtype == torch.bfloat16:
         dtype += " (--dtype float32 gives its rewards to 1e-5)"
@@ -58,6 +60,11 @@ def describe_reading(
             f"{line}. Nothing in its files says that it reads a pair: plaudit chose so; "
             "--encoder-text one reads prompt + completion as one text, as TRL trains"
             + (", or trl with the end that TRL adds" if ended else "")
+        )
+    if encoding.kind == "decoder" and encoding.template == "plain" and chose:
+        return (
+            f"{line}. Nothing in its files says what stands between: plaudit chose so; in Python "
+            "separator='' puts nothing there, as TRL trains"
         )
     return line
 

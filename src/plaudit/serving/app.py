@@ -103,7 +103,7 @@ class Service:
             raise RefusedError(422, "invalid", error.message(), examples=examples) from None
         self._check_size(job, kind.texts_field)
         request.scope["completions"] = len(job.texts)
-        if not self._told_of_whole and None in job.prompts and job.begins is None:
+        if not self._told_of_whole and None in job.prompts and None in (job.begins or [None]):
             self._told_of_whole = True
             say(
                 f"{request.url.path} is asked with prompt and completion in one text, and this "
