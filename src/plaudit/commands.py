@@ -653,6 +653,7 @@ def evaluate(
     trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     strict: bool = False,
@@ -677,6 +678,7 @@ def evaluate(
         refuse_to_overwrite(output, overwrite, folder=True)
     loading: dict[str, Any] = {
         "dtype": dtype,
+        "encoder_text": encoder_text,
         "max_length": max_length,
         "length_penalty": length_penalty,
         "attributes": attributes,
@@ -841,6 +843,7 @@ def bench(
     resamples: Annotated[Count, Help("of the bootstrap")] = 1000,
     seed: declared.Seed = 0,
     trust_remote_code: declared.TrustRemoteCode = False,
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Bench":
@@ -891,6 +894,7 @@ def bench(
         dict(zip(_names(shown, "model"), places, strict=True)), entrants, output, resume=resume,
         resamples=resamples, seed=seed, dtype=dtype, max_length=max_length,
         trust_remote_code=trust_remote_code,
+        **({"encoder_text": encoder_text} if encoder_text else {}),
     )  # fmt: skip
 
 
@@ -920,6 +924,7 @@ def compare(
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Comparison":
@@ -938,7 +943,7 @@ def compare(
     loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
     scorer = _scorer(
         model, also, combine, spread, attributes=attributes, trust_remote_code=trust_remote_code,
-        **loading,
+        encoder_text=encoder_text, **loading,
     )  # fmt: skip
     policy, given = _prompts_for(policy, [scorer], prompts, bad, limit, columns, encoding, dtype)
     from plaudit.sampling.comparing import compare
@@ -999,6 +1004,7 @@ def policy_test(
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "PolicyTest":
@@ -1060,6 +1066,7 @@ def policy_test(
         "trust_remote_code": trust_remote_code,
     }
     own = loading | {"length_penalty": length_penalty, "attributes": attributes}
+    own["encoder_text"] = encoder_text
     scorers = [_scorer(each, also, combine, spread, **own) for each in several]
     judging = None if gold is None else (judge, as_scorer(gold, **loading))
     if samples is not None:
@@ -1126,6 +1133,7 @@ def score(
     trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     std: Annotated[
@@ -1150,6 +1158,7 @@ def score(
         on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
         overwrite=overwrite, resume=resume,
         processes=processes, engine=engine, dtype=dtype, max_length=max_length,
+        encoder_text=encoder_text,
         chat_template=chat_template, chat_template_args=chat_template_args,
         length_penalty=length_penalty, attributes=attributes,
         trust_remote_code=trust_remote_code, deviations=std, **loading,
@@ -1169,6 +1178,7 @@ def normalise(
     on_bad_row: declared.OnBadRow = "reject",
     max_rejected: declared.MaxRejected = 0.1,
     overwrite: Overwrite = False,
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Normalisation":
@@ -1184,6 +1194,7 @@ def normalise(
     return normalise(
         model, data, columns=columns, encoding=encoding, on_bad_row=on_bad_row,
         max_rejected=max_rejected, overwrite=overwrite, dtype=dtype, max_length=max_length,
+        encoder_text=encoder_text,
     )  # fmt: skip
 
 
@@ -1236,6 +1247,7 @@ def generate(
     length_penalty: declared.LengthPenalty = 0.0,
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Generation":
@@ -1274,7 +1286,7 @@ def generate(
         overwrite=overwrite, dtype=dtype,
         loading={
             "length_penalty": length_penalty, "max_length": max_length, "attributes": attributes,
-            "trust_remote_code": trust_remote_code, **combining,
+            "trust_remote_code": trust_remote_code, "encoder_text": encoder_text, **combining,
         },
         **options,
     )  # fmt: skip
@@ -1313,6 +1325,7 @@ def serve(
     trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     **settings: Annotated[Any, ServiceSettings],
@@ -1339,6 +1352,7 @@ def serve(
     limits = ServiceSettings(keys=read_keys(keys), keys_file=keys, **settings)
     loading: dict[str, Any] = {
         "dtype": dtype,
+        "encoder_text": encoder_text,
         "max_length": max_length,
         "length_penalty": length_penalty,
         "attributes": attributes,
@@ -1394,7 +1408,7 @@ def verify(
         "str | Path | Sequence[str | Path] | Rankings | Iterable[Ranking] | Any | None",
         Help("score rows of these data; by default rows that tend to part programs", "DATA"),
     ] = None,
-    rows: Annotated[Count, Help("how many of --data")] = 200,
+    rows: Annotated[Count, Help("how many, of --data or of those by default")] = 200,
     tolerance: Annotated[
         AboveZero, Help("how far rewards may be apart, as a share of their standard deviation")
     ] = 1e-4,
@@ -1404,6 +1418,7 @@ def verify(
     trust_remote_code: declared.TrustRemoteCode = False,
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
+    encoder_text: declared.EncoderText = None,
     max_length: declared.MaxLength = None,
 ) -> "Verification":
     """Prove that a model gives one reward for one text, here and wherever else it is served.
@@ -1419,7 +1434,7 @@ def verify(
     from plaudit.verification.verify import verify
 
     loaded = RewardModel.load(
-        model, dtype="float32", max_length=max_length,
+        model, dtype="float32", max_length=max_length, encoder_text=encoder_text,
         attributes=attributes, trust_remote_code=trust_remote_code,
         chat_template=chat_template, chat_template_args=chat_template_args,
     )  # fmt: skip
@@ -1435,6 +1450,7 @@ def export(
     *,
     format: Annotated[declared.ExportFormat, Help("what to write")],
     attributes: declared.Attributes = None,
+    encoder_text: declared.EncoderText = None,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16", "int8"],
         Help("of the weights; half precision for folder, int8 for openvino"),
@@ -1471,7 +1487,9 @@ def export(
     if data is None and (columns or encoding):
         name = "columns" if columns else "encoding"
         raise PlauditError(f"{name}: says how --data is read, which is not given; leave it out")
-    loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
+    loaded = RewardModel.load(
+        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text
+    )
     rows = None
     if data is not None:
         names = [str(each) for each in ([data] if isinstance(data, str | Path) else data)]
@@ -1488,6 +1506,7 @@ def push(
     ],
     *,
     attributes: declared.Attributes = None,
+    encoder_text: declared.EncoderText = None,
     private: Annotated[bool, Help("make it private, where it is made")] = False,
     revision: Annotated[
         str | None, Help("branch to commit to, made where it is not there", "BRANCH")
@@ -1503,7 +1522,9 @@ def push(
     """
     from plaudit.model.reward_model import RewardModel
 
-    loaded = RewardModel.load(model, dtype="float32", device="cpu", attributes=attributes)
+    loaded = RewardModel.load(
+        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text
+    )
     return loaded.push_to_hub(
         repo_id, private=private or None, revision=revision, commit_message=message
     )

@@ -174,6 +174,13 @@ Dtype = Annotated[
 ]
 _ATTRIBUTES = "which of a head's labels give the reward: NAME, or the sum NAME=0.65,NAME=-0.2"
 Attributes = Annotated["str | Mapping[str, float] | None", Help(_ATTRIBUTES, "NAMES")]
+EncoderText = Annotated[
+    Literal["pair", "one", "trl"] | None,
+    Help(
+        "how an encoder from elsewhere reads prompt and completion: pair; one text; trl: one text "
+        "that ends as TRL ends it (pair)"
+    ),
+]
 TrustRemoteCode = Annotated[
     bool, Help("run the modelling code that a model brings, as your own; read it first")
 ]

@@ -347,6 +347,10 @@ def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_agains
     text = format_summary(summary)
     assert ("Do not train a policy against it yet" in text) is said
     assert ("in 60 % of the cases" in text) is said
+    assert ("control_strength" in text) is said
+    theirs = format_summary(summary | {"from_elsewhere": True})
+    assert "control_strength" not in theirs
+    assert ("take another model" in theirs) is said
 
 
 def test_a_source_is_measured_as_if_it_were_alone():

@@ -116,7 +116,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_hub_name_without_a_network_says_what_else_there_is():
-    with raised("nobody/nothing cannot be loaded: check the name and the network.*embedded:minilm"):
+    with raised("nobody/nothing cannot be loaded: there is no such folder.*embedded:minilm"):
         RewardModel.load("nobody/nothing")
 
 
@@ -243,3 +243,13 @@ def test_positions_that_change_with_the_batch_are_not_reached():
         original_max_position_embeddings=64, rope_parameters=rope, pad_token_id=0,
     )  # fmt: skip
     assert position_limit(AutoModel.from_config(config)) == 64
+
+
+def test_a_name_that_is_no_folder_is_told_before_the_hub_is_asked(monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    locate("their-model-elsewhere")
+    said = capsys.readouterr().err
+    assert "there is no folder their-model-elsewhere here: looking for it on the hub" in said
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with raised("^their-model-offline cannot be loaded: there is no folder.*HF_HUB_OFFLINE"):
+        locate("their-model-offline")

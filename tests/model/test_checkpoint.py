@@ -310,7 +310,10 @@ def test_a_reward_is_the_sum_of_the_attributes_that_are_asked_for(
         ("help=1,0=2", "help is named twice, as help and as 0; give it one weight"),
         ({"help": 1, "0": 2}, "help is named twice, as help and as 0"),
         ({0: 1, "0": 2}, "help is named twice; give"),
-        ("help=0.65,truth", "in 'help=0.65,truth' truth has no weight; .* as help=0.5,truth=0.5"),
+        (
+            "help=0.65,truth",
+            "in 'help=0.65,truth' truth has no weight; .* as in help=0.5,truth=0.5",
+        ),
         ("help,truth", "in 'help,truth' help has no weight"),
         ("help=1,", "in 'help=1,' one label is blank and has no weight"),
         ("=1", "there is no label without a name; there are help"),

@@ -22,7 +22,7 @@ from plaudit.errors import PlauditError
 from plaudit.model.ensemble import Ensemble
 from plaudit.serving.app import build_app
 from plaudit.serving.protocols import PROTOCOLS, by_path
-from plaudit.serving.server import serve
+from plaudit.serving.server import described, serve
 from plaudit.serving.settings import ServiceSettings, read_keys
 
 PROMPT = "What is a bond?"
@@ -735,3 +735,37 @@ def test_a_port_in_use_is_a_mistake_that_can_be_mended(reward_model):
         serve(reward_model("bert"), host="nowhere.invalid")
     with pytest.raises(PlauditError, match="port: 99999 is not one of 0 to 65535"):
         serve(reward_model("bert"), port=99_999)
+
+
+def test_refusals_speak_plainly_and_say_where_a_key_is_needed(reward_model):
+    model = reward_model("bert")
+    with ready(build_app(model)) as client:
+        empty = client.post("/get_reward", json={"query": [], "prompts": "a"}).json()["error"]
+        none = client.post("/v1/embeddings", json={"input": []}).json()["error"]["message"]
+        assert none == "has 0 entries, and 1 is the least"
+        missing = client.post("/score", json={"prompt": "a"}).json()["error"]["message"]
+        for said in (none, missing, empty["message"]):
+            assert not any(word in said for word in ("validation", "Input", "Field", "should"))
+        assert "with a key" not in client.get("/nowhere").json()["error"]["message"]
+    with ready(build_app(model, ServiceSettings(keys=("a-long-key",)))) as client:
+        key = {"Authorization": "Bearer a-long-key"}
+        for method, path in (("GET", "/nowhere"), ("GET", "/score")):
+            answer = client.request(method, path, headers=key).json()["error"]["message"]
+            assert "GET /openapi.json, with a key, says" in answer
+
+
+def test_a_whole_text_to_an_encoder_that_reads_a_pair_is_said_once(reward_model, capsys):
+    for name, times in (("bert", 1), ("gpt2", 0)):
+        with ready(build_app(reward_model(name))) as client:
+            capsys.readouterr()
+            for _ in range(2):
+                client.post("/v1/embeddings", json={"input": ["a fox and a dog"]})
+                client.post("/score", json={"prompt": "a fox", "completions": ["and a dog"]})
+        assert capsys.readouterr().err.count("this encoder reads a pair") == times
+
+
+def test_what_is_served_is_said_in_a_line(reward_model):
+    said = described(reward_model("bert"), ServiceSettings(keys=("a-long-key",), timeout=5))
+    assert said == (
+        "in float32, pooling cls, 1 key; of a request 1,024 completions at most, in 5 s (--timeout)"
+    )

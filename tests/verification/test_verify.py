@@ -1,6 +1,7 @@
 """One reward for one text, proven; and ten faults, planted in copies of models, that are found."""
 
 import json
+import re
 import shutil
 from contextlib import contextmanager
 
@@ -278,7 +279,7 @@ def test_data_of_ones_own_are_scored_and_long_rows_told_apart(tmp_path):
     found = plaudit.verify(saved(tmp_path, "gpt2"), against=["transformers"], data=str(file))
     [peer] = found.record["peers"]
     assert (peer["rows"], peer["cut"], peer["passed"]) == (6, 2, True)
-    assert "2 rows longer than is read here" in str(found)
+    assert re.search(r"2 rows of \d+ longer than is read here: not compared", str(found))
 
 
 def test_the_exit_code_is_that_of_the_verdict(tmp_path, capsys):
@@ -291,3 +292,17 @@ def test_the_exit_code_is_that_of_the_verdict(tmp_path, capsys):
     assert (
         main(["verify", str(model), "--against", f"transformers={there}", "--tolerance", "1"]) == 0
     )
+
+
+def test_the_differences_are_said_before_the_cause_is_looked_for(tmp_path, capsys, monkeypatch):
+    model, there = bias_dropped(tmp_path)
+
+    def interrupted(parted):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plaudit.verification.verify.find_causes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        plaudit.verify(model, against=[f"transformers={there}"], rows=7)
+    said = capsys.readouterr().err
+    assert "7 of 7 rows beyond 0.0001 of the standard deviation, the largest by" in said
+    assert "looking for the cause" in said

@@ -109,19 +109,26 @@ def before_comparing(accuracy: Figure, pairs: int, prompts: int) -> str:
     that of one of them.
 
     >>> before_comparing(Figure(0.7, 0.636, 0.764), pairs=200, prompts=200)
-    'These 200 prompts are worth 200 independent pairs: they tell two models apart, in 4 of 5 such \
-comparisons, that are 6.2 points of accuracy apart if they part on 10 % of the pairs, or 9.8 \
-points if on 25 %. What is closer will mostly not be found.'
+    'These 200 prompts are worth 200 independent pairs. In 4 of 5 such comparisons they show, \
+where the two models disagree on 10 % of the pairs, a difference of 6.2 points of accuracy or \
+more; where on 25 %, a difference of 9.8 points of accuracy or more. A smaller one will mostly not \
+be found.'
     """
     worth = independent_pairs(accuracy, pairs, prompts)
-    apart = [_points(told_apart(worth, share)) for share in PARTING]
-    few, many = (f"{100 * share:.0f} %" for share in PARTING)
+    few, many = (_shown(told_apart(worth, share)) for share in PARTING)
+    shares = [f"{100 * share:.0f} %" for share in PARTING]
     return (
-        f"These {counted(prompts, 'prompt')} are worth {worth:,.0f} independent pairs: they tell "
-        f"two models apart, in 4 of 5 such comparisons, that are {apart[0]} of accuracy apart if "
-        f"they part on {few} of the pairs, or {apart[1]} if on {many}. What is closer will mostly "
-        "not be found."
+        f"These {counted(prompts, 'prompt')} are worth {worth:,.0f} independent pairs. In 4 of 5 "
+        f"such comparisons they show, where the two models disagree on {shares[0]} of the pairs, "
+        f"{few}; where on {shares[1]}, {many}. A smaller one will mostly not be found."
     )
+
+
+def _shown(difference: float) -> str:
+    """What is shown at least; NaN where the share of pairs holds no difference so large."""
+    if math.isnan(difference):
+        return "no difference, however large"
+    return f"a difference of {_points(difference)} of accuracy or more"
 
 
 def before_comparing_folds(
@@ -143,7 +150,5 @@ def before_comparing_folds(
 
 
 def _points(difference: float) -> str:
-    """A difference in points; NaN where the share of pairs holds none so large."""
-    if math.isnan(difference):
-        return "no number of points"
+    """A difference in points."""
     return f"{100 * difference:.1f} points"

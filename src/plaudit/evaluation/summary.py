@@ -119,6 +119,7 @@ class Summary(TypedDict):
     annotators: NotRequired[AgreementRecord | None]  # where pairs have several labels
     training_overlap: NotRequired[OverlapRecord]  # what of the rankings the model was trained on
     truncated: NotRequired[dict[str, int]]  # see `count_truncation` of `model.encoding`
+    from_elsewhere: NotRequired[bool]  # that plaudit did not train the model, as far as it knows
     by_category: dict[str, CategoryRecord]  # the surest difference from all pairs first
     by_source: NotRequired[dict[str, SourceRecord]]  # where the data are of several
     by_rank_distance: dict[str, PartRecord]
@@ -632,10 +633,12 @@ def prefers_worse(summary: Summary) -> str:
     if not found:
         return ""
     worst = max(found, key=lambda name: found[name]["value"])
+    advice = "take out less of length (control_strength), or see what else drives it"
+    if summary.get("from_elsewhere"):  # nobody here can train it otherwise
+        advice = "take another model, or train one of your own, on data that have such answers"
     return (
         f"Do not train a policy against it yet: it prefers a worse version ({worst}) to the answer "
-        f"in {100 * found[worst]['value']:.0f} % of the cases; take out less of length "
-        "(control_strength), or see what else drives it."
+        f"in {100 * found[worst]['value']:.0f} % of the cases; {advice}."
     )
 
 

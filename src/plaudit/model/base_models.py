@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from plaudit.console import say
 from plaudit.errors import PlauditError
 
 Kind = Literal["decoder", "encoder"]
@@ -160,7 +161,28 @@ def _located(name: str, revision: str | None, subfolder: str | None, trusted: bo
             raise PlauditError(f"revision: {name} names a revision, and {revision} is another one")
         name, revision = at[1], at[2]
     given = {"revision": revision, "subfolder": subfolder}
+    if "/" not in name:
+        _look_on_hub(name, revision)
     return Source(name, {key: value for key, value in given.items() if value}, trusted)
+
+
+@functools.cache
+def _look_on_hub(name: str, revision: str | None) -> None:
+    """Say that there is no such folder before the hub is asked, which may take long.
+
+    Raises:
+        PlauditError: where the hub may not be asked, and nothing of it was kept.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        return
+    if constants.HF_HUB_OFFLINE:
+        raise PlauditError(
+            f"{name} cannot be loaded: there is no folder {name} here, and HF_HUB_OFFLINE keeps "
+            "it from being looked for on the hub; give the path of a folder"
+        )
+    say(f"there is no folder {name} here: looking for it on the hub")
 
 
 def config_file(source: Source) -> dict[str, Any]:
@@ -499,7 +521,8 @@ def loading(source: Source) -> Iterator[None]:
         else:
             and_revision = ", the revision" if "revision" in source.options else ""
             advice = (
-                f"check the name{and_revision} and the network, or give a local folder, "
+                "there is no such folder here, and on the hub it was not found, or the hub was not "
+                f"reached: check the name{and_revision} and the network, or give a local folder, "
                 "embedded:minilm or embedded:smollm2"
             )
             if source.name.count("/") > 1:
@@ -507,4 +530,4 @@ def loading(source: Source) -> Iterator[None]:
                 advice += f"; a folder of {owner}/{repository} is subfolder={inner!r} in Python"
             if "gguf" in source.name.lower():
                 advice += f"; of a repository of GGUF files name one: {source}/FILE.gguf"
-        raise PlauditError(f"base: {source} cannot be loaded: {advice} ({reason})") from error
+        raise PlauditError(f"{source} cannot be loaded: {advice} ({reason})") from error

@@ -2,8 +2,9 @@
 
 A decoder reads prompt and completion as one text: through the tokenizer's chat template where it
 has one, else joined by a separator. An encoder reads them as a pair of sentences, with the
-tokenizer's own special tokens. A row whose last token is pooled never ends in the pad token:
-transformers finds that token by its id, and so pools where we do by mask.
+tokenizer's own special tokens, or as one text where it was trained so. A row whose last token is
+pooled never ends in the pad token: transformers finds that token by its id, and so pools where we
+do by mask.
 """
 
 import math
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from plaudit.data.chat import begins_rendered
 from plaudit.data.rankings import BadRowError, Fault, Message, Ranking, Text
@@ -31,6 +32,10 @@ POLICY_BEGINNING = r"<s>|<bos>|<\|begin_of_text\|>"
 # may strip the reasoning of an assistant's turn, and write a tool's as JSON.
 WRITTEN_AS_THEY_ARE = ("system", "developer", "user")
 
+
+# How an encoder reads prompt and completion: as a pair; as one text; as one text with the
+# tokenizer's end-of-text token after it, where it has one, as TRL's trainer writes it.
+EncoderText = Literal["pair", "one", "trl"]
 
 # The kind of the reason with which a ranking is left out of which nothing can be learnt.
 TOO_MANY = 0.05  # of the pairs
@@ -58,8 +63,9 @@ class Encoding:
 
     `kind` is what the base model is. `template` "chat" renders messages (and plain text as one user
     and one assistant turn) with the tokenizer's chat template; "plain" joins plain texts with
-    `separator`. `max_length` is in tokens and counts special tokens. `configured_pad` is the pad
-    token of a model's configuration where that is an ordinary word, and so not the tokenizer's.
+    `separator`. `encoder_text` says how an encoder reads them. `max_length` is in tokens and counts
+    special tokens. `configured_pad` is the pad token of a model's configuration where that is an
+    ordinary word, and so not the tokenizer's.
     """
 
     tokenizer: Any
@@ -69,14 +75,22 @@ class Encoding:
     separator: str = "\n\n"
     pooling: str = "last"
     configured_pad: int | None = None
+    encoder_text: EncoderText = "pair"
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for what a model's files may say and no model has."""
         number = type(self.max_length) is int and self.max_length > 0
         known = self.kind in ("decoder", "encoder") and self.template in ("chat", "plain")
+        known = known and self.encoder_text in get_args(EncoderText)
         if not (number and known and isinstance(self.separator, str)):
             said = f"{self.kind!r}, {self.template!r}, {self.max_length!r}, {self.separator!r}"
-            raise ValueError(f"kind, template, max_length and separator are {said}")
+            said += f", {self.encoder_text!r}"
+            raise ValueError(f"kind, template, max_length, separator, encoder_text are {said}")
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether prompt and completion are read as a pair of sentences."""
+        return self.kind == "encoder" and self.encoder_text == "pair"
 
     @property
     def pad_token_id(self) -> int:
@@ -144,7 +158,8 @@ class Encoding:
         rendered = [self._rendered(prompt, completions) for prompt, completions in prompts]
         pairs = [pair for each in rendered if not isinstance(each, RefusedError) for pair in each]
         firsts, seconds = [first for first, _ in pairs], [second for _, second in pairs]
-        tokenize = self._pair_rows if self.kind == "encoder" else self._joined_rows
+        of_one = self._one_rows if self.kind == "encoder" else self._joined_rows
+        tokenize: Any = self._pair_rows if self.is_pair else of_one
         try:
             rows = iter(list(tokenize(firsts, seconds)))
         except RefusedError as refused:  # one of them: each alone says which
@@ -172,7 +187,7 @@ class Encoding:
         self, prompt: Text, completions: list[Text]
     ) -> list[tuple[str, str]] | RefusedError:
         """The two texts of each completion's row, or why there are none."""
-        render = self._render_pair if self.kind == "encoder" else self._render_joined
+        render = self._render_pair if self.is_pair else self._render_joined
         try:
             return [render(prompt, completion) for completion in completions]
         except RefusedError as refused:
@@ -305,7 +320,7 @@ class Encoding:
         if laid_out:
             return None
         completion = self._without_ending(text[len(prompt) :])
-        if self.template == "plain" and self.kind == "decoder" and self.separator:
+        if self.template == "plain" and not self.is_pair and self.separator:
             prompt = prompt.removesuffix(self.separator)  # which encoding puts there again
         return prompt, [completion]
 
@@ -321,7 +336,8 @@ class Encoding:
         else:
             body = self._tokenize([text], False)[0]
             head, ending = _single_frame(tokenizer)
-            ending = self._plain_ending() if self.kind == "decoder" else ending
+            own = self._plain_ending() if self.kind == "decoder" else self._trl_ending()
+            ending = own if self.kind == "decoder" else [*own, *ending]
         kept, _, cut = self._truncate(body, [], len(head) + len(ending))
         ids = head + kept + ending
         while self.pooling == "last" and len(ids) > 1 and ids[-1] == self.pad_token_id:
@@ -393,6 +409,29 @@ class Encoding:
             after=after.removeprefix("\n\t"),
             trims=not after.startswith("\n\t"),
         )
+
+    # ---- encoders: one text ----
+
+    def _one_rows(self, firsts: list[str], wholes: list[str]) -> Iterator[dict[str, Any]]:
+        head, after = _single_frame(self.tokenizer)
+        types = "token_type_ids" in self.tokenizer("a")
+        distinct = list(dict.fromkeys(firsts))
+        before = dict(zip(distinct, self._tokenize(distinct, False), strict=True))
+        for first, row in zip(firsts, self._tokenize(wholes, False), strict=True):
+            ending = self._trl_ending()
+            if ending and row[-1:] == ending:  # which is put there again
+                row = row[:-1]
+            start = _common_prefix(before[first], row)
+            special = len(head) + len(ending) + len(after)
+            prompt, completion, cut = self._truncate(row[:start], row[start:], special)
+            ending = ending if not cut["completion_cut"] else []
+            ids = [*head, *prompt, *completion, *ending, *after]
+            encoded: dict[str, Any] = {"input_ids": ids, "completion_tokens": len(completion)}
+            yield encoded | ({"token_type_ids": [0] * len(ids)} if types else {}) | cut
+
+    def _trl_ending(self) -> list[int]:
+        eos = self.tokenizer.eos_token_id
+        return [] if self.encoder_text != "trl" or eos is None else [eos]
 
     # ---- encoders: a pair of sentences ----
 

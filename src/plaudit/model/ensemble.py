@@ -105,6 +105,11 @@ class Ensemble(Scorer):
                 scopes.enter_context(member.remembering())
             yield
 
+    @property
+    def readings(self) -> list[str]:
+        """See `Scorer`."""
+        return [line for member in self.members for line in member.readings]
+
     def training_texts(self) -> list[TrainedOn | None]:
         """Those of the members."""
         return [texts for member in self.members for texts in member.training_texts()]

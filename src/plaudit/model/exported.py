@@ -65,6 +65,7 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
             separator=noted["separator"],
             pooling=noted["pooling"],
             configured_pad=noted.get("configured_pad"),
+            encoder_text=noted.get("encoder_text", "pair"),
         )
         if not isinstance(encoding.pad_token_id, int):
             raise ValueError("its tokenizer has no pad token")
@@ -86,6 +87,7 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
         origin=str(path),
         card="",
         trained_on=None,
+        reading="",
     )
 
 

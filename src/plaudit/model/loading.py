@@ -35,12 +35,13 @@ from plaudit.model.checkpoint import (
 )
 from plaudit.model.classifier import exact, head_of, try_flat
 from plaudit.model.devices import Dtype, best_device
-from plaudit.model.encoding import Encoding
+from plaudit.model.encoding import EncoderText, Encoding
 from plaudit.model.hub import README
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.own_code import as_scores
 from plaudit.model.poolings import DEFAULTS, POOLINGS, poolings_for
 from plaudit.model.precision import Precision, choose_precision, work_of
+from plaudit.model.reading import describe_reading
 from plaudit.model.trained_on import FILE as TRAINED_ON
 from plaudit.model.trained_on import Kept
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
@@ -64,6 +65,7 @@ class Loading(TypedDict, total=False):
     template: Template
     max_length: int | None
     separator: str | None
+    encoder_text: EncoderText | None
     chat_template: str | Path | None
     chat_template_args: Mapping[str, Any] | None
     dtype: Dtype | torch.dtype
@@ -101,6 +103,7 @@ class Loaded:
     origin: str
     card: str
     trained_on: Kept | None
+    reading: str
 
 
 def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
@@ -128,6 +131,7 @@ def _load(
     template: Template = "auto",
     max_length: int | None = None,
     separator: str | None = None,
+    encoder_text: EncoderText | None = None,
     chat_template: str | Path | None = None,
     chat_template_args: Mapping[str, Any] | None = None,
     dtype: Dtype | torch.dtype = "auto",
@@ -171,6 +175,7 @@ def _load(
         _check_own_template(found.kind, template, stored)
         set_chat_template(tokenizer, chat_template, chat_template_args)
     pooling = _resolve_pooling(pooling, found)
+    read_as = _resolve_encoder_text(encoder_text, found)
     model, drawn, of, word = _load_for(tokenizer, found, pooling, seed, attn_implementation)
     model.config.use_cache = False  # there is nothing to generate
     of_stored_head = not (new_head or (adapter and (adapter.labels or found.head)))
@@ -180,9 +185,10 @@ def _load(
             kind=found.kind,
             template=_resolve_template(template, found.kind, tokenizer, stored.get("template")),
             max_length=_resolve_max_length(max_length, model, tokenizer, stored, drawn),
-            separator=separator if separator is not None else stored.get("separator", "\n\n"),
+            separator=_resolve_separator(separator, stored, read_as),
             pooling=pooling,
             configured_pad=word,
+            encoder_text=read_as,
         )
         summed = of or dict(stored.get("attributes") or {} if of_stored_head else {})
         card = _card(source) if stored and not new_head and not adapter else ""
@@ -196,6 +202,11 @@ def _load(
         model = model.to(place)
     flat = layout != "padded" and not why_padded and model.base_model._can_set_attn_implementation()
     precision = choose_precision(asked, place, work_of(model, found.kind, flat))
+    reading = ""
+    if found.brings_head and not stored:  # of plaudit's own the folder says it
+        chose = (encoder_text if found.kind == "encoder" else separator) is None
+        reading = describe_reading(found, encoding, precision, pooling, chose=chose)
+        say(reading)
     return Loaded(
         model=model,
         encoding=encoding,
@@ -213,6 +224,7 @@ def _load(
         origin=str(adapter.source if adapter else source),
         card=card,
         trained_on=_trained_on(source) if stored else None,
+        reading=reading,
     )
 
 
@@ -418,6 +430,33 @@ def _resolve_template(asked: Template, kind: str, tokenizer: Any, stored: str | 
             "template: chat needs a decoder whose tokenizer has a chat template; choose plain"
         )
     return asked
+
+
+def _resolve_encoder_text(asked: EncoderText | None, found: Checkpoint) -> Any:
+    """What a trained model was trained with, else what is asked for, else a pair."""
+    if asked is not None and asked not in get_args(EncoderText):
+        raise PlauditError(
+            f"encoder_text: there is no {asked}; choose {', '.join(get_args(EncoderText))}"
+        )
+    if asked is not None and found.kind == "decoder":
+        raise PlauditError(
+            f"encoder_text: {found.name} is a decoder, which reads one text in any case; leave it "
+            "out"
+        )
+    stored = found.stored.get("encoder_text", "pair") if found.stored else None
+    if stored is not None and asked not in (None, stored):
+        raise PlauditError(
+            f"encoder_text: this model was trained or saved with {stored}, not {asked}; leave it "
+            "out"
+        )
+    return stored or asked or "pair"
+
+
+def _resolve_separator(asked: str | None, stored: Mapping[str, Any], read_as: str) -> Any:
+    """Who trains an encoder on one text elsewhere puts nothing between prompt and completion."""
+    if asked is not None:
+        return asked
+    return stored.get("separator", "\n\n" if read_as == "pair" else "")
 
 
 def _check_own_template(kind: str, template: Template, stored: Mapping[str, Any]) -> None:

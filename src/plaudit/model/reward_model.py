@@ -72,6 +72,7 @@ class RewardModel(Scorer):
     ratio: float | None = None  # of speed in bfloat16 to float32, where that was measured
     card: str = ""  # that a run wrote of it
     trained_on: TrainedOn | Kept | None = None  # hashes of its training texts
+    reading: str = ""  # how a model from elsewhere is read, in a line
 
     def __post_init__(self) -> None:
         if not self.max_tokens_per_batch:
@@ -126,7 +127,11 @@ class RewardModel(Scorer):
                 the tokenizer; a model that plaudit trained keeps the one it was trained with.
             chat_template_args: arguments of the template, such as `{"enable_thinking": False}`,
                 written into it, so that they are saved too.
-            separator: what stands between prompt and completion in a plain decoder's row.
+            separator: what stands between prompt and completion in a plain decoder's row, and in
+                that of an encoder that reads one text, where it is nothing unless given.
+            encoder_text: how an encoder of somebody else's reads prompt and completion: as a
+                `pair`, the default; as `one` text; or as `trl`, one text with the tokenizer's
+                end-of-text token after it, where it has one. A saved model keeps it.
             dtype: what matrix products run in. `auto` is bfloat16 where that is measured to be
                 faster on this machine, else float32. Rewards agree within 1e-5 at any batching in
                 float32.
@@ -220,6 +225,11 @@ class RewardModel(Scorer):
     def max_length(self) -> int:
         """See `Scorer`."""
         return self.encoding.max_length
+
+    @property
+    def readings(self) -> list[str]:
+        """See `Scorer`."""
+        return [self.reading] if self.reading else []
 
     def training_texts(self) -> list[TrainedOn | None]:
         """See `Scorer`."""

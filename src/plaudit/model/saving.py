@@ -91,7 +91,7 @@ def mapped_to(network: Any, file: str) -> dict[str, str]:
 
 def layout_in_python(encoding: Encoding) -> str:
     """How a `prompt` and a `completion` become a row of tokens by transformers alone, as Python."""
-    if encoding.kind == "encoder":
+    if encoding.is_pair:
         return "tokenizer(prompt, completion)"
     if encoding.template == "chat":
         turns = ("user", "prompt"), ("assistant", "completion")
@@ -100,8 +100,11 @@ def layout_in_python(encoding: Encoding) -> str:
     tokenizer = encoding.tokenizer
     by_itself = tokenizer("a")["input_ids"][-1:] == [tokenizer.eos_token_id]
     ended = not by_itself and tokenizer.eos_token_id not in (None, encoding.pad_token_id)
+    if encoding.kind == "encoder":
+        ended = encoding.encoder_text == "trl" and tokenizer.eos_token is not None
     ending = " + tokenizer.eos_token" if ended else ""
-    return f"tokenizer(prompt + {encoding.separator!r} + completion{ending})"
+    between = f"{encoding.separator!r} + " if encoding.separator else ""
+    return f"tokenizer(prompt + {between}completion{ending})"
 
 
 def stored_settings(
@@ -120,6 +123,8 @@ def stored_settings(
         "max_length": encoding.max_length,
         "separator": encoding.separator,
     }
+    if encoding.encoder_text != "pair":  # else outputs begun by earlier versions are not resumed
+        settings["encoder_text"] = encoding.encoder_text
     if normalisation:
         settings["normalisation"] = asdict(normalisation)
     if attributes:

@@ -100,6 +100,11 @@ class Scorer(ABC):
         """
         yield
 
+    @property
+    def readings(self) -> list[str]:
+        """How each of its models that is from elsewhere is read, a line each."""
+        return []
+
     def training_texts(self) -> list[TrainedOn | None]:
         """Hashes of what each of its models was trained on; None where nobody knows."""
         return [None]

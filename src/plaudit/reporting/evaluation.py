@@ -187,6 +187,8 @@ def evaluate(
         seed=seed,
     )
     evaluation.summary["truncated"] = truncated
+    if model.readings:
+        evaluation.summary["from_elsewhere"] = True
     evaluation.summary["training_overlap"] = measure_overlap(
         overlap(model.training_texts(), rankings),
         rankings,

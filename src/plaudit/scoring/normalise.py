@@ -18,6 +18,7 @@ from plaudit.errors import PlauditError
 from plaudit.files import read_json, report_rejected, write_json, writing
 from plaudit.model.checkpoint import CONFIG_KEY
 from plaudit.model.devices import Dtype
+from plaudit.model.encoding import EncoderText
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import stored_settings
@@ -38,6 +39,7 @@ def normalise(
     overwrite: bool = False,
     dtype: Dtype = "auto",
     max_length: int | None = None,
+    encoder_text: EncoderText | None = None,
 ) -> Normalisation:
     """Measure a model's rewards of the completions of `data`, and store how to normalise them.
 
@@ -56,6 +58,7 @@ def normalise(
         overwrite: replace what an earlier call stored.
         dtype: what matrix products run in; see `RewardModel.load`.
         max_length: tokens of a row; see there, too.
+        encoder_text: how an encoder from elsewhere reads a row; see there, too.
 
     Raises:
         PlauditError: when the model is in no folder or its head is new, when it is normalised
@@ -73,7 +76,9 @@ def normalise(
         )
     if not folder.exists():
         raise PlauditError(f"{model}: there is no such folder, and normalisation is kept in one")
-    scorer = RewardModel.load(folder, normalised=False, dtype=dtype, max_length=max_length)
+    scorer = RewardModel.load(
+        folder, normalised=False, dtype=dtype, max_length=max_length, encoder_text=encoder_text
+    )
     if scorer.new_head:
         raise PlauditError(f"{model}: has no trained reward head; train it first")
     config = read_json(file)

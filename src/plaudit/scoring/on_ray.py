@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import pyarrow
 
-from plaudit.console import say
+from plaudit.console import hushed, say
 from plaudit.data.rows import Row, find_sources
 from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
@@ -121,7 +121,9 @@ class RayEngine:
         found = ray.get(about.remote(model, loading, deviations))
         if isinstance(found, PlauditError):
             raise found
-        self.facts, self._max_length, untrained = found
+        self.facts, self._max_length, untrained, readings = found
+        for line in readings:
+            say(line)
         self._loading = of_one_type(loading, self.facts)
         if untrained:
             from plaudit.model.scorer import UNTRAINED
@@ -170,16 +172,17 @@ class RayEngine:
 
 def _about(
     model: Any, loading: dict[str, Any], deviations: bool
-) -> tuple[dict[str, Any], int, bool] | PlauditError:
+) -> tuple[dict[str, Any], int, bool, list[str]] | PlauditError:
     look_for_garbage_less_often()
     from plaudit.model.reward_model import RewardModel
 
     try:
-        scorer = RewardModel.load(model, **loading)
+        with hushed():  # it is said where it was asked for
+            scorer = RewardModel.load(model, **loading)
         scorer.check_uncertain(deviations)
     except PlauditError as error:
         return error
-    return scorer.identity(), scorer.max_length, scorer.new_head
+    return scorer.identity(), scorer.max_length, scorer.new_head, scorer.readings
 
 
 def _read(files: pyarrow.Table) -> Iterator[pyarrow.Table]:
@@ -205,7 +208,8 @@ class _Actor:
         if cores:  # no more threads, whatever OMP_NUM_THREADS of the node says
             torch.set_num_threads(cores)
         keep_freed_memory()
-        self._scorer = RewardModel.load(model, **loading)
+        with hushed():
+            self._scorer = RewardModel.load(model, **loading)
         self._deviations = deviations
 
     def __call__(self, windows: pyarrow.Table) -> pyarrow.Table:

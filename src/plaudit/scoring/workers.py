@@ -13,11 +13,12 @@ import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from plaudit.console import say
+from plaudit.console import hushed, say
 from plaudit.data.cells import shown
 from plaudit.data.rankings import Rejected
 from plaudit.data.tasks import Task, Tasks
@@ -171,7 +172,8 @@ def _work(
     torch.set_num_threads(threads)
     keep_freed_memory()
     try:
-        scorer = RewardModel.load(model, **loading)
+        with nullcontext() if speaks else hushed():  # the first one has said it for all
+            scorer = RewardModel.load(model, **loading)
         scorer.check_uncertain(deviations)
         if speaks:
             scorer.warn_if_untrained()

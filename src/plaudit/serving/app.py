@@ -76,6 +76,7 @@ class Service:
         self.batcher = Batcher(scorer, settings)
         self.draining = False
         self.started = int(time.time())
+        self._told_of_whole = not any(encoding.is_pair for encoding in scorer.encodings)
 
     async def answer(self, request: Request, spoken: Mapping[str, Protocol]) -> Response:
         """Read, score, reply, in the protocol of the path that the request is in."""
@@ -102,6 +103,13 @@ class Service:
             raise RefusedError(422, "invalid", error.message(), examples=examples) from None
         self._check_size(job, kind.texts_field)
         request.scope["completions"] = len(job.texts)
+        if not self._told_of_whole and None in job.prompts and None in (job.begins or [None]):
+            self._told_of_whole = True
+            say(
+                f"{request.url.path} is asked with prompt and completion in one text, and this "
+                "encoder reads a pair: the reward is another one than that of the two apart; send "
+                "them apart, to /score for one (said once)"
+            )
         # A client that shards its rows over servers may have none left for this one.
         scored = await self._score(request, job) if job.texts else Scored([], [], 0)
         if self.settings.log_text:
@@ -185,7 +193,11 @@ class Service:
             return work.answer.result()
         if gone.done():
             raise RefusedError(GONE, "gone", "the client went away")
-        raise RefusedError(504, "timeout", f"no answer within {timeout:g} s", retry_after="5")
+        reason = (
+            f"no answer within {timeout:g} s: send fewer completions a request, or have the "
+            "service started with a larger --timeout"
+        )
+        raise RefusedError(504, "timeout", reason, retry_after="5")
 
 
 def build_app(
@@ -217,7 +229,7 @@ def build_app(
     for path, spoken in by_path().items():
         app.post(path, **_described(path, spoken))(_handler(service, spoken))
     _add_facts(app, service)
-    _add_refusals(app)
+    _add_refusals(app, closed=bool(service.settings.keys))
     app.include_router(page.router(labelling, service.rewards))
     app.add_middleware(
         Gate,
@@ -332,7 +344,10 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         return json_response(facts)
 
 
-def _add_refusals(app: FastAPI) -> None:
+def _add_refusals(app: FastAPI, *, closed: bool) -> None:
+    """Refusals in our form; `closed` is a service that asks for a key."""
+    told = "GET /openapi.json, with a key," if closed else "GET /openapi.json"
+
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Response:
         return error.response()
@@ -340,8 +355,8 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def no_such(request: Request, error: HTTPException) -> Response:
         kind, message = {
-            404: ("not_found", "nothing is here; GET /openapi.json says what there is"),
-            405: ("method", "not with this method; GET /openapi.json says with which"),
+            404: ("not_found", f"nothing is here; {told} says what there is"),
+            405: ("method", f"not with this method; {told} says with which"),
         }.get(error.status_code, ("invalid", "the request cannot be read"))
         answer = RefusedError(error.status_code, kind, message).response()
         answer.headers.update(error.headers or {})

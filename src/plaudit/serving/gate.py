@@ -376,10 +376,41 @@ async def read_json(request: Request) -> Any:
 def invalid(error: ValidationError, examples: Mapping[str, Any] | None = None) -> RefusedError:
     """Why a request is not one of its protocol: the first fault, where it is, and right ones."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    message = first["msg"]
-    if first["type"] == "extra_forbidden":
-        message = "there is no such field"
-    return RefusedError(422, "invalid", message, _path(first["loc"]), examples)
+    return RefusedError(422, "invalid", _plain(error), _path(first["loc"]), examples)
+
+
+# What pydantic finds, by its name for that, as whoever sent the request would say it.
+PLAINLY = {
+    "extra_forbidden": "there is no such field",
+    "missing": "is missing",
+    "list_type": "is no list",
+    "string_type": "is no text",
+    "bool_type": "is neither true nor false",
+    "int_type": "is no whole number",
+    "int_from_float": "is no whole number",
+    "float_type": "is no number",
+    "finite_number": "is no finite number",
+    "dict_type": "is no object",
+    "model_type": "is no object",
+    "model_attributes_type": "is no object",
+    "literal_error": "is not one of {expected}",
+    "too_short": "has {actual_length} entries, and {min_length} is the least",
+    "too_long": "has more than {max_length} entries",
+    "string_too_short": "has fewer than {min_length} characters",
+    "string_too_long": "has more than {max_length} characters",
+    "greater_than": "is not above {gt}",
+    "greater_than_equal": "is less than {ge}",
+    "less_than": "is not below {lt}",
+    "less_than_equal": "is more than {le}",
+}
+
+
+def _plain(error: ValidationError) -> str:
+    """What is wrong first, in words of no library."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if known := PLAINLY.get(first["type"]):
+        return known.format(**first.get("ctx", {}))
+    return first["msg"].removeprefix("Value error, ")
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

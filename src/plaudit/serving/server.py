@@ -17,9 +17,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from plaudit.console import say
+from plaudit.console import counted, say
 from plaudit.errors import PlauditError
 from plaudit.labelling.labelling import Labelling
+from plaudit.model.devices import dtype_name
 from plaudit.model.scorer import Scorer
 from plaudit.serving.app import build_app
 from plaudit.serving.settings import ServiceSettings
@@ -93,6 +94,25 @@ def serve(
         raise PlauditError(f"the model does not work: {server.failed}") from server.failed
 
 
+def described(scorer: Scorer, settings: ServiceSettings) -> str:
+    """What a service computes, and what it lets through, in a line.
+
+    >>> from plaudit import RewardModel
+    >>> described(RewardModel.load("runs/first", dtype="float32"), ServiceSettings())
+    'in float32, pooling ..., no keys; of a request 1,024 completions at most, in 60 s (--timeout)'
+    """
+    models = getattr(scorer, "members", [scorer])
+    types = dict.fromkeys(dtype_name(model.dtype) for model in models if hasattr(model, "dtype"))
+    poolings = dict.fromkeys(encoding.pooling for encoding in scorer.encodings)
+    keys = counted(len(settings.keys), "key") if settings.keys else "no keys"
+    rate = f", {settings.rate_limit:,} requests a minute" if settings.rate_limit else ""
+    return (
+        f"in {', '.join(types) or 'its own type'}, pooling {', '.join(poolings)}, {keys}{rate}; of "
+        f"a request {settings.max_completions:,} completions at most, in {settings.timeout:g} s "
+        "(--timeout)"
+    )
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server with an end that finishes what was taken, and a word when it is ready."""
 
@@ -115,6 +135,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.02)
         if not self.should_exit:
             say(f"serving {self.service.settings.name} at {self.where} (Ctrl+C stops it)")
+            say(described(self.service.scorer, self.service.settings))
 
     async def _drain(self) -> None:
         await self.service.batcher.drained()

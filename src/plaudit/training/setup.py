@@ -86,6 +86,7 @@ def load_base(settings: Settings) -> RewardModel:
         normalised=False,  # what is trained further gives other rewards
     )
     model.uncertainty, model.attributes, model.card = None, {}, ""  # likewise
+    model.reading = ""  # what is trained here is nobody else's
     if settings.load_in_4bit:
         if sharded():
             raise PlauditError("load_in_4bit: does not go with FSDP; leave it out")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor, nn
 
+from plaudit.console import progress
 from plaudit.errors import PlauditError
 from plaudit.model.base_models import quiet
 from plaudit.model.checkpoint import names_of_labels, weights_of_labels
@@ -112,7 +113,7 @@ def find_causes(parted: Parted) -> list[Cause]:
 def _best_guess(parted: Parted) -> Cause | None:
     """What explains the most rows; None where nothing explains most of them."""
     best: Cause | None = None
-    for name, says, rewards in _guesses(parted):
+    for name, says, rewards in progress(_guesses(parted), "trying guesses"):
         count = parted.explained(rewards)
         if parted.fits(count) and (best is None or count > best.rows):
             best = Cause(name, says, count)
@@ -442,7 +443,7 @@ def _otherwise_laid_out(parted: Parted) -> Iterator[tuple[str, str, list[float]]
         except PlauditError:
             continue
         yield "template", f"{says} there", _rewards(parted.model, encoded)
-    if encoding.kind == "encoder":
+    if encoding.is_pair:
         texts = [plain_text(row.prompt) + plain_text(row.completion) for row in parted.rows]
         one = encoding.encode_rendered(texts)
         says = "prompt and completion are read as one sentence there, not as a pair"

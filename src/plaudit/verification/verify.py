@@ -94,8 +94,9 @@ def _lines(peer: PeerRecord, tolerance: float) -> Iterator[str]:
         yield f"  FAIL  {counted(peer['refused'], 'row')} refused there, or without a number"
     if peer["cut"]:
         yield (
-            f"  note  {counted(peer['cut'], 'row')} longer than is read here: not compared, since "
-            "programs cut in ways of their own"
+            f"  note  {counted(peer['cut'], 'row')} of {peer['rows']} longer than is read here: "
+            "not compared; plaudit keeps the completion and the end of the prompt, truncation of "
+            "transformers cuts elsewhere, and so gives such rows other rewards"
         )
     yield from (f"  note  {note}" for note in peer["notes"])
     for cause in peer["causes"]:
@@ -127,14 +128,14 @@ def verify(
         name: a run, a folder or a hub name.
         against: peers, each `NAME` or `NAME=ADDRESS`.
         data: what `plaudit score` reads, of which the first `rows` are scored; None makes some.
-        rows: how many completions of `data`.
+        rows: how many completions, of `data` or of those that are made.
         tolerance: how far rewards may be apart, as a share of their standard deviation.
         **reading: `columns` and `encoding`, as `read_rows` takes them.
 
     Raises:
         PlauditError: when data cannot be read, there is no such peer, or one cannot be reached.
     """
-    every = read_rows(data, rows, **reading) if data is not None else made_rows(model)
+    every = read_rows(data, rows, **reading) if data is not None else made_rows(model)[:rows]
     taken = [row for row in every if model.refusal(row.prompt, [row.completion]) is None]
     if len(taken) < len(every):
         say(f"{counted(len(every) - len(taken), 'row')} refused by the model's own chat template")
@@ -192,9 +193,15 @@ def _against(model: RewardModel, peer: There, rows: Sequence[Row], tolerance: fl
     pairs, turned = turned_pairs(answered, here.tolist(), there.tolist(), least)
     causes: list[Cause] = []
     if beyond:
-        say("looking for the cause")
+        # First what is known: whoever interrupts the search, which may take long, has that.
+        say(
+            f"{len(beyond)} of {counted(len(answered), 'row')} beyond {tolerance:g} of the "
+            f"standard deviation, the largest by {far.max():.2g}; {len(turned)} of "
+            f"{counted(pairs, 'pair')} change places; looking for the cause"
+        )
         alone = there.copy()
-        for place in beyond[:: max(len(beyond) // SOME, 1)]:
+        some = beyond[:: max(len(beyond) // SOME, 1)]
+        for place in progress(some, "asking for rows alone"):
             with suppress(RefusedError):
                 alone[place] = unit(peer.rewards([answered[place]])[0])
         parted = Parted(model, peer, answered, here, there, alone, here, there, scale, tolerance)

@@ -8,6 +8,7 @@ rewards where they were run; and those of vLLM 0.33 (`model_executor/models/regi
 `src/llama-graph.cpp`, `src/models/bert.cpp`, `conversion/bert.py`), which were not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
@@ -88,6 +89,13 @@ def consumers(model: RewardModel, pairs: bool = True) -> list[Consumer]:
 
 def _of_encoder(model: RewardModel) -> list[Consumer]:
     kind = model.model.config.model_type
+    if not model.encoding.is_pair:
+        one = (
+            ("vLLM", VLLM_ENCODERS, f"`{VLLM}`: `/classify` of `input`, laid out"),
+            ("SGLang", SGLANG_ENCODERS, f"`{SGLANG} {WHOLE}`: `/classify` of `text`, laid out"),
+            ("TEI", TEI_ENCODERS, f"`{TEI}`: `/predict` of `inputs`, laid out, with `raw_scores`"),
+        )
+        return _for_kind(one, kind)
     pair = "{0}, the prompt, and {1}"
     ways = (
         ("vLLM", VLLM_ENCODERS, f"`{VLLM}`: `/score` of {pair.format('text_1', 'text_2')}"),
@@ -98,6 +106,10 @@ def _of_encoder(model: RewardModel) -> list[Consumer]:
         ),
         ("TEI", TEI_ENCODERS, f"`{TEI}`: `/rerank` with `raw_scores`, without it the sigmoid"),
     )
+    return _for_kind(ways, kind)
+
+
+def _for_kind(ways: Sequence[tuple[str, Sequence[str], str]], kind: str) -> list[Consumer]:
     return [
         Consumer(name, kind in kinds, how if kind in kinds else f"it has no classifier of {kind}")
         for name, kinds, how in ways
@@ -133,6 +145,8 @@ def _of_own_class(model: RewardModel, messages: str) -> list[Consumer]:
 
 def _of_llama_cpp(model: RewardModel) -> Consumer:
     kind, encoder = model.model.config.model_type, model.encoding.kind == "encoder"
+    if encoder and not model.encoding.is_pair:
+        return Consumer("llama.cpp", False, "it reads a pair, and this model one text")
     if kind in LLAMA_CPP_ENCODERS and model.pooling == "cls":
         return Consumer(
             "llama.cpp", True, f"`{LLAMA_CPP}`: `/rerank` of query, the prompt, within 1e-3"

@@ -190,7 +190,7 @@ def _tokenizer(encoding: Encoding) -> tuple[Any, bool]:
     tokenizer = copy.deepcopy(encoding.tokenizer)
     tokenizer.model_max_length = encoding.max_length
     if encoding.kind == "encoder":
-        return tokenizer, True
+        return tokenizer, encoding.is_pair
     own = tokenizer.chat_template
     if encoding.template == "plain":
         tokenizer.chat_template = _plain_template(encoding)

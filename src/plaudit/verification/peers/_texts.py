@@ -15,7 +15,7 @@ def messages_of(row: Row) -> list[dict[str, Any]]:
 
 
 def text_of(row: Row, encoding: Encoding, tokenizer: Any = None) -> str:
-    """A decoder's row as one text: by the tokenizer's chat template, else as a model card says.
+    """A row that is no pair as one text: by the chat template, else as a model card says.
 
     `tokenizer` is the peer's own, where that is another one than the model's.
 
@@ -33,6 +33,10 @@ def text_of(row: Row, encoding: Encoding, tokenizer: Any = None) -> str:
     before = plain_text(row.prompt)
     before += encoding.separator if before else ""
     eos, pad = encoding.tokenizer.eos_token, encoding.tokenizer.pad_token
+    if encoding.kind == "encoder":
+        text = before + plain_text(row.completion)
+        ended = encoding.encoder_text != "trl" or not eos or text.endswith(eos)
+        return text if ended else text + eos
     return before + plain_text(row.completion) + (eos if eos and eos != pad else "")
 
 

@@ -18,7 +18,7 @@ class SGLang(Service):
 
     def some(self, rows: Sequence[Row]) -> list[float]:
         """See `Service`."""
-        if self.local.encoding.kind == "encoder":
+        if self.local.encoding.is_pair:
             return [self._reranked(row) for row in rows]
         texts = [text_of(row, self.local.encoding) for row in rows]
         answer = self.ask("/classify", {"text": texts})

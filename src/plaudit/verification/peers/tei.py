@@ -27,7 +27,7 @@ class TEI(Service):
         return [self.number(of, 0, "score") for of in labels]
 
     def _input(self, row: Row) -> list[str]:
-        if self.local.encoding.kind == "encoder":
+        if self.local.encoding.is_pair:
             return [plain_text(row.prompt), plain_text(row.completion)]
         return [text_of(row, self.local.encoding)]
 

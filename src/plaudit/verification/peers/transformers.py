@@ -113,7 +113,7 @@ class Transformers(There):
 
     def _encoded(self, row: Row) -> dict[str, Any]:
         tokenizer, cut = self._tokenizer, {"truncation": True, "verbose": False}
-        if self._encoding.kind == "encoder":
+        if self._encoding.is_pair:
             # Of a list of pairs: an empty second text alone counts as none.
             pairs = tokenizer([plain_text(row.prompt)], [plain_text(row.completion)], **cut)
             return {name: values[0] for name, values in pairs.items()}
@@ -121,7 +121,8 @@ class Transformers(There):
         if self._encoding.template == "chat":
             return dict(tokenizer(text, add_special_tokens=False, **cut))
         encoded = dict(tokenizer(text, **cut))
-        if encoded["input_ids"][-2:] == [tokenizer.eos_token_id] * 2:  # it puts one there itself
+        twice = encoded["input_ids"][-2:] == [tokenizer.eos_token_id] * 2
+        if self._encoding.kind == "decoder" and twice:  # it puts one there itself
             return dict(tokenizer(text.removesuffix(tokenizer.eos_token), **cut))
         return encoded
 

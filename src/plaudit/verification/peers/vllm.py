@@ -29,7 +29,7 @@ class VLLM(Service):
     def some(self, rows: Sequence[Row]) -> list[float]:
         """See `Service`; of a chat one row a request, since a request is one dialogue."""
         encoding = self.local.encoding
-        if encoding.kind == "encoder":
+        if encoding.is_pair:
             pairs = {
                 "text_1": [plain_text(row.prompt) for row in rows],
                 "text_2": [plain_text(row.completion) for row in rows],
@@ -53,7 +53,7 @@ class VLLM(Service):
     def tokens(self, rows: Sequence[Row]) -> list[list[int]] | None:
         """See `There`."""
         encoding = self.local.encoding
-        if encoding.kind == "encoder":
+        if encoding.is_pair:
             return None
         found = []
         for row in rows:
