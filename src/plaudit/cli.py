@@ -113,9 +113,9 @@ def _main(arguments: Sequence[str] | None) -> int:
             raise
         why = f" ({line})" if (line := str(error).partition("\n")[0]) else ""
         print(
-            f"plaudit: out of memory{why}: this machine, or what this process may take of it, has "
-            "too little; free some, or let it do less at once. What was done is kept: where the "
-            "command has --resume, that goes on",
+            "plaudit: out of memory: this machine, or what this process may take of it, has too "
+            "little; free some, or let it do less at once. What was done is kept: where the "
+            f"command has --resume, that goes on{why}",
             file=sys.stderr,
         )
         return 1

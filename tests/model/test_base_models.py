@@ -69,6 +69,7 @@ def test_smollm2_loads_unpacked_and_saves_as_an_ordinary_model(tmp_path, monkeyp
 
     monkeypatch.setattr(gguf_reader, "GGUFReader", Reader)
     monkeypatch.setattr("gguf.GGUFReader", Reader)
+    base_models._header.cache_clear()  # of other tests
     model = RewardModel.load("embedded:smollm2", max_length=64, device="cpu")
     assert len(read) == 1  # which takes seconds
     assert (model.encoding.kind, model.pooling, model.encoding.template) == (

@@ -224,6 +224,8 @@ def test_a_reload_and_the_back_button_keep_what_was_done(opened, files):
 
 def test_without_a_connection_a_label_is_kept_and_sent_later(opened, files):
     page = opened("Ofelia")
+    refused = []  # while there is anything in it
+    page.route("**/label/save", lambda route: route.abort() if refused else route.continue_())
     asked = prompt(page)
     x, y, z = order(page)
     page.context.set_offline(True)
@@ -244,13 +246,13 @@ def test_without_a_connection_a_label_is_kept_and_sent_later(opened, files):
     # And where it is the service that does not answer.
     ready(page)
     second = prompt(page)
-    page.route("**/label/save", lambda route: route.abort())
+    refused.append(True)
     page.keyboard.press("b")
     expect(page.locator("#offline")).to_contain_text("This label is kept in this tab")
     page.keyboard.press("t")  # it stays as it is
     page.keyboard.press("u")
     expect(page.locator("#status")).to_have_text("What waits to be sent stays as it is until then.")
-    page.unroute("**/label/save")
+    refused.clear()
     page.evaluate("dispatchEvent(new Event('online'))")
     expect(page.locator("#offline")).to_be_hidden()
     expect(page.locator("#status")).to_have_text("The service answers again. Saved: all bad.")

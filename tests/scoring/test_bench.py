@@ -1,6 +1,7 @@
 """A bench scores each text once a model, survives a kill, and tells of what failed."""
 
 import csv
+import html
 import json
 import shutil
 
@@ -138,11 +139,13 @@ def test_a_model_that_cannot_be_loaded_has_a_row_and_the_others_go_on(
     assert main(["bench", str(tmp_path / "none"), *named(folders, "one", "two"), *flags]) == 1
     record = json.loads((out / "bench.json").read_text())
     assert_fits("bench", record)
-    assert "cannot be loaded" in record["models"][str(tmp_path / "none")]["problem"]
+    problem = record["models"][str(tmp_path / "none")]["problem"]
+    assert "cannot be loaded" in problem
     assert not record["passed"]
     assert {*record["data"]["pairs"]["scores"]} == {"one", "two"}
     assert "none has no scores: " in " ".join(capsys.readouterr().out.split())
-    assert "no scores: base" in (out / "index.html").read_text()
+    shown = html.unescape((out / "index.html").read_text())
+    assert f"no scores: {problem}" in shown
     with (out / "scores.csv").open() as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
     assert rows["one"]["problem"] == ""

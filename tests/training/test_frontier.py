@@ -64,8 +64,8 @@ def test_each_strength_is_a_run_on_the_same_prompts(ranked, base, tmp_path):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"strengths": "0,much"}, "no numbers"),
-        ({"strengths": [1, 1]}, "two different ones"),
+        ({"strengths": "0,much"}, "no list of numbers"),
+        ({"strengths": [1, 1]}, "two different numbers"),
         ({"strengths": [-1, 1]}, "none below 0"),
         ({"test_fraction": 0.0}, "leaves no prompts"),
     ],

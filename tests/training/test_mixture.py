@@ -304,9 +304,9 @@ def test_a_check_looks_at_every_source(files, base, monkeypatch):
     looked = []
     labels = checks._labels
 
-    def kept(model, parts, sample):
+    def kept(model, parts, sample, most):
         looked.extend(sample)
-        return labels(model, parts, sample)
+        return labels(model, parts, sample, most)
 
     monkeypatch.setattr(checks, "_labels", kept)
     train(mixture_of(files), check=True, base=str(base("bert")), max_length=48, dtype="float32")

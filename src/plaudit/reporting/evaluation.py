@@ -187,7 +187,7 @@ def evaluate(
         seed=seed,
     )
     evaluation.summary["truncated"] = truncated
-    if model.readings:
+    if getattr(model, "readings", None):  # a scorer of somebody's own need not have it
         evaluation.summary["from_elsewhere"] = True
     evaluation.summary["training_overlap"] = measure_overlap(
         overlap(model.training_texts(), rankings),
