@@ -346,6 +346,12 @@ def train_on(
                         model.attributes,
                     )
             _save(model, chosen, folder, metrics, test, validation, figures_only)
+            best, last = training["best_step"], training["steps"]
+            if best and best < last:  # or a run that went on further seems to have done nothing
+                say_once(
+                    f"the checkpoint of step {best:,} of {last:,} is the best on the validation "
+                    "prompts: it is what is measured and saved"
+                )
             say_once(f"saved to {folder}")
     return Run(model, metrics, folder, test)
 
