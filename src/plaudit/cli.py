@@ -122,8 +122,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     return code
 
 
-# What torch says without memory, and oneDNN, which says no more than that.
-_NO_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+# What torch says without memory, on a CPU and on a GPU, and oneDNN, which says no more than that.
+_NO_MEMORY = (
+    *("can't allocate memory", "out of memory"),
+    *("could not create a primitive", "could not create a memory"),
+)
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells have them: 128 and the signal's number
 
 

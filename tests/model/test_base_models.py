@@ -254,3 +254,9 @@ def test_a_name_that_is_no_folder_is_told_before_the_hub_is_asked(monkeypatch, c
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with raised("^their-model-offline cannot be loaded: there is no folder.*HF_HUB_OFFLINE"):
         locate("their-model-offline")
+
+
+@pytest.mark.parametrize("name", ["my model", "größe", "a--b", "-a", "a..b", "a" * 97])
+def test_a_name_that_no_model_of_the_hub_can_have_is_told(name):
+    with raised("cannot be loaded: there is no folder .* no model of the hub can have this name"):
+        locate(name)

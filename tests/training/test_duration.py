@@ -3,6 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
+from datasets import Dataset
 
 import tiny
 from plaudit import train
@@ -12,6 +14,8 @@ from plaudit.model.freezing import freeze
 from plaudit.settings import Settings
 from plaudit.training import duration, run, trainer
 from plaudit.training.duration import Kept, Work, expected, kept_of, work_of
+from plaudit.training.objectives import Prepared
+from plaudit.training.setup import build_trainer, load_base
 from plaudit.training.trainer import RunLog
 
 
@@ -127,3 +131,23 @@ def test_slow_steps_are_told_before_their_loss_is(monkeypatch, capsys):
         clock.now += seconds
         log.on_step_end(None, state, None)
     assert capsys.readouterr().err == "step 2 of 5: 12.5 s each, 38 s left\n"
+
+
+def test_a_step_is_timed_in_the_number_type_that_it_trains_in(base, tmp_path):
+    chosen = settings(
+        base=str(base("bert")), dtype="bfloat16", max_length=32, stress=0, recipe="plain"
+    )
+    model = load_base(chosen)
+    rows = Dataset.from_list(
+        [*model.encoding.encode([Ranking("Why?", ["fox", "dog"], [0, 1])] * 4)]
+    )
+    start = Prepared()
+    built = build_trainer(model, rows, None, chosen, tmp_path, checkpoints=False, start=start)
+    seen = set()
+    layer = built.model.bert.encoder.layer[0].attention.output.dense
+    layer.register_forward_hook(lambda module, given, out: seen.add(out.dtype))
+    duration.step_seconds(built, rows, 4, chosen)
+    timed = set(seen)
+    seen.clear()
+    built.train()
+    assert seen == timed == {torch.bfloat16}

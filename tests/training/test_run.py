@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -181,6 +182,21 @@ def test_a_config_yaml_alone_is_no_run_of_ours(finished, ranked, base, tmp_path,
         train(output=tmp_path, resume=True)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.relative_to(tmp_path).as_posix(): path.read_text() for path in files} == theirs
+
+
+def test_a_run_that_is_damaged_is_one_all_the_same(finished, ranked, base, tmp_path):
+    damaged = shutil.copytree(finished.folder, tmp_path / "damaged")
+    (damaged / "config.yaml").write_text("data: [")
+    with pytest.raises(PlauditError, match=r"config\.yaml"):
+        train(output=damaged, resume=True)
+    with pytest.raises(PlauditError, match="already holds a run"):
+        train(ranked, output=damaged, **options(base))
+    train(ranked, output=damaged, overwrite=True, **options(base))
+    without = shutil.copytree(finished.folder, tmp_path / "without")  # an unfinished one
+    (without / "metrics.json").unlink()
+    shutil.rmtree(without / "checkpoints")
+    with pytest.raises(PlauditError, match="already holds a run"):
+        train(ranked, output=without, **options(base))
 
 
 def test_what_a_kill_left_of_a_run_that_was_replaced_is_none_of_the_users(tmp_path):

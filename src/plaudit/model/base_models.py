@@ -162,20 +162,30 @@ def _located(name: str, revision: str | None, subfolder: str | None, trusted: bo
         name, revision = at[1], at[2]
     given = {"revision": revision, "subfolder": subfolder}
     if "/" not in name:
-        _look_on_hub(name, revision)
+        _look_on_hub(name, revision, subfolder)
     return Source(name, {key: value for key, value in given.items() if value}, trusted)
 
 
 @functools.cache
-def _look_on_hub(name: str, revision: str | None) -> None:
+def _look_on_hub(name: str, revision: str | None, subfolder: str | None) -> None:
     """Say that there is no such folder before the hub is asked, which may take long.
 
     Raises:
-        PlauditError: where the hub may not be asked, and nothing of it was kept.
+        PlauditError: where no model of the hub can have this name; where the hub may not be asked,
+            and nothing of it was kept.
     """
     from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+    file = f"{subfolder}/config.json" if subfolder else "config.json"
+    try:
+        kept = try_to_load_from_cache(name, file, revision=revision)
+    except HFValidationError as error:
+        raise PlauditError(
+            f"{name} cannot be loaded: there is no folder {name} here, and no model of the hub can "
+            "have this name; give the path of a folder"
+        ) from error
+    if isinstance(kept, str):
         return
     if constants.HF_HUB_OFFLINE:
         raise PlauditError(

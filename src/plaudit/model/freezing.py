@@ -264,17 +264,28 @@ class FrozenLayout:
         self.model.layout = self
         self.computed, self.seconds = 0, 0.0  # without what `freeze` tried
 
-    def share_kept(
-        self, folder: str | Path | None, gigabytes: float, rankings: Iterable[dict[str, Any]]
-    ) -> float:
-        """Which share of encoded rankings has its features in such a cache; makes none."""
-        root, key = Path(folder or default_folder()), self._key()
-        if not (root.expanduser() / key).is_dir():
-            return 0.0
+    def shares_kept(
+        self,
+        folder: str | Path | None,
+        gigabytes: float,
+        parts: Sequence[Iterable[dict[str, Any]]],
+    ) -> list[float]:
+        """Which share of the encoded rankings of each part has its features in such a cache; makes
+        none."""
+        none = [0.0] * len(parts)
+        try:
+            root = Path(folder or default_folder()).expanduser()
+        except RuntimeError:  # a home that is not known, which `keep` tells
+            return none
+        if not root.is_dir() or not any(root.iterdir()):
+            return none  # before the key, which reads all weights
+        key = self._key()
+        if not (root / key).is_dir():
+            return none
         cache = FeatureCache(root, key, gigabytes * 1e9)
         try:
-            names = [_name(row) for row in rankings]
-            return sum(name in cache for name in names) / max(len(names), 1)
+            names = [[_name(row) for row in part] for part in parts]
+            return [sum(name in cache for name in each) / max(len(each), 1) for each in names]
         finally:
             cache.close()
 

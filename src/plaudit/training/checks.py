@@ -171,7 +171,8 @@ def check_set_up(
         console.show(f"training will take {time}")
         few = _short_pairs(model, sample, OBJECTIVES.get(chosen.loss).needs())
         plan = _plan(few, chosen, place, start)
-        console.show(plan.describe())
+        if few:
+            console.show(plan.describe())
         checks = [
             _labels(model, parts, sample, int(SCORING / forward)),
             _truncation(counts, model.encoding.max_length),

@@ -7,6 +7,7 @@ have not given yet: their features are kept, of what is measured too. The report
 fetched are not in it.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -93,14 +94,8 @@ def kept_of(model: RewardModel, chosen: Settings, train: Any, validation: Any, t
     except PlauditError:  # which training will say, or do without
         return Kept()
     try:
-        shares = [
-            frozen.share_kept(
-                chosen.features_cache,
-                chosen.features_cache_gb,
-                _sample(rows),
-            )
-            for rows in (train, validation, test)
-        ]
+        parts = [_sample(rows) for rows in (train, validation, test)]
+        shares = frozen.shares_kept(chosen.features_cache, chosen.features_cache_gb, parts)
     finally:
         frozen.release()
     return Kept(*shares)
@@ -208,7 +203,10 @@ def step_seconds(trainer: Any, rows: Any, each: int, chosen: Settings) -> float:
 
     def both(batch: Any) -> None:
         inner.train()
-        loss = inner(**model_inputs(batch, trainer.args.device)).logits.float().mean()
+        device = trainer.args.device
+        # accelerate's own is put on by `train` alone.
+        with torch.autocast(device.type, torch.bfloat16, enabled=trainer.args.bf16):
+            loss = inner(**model_inputs(batch, device)).logits.float().mean()
         loss.backward()
         loss.item()
 
@@ -231,7 +229,8 @@ def _seconds_each(
     at_once: int,
     max_tokens: int,
 ) -> float:
-    """Seconds for a ranking of mean size: of one, and of several if that is soon done."""
+    """Seconds for a ranking of mean size: of one, and of several if that is soon done and there is
+    memory for them; without memory for one it raises `torch.OutOfMemoryError`."""
     few = _sample(rows)
     sizes = [sum(map(len, row["input_ids"])) for row in few]
     mean = sum(sizes) / len(sizes)
@@ -247,8 +246,9 @@ def _seconds_each(
     took = seconds(places)
     if took < SECONDS:
         took = seconds(places)  # without what only the first one waits for
-        places = (order * at_once)[: max(1, min(at_once, int(SECONDS / max(took, 1e-6))))]
-        took = seconds(places)
+        several = (order * at_once)[: max(1, min(at_once, int(SECONDS / max(took, 1e-6))))]
+        with contextlib.suppress(torch.OutOfMemoryError):  # a training takes fewer then
+            took, places = seconds(several), several
     return took * mean / sum(sizes[i] for i in places)
 
 

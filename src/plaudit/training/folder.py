@@ -7,6 +7,7 @@ nothing yet that could be resumed.
 """
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -147,13 +148,25 @@ def _holds_run(folder: Path) -> bool:
     Others call a file `config.yaml`, too, and a printed config may lie in anybody's folder: only
     with what a run has beside it may what has the name of a run's files be taken away.
     """
-    try:
-        settings = read_yaml(folder / "config.yaml")
-    except PlauditError:
-        return False
     begun = (folder / PLAN, *(folder / "checkpoints" / name for name in ("data.json", STEP)))
     ours = any(path.is_file() for path in begun) or files.is_result(folder / "metrics.json")
+    try:
+        settings = read_yaml(folder / "config.yaml")
+    except PlauditError:  # damaged, which is told where it is read; or none
+        return ours and (folder / "config.yaml").is_file()
+    # A run whose checkpoints somebody took away has a log at least.
+    ours = ours or {"step", "loss"} <= _first_of(folder / "log.jsonl").keys()
     return ours and settings.keys() >= {"data", "base", "loss"}
+
+
+def _first_of(log: Path) -> dict[str, Any]:
+    """The first line of a run's log; empty where there is none, or it is no JSON."""
+    try:
+        with log.open(encoding="utf-8") as lines:
+            row = json.loads(next(lines, "{}"))
+    except (OSError, ValueError):
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
 def _may_be_filled(folder: Path) -> bool:
