@@ -122,6 +122,40 @@ def test_the_user_names_the_columns():
     assert winners(load_rankings(rows, columns=columns)) == "BBA"
 
 
+@pytest.mark.parametrize(
+    ("sides", "said", "won"),
+    [
+        (("output_b", "output_a"), "a b output_b model_a", "BAAB"),
+        (("output_2", "output_1"), "1 2 output_2 model_1", "BAAB"),
+        (("text_b", "text_a"), "a b text_a", "BAB"),
+        (("textB", "textA"), "a b textA", "BAB"),
+        (("model_1", "model_2"), "model_1 model_2 1 2", "ABAB"),
+        (("response1", "response2"), "response1 2 response_2", "ABB"),
+        (("response_2", "response_3"), "response_2 Response_3", "AB"),
+        (("model_1", "assistant_1"), "model_1 assistant_1 a b", "ABAB"),
+        (("output_b", "answer_a"), "output_b answer_a", "AB"),
+        (("gpt_4", "llama_2"), "gpt_4 llama_2 a b", "ABAB"),
+    ],
+)
+def test_columns_that_the_user_names_are_called_as_they_are(sides, said, won):
+    columns = dict(zip(("response_a", "response_b"), sides, strict=True))
+    rankings = load_rankings(judged(*said.split(), sides=sides), columns=columns)
+    assert winners(rankings) == won
+
+
+@pytest.mark.parametrize("sides", [("left_b", "right_a"), ("output_b", "answer_a")])
+def test_a_letter_that_may_mean_either_column_is_refused(sides):
+    columns = dict(zip(("response_a", "response_b"), sides, strict=True))
+    rows = judged("a", "b", sides[1], sides=sides)
+    rankings = load_rankings(rows, columns=columns, max_rejected=1)
+    assert [row.reason for row in rankings.rejected] == [
+        f"the winner has a value that is not known: {said}; write {sides[0]}, {sides[1]} or tie "
+        "there"
+        for said in "ab"
+    ]
+    assert winners(rankings) == "B"
+
+
 OURS = {"prompt": "p", "response_a": "4", "response_b": "5", "winner": "a"}
 
 

@@ -29,7 +29,9 @@ SIDES = (LETTERS, ("1", "2"), ("0", "1"))
 TIES = ("tie", "tie (bothbad)", "tie (both bad)", "both_bad", "bothbad", "draw", "equal")
 NUMBER = re.compile(r"-?\d+(\.\d+)?$")
 # What may stand before the letter or number of a side in a verdict, as in "model_a".
-CALLED = re.compile(rf"(?:{'|'.join((*KINDS, 'model', 'assistant'))})[ _-]?(?=[ab012]$)")
+CALLS = "|".join((*KINDS, "model", "assistant"))
+CALLED = re.compile(rf"(?:{CALLS})[ _-]?(?=[ab012]$)")
+LETTERED = re.compile(rf"(?:^|[ _-]|{CALLS})([ab])$")
 
 
 def _names(*sides: str) -> tuple[str, ...]:
@@ -65,12 +67,18 @@ def give(cell: Cells) -> Given:
 def _sides(names: Sequence[str]) -> tuple[str, str]:
     """The letters or numbers of both columns; a and b where the user chose other columns.
 
-    >>> _sides(["Answer_1", "Answer_2"]), _sides(["left", "right"])
-    (('1', '2'), ('a', 'b'))
+    >>> _sides(["Answer_1", "Answer_2"]), _sides(["text_b", "text_a"]), _sides(["left", "right"])
+    (('1', '2'), ('b', 'a'), ('a', 'b'))
     """
+    return _lettered_or_numbered(names) or LETTERS
+
+
+def _lettered_or_numbered(names: Sequence[str]) -> tuple[str, str] | None:
+    """The letters or numbers of two columns that are called alike but for these."""
     first, second = map(_plain, names)
     sides = (first[-1:], second[-1:])
-    return sides if first in A and second in B else LETTERS
+    known = sides in SIDES or sides[::-1] in SIDES
+    return sides if first[:-1] == second[:-1] and known else None
 
 
 def _said(winner: Any) -> str:
@@ -84,16 +92,26 @@ def _said(winner: Any) -> str:
 
 def _ranks(winner: Any, names: Sequence[str]) -> Sequence[int] | BadRowError:
     """The ranks of the winner, who is called as one of the two columns is."""
-    ours = zip((FIRST, SECOND), _sides(names), names, strict=True)
-    known = dict.fromkeys(TIES, TIE)
-    for ranks, side, name in ours:
-        known |= {side: ranks, _said(name): ranks}
-    said = _said(winner)
-    if not said:
+    if not (said := _said(winner)):
         return BadRowError(Fault.MISSING, "the winner is missing")
-    return known.get(said) or BadRowError(
-        Fault.UNKNOWN, f"the winner has a value that is not known: {shown(winner)}; {_told(names)}"
+    first, second = map(_words, names, _sides(names))
+    known = dict.fromkeys(TIES, TIE)
+    # A word that both sides may be called by names neither, as "a" for `left_b` and `right_a`.
+    known |= dict.fromkeys(first - second, FIRST) | dict.fromkeys(second - first, SECOND)
+    return (
+        known.get(word(winner))
+        or known.get(said)
+        or BadRowError(
+            Fault.UNKNOWN,
+            f"the winner has a value that is not known: {shown(winner)}; {_told(names)}",
+        )
     )
+
+
+def _words(name: str, side: str) -> set[str]:
+    """What a verdict may call a side: as its column, or by the letter or number."""
+    letter = LETTERED.search(word(name))
+    return {word(name), side, letter[1] if letter else side}
 
 
 def _told(names: Sequence[str]) -> str:
@@ -109,7 +127,8 @@ def doubt(columns: Mapping[str, str], seen: Mapping[str, frozenset[str]]) -> str
     """
     names = (columns["response_a"], columns["response_b"])
     sides = _sides(names)
-    words = {_said(value) for value in seen.get(columns["winner"], ())}
+    verdicts = seen.get(columns["winner"], ())
+    words = {_said(verdict) for verdict in verdicts if word(verdict) not in map(word, names)}
     numbers = {said for said in words if NUMBER.match(said)}
     # Beside letters a number is a bad row, unless there is nothing else.
     if numbers <= set(sides) or (sides == LETTERS and words & set(LETTERS)):
@@ -129,9 +148,8 @@ def _fits(cell: Cells) -> bool:
     if "winner" not in cell.columns:
         return False
     first, second = (_plain(cell.columns[ours]) for ours in ("response_a", "response_b"))
-    if first in A and second in B:
-        return first[:-1] == second[:-1] and (first[-1], second[-1]) in SIDES
-    return first not in A and second not in B
+    alike = _lettered_or_numbered((first, second)) is not None
+    return alike or (first not in A and second not in B)
 
 
 LAYOUT = Layout(
