@@ -89,8 +89,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     look_for_garbage_less_often()
     console.reset()
     output = getattr(options, "output", None)
-    new = None if output is None or _is_there(output) else output
+    new = None  # the output, where nothing is there
     try:
+        new = None if output is None or _is_there(output) else output
         with _interruptible():
             code = run(options)
             sys.stdout.flush()

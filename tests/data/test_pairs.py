@@ -119,6 +119,15 @@ def test_implicit_prompts_read_back_the_same(tmp_path, suffix, kind):
     assert preferences(load_rankings(tmp_path / f"b.{suffix}")) == preferences(rankings)
 
 
+def test_streamed_pairs_with_ratings_may_have_no_prompt_column(tmp_path):
+    row = {"chosen": "same", "rejected": "other", "score_chosen": 2, "score_rejected": 1}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    rankings = load_rankings(tmp_path / "a.jsonl", streaming=True)
+    assert rankings.format == "annotated pairs"
+    assert write_pairs(rankings, tmp_path / "b.jsonl") == 1
+    assert preferences(load_rankings(tmp_path / "b.jsonl")) == preferences(rankings)
+
+
 def test_messages_with_more_in_them_keep_it_in_json(tmp_path):
     turn = {"role": "assistant", "content": "a", "name": "Ann"}
     parts = {"role": "assistant", "content": "b", "tool_calls": [{"name": "sum"}]}

@@ -29,7 +29,7 @@ BATCH = 1024
 OPTIONAL = ("category", "margin", "weight", "annotator")
 
 # Layouts whose completions may begin with their prompt, which is found in them and may be empty.
-MAY_BE_IMPLICIT = ("pairs", "annotated-pairs")
+MAY_BE_IMPLICIT = ("pairs", "annotated pairs")  # as `Rankings.format` has them
 
 Pair = dict[str, Any]
 
