@@ -765,19 +765,21 @@ def evaluate(
         refuse_to_overwrite(written, overwrite=True, inputs=rankings.files)
     from plaudit.console import say
     from plaudit.evaluation.rewards import rewards_of
+    from plaudit.model.loading import for_several
     from plaudit.model.reward_model import RewardModel
     from plaudit.model.seen import taken
     from plaudit.reporting.evaluation import evaluate
 
+    if isinstance(against, str | Path):
+        loading = for_several(loading)
     # All are loaded before the first one scores, which may take an hour.
     scorer = _scorer(model, also, combine, spread, **loading)
-    other = (
-        RewardModel.load(
-            against, dtype=dtype, max_length=max_length, trust_remote_code=trust_remote_code
-        )
-        if isinstance(against, str | Path)
-        else against
-    )
+    other = against
+    if isinstance(against, str | Path):
+        other = RewardModel.load(
+            against, dtype=dtype, max_length=max_length, trust_remote_code=trust_remote_code,
+            encoder_text=loading["encoder_text"],
+        )  # fmt: skip
     measured: Any = rankings
     if other is not None:  # what one of them does not take, neither is measured on
         measured = taken(rankings, [*scorer.encodings, *other.encodings], rankings)
@@ -1056,6 +1058,7 @@ def policy_test(
         bad = _bad_rows(prompts, on_bad_row, max_rejected)
         _check_prompts(prompts, bad.name, columns, encoding)
     from plaudit.console import say
+    from plaudit.model.loading import for_several
     from plaudit.model.reward_model import as_scorer
     from plaudit.sampling.policy_test import policy_test
     from plaudit.sampling.samples import draw, read_samples
@@ -1064,9 +1067,11 @@ def policy_test(
         "dtype": dtype,
         "max_length": max_length,
         "trust_remote_code": trust_remote_code,
+        "encoder_text": encoder_text,
     }
+    if len(several) > 1 or gold is not None:
+        loading = for_several(loading)
     own = loading | {"length_penalty": length_penalty, "attributes": attributes}
-    own["encoder_text"] = encoder_text
     scorers = [_scorer(each, also, combine, spread, **own) for each in several]
     judging = None if gold is None else (judge, as_scorer(gold, **loading))
     if samples is not None:

@@ -174,8 +174,11 @@ Dtype = Annotated[
 ]
 _ATTRIBUTES = "which of a head's labels give the reward: NAME, or the sum NAME=0.65,NAME=-0.2"
 Attributes = Annotated["str | Mapping[str, float] | None", Help(_ATTRIBUTES, "NAMES")]
+# How an encoder reads prompt and completion: as a pair; as one text; as one text with the
+# tokenizer's end-of-text token after it, where it has one, as TRL's trainer writes it.
+ReadAs = Literal["pair", "one", "trl"]
 EncoderText = Annotated[
-    Literal["pair", "one", "trl"] | None,
+    ReadAs | None,
     Help(
         "how an encoder from elsewhere reads prompt and completion: pair; one text; trl: one text "
         "that ends as TRL ends it (pair)"

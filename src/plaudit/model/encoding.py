@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 from plaudit.data.chat import begins_rendered
 from plaudit.data.rankings import BadRowError, Fault, Message, Ranking, Text
 from plaudit.errors import PlauditError
+from plaudit.settings import ReadAs
 
 # What a truncated row keeps for the prompt when the completion alone fills it.
 PROMPT_SHARE = 0.25
@@ -31,14 +32,9 @@ POLICY_BEGINNING = r"<s>|<bos>|<\|begin_of_text\|>"
 # Turns whose words a chat template must write as they are, but for white space at their ends. It
 # may strip the reasoning of an assistant's turn, and write a tool's as JSON.
 WRITTEN_AS_THEY_ARE = ("system", "developer", "user")
-
-
-# How an encoder reads prompt and completion: as a pair; as one text; as one text with the
-# tokenizer's end-of-text token after it, where it has one, as TRL's trainer writes it.
-EncoderText = Literal["pair", "one", "trl"]
-
+# How many of the pairs must be equal before it is said.
+TOO_MANY = 0.05
 # The kind of the reason with which a ranking is left out of which nothing can be learnt.
-TOO_MANY = 0.05  # of the pairs
 EQUAL = "the model sees its completions as equal"
 
 
@@ -75,13 +71,13 @@ class Encoding:
     separator: str = "\n\n"
     pooling: str = "last"
     configured_pad: int | None = None
-    encoder_text: EncoderText = "pair"
+    encoder_text: ReadAs = "pair"
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for what a model's files may say and no model has."""
         number = type(self.max_length) is int and self.max_length > 0
         known = self.kind in ("decoder", "encoder") and self.template in ("chat", "plain")
-        known = known and self.encoder_text in get_args(EncoderText)
+        known = known and self.encoder_text in get_args(ReadAs)
         if not (number and known and isinstance(self.separator, str)):
             said = f"{self.kind!r}, {self.template!r}, {self.max_length!r}, {self.separator!r}"
             said += f", {self.encoder_text!r}"

@@ -10,14 +10,16 @@ from typing import Any, Unpack
 
 import torch
 
+from plaudit.console import say
 from plaudit.errors import PlauditError
 from plaudit.model import base_models
 from plaudit.model.batches import Batch, Encoded, Padded
 from plaudit.model.encoding import Encoding
 from plaudit.model.engines import Engine
 from plaudit.model.engines._network import EngineNetwork
-from plaudit.model.loading import Loaded, Loading, check_penalty
+from plaudit.model.loading import Loaded, Loading, WhereItApplies, check_penalty
 from plaudit.model.normalisation import Normalisation
+from plaudit.model.reading import describe_left_as_it_is
 
 # What may be set of an export; of the rest only what leaves it as it is.
 OURS = ("dtype", "max_length", "normalised", "length_penalty", "seed")
@@ -42,6 +44,9 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
     Raises:
         PlauditError: when the engine is not installed or cannot read it, or a setting does not fit.
     """
+    shared = options.get("encoder_text")
+    if isinstance(shared, WhereItApplies):
+        options["encoder_text"] = None
     for option, value in options.items():
         unset = value in AS_IT_IS or (isinstance(value, Mapping) and not value)
         unset &= option != "separator" or value is None  # an empty one is one, too
@@ -70,6 +75,10 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
         if not isinstance(encoding.pad_token_id, int):
             raise ValueError("its tokenizer has no pad token")
         attributes = dict(noted.get("attributes") or {})
+    reading = ""
+    if isinstance(shared, WhereItApplies) and (why := shared.why_not(encoding.kind, noted)):
+        reading = describe_left_as_it_is("", str(path), encoding, shared.way, why)
+        say(reading)
     return Loaded(
         model=EngineNetwork(opened.run, engine.files(Path(path))).eval(),
         encoding=encoding,
@@ -87,7 +96,7 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
         origin=str(path),
         card="",
         trained_on=None,
-        reading="",
+        reading=reading,
     )
 
 

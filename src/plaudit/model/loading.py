@@ -35,18 +35,18 @@ from plaudit.model.checkpoint import (
 )
 from plaudit.model.classifier import exact, head_of, try_flat
 from plaudit.model.devices import Dtype, best_device
-from plaudit.model.encoding import EncoderText, Encoding
+from plaudit.model.encoding import Encoding
 from plaudit.model.hub import README
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.own_code import as_scores
 from plaudit.model.poolings import DEFAULTS, POOLINGS, poolings_for
 from plaudit.model.precision import Precision, choose_precision, work_of
-from plaudit.model.reading import describe_reading
+from plaudit.model.reading import describe_left_as_it_is, describe_reading, is_cross_encoder
 from plaudit.model.trained_on import FILE as TRAINED_ON
 from plaudit.model.trained_on import Kept
 from plaudit.model.uncertainty import FILE as UNCERTAINTY
 from plaudit.model.uncertainty import HeadUncertainty, read_uncertainty
-from plaudit.settings import INT8_IS_EXPORTED
+from plaudit.settings import INT8_IS_EXPORTED, ReadAs
 
 Template = Literal["auto", "chat", "plain"]
 LayoutName = Literal["auto", "flat", "padded"]
@@ -58,6 +58,24 @@ LONGEST_NEW = 4096
 BY_OWN_CODE = "its own code"
 
 
+@dataclass(frozen=True)
+class WhereItApplies:
+    """`encoder_text` for several models: a way to read encoders whose files do not say theirs.
+
+    The others stay as they are.
+    """
+
+    way: ReadAs
+
+    def why_not(self, kind: str, stored: Mapping[str, Any], *, pairs: bool = False) -> str:
+        """Why a model is read in its own way, or nothing; `pairs` says that its files are those of
+        a program that trains on pairs."""
+        if kind == "decoder":
+            return "it is a decoder"
+        own = stored.get("encoder_text", "pair") if stored else "pair" if pairs else self.way
+        return "" if own == self.way else f"its files say {own}"
+
+
 class Loading(TypedDict, total=False):
     """What `RewardModel.load` takes beside names; it says what each means."""
 
@@ -65,7 +83,7 @@ class Loading(TypedDict, total=False):
     template: Template
     max_length: int | None
     separator: str | None
-    encoder_text: EncoderText | None
+    encoder_text: ReadAs | WhereItApplies | None
     chat_template: str | Path | None
     chat_template_args: Mapping[str, Any] | None
     dtype: Dtype | torch.dtype
@@ -106,6 +124,17 @@ class Loaded:
     reading: str
 
 
+def for_several(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`Loading` where it goes to several models, of which an option may be for some alone.
+
+    Of one model, an option that does not fit it is a mistake.
+    """
+    way = options.get("encoder_text")
+    if isinstance(way, str):
+        return {**options, "encoder_text": WhereItApplies(_known(way))}
+    return dict(options)
+
+
 def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
     """The parts of one model; `RewardModel.load` says what the options mean.
 
@@ -120,18 +149,19 @@ def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
                 "out"
             )
         with pt_file.unpacked(path) as folder:
-            return replace(_load(folder, **options), origin=str(name))
-    return _load(name, **options)
+            return replace(_load(name, folder, **options), origin=str(name))
+    return _load(name, name, **options)
 
 
 def _load(
     name: str | Path,
+    where: str | Path,
     *,
     pooling: str = "auto",
     template: Template = "auto",
     max_length: int | None = None,
     separator: str | None = None,
-    encoder_text: EncoderText | None = None,
+    encoder_text: ReadAs | WhereItApplies | None = None,
     chat_template: str | Path | None = None,
     chat_template_args: Mapping[str, Any] | None = None,
     dtype: Dtype | torch.dtype = "auto",
@@ -148,12 +178,12 @@ def _load(
     attributes: Attributes | None = None,
     trust_remote_code: bool = False,
 ) -> Loaded:
-    """The parts of a model of a folder or the hub."""
+    """The parts of a model that lies `where` its name says, or where it is unpacked."""
     check_penalty(length_penalty)
     place, asked = _placed(device, device_map), _precision(dtype)
     # Under a new head there is no need of a class that the old one came with.
     trusted = trust_remote_code and not new_head
-    source, adapter = located(name, revision, subfolder, trusted=trusted)
+    source, adapter = located(where, revision, subfolder, trusted=trusted)
     if left_aside(source):
         say(
             f"{name} has a whole model, which is loaded, and a LoRA adapter beside it, which is "
@@ -206,6 +236,9 @@ def _load(
     if found.brings_head and not stored:  # of plaudit's own the folder says it
         chose = (encoder_text if found.kind == "encoder" else separator) is None
         reading = describe_reading(found, encoding, precision, pooling, chose=chose)
+    if isinstance(encoder_text, WhereItApplies) and (why := _why_not(encoder_text, found)):
+        reading = describe_left_as_it_is(reading, found.name, encoding, encoder_text.way, why)
+    if reading:
         say(reading)
     return Loaded(
         model=model,
@@ -432,24 +465,34 @@ def _resolve_template(asked: Template, kind: str, tokenizer: Any, stored: str | 
     return asked
 
 
-def _resolve_encoder_text(asked: EncoderText | None, found: Checkpoint) -> Any:
+def _known(way: str) -> Any:
+    if way not in get_args(ReadAs):
+        raise PlauditError(f"encoder_text: there is no {way}; choose {', '.join(get_args(ReadAs))}")
+    return way
+
+
+def _why_not(asked: WhereItApplies, found: Checkpoint) -> str:
+    return asked.why_not(found.kind, found.stored, pairs=is_cross_encoder(found))
+
+
+def _resolve_encoder_text(asked: ReadAs | WhereItApplies | None, found: Checkpoint) -> Any:
     """What a trained model was trained with, else what is asked for, else a pair."""
-    if asked is not None and asked not in get_args(EncoderText):
-        raise PlauditError(
-            f"encoder_text: there is no {asked}; choose {', '.join(get_args(EncoderText))}"
-        )
-    if asked is not None and found.kind == "decoder":
+    stored = found.stored.get("encoder_text", "pair") if found.stored else None
+    if isinstance(asked, WhereItApplies):
+        return (stored or "pair") if _why_not(asked, found) else asked.way
+    if asked is None:
+        return stored or "pair"
+    if found.kind == "decoder":
         raise PlauditError(
             f"encoder_text: {found.name} is a decoder, which reads one text in any case; leave it "
             "out"
         )
-    stored = found.stored.get("encoder_text", "pair") if found.stored else None
-    if stored is not None and asked not in (None, stored):
+    if stored not in (None, _known(asked)):
         raise PlauditError(
             f"encoder_text: this model was trained or saved with {stored}, not {asked}; leave it "
             "out"
         )
-    return stored or asked or "pair"
+    return asked
 
 
 def _resolve_separator(asked: str | None, stored: Mapping[str, Any], read_as: str) -> Any:
@@ -463,8 +506,8 @@ def _check_own_template(kind: str, template: Template, stored: Mapping[str, Any]
     """Refuse a chat template of the user's where none is used, or one was trained with."""
     if kind == "encoder":
         raise PlauditError(
-            "chat_template: this is an encoder, which reads prompt and completion as a pair of "
-            "sentences, without a template; leave it out"
+            "chat_template: this is an encoder, which reads prompt and completion without a "
+            "template; leave it out"
         )
     if template == "plain":
         raise PlauditError(

@@ -26,6 +26,8 @@ READ_AS = {
     "one": "prompt and completion as one text",
     "trl": "prompt and completion as one text, ended as TRL ends it",
 }
+# Training, for one, reads a model as it was saved.
+ELSEWHERE = "Where a command has no --encoder-text, export the model with it first"
 
 
 def describe_reading(
@@ -34,32 +36,27 @@ def describe_reading(
     """How a model from elsewhere is read; `chose` says that nobody said how its texts are
     laid out."""
     of = found.code.name if found.code else (found.config.architectures or ["a model"])[0]
-    if encoding.kind == "encoder":
-        texts = READ_AS[encoding.encoder_text]
-    elif encoding.template == "chat":
-        texts = "prompt and completion through the tokenizer's chat template"
-    else:
-        between = repr(encoding.separator) if encoding.separator else "nothing"
-        texts = f"prompt and completion as one text with {between} between them"
     dtype = dtype_in_words(precision.dtype, precision.ratio)
     if precision.dtype == torch.bfloat16:
         dtype += " (--dtype float32 gives its rewards to 1e-5)"
     line = (
-        f"{found.name}: {of}, {encoding.kind}; reads {texts}, in {dtype}, pooling {pooling}, up to "
-        f"{encoding.max_length:,} tokens; of longer ones the prompt loses its beginning"
+        f"{found.name}: {of}, {encoding.kind}; reads {_texts(encoding)}, in {dtype}, "
+        f"pooling {pooling}, up to {encoding.max_length:,} tokens; of longer ones "
+        "the prompt loses its beginning"
     )
-    if encoding.kind == "encoder" and chose and not _is_cross_encoder(found):
+    if encoding.kind == "encoder" and chose and not is_cross_encoder(found):
         ended = encoding.tokenizer.eos_token is not None
         if _is_of_trl(found.source):
             way = "trl" if ended else "one"
             return (
                 f"{line}. It was made by TRL, which trains on one text: --encoder-text {way} reads "
-                "it so"
+                f"it so. {ELSEWHERE}"
             )
         return (
             f"{line}. Nothing in its files says that it reads a pair: plaudit chose so; "
             "--encoder-text one reads prompt + completion as one text, as TRL trains"
             + (", or trl with the end that TRL adds" if ended else "")
+            + f". {ELSEWHERE}"
         )
     if encoding.kind == "decoder" and encoding.template == "plain" and chose:
         return (
@@ -69,7 +66,23 @@ def describe_reading(
     return line
 
 
-def _is_cross_encoder(found: Checkpoint) -> bool:
+def describe_left_as_it_is(reading: str, name: str, encoding: Encoding, way: str, why: str) -> str:
+    """The line of a model that a way of reading encoders is not for, and so leaves as it is."""
+    reading = reading or f"{name}: reads {_texts(encoding)}"
+    return f"{reading}. --encoder-text {way} leaves it as it is: {why}"
+
+
+def _texts(encoding: Encoding) -> str:
+    """How prompt and completion are laid out."""
+    if encoding.kind == "encoder":
+        return READ_AS[encoding.encoder_text]
+    if encoding.template == "chat":
+        return "prompt and completion through the tokenizer's chat template"
+    between = repr(encoding.separator) if encoding.separator else "nothing"
+    return f"prompt and completion as one text with {between} between them"
+
+
+def is_cross_encoder(found: Checkpoint) -> bool:
     """Whether sentence-transformers left its marks, whose cross-encoders read a pair."""
     config = found.config
     if getattr(config, "sbert_ce_default_activation_function", None):

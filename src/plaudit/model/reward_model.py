@@ -131,7 +131,8 @@ class RewardModel(Scorer):
                 that of an encoder that reads one text, where it is nothing unless given.
             encoder_text: how an encoder of somebody else's reads prompt and completion: as a
                 `pair`, the default; as `one` text; or as `trl`, one text with the tokenizer's
-                end-of-text token after it, where it has one. A saved model keeps it.
+                end-of-text token after it, where it has one. A saved model keeps it. Of several
+                models it is for the encoders whose files do not say how they read.
             dtype: what matrix products run in. `auto` is bfloat16 where that is measured to be
                 faster on this machine, else float32. Rewards agree within 1e-5 at any batching in
                 float32.
@@ -171,6 +172,8 @@ class RewardModel(Scorer):
         if options.get("revision") or options.get("subfolder"):
             raise PlauditError("revision: of several models, name each as owner/name@REVISION")
         how = {key: options.pop(key) for key in ("combine", "spread") if key in options}
+        if len(name) > 1:
+            options = loading.for_several(options)
         return Ensemble([cls(**vars(_parts(each, **options))) for each in name], **how)
 
     @classmethod

@@ -40,6 +40,7 @@ from plaudit.model.base_models import commit_of, locate
 from plaudit.model.devices import dtype_name, free_memory, peak_memory, watch_memory
 from plaudit.model.encoding import RefusedError
 from plaudit.model.ensemble import Ensemble
+from plaudit.model.loading import for_several
 from plaudit.model.precision import processor
 from plaudit.model.reward_model import RewardModel, as_scorer
 from plaudit.model.scorer import UNTRAINED, Scorer, check_finite, windows
@@ -267,7 +268,7 @@ class _Scoring:
         say(f"has no scores: {problem}")
 
     def _score(self, left: Sequence[str]) -> Iterator[None]:
-        model = as_scorer(self._model, **self._loading)
+        model = as_scorer(self._model, **for_several(self._loading))
         model.warn_if_untrained()
         self._record["about"] = _about(model)
         watch_memory(model.device)

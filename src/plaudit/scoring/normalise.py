@@ -18,10 +18,10 @@ from plaudit.errors import PlauditError
 from plaudit.files import read_json, report_rejected, write_json, writing
 from plaudit.model.checkpoint import CONFIG_KEY
 from plaudit.model.devices import Dtype
-from plaudit.model.encoding import EncoderText
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.reward_model import RewardModel
 from plaudit.model.saving import stored_settings
+from plaudit.settings import ReadAs
 
 # A standard deviation that is no more than so much of the mean is rounding.
 ROUNDING = 1e-6
@@ -39,7 +39,7 @@ def normalise(
     overwrite: bool = False,
     dtype: Dtype = "auto",
     max_length: int | None = None,
-    encoder_text: EncoderText | None = None,
+    encoder_text: ReadAs | None = None,
 ) -> Normalisation:
     """Measure a model's rewards of the completions of `data`, and store how to normalise them.
 
