@@ -774,7 +774,7 @@ def evaluate(
         loading = for_several(loading)
     # All are loaded before the first one scores, which may take an hour.
     scorer = _scorer(model, also, combine, spread, **loading)
-    other = against
+    other: Any = against
     if isinstance(against, str | Path):
         other = RewardModel.load(
             against, dtype=dtype, max_length=max_length, trust_remote_code=trust_remote_code,
