@@ -166,6 +166,7 @@ def check_set_up(
         model = load_base(chosen)
         counts: dict[str, int] = {}
         rows = encoded(sample, model.encoding, "encoding", counts)
+        console.show("timing a few rankings and a step, to say how long training will take")
         forward = forward_seconds(model, rows, chosen)
         time = _time(model, rows, forward, parts, rankings, chosen, place, start)
         console.show(f"training will take {time}")
