@@ -38,6 +38,7 @@ TIMEOUT = 2.0  # seconds that the service may take for an answer; what would tak
 WAITING = 40  # requests that wait when the service is told to stop
 TOLERANCE = 1e-4
 SHED = (429, 503)
+GONE = 0  # for a status, where there is no connection any more
 
 
 class Answered(NamedTuple):
@@ -195,11 +196,11 @@ def shutdown(seed: int, model: Path, waiting: int) -> list[Row]:
         code = process.wait(120)
         wrong = faults_in(process.stderr)
     wrong += [f"status {a.status}" for a in found if not a.right]
-    wrong += [f"a new request was answered with {late}"] if late not in SHED else []
+    wrong += [f"a new request was answered with {late}"] if late not in (*SHED, GONE) else []
     wrong += [f"it ended with {code}"] if code else []
     what = (
         f"requests of 16 completions that wait at SIGTERM: {sum(a.right for a in found)} answered "
-        f"rightly, a new one refused with {late}, and the service ends with {code}"
+        f"rightly, a new one refused with {late or 'no connection'}, and the service ends with {code}"
     )
     return [_row(what, waiting, wrong)]
 
@@ -215,9 +216,12 @@ async def _stopped(
         while await _taken(client) < wanted and not all(task.done() for task in tasks):
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        while (await client.get("/ready")).status_code == 200:
-            await asyncio.sleep(0.01)
-        late = (await client.post("/score", json=rows[0])).status_code
+        try:
+            while (await client.get("/ready")).status_code == 200:
+                await asyncio.sleep(0.01)
+            late = (await client.post("/score", json=rows[0])).status_code
+        except httpx.ConnectError:  # it had answered all, and was gone
+            late = GONE
     return list(await asyncio.gather(*tasks)), late
 
 
