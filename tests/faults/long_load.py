@@ -200,7 +200,8 @@ def shutdown(seed: int, model: Path, waiting: int) -> list[Row]:
     wrong += [f"it ended with {code}"] if code else []
     what = (
         f"requests of 16 completions that wait at SIGTERM: {sum(a.right for a in found)} answered "
-        f"rightly, a new one refused with {late or 'no connection'}, and the service ends with {code}"
+        f"rightly, a new one refused with {late or 'no connection'}, and the service ends with "
+        f"{code}"
     )
     return [_row(what, waiting, wrong)]
 
