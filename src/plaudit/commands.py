@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, overload
 from pydantic import Field
 
 from plaudit import settings as declared
-from plaudit.errors import PlauditError
+from plaudit.errors import PlauditError, check_at_most_one
 from plaudit.files import SCHEMA_VERSION
 from plaudit.serving.settings import ServiceSettings
 from plaudit.settings import (
@@ -257,10 +257,8 @@ def inspect(
         raise PlauditError(
             "--suspects needs out-of-fold rewards: give --mislabelled or --predictions FILE too"
         )
-    if predictions and mislabelled:
-        raise PlauditError("--predictions and --mislabelled exclude each other; give one")
-    if base and model:
-        raise PlauditError("--base and --model exclude each other; give one")
+    check_at_most_one(predictions=predictions, mislabelled=mislabelled)
+    check_at_most_one(base=base, model=model)
     asked = (("max-length", max_length), ("chat-template", chat_template),
              ("chat-template-args", chat_template_args))  # fmt: skip
     for flag, value in asked:
@@ -878,8 +876,7 @@ def bench(
         raise PlauditError(
             f"{flags}: is for preference data, and needs --data DATA; give it, or leave this out"
         )
-    if resume and overwrite:
-        raise PlauditError("--resume and --overwrite exclude each other; give one")
+    check_at_most_one(resume=resume, overwrite=overwrite)
     if resume and output is None:
         raise PlauditError("--resume needs -o DIR: the folder that was begun")
     if output:
@@ -1042,8 +1039,7 @@ def policy_test(
     [judge] = _names([gold], "gold")
     if isinstance(gold, str | Path) and os.path.realpath(gold) in map(os.path.realpath, names):
         raise PlauditError(f"--gold: {gold} is the model itself; name another one")
-    if resume and overwrite:
-        raise PlauditError("--resume and --overwrite exclude each other; give one")
+    check_at_most_one(resume=resume, overwrite=overwrite)
     kept = None if output is None else Path(output) / "samples.jsonl"
     if resume and kept is not None and kept.exists():
         raise PlauditError(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from plaudit.console import on_interrupt, say
-from plaudit.errors import PlauditError
+from plaudit.errors import PlauditError, check_at_most_one
 from plaudit.files import locked, refuse_to_overwrite, rejected_beside
 from plaudit.row_files import json_lines, kind_of_output
 
@@ -87,8 +87,7 @@ def check_output(path: str | Path, resume: bool = False, overwrite: bool = False
 
     To be called before work that takes long, such as loading a model.
     """
-    if resume and overwrite:
-        raise PlauditError("--resume and --overwrite exclude each other; give one")
+    check_at_most_one(resume=resume, overwrite=overwrite)
     kind_of_output(path)
     target = Path(os.path.realpath(path))
     begun = None if overwrite else _read_state(_partial(target))

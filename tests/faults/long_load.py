@@ -34,11 +34,20 @@ REQUESTS, FIRST = 5_000, 1_000
 GROWTH = 0.05  # of the memory after the first thousand
 TIMES = 2  # the capacity
 SECONDS = 30.0
+MIXED = (1,) * 9 + (64,)  # completions of requests from many programs
+KNOWN = 40  # requests under load whose rewards are compared
 TIMEOUT = 2.0  # seconds that the service may take for an answer; what would take longer is shed
 WAITING = 40  # requests that wait when the service is told to stop
 TOLERANCE = 1e-4
 SHED = (429, 503)
 GONE = 0  # for a status, where there is no connection any more
+
+
+class Asked(NamedTuple):
+    """A request, and its rewards where they were computed beforehand."""
+
+    row: dict[str, Any]
+    rewards: Sequence[float] | None
 
 
 class Answered(NamedTuple):
@@ -58,7 +67,8 @@ def run(seed: int) -> list[Row]:
         model = Path(folder) / "model"
         return [
             *memory(seed, model, REQUESTS, FIRST),
-            *overload(seed, model, SECONDS),
+            *overload(seed, model, SECONDS, [4], "4 completions"),
+            *overload(seed, model, SECONDS, MIXED, "one completion, and one in ten of 64,"),
             *shutdown(seed, model, WAITING),
         ]
 
@@ -131,23 +141,37 @@ def memory(seed: int, model: Path, requests: int, first: int) -> list[Row]:
     return [_row(what, requests, wrong)]
 
 
-def overload(seed: int, model: Path, seconds: float) -> list[Row]:
-    """How much the service answers at most; then twice as much arrives, whatever it answers."""
+def overload(
+    seed: int, model: Path, seconds: float, sizes: Sequence[int], completions: str
+) -> list[Row]:
+    """How much the service answers at most; then twice as much arrives, whatever it answers.
+
+    A request has as many completions as one of `sizes`, drawn anew for each, and `completions` says
+    so. No two are alike: the service computes what it is asked twice once.
+    """
     draw = Random(seed)
-    known = [request(draw, 4) for _ in range(40)]
+
+    def requests(count: float) -> list[Asked]:
+        return [Asked(request(draw, draw.choice(sizes)), None) for _ in range(max(int(count), 1))]
+
     scorer = RewardModel.load(model, dtype="float32", device="cpu")
-    rewards = [scorer.score(row["prompt"], row["completions"]) for row in known]
+    known = [
+        Asked(row, scorer.score(row["prompt"], row["completions"]))
+        for row in (request(draw, draw.choice(sizes)) for _ in range(KNOWN))
+    ]
     with running.service(model, timeout=TIMEOUT) as (process, client):
         port = client.base_url.port
         assert port is not None
-        asyncio.run(one_after_another(port, [request(draw, 4) for _ in range(60)], 16))
+        asyncio.run(one_after_another(port, [one.row for one in requests(60)], 16))  # warm
+        rows = [one.row for one in requests(10 * seconds)]
         began = time.monotonic()
-        rows = [request(draw, 4) for _ in range(int(10 * seconds))]
         alone = asyncio.run(one_after_another(port, rows, 16))
         capacity = len(alone) / (time.monotonic() - began)
-        half = asyncio.run(arriving(port, known, rewards, capacity / 2, seconds / 2))
-        twice = asyncio.run(arriving(port, known, rewards, TIMES * capacity, seconds))
-        after = asyncio.run(arriving(port, known, rewards, capacity / 4, 2.0))
+        half = asyncio.run(arriving(port, requests(capacity * seconds / 4), capacity / 2))
+        many = [*requests(TIMES * capacity * seconds - len(known)), *known]
+        draw.shuffle(many)
+        twice = asyncio.run(arriving(port, many, TIMES * capacity))
+        after = asyncio.run(arriving(port, requests(capacity / 2), capacity / 4))
         wrong = faults_in(process.stderr)
     wrong += [f"status {a.status}" for a in alone + half + after if a.status != 200]
     wrong += [f"status {a.status} under load" for a in twice if a.status not in (200, *SHED)]
@@ -158,28 +182,21 @@ def overload(seed: int, model: Path, seconds: float) -> list[Row]:
     statuses = Counter(a.status for a in twice)
     each = ", ".join(f"{count:,} × {status}" for status, count in sorted(statuses.items()))
     what = (
-        f"requests of 4 completions arriving at {TIMES * capacity:.0f} a second, twice what the "
+        f"requests of {completions} arriving at {TIMES * capacity:.0f} a second, twice what the "
         f"service answers: {each}; answered in {_times(twice, 200)}, shed in {_times(twice, *SHED)}"
         f"; at half of what it answers in {_times(half, 200)}"
     )
     return [_row(what, len(twice), wrong)]
 
 
-async def arriving(
-    port: int,
-    rows: Sequence[dict[str, Any]],
-    rewards: Sequence[Sequence[float]],
-    rate: float,
-    seconds: float,
-) -> list[Answered]:
+async def arriving(port: int, requests: Sequence[Asked], rate: float) -> list[Answered]:
     """So many requests a second, none of which waits for another's answer."""
     began = time.monotonic()
     tasks = []
-    for number in range(max(int(rate * seconds), 1)):
+    for number, (row, rewards) in enumerate(requests):
         if (pause := began + number / rate - time.monotonic()) > 0:
             await asyncio.sleep(pause)
-        at = number % len(rows)
-        tasks.append(asyncio.create_task(ask(port, rows[at], rewards[at])))
+        tasks.append(asyncio.create_task(ask(port, row, rewards)))
     return list(await asyncio.gather(*tasks))
 
 

@@ -178,6 +178,15 @@ def is_turn(value: Any) -> bool:
     )
 
 
+def is_list_of_texts(value: Any) -> bool:
+    """Whether `value` is a list, and not of the messages of one text.
+
+    >>> is_list_of_texts(["Hi", "Ho"]), is_list_of_texts([{"from": "gpt", "value": "Hi"}])
+    (True, False)
+    """
+    return isinstance(value, list) and not (is_messages(value) or any(map(is_turn, value)))
+
+
 def message_of(turn: Mapping[str, Any]) -> Message:
     """A turn as ShareGPT has it as a message with role and content.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from plaudit.console import say
-from plaudit.data.cells import as_messages, is_messages, is_turn
+from plaudit.data.cells import as_messages, is_list_of_texts
 from plaudit.data.layouts import LAYOUTS, PROMPT, Cells, Layout
 from plaudit.data.rankings import BadRowError
 from plaudit.data.rows import Row, Source, place
@@ -225,9 +225,9 @@ def find(layout: Layout, columns: Columns, mapped: Mapping[str, str]) -> dict[st
         there = [theirs[name] for name in names if name in theirs]
         if ours in layout.lists:
             more = [theirs[name] for name in layout.lists[ours] if name in theirs]
-            there += [name for name in more if _is_list(columns.example.get(name))]
+            there += [name for name in more if is_list_of_texts(columns.example.get(name))]
         elif ours in layout.single:
-            there = [name for name in there if not _is_list(columns.example.get(name))]
+            there = [name for name in there if not is_list_of_texts(columns.example.get(name))]
         if there:
             found[ours] = there[0]
     return found
@@ -332,10 +332,6 @@ def listed(names: Sequence[str]) -> str:
     """Names of columns on one line of bearable length, even when they are no names at all."""
     short = [" ".join(name.split())[:40] for name in names[:20]]
     return (", ".join(short) or "none") + (" …" if len(names) > 20 else "")
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list) and not (is_messages(value) or any(map(is_turn, value)))
 
 
 def _plain(name: str) -> str:

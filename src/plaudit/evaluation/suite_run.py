@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, cast
 from typing_extensions import TypedDict
 
 from plaudit.console import progress, say
-from plaudit.data.cells import as_messages, read_list
+from plaudit.data.cells import is_list_of_texts, read_list
 from plaudit.data.columns import Columns, columns_of, listed
 from plaudit.data.parse import reject
 from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, text_key
@@ -428,7 +428,7 @@ def misfit(suite: Suite, columns: Columns) -> str | None:
 
 def _is_list(value: Any) -> bool:
     try:
-        return as_messages(read_list(value, "completions")) is None
+        return is_list_of_texts(read_list(value, "completions"))
     except BadRowError:
         return False
 

@@ -20,7 +20,7 @@ from plaudit import console, files
 from plaudit.console import counted
 from plaudit.data.rankings import text_key
 from plaudit.data.readers import Rankings
-from plaudit.errors import PlauditError
+from plaudit.errors import PlauditError, check_at_most_one
 from plaudit.files import read_json, write_json, write_results
 from plaudit.model.attention import Ways
 from plaudit.model.loading import suited_pooling
@@ -82,8 +82,7 @@ def open_run(
     `what` is the command that fills it, named in errors and, but for `train`, in a default folder.
     With `extend` what is finished is gone on with; a training is where it is to be longer.
     """
-    if resume and overwrite:
-        raise PlauditError("--resume and --overwrite exclude each other; give one of them")
+    check_at_most_one(resume=resume, overwrite=overwrite)
     if resume:
         if output is None:
             raise PlauditError("--resume needs the run's folder: -o RUN")
