@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import get_args
 
 import psutil
@@ -20,12 +19,11 @@ import pytest
 import yaml
 
 import forked
+import interrupting
 import plaudit
 from fits import assert_fits
 from plaudit.__main__ import run as run_all
 from plaudit.cli import COMMANDS, main
-from plaudit.data.readers import BadRows
-from plaudit.evaluation.suite_run import SuiteResult
 from plaudit.model import devices, ensemble
 from plaudit.sampling import selection
 from plaudit.scoring import score
@@ -687,6 +685,7 @@ handlers = [signal.getsignal(each) for each, _ in SIGNALS]
 sample = COMMANDS["sample"]
 COMMANDS["sample"] = signed_as(sample, instead[how])
 code = main(["sample"])
+console.raise_interruption()  # it is over
 assert [signal.getsignal(each) for each, _ in SIGNALS] == handlers
 COMMANDS["sample"] = signed_as(sample, instead["none"])
 assert main(["sample"]) == 0
@@ -702,20 +701,14 @@ def test_an_interruption_that_is_lost_is_raised_at_the_next_step(number, code, h
     assert (process.stdout, process.stderr) == ("", f"{said}{ENDED}not interrupted\n")
 
 
-def test_a_training_that_is_interrupted_says_what_to_type(run, here, base, monkeypatch):
+def test_a_training_that_is_interrupted_says_what_to_type(run, here, base):
     line = ["train", "ranked.csv", "--base", base("bert"), "--dtype", "float32", "--max-steps", 4]
     line += ["--save-steps", 2, "--head-epochs", 0, "--overwrite", "--no-report"]
-    steps = []
-
-    def raise_interruption():
-        steps.append(len(steps))
-        if len(steps) == 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr("plaudit.training.trainer.raise_interruption", raise_interruption)
-    code, out, err = run(*line)
-    assert (code, out) == (143, "")
-    told, go_on = err.splitlines()[-2:]
+    code, said = interrupting.run(
+        "plaudit.training.trainer:raise_interruption", line, call=3, number=signal.SIGTERM
+    )
+    assert code == 143, said
+    told, go_on = said[-2:]
     assert told == "plaudit: interrupted; runs/ranked-bert: its checkpoint of step 2 is kept"
     words = shlex.split(go_on.removeprefix("to go on: plaudit "))
     assert words[-3:] == ["-o", "runs/ranked-bert", "--resume"]
@@ -730,25 +723,17 @@ def test_a_training_that_is_interrupted_says_what_to_type(run, here, base, monke
 
 def test_an_output_that_is_interrupted_says_what_to_type(run, here, model_folder, monkeypatch):
     monkeypatch.setattr("plaudit.scoring.windows.ROWS_AT_ONCE", 10)
-
-    seen, counted = [], BadRows.count
-
-    def stop_after_20(self, outcome):
-        counted(self, outcome)
-        seen.append(outcome)
-        if len(seen) == 21:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(BadRows, "count", stop_after_20)
     line = ["score", model_folder, "ranked.csv", "-o", "s.jsonl", "--dtype", "float32"]
-    code, _, err = run(*line)
-    assert (code, err.splitlines()) == (130, [
+    code, said = interrupting.run(
+        "plaudit.data.readers:BadRows.count", line, call=21, rows_at_once=10
+    )
+    assert (code, said) == (130, [
         "s.jsonl: unfinished, 20 input rows are done; --resume goes on",
         "plaudit: interrupted",
         f"to go on: plaudit {shlex.join(line)} --resume",
     ])  # fmt: skip
-    monkeypatch.setattr(BadRows, "count", counted)
-    assert run(*shlex.split(err.splitlines()[-1])[4:])[0] == 0
+    code, _, err = run(*shlex.split(said[-1])[4:])
+    assert code == 0, err
     assert len((here / "s.jsonl").read_text().splitlines()) == 37
 
 
@@ -761,39 +746,28 @@ def test_an_interruption_of_the_start_is_told_without_a_traceback(monkeypatch, c
     assert capsys.readouterr().err == "plaudit: interrupted before anything was begun\n"
 
 
-def test_a_folder_that_is_written_in_part_is_told(run, here, model_folder, monkeypatch):
-    write = SuiteResult.write
-
-    def interrupted(self, folder):
-        write(self, folder)
-        (folder / "suite.json").unlink()
-        signal.raise_signal(signal.SIGINT)
-
+def test_a_folder_that_is_written_in_part_is_told(run, here, model_folder):
     rows = "".join(json.dumps(shp_row(number)) + "\n" for number in range(4))
     (here / "shp.jsonl").write_text(rows)
-    monkeypatch.setattr(SuiteResult, "write", lambda self, to: interrupted(self, Path(to)))
     line = ["evaluate", model_folder, "shp.jsonl", "--suite", "shp", "--partial", "-o", "out"]
-    code, _, err = run(*line)
-    again = f"plaudit {shlex.join(map(str, line))} --overwrite"
-    assert (code, err.splitlines()[-2:]) == (130, [
+    code, said = interrupting.run("plaudit.evaluation.suite_run:write_jsonl", line)
+    again = f"plaudit {shlex.join(line)} --overwrite"
+    assert (code, said[-2:]) == (130, [
         "plaudit: interrupted; out: is there, and may lack a part",
         f"to begin again: {again}",
     ])  # fmt: skip
-    monkeypatch.setattr(SuiteResult, "write", write)
+    assert not (here / "out/suite.json").exists()
     assert run(*shlex.split(again)[1:])[0] == 0
     assert (here / "out/suite.json").exists()
 
 
-def test_a_temporary_run_that_is_interrupted_is_not_offered(run, here, base, monkeypatch):
-    monkeypatch.setattr(
-        "plaudit.training.trainer.raise_interruption", lambda: signal.raise_signal(signal.SIGINT)
-    )
+def test_a_temporary_run_that_is_interrupted_is_not_offered(here, base):
     short = ["--base", base("bert"), "--max-length", "32"]
-    code, _, err = run("inspect", "ranked.csv", "--mislabelled", *short)
-    assert code == 130
-    *_, last = err.splitlines()
-    assert last.startswith("plaudit: interrupted; what was not finished is not kept; what the ")
-    assert "--resume" not in last
+    line = ["inspect", "ranked.csv", "--mislabelled", *short]
+    code, said = interrupting.run("plaudit.training.trainer:raise_interruption", line)
+    assert code == 130, said
+    assert said[-1].startswith("plaudit: interrupted; what was not finished is not kept; what the ")
+    assert "--resume" not in said[-1]
 
 
 def test_quiet_says_nothing_but_errors(run, here):

@@ -170,6 +170,7 @@ def _interruptible() -> Iterator[None]:
         sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler)
+        console.forget_interruptions()
 
 
 def _is_there(path: str | os.PathLike[str]) -> bool:

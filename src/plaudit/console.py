@@ -108,6 +108,11 @@ def note_interruption(error: KeyboardInterrupt) -> None:
     _interruptions.append(error)
 
 
+def forget_interruptions() -> None:
+    """What was noted has ended a command; whoever called it goes on with something else."""
+    _interruptions.clear()
+
+
 def raise_interruption() -> None:
     """Raise an interruption that was lost; whoever works long calls this at every step.
 

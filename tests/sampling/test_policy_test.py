@@ -2,11 +2,11 @@
 
 import json
 import os
-import signal
 
 import pytest
 from pydantic import TypeAdapter
 
+import interrupting
 from plaudit import PlauditError, policy_test, report
 from plaudit.cli import main
 from plaudit.data.readers import BadRows
@@ -246,19 +246,17 @@ def test_what_does_not_go_together_is_refused(given, reason):
         policy_test(given.pop("model", "runs/first"), **given)
 
 
-def test_samples_outlive_an_interruption_of_the_test(
-    trained, judges, tmp_path, capsys, monkeypatch
-):
+def test_samples_outlive_an_interruption_of_the_test(trained, judges, tmp_path, monkeypatch):
     (tmp_path / "prompts.txt").write_text("dog\nfox\nIs it so?\n0 1 2\nThe lazy dog\n")
     monkeypatch.chdir(tmp_path)
     line = ["policy-test", judges[0], "--gold", judges[2], "-o", "out", "--resamples", "50"]
     sampled = ["--policy", str(trained / "policy"), "-n", "4", "--max-new-tokens", "6"]
-    with monkeypatch.context() as patched:
-        stopped = lambda *_: signal.raise_signal(signal.SIGINT)  # noqa: E731
-        patched.setattr("plaudit.sampling.policy_test.PolicyTest.write", stopped)
-        assert main([*line, "--prompts", "prompts.txt", *sampled]) == 130
-    told = capsys.readouterr().err
-    assert "out/samples.jsonl: the samples are kept; to test on them, give --samples" in told
+    code, said = interrupting.run(
+        "plaudit.sampling.policy_test:rewards_of", [*line, "--prompts", "prompts.txt", *sampled]
+    )
+    kept = "out/samples.jsonl: the samples are kept; to test on them, give --samples"
+    assert code == 130, said
+    assert any(one.startswith(kept) for one in said)
     assert main([*line, "--samples", "out/samples.jsonl", "--overwrite"]) == 0
     assert (tmp_path / "out/summary.json").exists()
 
