@@ -41,7 +41,9 @@ def main() -> int:
     for name in chosen:
         print(f"{name}, seed {asked.seed}", file=sys.stderr, flush=True)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            rows += process.submit(run, name, asked.seed).result()
+            done = process.submit(run, name, asked.seed).result()
+        print(*lines(done)[2:], sep="\n", file=sys.stderr, flush=True)  # all of them take hours
+        rows += done
     table = "\n".join(["", made_by(command), "", *lines(rows), ""])
     print(table)
     if asked.output is not None:

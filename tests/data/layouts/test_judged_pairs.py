@@ -143,7 +143,9 @@ def test_columns_that_the_user_names_are_called_as_they_are(sides, said, won):
     assert winners(rankings) == won
 
 
-@pytest.mark.parametrize("sides", [("left_b", "right_a"), ("output_b", "answer_a")])
+@pytest.mark.parametrize(
+    "sides", [("left_b", "right_a"), ("output_b", "answer_a"), ("output_b", "left")]
+)
 def test_a_letter_that_may_mean_either_column_is_refused(sides):
     columns = dict(zip(("response_a", "response_b"), sides, strict=True))
     rows = judged("a", "b", sides[1], sides=sides)

@@ -94,10 +94,12 @@ def _ranks(winner: Any, names: Sequence[str]) -> Sequence[int] | BadRowError:
     """The ranks of the winner, who is called as one of the two columns is."""
     if not (said := _said(winner)):
         return BadRowError(Fault.MISSING, "the winner is missing")
-    first, second = map(_words, names, _sides(names))
+    sides = _sides(names)
     known = dict.fromkeys(TIES, TIE)
-    # A word that both sides may be called by names neither, as "a" for `left_b` and `right_a`.
-    known |= dict.fromkeys(first - second, FIRST) | dict.fromkeys(second - first, SECOND)
+    known |= {word(names[0]): FIRST, word(names[1]): SECOND}
+    # A letter says nothing of `left_b` and `right_a`, where the first is what others call b.
+    if all(_letter(name) in (None, side) for name, side in zip(names, sides, strict=True)):
+        known |= {sides[0]: FIRST, sides[1]: SECOND}
     return (
         known.get(word(winner))
         or known.get(said)
@@ -108,10 +110,10 @@ def _ranks(winner: Any, names: Sequence[str]) -> Sequence[int] | BadRowError:
     )
 
 
-def _words(name: str, side: str) -> set[str]:
-    """What a verdict may call a side: as its column, or by the letter or number."""
+def _letter(name: str) -> str | None:
+    """The letter that a column's name ends with, where it is one that a verdict may mean."""
     letter = LETTERED.search(word(name))
-    return {word(name), side, letter[1] if letter else side}
+    return letter[1] if letter else None
 
 
 def _told(names: Sequence[str]) -> str:
