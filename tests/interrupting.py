@@ -14,9 +14,9 @@ import forked
 PROGRAM = """
 import sys
 import interrupting
-interrupting.arrange(*sys.argv[1:5])
+interrupting.arrange(*sys.argv[1:6])
 from plaudit.cli import main
-sys.exit(main(sys.argv[5:]))
+sys.exit(main(sys.argv[6:]))
 """
 
 
@@ -27,13 +27,13 @@ class Ended(NamedTuple):
     said: list[str]
 
 
-def run(place, words, *, call=1, number=signal.SIGINT, rows_at_once=10_000, **environment):
+def run(place, words, *, call=1, number=signal.SIGINT, times=1, rows_at_once=10_000, **environment):
     """Run a command that is sent a signal as soon as `place` was called so often.
 
-    `place` is the name of a function or method, with its module; `rows_at_once` is how many rows
-    are read before any is scored.
+    `place` is the name of a function or method, with its module; `times` is how often the signal is
+    sent; `rows_at_once` is how many rows are read before any is scored.
     """
-    asked = (place, call, int(number), rows_at_once)
+    asked = (place, call, int(number), times, rows_at_once)
     process = forked.start(
         "-c", PROGRAM, *asked, *words, places=[__file__.rpartition("/")[0]], **environment
     )
@@ -42,7 +42,7 @@ def run(place, words, *, call=1, number=signal.SIGINT, rows_at_once=10_000, **en
     return Ended(code, process.stderr.splitlines())
 
 
-def arrange(place: str, call: str, number: str, rows_at_once: str) -> None:
+def arrange(place: str, call: str, number: str, times: str, rows_at_once: str) -> None:
     """In the process: have the signal raised, and whatever kills the process told."""
     faulthandler.enable()
     importlib.import_module("plaudit.scoring.score")  # an output tells the bounds that it has here
@@ -58,7 +58,8 @@ def arrange(place: str, call: str, number: str, rows_at_once: str) -> None:
         result = was(*given, **named)
         calls.append(name)
         if len(calls) == int(call):
-            signal.raise_signal(int(number))
+            for _ in range(int(times)):
+                signal.raise_signal(int(number))
         return result
 
     setattr(owner, name, interrupted)

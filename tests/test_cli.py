@@ -721,6 +721,32 @@ def test_a_training_that_is_interrupted_says_what_to_type(run, here, base):
     )
 
 
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_training_that_is_interrupted_in_a_step_finishes_it(run, here, base, number, code):
+    line = ["train", "ranked.csv", "--base", base("bert"), "--dtype", "float32", "--max-steps", 6]
+    line += ["--head-epochs", 0, "--no-report"]
+    assert run(*line, "-o", "whole")[0] == 0
+    step = "plaudit.training.trainer:RankingTrainer.training_step"
+    ended, said = interrupting.run(step, [*line, "-o", "run"], call=3, number=number)
+    assert (ended, said[-3:]) == (code, [
+        "interrupted: after this step a checkpoint is written; a second time ends it at once",
+        "plaudit: interrupted; run: its checkpoint of step 3 is kept",
+        f"to go on: plaudit {shlex.join([str(word) for word in line])} -o run --resume",
+    ])  # fmt: skip
+    assert run(*shlex.split(said[-1])[4:])[0] == 0
+    weights = [(here / each / "model/model.safetensors").read_bytes() for each in ("run", "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_a_training_that_is_interrupted_twice_ends_at_once(here, base):
+    line = ["train", "ranked.csv", "--base", base("bert"), "--dtype", "float32", "--max-steps", 6]
+    line += ["--head-epochs", 0, "--no-report", "-o", "run"]
+    step = "plaudit.training.trainer:RankingTrainer.training_step"
+    ended, said = interrupting.run(step, line, call=3, times=2)
+    assert ended == 130
+    assert "there is no checkpoint yet" in said[-2]
+
+
 def test_an_output_that_is_interrupted_says_what_to_type(run, here, model_folder, monkeypatch):
     monkeypatch.setattr("plaudit.scoring.windows.ROWS_AT_ONCE", 10)
     line = ["score", model_folder, "ranked.csv", "-o", "s.jsonl", "--dtype", "float32"]

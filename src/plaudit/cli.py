@@ -128,6 +128,7 @@ _NO_MEMORY = (
     *("can't allocate memory", "out of memory"),
     *("could not create a primitive", "could not create a memory"),
 )
+HELD = b"interrupted: after this step a checkpoint is written; a second time ends it at once\n"
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells have them: 128 and the signal's number
 
 
@@ -143,13 +144,17 @@ def _interruptible() -> Iterator[None]:
     while they are imported. So it is noted, and raised again at the next step of the work.
     """
 
-    def interrupt(number: int, _: Any) -> NoReturn:
+    def interrupt(number: int, _: Any) -> None:
         error = KeyboardInterrupt()
         if number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
             error = _TerminatedError()
+        first = not console.is_interrupted()
         console.note_interruption(error)
-        raise error
+        if not (first and console.interruptions_are_held()):
+            raise error
+        # Not by print(), in the middle of which this may come.
+        os.write(2, b"\n" * os.isatty(2) + HELD)
 
     def dropped(what: "sys.UnraisableHookArgs") -> None:
         if not issubclass(what.exc_type, KeyboardInterrupt):

@@ -27,6 +27,7 @@ _hushed: list[bool] = []  # not empty while there is to be no talk
 _on_interrupt: dict[str, Callable[[], str | None]] = {}
 _kept_anyway: list[str] = []  # what an interruption leaves though nothing can be gone on with
 _interruptions: list[KeyboardInterrupt] = []
+_held: list[bool] = []  # not empty while an interruption waits for what is under way
 
 
 def say(message: str) -> None:
@@ -100,7 +101,7 @@ def reset() -> None:
     """Begin anew to note what is begun, and that it is interrupted."""
     _on_interrupt.clear()
     _kept_anyway.clear()
-    _interruptions.clear()
+    forget_interruptions()
 
 
 def note_interruption(error: KeyboardInterrupt) -> None:
@@ -111,6 +112,28 @@ def note_interruption(error: KeyboardInterrupt) -> None:
 def forget_interruptions() -> None:
     """What was noted has ended a command; whoever called it goes on with something else."""
     _interruptions.clear()
+    _held.clear()
+
+
+def hold_interruptions() -> None:
+    """From now on a first interruption is noted and not raised: what is under way is finished."""
+    if not _hushed and not _held:  # of what is not kept there is nothing to finish
+        _held.append(True)
+
+
+def release_interruptions() -> None:
+    """From now on interruptions are raised again; one that was held is at the next step."""
+    _held.clear()
+
+
+def interruptions_are_held() -> bool:
+    """Whether a first interruption would be noted, and not raised."""
+    return bool(_held)
+
+
+def is_interrupted() -> bool:
+    """Whether an interruption was noted."""
+    return bool(_interruptions)
 
 
 def raise_interruption() -> None:
@@ -119,7 +142,9 @@ def raise_interruption() -> None:
     While one is on its way it is not raised again: what is tidied up then is to come to its end.
     """
     main = threading.current_thread() is threading.main_thread()
-    if _interruptions and main and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+    if not _interruptions or _held:
+        return
+    if main and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
         raise _interruptions[-1]
 
 

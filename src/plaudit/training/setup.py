@@ -56,7 +56,13 @@ from plaudit.training.processes import (
 )
 from plaudit.training.suites import Watched
 from plaudit.training.text_loss import TextLoss
-from plaudit.training.trainer import LogEnds, RankingTrainer, RunLog, quiet_callbacks
+from plaudit.training.trainer import (
+    CheckpointWhenInterrupted,
+    LogEnds,
+    RankingTrainer,
+    RunLog,
+    quiet_callbacks,
+)
 
 
 def load_base(settings: Settings) -> RewardModel:
@@ -273,6 +279,8 @@ def build_trainer(
         trainer.add_callback(
             RunLog(folder / "log.jsonl" if log else None, [each.name for each in suites])
         )
+    if checkpoints and processes().num_processes == 1:  # several would not be told at the same step
+        trainer.add_callback(CheckpointWhenInterrupted())
     if settings.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(settings.early_stopping_patience))
     return trainer

@@ -42,7 +42,17 @@ from transformers.trainer_utils import (
 )
 from trl import RewardConfig, RewardTrainer
 
-from plaudit.console import duration, interactive, raise_interruption, rate, say, show
+from plaudit.console import (
+    duration,
+    hold_interruptions,
+    interactive,
+    is_interrupted,
+    raise_interruption,
+    rate,
+    release_interruptions,
+    say,
+    show,
+)
 from plaudit.data.rankings import PADDING
 from plaudit.errors import PlauditError
 from plaudit.evaluation.layout import Floats
@@ -851,6 +861,30 @@ class LogEnds(TrainerCallback):
     ) -> None:
         """Ask for it."""
         control.should_log |= state.global_step >= state.max_steps
+
+
+class CheckpointWhenInterrupted(TrainerCallback):
+    """Has a training that is interrupted finish its step and write a checkpoint, and end then."""
+
+    def on_step_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """From now on there is something to lose."""
+        hold_interruptions()
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask for the checkpoint."""
+        if is_interrupted():
+            control.should_save = True  # a validation that is due comes first, as it always does
+        else:
+            release_interruptions()
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """End it."""
+        release_interruptions()
+        raise_interruption()
 
 
 class RunLog(TrainerCallback):
