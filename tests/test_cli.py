@@ -423,7 +423,8 @@ def test_pairs(run, here):
     code, out, err = run("pairs", "ranked.csv", "-o", "pairs.csv")
     assert (code, out) == (0, "")
     assert err.splitlines() == [
-        "1 row rejected, with reasons, to rejected.jsonl", "36 pairs written to pairs.csv",
+        "Of 37 rows, 1 rejected: 1 × the completion is blank (first at ranked.csv:38); they are "
+        "in rejected.jsonl", "36 pairs written to pairs.csv",
     ]  # fmt: skip
     with open("pairs.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from plaudit.console import counted, say
+from plaudit.console import say
 from plaudit.errors import PlauditError
 
 SCHEMA_VERSION = 1
@@ -209,6 +209,10 @@ class Rejects(Protocol):
         """Write them as JSON lines, and return how many they are."""
         ...
 
+    def summary(self) -> str:
+        """How many rows were rejected and why, on one line."""
+        ...
+
 
 def report_rejected(
     bad: Rejects, output: str | Path | None, *, restarted: bool = False
@@ -221,19 +225,19 @@ def report_rejected(
     if not bad.rejected_by_reason:
         return None
     path = rejected_beside(output)
-    count = bad.write_rejected(path)
+    bad.write_rejected(path)
     for other in path.parent.glob("rejected*.jsonl") if restarted else ():
         if other != path and filecmp.cmp(other, path, shallow=False):
             path.unlink()
             path = other
             break
-    say_rejected(count, path)
+    say_rejected(bad.summary(), path)
     return path
 
 
-def say_rejected(count: int, path: Path) -> None:
-    """Say where rejected rows were written."""
-    say(f"{counted(count, 'row')} rejected, with reasons, to {path}")
+def say_rejected(summary: str, path: Path) -> None:
+    """Say how many rows were rejected and why, and where they were written."""
+    say(f"{summary}; they are in {path}")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from plaudit.console import on_interrupt, say
+from plaudit.data.encodings import Dialect
 from plaudit.errors import PlauditError, check_at_most_one
 from plaudit.files import locked, refuse_to_overwrite, rejected_beside
-from plaudit.row_files import json_lines, kind_of_output
+from plaudit.row_files import Kind, json_lines, kind_of_output
 
 if TYPE_CHECKING:
     import pyarrow
@@ -38,6 +39,7 @@ def resumable(
     resume: bool = False,
     overwrite: bool = False,
     schema: "pyarrow.Schema | None" = None,
+    dialect: Dialect | None = None,
 ) -> Iterator["Output"]:
     """Open the output `path`; it appears, whole, when the block ends without an exception.
 
@@ -52,6 +54,7 @@ def resumable(
         resume: go on with an unfinished output.
         overwrite: replace what is there, finished (once this one is) or unfinished (at once).
         schema: of the rows, where they are Arrow's and go to Parquet; else it is found out.
+        dialect: how CSV is written.
 
     Raises:
         PlauditError: when `path` cannot be written, is finished or unfinished and nobody asked to
@@ -69,7 +72,7 @@ def resumable(
     check_output(path, resume, overwrite)
     target = Path(os.path.realpath(path))
     folder = _partial(target)
-    out = Output(path, target, folder, schema)
+    out = Output(path, target, folder, kind_of_output(path, schema, dialect))
     with ExitStack() as held:
         with _explained(path):
             held.enter_context(locked(folder, "writing"))
@@ -123,13 +126,11 @@ class Output:
     done = rows = rejected = 0
     note: Any = None
 
-    def __init__(
-        self, path: str | Path, target: Path, folder: Path, schema: "pyarrow.Schema | None"
-    ) -> None:
+    def __init__(self, path: str | Path, target: Path, folder: Path, kind: Kind) -> None:
         self.path = path
         self.rejected_to = rejected_beside(path)
         self._target, self._folder = target, folder
-        self._kind = kind_of_output(path, schema)
+        self._kind = kind
         self._lengths = [0, 0]  # of the rows and of the rejected ones, that belong to `done`
         self._files: list[BinaryIO] = []
         self._recorded_at = 0.0

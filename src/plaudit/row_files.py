@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from plaudit.console import say
+from plaudit.data.encodings import Dialect
 from plaudit.data.rows import CHUNK
 from plaudit.errors import PlauditError
 from plaudit.sources import kind_of
@@ -40,8 +41,12 @@ class Kind(Protocol):
         ...
 
 
-def kind_of_output(path: str | Path, schema: "pyarrow.Schema | None" = None) -> Kind:
+def kind_of_output(
+    path: str | Path, schema: "pyarrow.Schema | None" = None, dialect: Dialect | None = None
+) -> Kind:
     """How rows go to `path`, by its suffix; raises `PlauditError` for any other.
+
+    `schema` is for Parquet and `dialect` for CSV.
 
     >>> kind_of_output("scored.jsonl.zst").packing
     'zst'
@@ -50,7 +55,8 @@ def kind_of_output(path: str | Path, schema: "pyarrow.Schema | None" = None) -> 
     if kind in ("jsonl", "ndjson"):
         return JsonLines(packing)
     if kind in ("csv", "tsv"):
-        return Csv("," if kind == "csv" else "\t", packing)
+        delimiter, mark = dialect or Dialect()
+        return Csv(Dialect(delimiter if kind == "csv" else "\t", mark), packing)
     if kind == "parquet" and packing is None:
         return Parquet() if schema is None else TypedParquet(schema)
     raise PlauditError(f"{path}: no kind of file that is written here; name it {ENDINGS}")
@@ -92,8 +98,8 @@ class Csv:
     """A header of all columns and a line a row: what is nested is JSON, and what is not there
     empty."""
 
-    def __init__(self, delimiter: str, packing: str | None) -> None:
-        self.delimiter = delimiter
+    def __init__(self, dialect: Dialect, packing: str | None) -> None:
+        self.dialect = dialect
         self.packing = packing
 
     def encode(self, rows: Sequence[dict[str, Any]]) -> bytes:
@@ -108,9 +114,10 @@ class Csv:
         columns = list(dict.fromkeys(n for some in _groups(rows) for row in some for n in row))
         with open(spare, "wb") as target:
             with _packed(target, self.packing) if self.packing else nullcontext(target) as file:
-                text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+                encoding = "utf-8-sig" if self.dialect.mark else "utf-8"
+                text = io.TextIOWrapper(file, encoding=encoding, newline="", write_through=True)
                 # Lines end in CR LF (RFC 4180): with LF alone a CR in a text stays unquoted.
-                writer = csv.writer(text, delimiter=self.delimiter)
+                writer = csv.writer(text, delimiter=self.dialect.delimiter)
                 writer.writerow(columns)
                 for some in _groups(rows):
                     writer.writerows([_cell(row.get(name)) for name in columns] for row in some)

@@ -126,6 +126,28 @@ def test_csv_comes_out_as_csv_with_every_cell_as_it_was(tmp_path, model, suffix)
     assert all(float(row[-1]) == expected for row in scored)
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "suffix"),
+    [
+        (";", "utf-8-sig", "csv"),
+        (",", "utf-16", "csv.gz"),
+        ("|", "utf-8", "csv"),
+        ("\t", "utf-8-sig", "csv"),
+    ],
+)
+def test_csv_comes_out_as_the_spreadsheet_wrote_it(tmp_path, model, delimiter, encoding, suffix):
+    packed = gzip.open if suffix.endswith("gz") else open
+    with packed(tmp_path / f"a.{suffix}", "wt", newline="", encoding=encoding) as file:
+        csv.writer(file, delimiter=delimiter).writerows(
+            [["prompt", "completion"], ["Größe?", "2;3,4"]]
+        )
+    score_file(model, tmp_path / f"a.{suffix}", tmp_path / "out.csv")
+    written = (tmp_path / "out.csv").read_bytes()
+    assert written.startswith(b"\xef\xbb\xbf") == (encoding != "utf-8")
+    header, row = csv.reader(written.decode("utf-8-sig").splitlines(), delimiter=delimiter)
+    assert (header, row[:2]) == (["prompt", "completion", "reward"], ["Größe?", "2;3,4"])
+
+
 def test_what_csv_has_no_cell_for_is_json_or_refused(tmp_path, model):
     data = write_rows(
         tmp_path / "a.jsonl",
@@ -170,9 +192,9 @@ def test_rows_that_cannot_be_scored_go_beside_the_output(tmp_path, model, capsys
     assert [row["reason"].split(":")[0] for row in rejected] == [
         "the prompt is blank", "broken JSON", "the prompt is missing", "not an object",
     ]  # fmt: skip
-    assert f"4 rows rejected, with reasons, to {tmp_path / 'rejected.jsonl'}" in (
-        capsys.readouterr().err
-    )
+    told = capsys.readouterr().err
+    assert "Of 5 rows, 4 rejected: 1 × the prompt is blank (first at " in told
+    assert f"; they are in {tmp_path / 'rejected.jsonl'}" in told
     # What another command left there stays, whatever is to be replaced.
     score_file(model, data, tmp_path / "out.jsonl", overwrite=True)
     assert len(read_rows(tmp_path / "rejected-2.jsonl")) == 4

@@ -33,11 +33,11 @@ def test_what_a_run_has_to_do_is_counted(reward_model):
     )  # fmt: skip
     model = reward_model("bert")
     work = work_of(model, chosen, train=100, validation=20, test=30, completions=4)
-    # 2 × 100 / 8 steps; validated after 10 and 20 steps and at the end, and once more measured;
-    # the test prompts with the untrained model and the trained one, a pair of five of them in every
-    # rewriting, which is half of four completions.
+    # 2 × 13 steps, of 8 and, at an epoch's end, 4 rankings; validated after 10 and 20 steps and at
+    # the end, and once more measured; the test prompts with the untrained model and the trained
+    # one, a pair of five of them in every rewriting, which is half of four completions.
     passes = 4 * 20 + 2 * 30 + 5 * REWRITTEN / 2
-    assert work == Work(steps=25, each=8, once=0, measured=(passes, passes))
+    assert work == Work(steps=26, each=8, once=0, measured=(passes, passes))
     stream = work_of(reward_model("bert"), settings(max_steps=7, freeze_layers=-1), 0, 0, 0)
     assert (stream.steps, stream.once) == (7, 56)
 
@@ -84,13 +84,13 @@ def test_a_step_that_was_timed_is_told_more_exactly_than_one_that_was_not():
 
 def test_a_run_says_how_long_it_will_take_before_its_first_step(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "WORTH_SAYING", 0.0)
-    data = tiny.write_rankings(tmp_path / "ranked.jsonl", 40)
-    base = tiny.make("bert", tmp_path / "base")
-    train(data, output=tmp_path / "run", base=str(base), max_steps=2, max_length=32, stress=0)
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", 43)
+    base = str(tiny.make("bert", tmp_path / "base"))
+    ran = train(data, output=tmp_path / "run", base=base, num_train_epochs=3, stress=0)
     before, said, after = capsys.readouterr().err.partition("this will take ")
     assert said
     assert "step 1 of" not in before
-    assert " for 2 steps of 8 rankings" in after.splitlines()[0]
+    assert f" for {ran.metrics['training']['steps']} steps of 8 rankings" in after.splitlines()[0]
 
 
 class Clock:

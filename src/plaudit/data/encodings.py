@@ -9,7 +9,7 @@ import codecs
 import io
 import re
 from collections.abc import Sequence
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from plaudit.errors import PlauditError
 
@@ -24,6 +24,13 @@ MARKS = (
 # What spreadsheets and databases write between fields, the likeliest first.
 DELIMITERS = (",", ";", "\t", "|")
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+class Dialect(NamedTuple):
+    """What stands between the fields of a table, and whether a byte-order mark before them."""
+
+    delimiter: str = ","
+    mark: bool = False
 
 
 def check_encoding(name: str) -> str:
@@ -59,6 +66,15 @@ def as_utf8(file: BinaryIO, encoding: str | None) -> BinaryIO:
     if encoding is None or check_encoding(encoding) == "utf-8":
         return cast(BinaryIO, buffered)
     return _buffered(_Recoded(buffered, encoding))
+
+
+def is_marked(start: bytes) -> bool:
+    """Whether a file with these first bytes begins with a byte-order mark.
+
+    >>> is_marked("\ufeffprompt".encode()), is_marked(b"prompt")
+    (True, False)
+    """
+    return start.startswith((codecs.BOM_UTF8, *(mark for mark, _ in MARKS)))
 
 
 def _buffered(file: Any) -> BinaryIO:

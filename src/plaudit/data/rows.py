@@ -31,7 +31,15 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import zstandard
 
 from plaudit.console import say
-from plaudit.data.encodings import NAMES, as_utf8, check_encoding, delimiter_of, likely_encoding
+from plaudit.data.encodings import (
+    NAMES,
+    Dialect,
+    as_utf8,
+    check_encoding,
+    delimiter_of,
+    is_marked,
+    likely_encoding,
+)
 from plaudit.errors import PlauditError
 from plaudit.json_text import DECODER, RepeatedKeyError, from_json
 from plaudit.sources import KINDS, PACKINGS, Named, SourceError, kind_of, named, on_hub
@@ -534,6 +542,17 @@ def _csv_records(
             continue
         if len(fields) > 1 or any(field.strip() for field in fields):
             yield line, fields, None
+
+
+def dialect_of(name: str, encoding: str | None = None) -> Dialect | None:
+    """How a table in a file is written; None for what is no CSV, or not in a file here."""
+    if kind_of(name)[0] != "csv" or not os.path.isfile(name):
+        return None
+    with _opened(name) as file:
+        marked = is_marked(file.read(4))
+    with _opened(name) as file:
+        lines = _Lines(_text(file, encoding, newline="\n"))
+        return Dialect(delimiter_of(lines.look())[0], marked)
 
 
 @cache

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, get_args
 from plaudit.console import counted, progress, say
 from plaudit.data.cells import shown
 from plaudit.data.columns import mapped_in_each
+from plaudit.data.encodings import Dialect
 from plaudit.data.rankings import Rejected
 from plaudit.data.readers import BadRows, OnBadRow
-from plaudit.data.rows import Source, find_sources
+from plaudit.data.rows import Source, dialect_of, find_sources
 from plaudit.data.tasks import DEVIATION, Tasks
 from plaudit.errors import PlauditError
 from plaudit.files import refuse_to_overwrite, rejected_beside, say_rejected, writing
@@ -120,6 +121,8 @@ def score_file(
     each = zip(sources, mapped_in_each(sources, columns), strict=True)
     tasks = [Tasks(source, mapped, deviations) for source, mapped in each]
     schema = _arrow_schema(output, tasks)
+    # A spreadsheet that wrote semicolons and a mark reads no other CSV as it should.
+    dialect = dialect_of(sources[0].name, encoding)
     with _engine(engine, model, processes, {"dtype": dtype} | loading, deviations) as scoring:
         facts: dict[str, Any] = {
             "data": [_stated(source) for source in sources],
@@ -129,7 +132,7 @@ def score_file(
         }
         if deviations:  # else outputs begun by earlier versions could not be resumed
             facts["deviations"] = True
-        with _sink(output, facts | scoring.facts, resume, overwrite, schema) as out:
+        with _sink(output, facts | scoring.facts, resume, overwrite, schema, dialect) as out:
             finished = scoring.outcomes(tasks, out.done)
             rows: list[dict[str, Any]] = []
             rejected: list[dict[str, Any]] = []
@@ -154,7 +157,7 @@ def score_file(
             # Without a row there is no output; the reasons there are.
             out.finish(rows=out.rows > 0)
     if out.rejected:
-        say_rejected(out.rejected, out.rejected_to)
+        say_rejected(bad.summary(), out.rejected_to)
     if not out.rows:
         raise PlauditError(f"{sources[0].name}: no row could be scored; see {out.rejected_to}")
     if output is not None:
@@ -269,10 +272,11 @@ def _sink(
     resume: bool,
     overwrite: bool,
     schema: "pyarrow.Schema | None",
+    dialect: Dialect | None,
 ) -> AbstractContextManager[_Sink]:
     if output is None:
         return _to_stdout()
-    return resumable(output, facts, resume, overwrite, schema)
+    return resumable(output, facts, resume, overwrite, schema, dialect)
 
 
 def _arrow_schema(output: str | Path | None, tasks: Sequence[Tasks]) -> "pyarrow.Schema | None":

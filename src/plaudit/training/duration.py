@@ -116,7 +116,8 @@ def work_of(
     here = processes().num_processes
     steps = chosen.max_steps
     if steps < 0:
-        steps = math.ceil(chosen.num_train_epochs * train / (each * here))
+        of_an_epoch = math.ceil(train / (each * here))  # the last of an epoch may be smaller
+        steps = math.ceil(chosen.num_train_epochs * of_an_epoch)
     fits = head_first.wanted(model, chosen)
     validations = steps // chosen.save_steps + 1 + fits if validation else 0
     # A rewritten ranking is a pair of it.
