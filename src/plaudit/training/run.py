@@ -100,6 +100,7 @@ from plaudit.training.two_stage import first_stage
 from plaudit.training.uncertainty import check_uncertainty, fit_uncertainty
 
 WORTH_SAYING = 60.0  # seconds that a run takes
+LONG = 600.0  # seconds of training, of which a user may want a first look sooner
 UNTRAINED = "the untrained base model"
 
 
@@ -503,7 +504,9 @@ def _say_how_long(model: RewardModel, train_set: Any, parts: Parts, chosen: Sett
     except torch.OutOfMemoryError:  # with which steps deal themselves
         return
     if found.training[1] + found.measuring[1] >= WORTH_SAYING:
-        say_once(f"this will take {found}")
+        faster = found.training[1] >= LONG and chosen.recipe == "default"
+        advice = "; --recipe fast trains the head alone, in a small part of that" if faster else ""
+        say_once(f"this will take {found}{advice}")
 
 
 def _first_taken(rankings: Iterable[Ranking], encoding: Encoding) -> list[Ranking]:
