@@ -166,7 +166,7 @@ def evaluate(
     else:
         rankings = taken(rankings, model.encodings, None, counts=truncated)
     for line in describe_pairs(truncated):
-        say(line)
+        say(line if what == "scoring" else f"{what}: {line}")
     model.warn_if_untrained()
     model.training_texts()  # damaged hashes are said before an hour of scoring
     covariances = None
