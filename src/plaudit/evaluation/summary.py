@@ -41,6 +41,7 @@ from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
 
 LENGTH_RULE = "preferring the longer completion"
 COIN_TOSS = "a coin toss"
+ALL_OF_LENGTH = 1.0  # the control_strength that takes out all that length explains
 TOO_OFTEN = 0.25  # of answers to which a version that is worse for certain is preferred
 FEW_PROMPTS = 30
 ROUNDING = 1e-12
@@ -120,6 +121,7 @@ class Summary(TypedDict):
     training_overlap: NotRequired[OverlapRecord]  # what of the rankings the model was trained on
     truncated: NotRequired[dict[str, int]]  # see `count_truncation` of `model.encoding`
     from_elsewhere: NotRequired[bool]  # that plaudit did not train the model, as far as it knows
+    length_control: NotRequired[float]  # strength at which training took length out; 0: not
     by_category: dict[str, CategoryRecord]  # the surest difference from all pairs first
     by_source: NotRequired[dict[str, SourceRecord]]  # where the data are of several
     by_rank_distance: dict[str, PartRecord]
@@ -626,20 +628,64 @@ def prefers_worse(summary: Summary) -> str:
     often to train a policy; else nothing."""
     record = summary.get("stress")
     found = {
-        rewrites.label(name): entry["preferred"]
+        name: entry["preferred"]["value"]
         for name, entry in (record["rewrites"] if record else {}).items()
         if entry["preferred"] and entry["preferred"]["value"] > TOO_OFTEN
     }
     if not found:
         return ""
-    worst = max(found, key=lambda name: found[name]["value"])
-    advice = "take out less of length (control_strength), or see what else drives it"
+    worst = max(found, key=lambda name: found[name])
     if summary.get("from_elsewhere"):  # nobody here can train it otherwise
         advice = "take another model, or train one of your own, on data that have such answers"
+    else:
+        advice = _of_length({rewrites.longer(name) for name in found}, summary)
     return (
-        f"Do not train a policy against it yet: it prefers a worse version ({worst}) to the answer "
-        f"in {100 * found[worst]['value']:.0f} % of the cases; {advice}."
+        f"Do not train a policy against it yet: it prefers a worse version "
+        f"({rewrites.label(worst)}) to the answer in {100 * found[worst]:.0f} % of the cases; "
+        f"{advice}."
     )
+
+
+def _of_length(longer: Collection[bool | None], summary: Summary) -> str:
+    """What to change in training where worse versions are preferred that are all `longer`, all
+    shorter, or both; nothing that is not possible, by how much of length was taken out before."""
+    strength = summary.get("length_control")  # not known of a model that is only evaluated
+    if {True, False} <= {*longer}:
+        return (
+            "longer and shorter ones alike, so more or less of control_strength does not mend it: "
+            "see what else drives it"
+        )
+    if True in longer:
+        if strength is None:
+            more = "take more of length out of training (a higher control_strength, if below 1)"
+        elif strength == 0:
+            more = (
+                "take length out of training (control length, with a control_strength above the 0 "
+                "that it has here)"
+            )
+        elif strength < ALL_OF_LENGTH:
+            more = (
+                f"take more of length out of training (control_strength: {strength:g} here, 1 "
+                "takes out all that length explains)"
+            )
+        else:
+            return (
+                f"a control_strength of {strength:g} takes out all that length explains already: "
+                "see what else drives it"
+            )
+        return f"it is longer: {more}, or see what else drives it"
+    if False in longer:
+        if strength == 0:
+            return (
+                "it is shorter, but nothing of length is taken out of training: see what else "
+                "drives it"
+            )
+        here = "if above 0" if strength is None else f"{strength:g} here"
+        return (
+            f"it is shorter: take less of length out of training (a lower control_strength, {here})"
+            ", or see what else drives it"
+        )
+    return "see what drives it"
 
 
 def where_it_matters(summary: Summary) -> str:
