@@ -26,7 +26,13 @@ from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
 from plaudit.evaluation.measures.temperature import at_edge
 from plaudit.evaluation.measures.temperature import shown as shown_temperature
-from plaudit.evaluation.overlap import OverlapRecord, overlap_sentence
+from plaudit.evaluation.overlap import (
+    OF_VERDICTS,
+    OverlapRecord,
+    any_seen,
+    number_seen,
+    overlap_sentence,
+)
 from plaudit.evaluation.parts import Category
 from plaudit.evaluation.statistics import (
     Figure,
@@ -571,14 +577,73 @@ def _part_lines(what: str, entries: Mapping[str, PartRecord]) -> list[str]:
     return lines
 
 
+def not_trained_on(summary: Summary) -> Summary | None:
+    """The summary with what verdicts are of measured without the rankings that the model was
+    trained on; itself where there is none of these, None where there are no others.
+
+    Summaries of earlier versions have no more than pairwise accuracy without them: they are given
+    as they are, and `flattered` says it.
+    """
+    overlap = summary.get("training_overlap")
+    if overlap is None or not any_seen(overlap):
+        return summary
+    without, rest = overlap["without"], overlap.get("not_trained_on")
+    if without is None:
+        return None
+    if rest is None:
+        return summary
+    found: dict[str, object] = {**summary, "pairwise_accuracy": without}
+    found |= {name: rest[name] for name in OF_VERDICTS}  # type: ignore[literal-required]
+    found["counts"] = summary["counts"] | {name: rest[name] for name in ("prompts", "pairs")}
+    if (length := summary["style"]["length"]) is not None:
+        measured = {
+            "accuracy_where_less": rest["accuracy_where_shorter"],
+            "controlled_accuracy": rest["length_controlled_accuracy"],
+        }
+        found["style"] = summary["style"] | {"length": {**length, **measured}}
+    return cast(Summary, found)
+
+
+def flattered(summary: Summary) -> str:
+    """A clause where the model was trained on some of the rankings that figures are of: how many,
+    and how right it is without them; else nothing."""
+    overlap = summary.get("training_overlap")
+    if overlap is None or not any_seen(overlap):
+        return ""
+    rankings = counted(overlap["rankings"], "ranking")
+    said = f"it was trained on {number_seen(overlap):,} of the {rankings}"
+    if (without := overlap["without"]) is None:
+        return said
+    accuracy = Figure(**without)
+    return (
+        f"{said}, and without them {100 * accuracy.value:.1f} % of the pairs are right "
+        f"({_between(without)})"
+    )
+
+
 def verdict(summary: Summary) -> str:
     """One sentence on a summary: is this better than chance and than length, how sure.
+
+    Where the model was trained on some of the rankings, it is of the others.
 
     >>> rewards, lengths = [[1.0, 0.0]] * 40, [[5, 9]] * 40
     >>> verdict(summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths))
     'The model beats preferring the longer completion by 100.0 points (95 % interval +100.0 to \
 +100.0).'
     """
+    fair = not_trained_on(summary)
+    if fair is None:
+        return f"Nothing can be concluded of new prompts: {flattered(summary)}."
+    if fair is summary:
+        also = flattered(summary)
+        return _verdict(summary) + (f" That is flattered: {also}." if also else "")
+    found, rest = _verdict(fair), summary["training_overlap"]["not_trained_on"]
+    rankings = counted(rest["rankings"], "ranking")
+    return f"On the {rankings} that it was not trained on, {found[0].lower()}{found[1:]}"
+
+
+def _verdict(summary: Summary) -> str:
+    """What `verdict` says of the figures of this summary."""
     accuracy = figure(summary, "pairwise_accuracy")
     above = figure(summary, "accuracy_above_length")
     prompts = summary["counts"]["prompts"]
@@ -694,7 +759,7 @@ def where_it_matters(summary: Summary) -> str:
     It does where length-controlled accuracy is surely above the 50 % that length alone gets. It may
     still be wrong in most of the pairs whose better completion is the shorter one; then the
     sentence says that, too. Both figures are taken from the style of length, which summaries of
-    earlier versions have as well.
+    earlier versions have as well. Rankings that the model was trained on do not count.
 
     >>> rewards, lengths = [[1.0, 0.0]] * 40, [[5, 9], [9, 5]] * 20
     >>> where_it_matters(summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths))
@@ -702,7 +767,11 @@ def where_it_matters(summary: Summary) -> str:
 right (95 % interval 86.8 to 100.0; length alone gets 50 %), and 100.0 % (86.8 to 100.0) of those \
 whose better completion is the shorter one.'
     """
-    length = summary["style"]["length"]
+    fair = not_trained_on(summary)
+    if fair is None:
+        return ""  # the verdict says why
+    length = fair["style"]["length"]
+    there = "" if fair is summary else " on these rankings"
     shorter, controlled = length and length["accuracy_where_less"], None
     if length is not None:
         controlled = length["controlled_accuracy"]
@@ -711,7 +780,10 @@ whose better completion is the shorter one.'
         lacking = f"no pair has a better completion that is the {kind} one"
         if length is None:
             lacking = "the two completions of a pair are always of one length"
-        return f"Whether the reward beats length where it matters cannot be measured: {lacking}."
+        return (
+            f"Whether the reward beats length where it matters cannot be measured{there}: "
+            f"{lacking}."
+        )
     low, high = controlled["low"], controlled["high"]
     if low is None or high is None:
         how = "may or may not beat length"
@@ -723,7 +795,7 @@ whose better completion is the shorter one.'
         how = "cannot be told from length alone"
     wrong = shorter["high"] is not None and shorter["high"] < 0.5
     return (
-        f"The reward {how} where it matters: with length controlled, "
+        f"The reward {how} where it matters{there}: with length controlled, "
         f"{100 * controlled['value']:.1f} % of the pairs are right "
         f"({_between(controlled, '95 % interval ')}; length alone gets 50 %), "
         f"{'but only' if wrong and low is not None and low > 0.5 else 'and'} "

@@ -11,9 +11,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from plaudit.console import counted
-from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord, comparison_verdict
+from plaudit.evaluation.comparison import (
+    ComparisonRecord,
+    FoldsRecord,
+    comparison_verdict,
+    shown_metrics,
+)
 from plaudit.evaluation.measures import label
-from plaudit.evaluation.summary import Summary, verdict
+from plaudit.evaluation.overlap import overlap_sentence
+from plaudit.evaluation.summary import Summary, not_trained_on, verdict
 from plaudit.reporting import front
 from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.page import Report, Row, Section, Table
@@ -241,16 +247,19 @@ def _against(
     """One model against another: on the same prompts, and over folds where there are any."""
     first, second = comparison["models"]
     names = (first, second)
-    tables = [differences("On the same prompts", names, comparison["metrics"])]
+    tables = [differences("On the same prompts", names, shown_metrics(comparison))]
     if folds is not None:
         caption = "Fold by fold, corrected resampled t-test"
         tables.insert(0, differences(caption, names, folds))
-    return Section("Which is better?", (comparison_verdict(comparison),), tuple(tables))
+    overlap = comparison.get("training_overlap")
+    of_second = [overlap_sentence(overlap["second"], second)] if overlap else []
+    notes = (comparison_verdict(comparison), *of_second)
+    return Section("Which is better?", notes, tuple(tables))
 
 
 def _rests_on(summary: Summary) -> str:
     """How much the verdict rests on."""
-    counts = summary["counts"]
+    counts = (not_trained_on(summary) or summary)["counts"]
     return (
         f"That rests on {counted(counts['prompts'], 'prompt')} and "
         f"{counted(counts['pairs'], 'pair')}."
