@@ -441,6 +441,8 @@ def compare_folds(
                 "both must be finite numbers"
             )
         _, p, (low, high) = corrected_resampled_t(a - b, train_size=train_size, test_size=test_size)
+        if low is not None and high is not None:
+            low, high = measure_named(name).difference_within(low, high)
         difference = Figure(float((a - b).mean()), low, high)
         differences[name] = float(a.mean()), float(b.mean()), difference, p
     adjusted = _holm_but_main({name: entry[-1] for name, entry in differences.items()})
