@@ -65,7 +65,9 @@ def test_of_rows_that_a_model_was_trained_on_no_verdict_is_given():
     theirs = found["theirs"]
     theirs.summary["training_overlap"] = measure_overlap(trained_on, RANKINGS, theirs.rewards)
     seen = theirs.summary["training_overlap"]["same_prompt"]
-    [said] = side_by_side(found).lead
+    report = side_by_side(found)
+    [said] = report.lead
+    assert [one.note.endswith("rankings trained on") for one in report.highlights] == [False, True]
     assert said.startswith("Nothing can be concluded of new prompts here: theirs was trained on ")
     assert seen >= 30
     assert " of the 40 rankings that it was measured on" in said

@@ -70,7 +70,8 @@ def _judged(judge: Callable[[Summary], Answer | None], summary: Summary) -> Answ
         return None
     if of_rest:
         rest = summary["training_overlap"]["not_trained_on"]["rankings"]
-        why = f"Of the {counted(rest, 'ranking')} that it was not trained on: {answer.why}"
+        why = f"Of the {counted(rest, 'ranking')} that it was not trained on: "
+        why += answer.why[0].lower() + answer.why[1:]
         return Answer(answer.verdict, why)
     return Answer(
         "care" if answer.verdict == "yes" else answer.verdict,

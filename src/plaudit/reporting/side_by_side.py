@@ -20,7 +20,7 @@ from plaudit.evaluation.comparison import (
 from plaudit.evaluation.measures import measure_named, shown_in
 from plaudit.evaluation.overlap import any_seen, number_seen
 from plaudit.evaluation.statistics import FigureRecord, holm
-from plaudit.evaluation.summary import Summary, figures
+from plaudit.evaluation.summary import Summary, figures, flattered
 from plaudit.reporting import front
 from plaudit.reporting.evaluation import Evaluation, measure
 from plaudit.reporting.page import Highlight, Report, Row, Section, Table
@@ -87,7 +87,8 @@ def side_by_side(evaluations: Mapping[str, Evaluation], *, seed: int = 0) -> Rep
             Highlight(
                 f"{name}: pairwise accuracy",
                 percent(accuracy["value"]),
-                interval(accuracy, percent),
+                interval(accuracy, percent)
+                + (", with rankings trained on" if flattered(summary) else ""),
             )
             for name, summary in summaries.items()
             if (accuracy := figures(summary)["pairwise_accuracy"])
