@@ -778,6 +778,8 @@ def evaluate(
             against, dtype=dtype, max_length=max_length, trust_remote_code=trust_remote_code,
             encoder_text=loading["encoder_text"],
         )  # fmt: skip
+    if other is not None:
+        other.training_texts()  # damaged hashes are said before an hour of scoring
     measured: Any = rankings
     if other is not None:  # what one of them does not take, neither is measured on
         measured = taken(rankings, [*scorer.encodings, *other.encodings], rankings)
@@ -788,16 +790,20 @@ def evaluate(
         from plaudit.evaluation.comparison import compare_rewards
         from plaudit.evaluation.power import before_comparing
         from plaudit.evaluation.summary import figure
+        from plaudit.model.trained_on import overlap
 
         counts = result.summary["counts"]
         accuracy = figure(result.summary, "pairwise_accuracy")
         say(before_comparing(accuracy, counts["pairs"], counts["prompts"]))
+        rewards_of_other = rewards_of(other, result.rankings, "scoring with the other")
+        assert result.trained_on is not None  # it was looked up with the first model's rewards
         comparison = compare_rewards(
             result.rankings,
             result.rewards,
-            rewards_of(other, result.rankings, "scoring with the other"),
+            rewards_of_other,
             names=(str(model), str(against)),
             resamples=resamples,
+            trained_on=(result.trained_on, overlap(other.training_texts(), result.rankings)),
         )
         result = replace(result, comparison=comparison)
     if output:

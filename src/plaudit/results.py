@@ -242,7 +242,9 @@ class Trial(TypedDict):
     """A trial of a search; `value` is what it reached on the validation prompts.
 
     `p_behind` is that of its gap to the best one, corrected for choosing among all of them; it is
-    that of `evaluation.choice`. `equals`, of the best one, are those that cannot be told from it.
+    that of `evaluation.choice`. `log_loss` is of the same prompts, and decides between trials of
+    one value; trials of earlier versions have none. `equals`, of the best one, are those that
+    cannot be told from it.
     """
 
     number: int
@@ -252,6 +254,7 @@ class Trial(TypedDict):
     high: float | None
     seconds: float | None
     settings: dict[str, Any]
+    log_loss: NotRequired[float]
     p_behind: NotRequired[float]
     equals: NotRequired[list[int]]
 

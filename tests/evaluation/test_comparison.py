@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from itertools import product
 
 import numpy as np
@@ -15,11 +16,13 @@ from plaudit.errors import PlauditError
 from plaudit.evaluation.comparison import (
     compare_folds,
     compare_rewards,
+    comparison_verdict,
     corrected_resampled_t,
     exchange_test,
     holm,
 )
 from plaudit.evaluation.metrics import log_loss, pairwise_accuracy
+from plaudit.model.trained_on import TrainedOn, overlap
 
 
 def data(prompts, seed=0, first=1.0, second=0.3, several=False):
@@ -63,7 +66,12 @@ def test_p_values_are_those_of_all_ways_to_exchange_the_models(several):
         assert found["metrics"][name]["difference"]["value"] == pytest.approx(observed)
         assert found["metrics"][name]["p"] == pytest.approx(np.mean(reached))
     assert found["test"]["exact"]
-    assert found["counts"] == {"prompts": len(groups), "rankings": 8}
+    completions = sum(len(ranking.ranks) for ranking in rankings)
+    assert found["counts"] == {
+        "prompts": len(groups),
+        "rankings": 8,
+        "completions": completions,
+    }
 
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=9), st.integers(0, 5))
@@ -230,7 +238,7 @@ def test_rows_are_the_rankings_on_which_the_models_part_furthest_apart_first():
     rows = list(comparison.rows())
     assert [row["prompt"] for row in rows] == ["widely", "narrowly", "a third apart"]
     assert comparison.summary["parting"] == {"rankings": 3, "first_right": 3, "second_right": 0}
-    assert comparison.summary["counts"] == {"prompts": 4, "rankings": 5}
+    assert comparison.summary["counts"] == {"prompts": 4, "rankings": 5, "completions": 11}
     spread = np.concatenate(first).std()
     assert rows[0] == {
         "ranking": 4,
@@ -255,6 +263,72 @@ def test_margins_have_no_scale_of_their_own():
     plain = list(compare_rewards(rankings, first, second).rows())
     scaled = list(compare_rewards(rankings, first, [100 * each for each in second]).rows())
     assert [row["ranking"] for row in plain] == [row["ranking"] for row in scaled]
+
+
+def of_pairs(right, name="question about the {}"):
+    """Rankings of two and the rewards of a model that is right on these of them."""
+    rng = np.random.default_rng(0)
+    topics = [" ".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 12)) for _ in right]
+    rankings = [Ranking(name.format(topic), ["yes", "no"], [0, 1]) for topic in topics]
+    return rankings, [[1.0, 0.0] if one else [0.0, 1.0] for one in right]
+
+
+def test_what_a_model_knows_by_heart_is_not_what_it_is_better_by():
+    """One model is right on all rows that it was trained on, and elsewhere both are alike."""
+    seen, rest = 76, 34
+    alike = [n % 3 != 0 for n in range(rest)]
+    rankings, learnt = of_pairs([True] * seen + alike)
+    _, other = of_pairs([n % 2 == 0 for n in range(seen)] + [not alike[0], *alike[1:]])
+    found = [overlap([TrainedOn.of(each)], rankings) for each in ([], rankings[:seen])]
+    plain = compare_rewards(rankings, other, learnt, names=("a", "b")).summary
+    assert "b is better than a" in comparison_verdict(plain)
+    comparison = compare_rewards(
+        rankings, other, learnt, names=("a", "b"), trained_on=(found[0], found[1])
+    )
+    record = comparison.summary["training_overlap"]
+    assert (record["first"]["same_prompt"], record["second"]["same_prompt"]) == (0, seen)
+    assert record["rankings"] == seen
+    # Without them it is the comparison of the others alone.
+    alone = compare_rewards(rankings[seen:], other[seen:], learnt[seen:]).summary
+    assert record["without"]["metric"] == alone["metrics"]["pairwise_accuracy"] | {"p_holm": None}
+    assert record["without"]["parting"]["rankings"] == 1
+    verdict = comparison_verdict(comparison.summary)
+    assert "is better than" not in verdict
+    assert verdict.startswith("On the 34 rankings that neither was trained on, a cannot be told")
+    assert "On all 110, of which b was trained on 76, b is 33.6 points ahead" in verdict
+    text = str(comparison)
+    assert "b was trained on 76 of the 110 rankings (76 by the same prompt" in text
+    assert "  of 34 not trained on" in text
+    # The other way round, and where the first one was trained on some too.
+    turned = compare_rewards(
+        rankings, learnt, other, names=("b", "a"), trained_on=(found[1], found[0])
+    )
+    assert "is better than" not in comparison_verdict(turned.summary)
+    # Of nothing but training rows nothing can be said; where nothing was trained on, all.
+    every = overlap([TrainedOn.of(rankings)], rankings)
+    whole = compare_rewards(rankings, other, learnt, trained_on=(found[0], every)).summary
+    assert whole["training_overlap"]["without"] is None
+    assert comparison_verdict(whole).startswith("Nothing can be concluded: second was trained on")
+    none = compare_rewards(
+        rankings, other, learnt, names=("a", "b"), trained_on=(found[0], found[0])
+    ).summary
+    assert comparison_verdict(none) == comparison_verdict(plain)
+
+
+def test_of_pairs_no_line_repeats_another_and_columns_stand_under_each_other():
+    rankings, rewards = of_pairs([n % 4 != 0 for n in range(40)])
+    _, others = of_pairs([n % 3 != 0 for n in range(40)])
+    comparison = compare_rewards(rankings, rewards, others, names=("a", "b"))
+    lines = str(comparison).splitlines()
+    table = lines[2 : lines.index("", 3)]
+    repeats = ["top-1 accuracy", "Kendall's τ-b", "Spearman's ρ", "NDCG", "mean reciprocal rank"]
+    assert not any(line.startswith(tuple(repeats)) for line in table)
+    [said] = [line for line in lines if line.startswith("Of two completions each")]
+    assert all(name in said for name in repeats)
+    ends = {re.search(r"\d\.\d{3}  ", line).end() for line in table[1:]}
+    assert len(ends) == 1
+    several, first, second = data(20)
+    assert "NDCG   " in str(compare_rewards(several, first, second))
 
 
 def test_what_is_written_can_be_read_again(tmp_path):

@@ -130,6 +130,30 @@ def test_names_are_those_of_the_files():
     assert registry.MEASURES.origins()["brier"].startswith("plaudit ")
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "greatest"),
+    [
+        ("temperature", 0.001, 1000),
+        ("log_loss", 0, np.inf),
+        ("brier", 0, 1),
+        ("auc", 0, 1),
+        ("ndcg", 0, 1),
+        ("mean_reciprocal_rank", 0, 1),
+        ("kendall_tau_b", -1, 1),
+        ("spearman", -1, 1),
+        ("pairwise_accuracy", 0, 1),
+        ("accuracy_above_length", -1, 1),
+        ("mean_margin", -np.inf, np.inf),
+    ],
+)
+def test_an_interval_ends_where_values_end(name, least, greatest):
+    measure = MEASURES.get(name)
+    assert measure.within(-1e9, 1e9) == (max(least, -1e9), min(greatest, 1e9))
+    assert measure.within(0.25, 0.75) == (0.25, 0.75)
+    reach = greatest - least
+    assert measure.difference_within(-1e9, 1e9) == (max(-reach, -1e9), min(reach, 1e9))
+
+
 def test_a_measure_of_lengths_needs_them():
     with pytest.raises(ValueError, match="preferring the longer: is measured on lengths"):
         metrics.length_baseline(REWARDS, DATA["ranks"])

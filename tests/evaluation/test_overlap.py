@@ -9,8 +9,12 @@ from plaudit import PlauditError, Ranking, evaluate
 from plaudit.evaluation.all_suites import run_all_suites
 from plaudit.evaluation.overlap import measure_overlap, overlap_sentence
 from plaudit.evaluation.suite_run import load_suite, run_suite
+from plaudit.evaluation.summary import not_trained_on, verdict, where_it_matters
 from plaudit.files import write_jsonl
 from plaudit.model.trained_on import Kept, TrainedOn, overlap
+from plaudit.reporting.evaluation import measure
+from plaudit.reporting.front import uses
+from plaudit.reporting.tables import highlights
 
 WORDS = ["fox", "dog", "cat", "hen", "cow", "pig", "owl", "bee", "ant", "eel", "emu", "yak"]
 RANKINGS = [
@@ -35,6 +39,75 @@ def test_accuracy_with_and_without():
         "It was trained on 3 of the 12 rankings (3 by the same prompt, among its 10 training "
         "texts): without them its pairwise accuracy is "
     )
+
+
+def with_overlap(seen, rest):
+    """An evaluation of pairs, of which the model was trained on `seen`: (right, better is longer).
+
+    `rest` are those of the others.
+    """
+    rng = np.random.default_rng(0)
+    letters = list("abcdefghijklmnopqrstuvwxyz")
+    rankings, rewards = [], []
+    for right, longer in [*seen, *rest]:
+        texts = ["a long answer", "short"] if longer else ["short", "a long answer"]
+        prompt = "Tell me of " + " ".join(rng.choice(letters, 12))
+        rankings.append(Ranking(prompt, texts, [0, 1]))
+        rewards.append([1.0, 0.0] if right else [0.0, 1.0])
+    trained_on = TrainedOn.of(rankings[: len(seen)])
+    found = measure(rankings, rewards, resamples=200)
+    found.summary["training_overlap"] = measure_overlap(
+        overlap([trained_on], rankings), rankings, rewards, resamples=200
+    )
+    rest_alone = measure(rankings[len(seen) :], rewards[len(seen) :], resamples=200)
+    return found.summary, rest_alone.summary
+
+
+MIXED = [(n % 5 > 1, n % 3 > 0) for n in range(60)]  # right in 60 %, longer in two thirds
+
+
+def test_verdicts_are_of_what_was_not_trained_on():
+    summary, alone = with_overlap([(True, n % 3 > 0) for n in range(100)], MIXED)
+    fair = not_trained_on(summary)
+    for name in ("accuracy_above_length", "accuracy_where_shorter", "length_controlled_accuracy"):
+        assert fair[name] == alone[name]
+    assert fair["pairwise_accuracy"]["value"] == pytest.approx(0.6)
+    assert fair["counts"]["prompts"] == 60
+    # As if the others were all there is; with the rest it would beat length by far.
+    said = verdict(summary)
+    assert said.startswith("On the 60 rankings that it was not trained on, the model ")
+    assert "cannot be told from" in said
+    on_these = where_it_matters(alone).replace("matters:", "matters on these rankings:")
+    assert where_it_matters(summary) == on_these
+    plain = {name: each for name, each in summary.items() if name != "training_overlap"}
+    assert verdict(plain).startswith("The model beats preferring the longer completion by ")
+    # On the page too: no plain yes, and the accuracy without them.
+    answers = {use.purpose: use.answers[""] for use in uses({"": summary})}
+    better = answers["To choose the better of two answers"]
+    assert better.verdict != "yes"
+    assert better.why.startswith("Of the 60 rankings that it was not trained on: 60.0")
+    assert all(answer.verdict != "yes" for answer in answers.values())
+    for purpose in ("filter answers of many prompts by one threshold", "read differences"):
+        [answer] = [each for name, each in answers.items() if purpose in name]
+        assert "trained on 100 of the 160 rankings, and without them 60.0" in answer.why
+    top = {one.label: one for one in highlights(summary)}["Pairwise accuracy"]
+    assert top.value.startswith("60.0")
+    assert top.note.endswith("of rankings not trained on")
+
+
+def test_verdicts_of_what_was_trained_on_alone_or_by_an_earlier_version():
+    summary, _ = with_overlap([(True, n % 3 > 0) for n in range(100)], MIXED)
+    del summary["training_overlap"]["not_trained_on"]
+    assert verdict(summary).startswith("The model beats preferring the longer")
+    assert "it was trained on 100 of the 160 rankings, and without them 60.0 %" in verdict(summary)
+    answers = {use.purpose: use.answers[""] for use in uses({"": summary})}
+    assert all(answer.verdict != "yes" for answer in answers.values())
+    every, _ = with_overlap([(True, n % 3 > 0) for n in range(40)], [(True, True)])
+    every["training_overlap"] |= {"without": None, "same_prompt": 41}
+    assert verdict(every).startswith("Nothing can be concluded of new prompts: it was trained on")
+    assert where_it_matters(every) == ""
+    answers = {use.purpose: use.answers[""] for use in uses({"": every})}
+    assert {answer.verdict for answer in answers.values()} == {"unknown"}
 
 
 def test_all_of_it_or_none_of_it_or_nobody_knows():
@@ -68,13 +141,13 @@ def test_damaged_hashes_are_said_before_anything_is_scored(reward_model, tmp_pat
     write_jsonl(tmp_path / "rewardbench.jsonl", rows)
     model = replace(reward_model("bert"), trained_on=Kept(file))
     monkeypatch.setattr(type(model), "rewards", lambda *_: pytest.fail("was scored"))
-    for measure in (
+    for measured in (
         lambda: evaluate(model, RANKINGS),
         lambda: run_suite(model, tmp_path / "rewardbench.jsonl", partial=True),
         lambda: run_all_suites(model, tmp_path / "rewardbench.jsonl", partial=True),
     ):
         with pytest.raises(PlauditError, match=r"trained_on.plaudit: is damaged"):
-            measure()
+            measured()
 
 
 def test_all_suites_say_what_was_trained_on(reward_model, tmp_path):

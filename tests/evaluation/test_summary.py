@@ -12,12 +12,14 @@ from drawn import RANKINGS, ordered_pairs, some_rankings
 from plaudit.errors import PlauditError
 from plaudit.evaluation import metrics
 from plaudit.evaluation.measures import measures
+from plaudit.evaluation.rewrites import rewrites
 from plaudit.evaluation.statistics import Figure
 from plaudit.evaluation.stress import Again
 from plaudit.evaluation.summary import (
     COIN_TOSS,
     LENGTH_RULE,
     format_summary,
+    prefers_worse,
     sentences,
     summarise,
     verdict,
@@ -351,6 +353,56 @@ def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_agains
     theirs = format_summary(summary | {"from_elsewhere": True})
     assert "control_strength" not in theirs
     assert ("take another model" in theirs) is said
+
+
+@pytest.mark.parametrize(
+    ("preferred", "strength", "says"),
+    [
+        # What makes an answer longer is cured by more control of length, if there is more.
+        ({"repeated": 0.9}, 0.0, "take length out of training"),
+        ({"repeated": 0.9}, 0.5, "take more of length out of training (control_strength: 0.5 here"),
+        ({"echoed": 0.9, "flattery": 0.3}, None, "take more of length out of training (a higher"),
+        ({"repeated": 0.9}, 1.0, "a control_strength of 1 takes out all that length explains"),
+        ({"repeated": 0.9}, 1.5, "a control_strength of 1.5 takes out all"),
+        # What makes it shorter by less, if there is less.
+        ({"empty": 0.9}, 0.0, "nothing of length is taken out of training: see what else"),
+        ({"empty": 0.9}, 0.5, "take less of length out of training (a lower control_strength, 0.5"),
+        ({"empty": 0.9}, None, "take less of length out of training (a lower control_strength, if"),
+        # What is not preferred too often has no say; both ways at once no strength mends.
+        ({"empty": 0.2, "repeated": 0.9}, 0.5, "take more of length out"),
+        ({"empty": 0.3, "repeated": 0.9}, 0.5, "does not mend it: see what else drives it"),
+        ({"their_own": 0.9}, 0.5, "of the cases; see what drives it."),
+    ],
+)
+def test_advice_goes_the_way_that_the_worse_version_goes(preferred, strength, says):
+    summary = summarise([[1.0, 0.0]] * 40, [[0, 1]] * 40, prompts=range(40), lengths=[[5, 9]] * 40)
+    rewritten = {
+        name: {"moved": None, "flipped": None, "completions": 80}
+        | {"preferred": {"value": share, "low": 0.1, "high": 0.9}}
+        for name, share in preferred.items()
+    }
+    summary["stress"] = {"score": None, "rankings": 40, "rewrites": rewritten}
+    if strength is not None:
+        summary["length_control"] = strength
+    sentence = prefers_worse(summary)
+    assert says in sentence
+    ways = [way for way in ("take length out", "take more of", "take less of") if way in sentence]
+    assert len(ways) <= 1
+    # Nothing is advised that a setting does not allow, or that was done already.
+    assert not (ways == ["take less of"] and not (strength or strength is None))
+    assert not (ways in (["take more of"], ["take length out"]) and (strength or 0) >= 1)
+
+
+def test_rewrites_are_as_long_as_they_say():
+    rng = np.random.default_rng(0)
+    answers = ["4", "Because:\n- cost\n- time", "It is. It was."]
+    for name, rewrite in rewrites().items():
+        for answer in answers:
+            new = rewrite.of("2+2?", answer, rng)
+            if new is None or rewrite.longer is None:
+                continue
+            assert (len(new) > len(answer)) is rewrite.longer, name
+            assert len(new) != len(answer), name
 
 
 def test_a_source_is_measured_as_if_it_were_alone():

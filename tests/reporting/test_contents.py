@@ -1,12 +1,16 @@
 """What the reports say: verdict, figures and plots are those of the summary they are given."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 
 from plaudit import Ranking
 from plaudit.evaluation.comparison import compare_rewards, comparison_verdict
+from plaudit.evaluation.overlap import overlap_record
 from plaudit.evaluation.summary import summarise
+from plaudit.model.trained_on import TrainedOn
+from plaudit.model.trained_on import overlap as overlap_of
 from plaudit.reporting.contents import (
     cross_validation_report,
     evaluation_report,
@@ -238,6 +242,13 @@ def test_a_comparison_stands_before_the_figures(tmp_path):
     assert row[0] == f"{100 * accuracy['first']['value']:.1f}\xa0%"
     assert row[1] == f"{100 * accuracy['second']['value']:.1f}\xa0%"
     assert section.tables[0].columns[1:3] == ("mine", "theirs")
+    # One of an earlier version, in which nobody asked what either was trained on.
+    overlap = overlap_record(
+        overlap_of([TrainedOn.of(RANKINGS[:10])], RANKINGS), "pairwise accuracy"
+    )
+    known = replace(EVALUATION, summary=EVALUATION.summary | {"training_overlap": overlap})
+    older = evaluation_report(known, title="Mine", facts={}, against=found).sections[0]
+    assert older.notes[1].startswith("That is flattered: it was trained on ")
     write_report(tmp_path / "report.html", report)
 
 

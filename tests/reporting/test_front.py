@@ -144,6 +144,8 @@ def stressed(preferred):
         (figure(0.52), stressed(figure(0.1)), "care", "little more than length"),
         (figure(0.4), stressed(figure(0.1)), "no", "length alone gets 50"),
         (figure(0.79), None, "unknown", "was not tried"),
+        (figure(0.52), None, "unknown", "little more than length; with answers rewritten"),
+        (figure(0.4), None, "no", "length alone gets 50"),
         (None, stressed(figure(0.1)), "unknown", "whether it knows more than length"),
     ],
 )

@@ -6,7 +6,9 @@ import pytest
 
 from plaudit import PlauditError, Ranking, report
 from plaudit.evaluation.comparison import compare_rewards, comparison_verdict
+from plaudit.evaluation.overlap import measure_overlap
 from plaudit.evaluation.statistics import holm
+from plaudit.model.trained_on import TrainedOn, overlap
 from plaudit.reporting.evaluation import measure
 from plaudit.reporting.page import write_report
 from plaudit.reporting.side_by_side import side_by_side
@@ -55,6 +57,20 @@ def test_what_one_was_not_measured_on_is_left_out_of_all_figures():
     common = measure(RANKINGS[20:], rewards(2)[20:]).summary["pairwise_accuracy"]
     assert report.highlights[0].value == f"{100 * common['value']:.1f}\xa0%"
     assert report.highlights[0].note.startswith(f"{100 * common['low']:.1f} to")
+
+
+def test_of_rows_that_a_model_was_trained_on_no_verdict_is_given():
+    found = {name: measure(RANKINGS, rewards(n)) for name, n in (("mine", 2), ("theirs", 10))}
+    trained_on = overlap([TrainedOn.of(RANKINGS[:30])], RANKINGS)
+    theirs = found["theirs"]
+    theirs.summary["training_overlap"] = measure_overlap(trained_on, RANKINGS, theirs.rewards)
+    seen = theirs.summary["training_overlap"]["same_prompt"]
+    report = side_by_side(found)
+    [said] = report.lead
+    assert [one.note.endswith("rankings trained on") for one in report.highlights] == [False, True]
+    assert said.startswith("Nothing can be concluded of new prompts here: theirs was trained on ")
+    assert seen >= 30
+    assert " of the 40 rankings that it was measured on" in said
 
 
 def test_of_several_models_each_is_compared_with_the_first():

@@ -151,7 +151,10 @@ def test_labels_turned_round_are_named_by_length(reward_model):
     assert labels(model, sound)["passed"]
     check = labels(model, turned)
     assert not check["passed"]
-    assert "longer one in 0% of the pairs of 40 training rankings, which is rare" in check["seen"]
+    assert (
+        "longer one in 0% of the pairs of 40 training rankings (by characters), which is rare"
+        in (check["seen"])
+    )
     assert "rating=NAME" in check["change"]
     check = labels(model, sound, turned)
     assert not check["passed"]

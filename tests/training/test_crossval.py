@@ -95,6 +95,15 @@ def test_figures_are_those_of_the_folds(finished):
         error = np.sqrt((1 / 6 + 10 / 18) * np.var(found["folds"], ddof=1))
         expected = found["mean"] + stats.t.ppf(0.975, 5) * error
         assert found["high"] == pytest.approx(min(expected, most))
+    # Where a value ends, its interval does: no loss is below 0, no temperature below 0.001.
+    least = {"temperature": 1e-3, "kendall_tau_b": -1.0, "accuracy_above_length": -1.0}
+    least |= dict.fromkeys(["log_loss", "brier", "ndcg", "auc", "pairwise_accuracy"], 0.0)
+    for name, end in least.items():
+        found = summary["metrics"][name]
+        error = np.sqrt((1 / 6 + 10 / 18) * np.var(found["folds"], ddof=1))
+        expected = found["mean"] - stats.t.ppf(0.975, 5) * error
+        assert found["low"] is None or found["low"] == pytest.approx(max(expected, end))
+    assert "6 folds give a wide one" in str(finished)
     assert summary["out_of_fold"]["counts"]["completions"] == 90
     rows = rows_of(finished.folder / "predictions.jsonl")
     first = [row["reward"] for row in rows[:3]]

@@ -63,6 +63,10 @@ def test_an_expert_that_sees_one_difference_says_how_often_it_wins():
     assert high - low == pytest.approx(math.log(3), abs=0.01)
     assert expert.training_accuracy == 0.75
     assert "length alone orders 75.0 % of the training pairs" in expert.describe()
+    assert "pairs, by a curve of its tokens; what" in expert.describe()  # not of its characters
+    assert "; what this explains is taken out of training (strength 0.5)" in expert.describe()
+    expert.strength = 0.0
+    assert "; nothing of what this explains is taken out of training" in expert.describe()
 
 
 def test_a_curve_bends_where_the_data_do():

@@ -78,6 +78,8 @@ def test_a_run_folder_holds_what_it_should(finished):
     assert published["log_loss"] == metrics["test"]["log_loss"]["value"]
     assert metrics["data"]["rankings"] == {"train": 28, "validation": 4, "test": 8}
     assert metrics["test"]["pairwise_accuracy"]["value"] > 0.9
+    control = metrics["training"].get("control", {"strength": 0.0})
+    assert metrics["test"]["length_control"] == control["strength"]
 
 
 def test_a_run_knows_its_training_texts(finished, ranked, base, tmp_path):

@@ -1,9 +1,12 @@
 """The search for settings as a user runs it, and its space."""
 
+import functools
 import json
 import math
 import shutil
 
+import numpy as np
+import optuna
 import pytest
 from pydantic import TypeAdapter
 
@@ -14,7 +17,8 @@ from plaudit.data.readers import load_rankings
 from plaudit.data.splits import split_by_prompt
 from plaudit.results import SearchMetrics
 from plaudit.settings import Settings
-from plaudit.training.search import tune
+from plaudit.training.parts import load_for, split
+from plaudit.training.search import _best, tune
 from plaudit.training.space import default_space, describe_space, read_space
 from plaudit.training.trainer import read_log
 
@@ -51,6 +55,39 @@ def test_the_best_is_what_validated_best_among_the_whole_trials(finished):
     assert {"report.html", "trials.jsonl", "study.db", "best"} <= {
         path.name for path in finished.folder.iterdir()
     }
+
+
+def test_of_trials_that_reach_the_same_the_surer_one_is_best():
+    trial = functools.partial(optuna.trial.create_trial, params={}, distributions={})
+    study = optuna.create_study(direction="maximize")
+    assert _best(study) is None
+    study.add_trial(trial(value=0.545, user_attrs={"log_loss": 0.908}))
+    study.add_trial(trial(value=0.455, user_attrs={"log_loss": 0.1}))
+    study.add_trial(trial(value=0.545, user_attrs={"log_loss": 0.727}))
+    study.add_trial(trial(value=0.545))  # of an earlier version
+    study.add_trial(trial(state=optuna.trial.TrialState.PRUNED, value=0.9))
+    assert _best(study).number == 2
+    study.add_trial(trial(value=0.6))
+    assert _best(study).number == 5
+    of_losses = optuna.create_study(direction="minimize")
+    for value in (0.7, 0.5, 0.6):
+        of_losses.add_trial(trial(value=value))
+    assert _best(of_losses).number == 1
+
+
+def test_the_log_loss_of_a_trial_is_that_of_its_rewards(finished, ranked):
+    chosen = Settings.build(finished.folder / "config.yaml")
+    parts = split(load_for(ranked, chosen), chosen)
+    for row in finished.summary["trials"]:
+        rewards = json.loads(
+            (finished.folder / "trials" / f"{row['number']:04d}" / "rewards.json").read_text()
+        )
+        losses = [
+            np.log1p(np.exp(each[worse] - each[better]))
+            for each, ranking in zip(rewards, parts.validation, strict=True)
+            for better, worse in ranking.pairs()
+        ]
+        assert row["log_loss"] == pytest.approx(np.mean(losses))
 
 
 def test_trials_are_held_against_the_best(finished):

@@ -29,11 +29,13 @@ from plaudit.data.rankings import Ranking, text_key
 from plaudit.errors import PlauditError
 from plaudit.evaluation.items import Items, contributions, pairwise_accuracy, statistic
 from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
-from plaudit.evaluation.measures import MEASURES, measure_named, measures
+from plaudit.evaluation.measures import MEASURES, label, measure_named, measures
+from plaudit.evaluation.overlap import OverlapRecord, any_seen, measure_overlap, overlap_sentence
 from plaudit.evaluation.power import POWER
 from plaudit.evaluation.statistics import Figure, FigureRecord, holm, resample, standard_error
 from plaudit.evaluation.summary import FEW_PROMPTS
 from plaudit.files import write_jsonl, write_results
+from plaudit.model.trained_on import Overlap
 
 MAIN_METRIC = "pairwise_accuracy"
 SIGNIFICANT = 0.05
@@ -69,16 +71,38 @@ class ExchangesRecord(TypedDict):
     exact: bool
 
 
+class UntrainedRecord(TypedDict):
+    """The main measure on the rankings that neither model was trained on, and where they part."""
+
+    counts: dict[str, int]  # prompts, rankings
+    metric: MeasureRecord
+    parting: dict[str, int]  # rankings, first_right, second_right
+    tells_apart: float | None
+
+
+class TrainedOnRecord(TypedDict):
+    """What of the rankings each model was trained on, and how many any of the two.
+
+    `without` is None where nothing was trained on, and where nothing is left without it.
+    """
+
+    first: OverlapRecord
+    second: OverlapRecord
+    rankings: int
+    without: UntrainedRecord | None
+
+
 class ComparisonRecord(TypedDict):
     """What `comparison.json` holds."""
 
     models: list[str]  # first, second
     main_metric: str
-    counts: dict[str, int]  # prompts, rankings
+    counts: dict[str, int]  # prompts, rankings, completions
     metrics: dict[str, MeasureRecord]
     parting: dict[str, int]  # rankings, first_right, second_right
     test: ExchangesRecord
     tells_apart: NotRequired[float | None]  # accuracy that such a comparison finds in 4 of 5 cases
+    training_overlap: NotRequired[TrainedOnRecord]
 
 
 @dataclass(frozen=True)
@@ -150,6 +174,7 @@ def compare_rewards(
     resamples: int = 1000,
     exchanges: int = 10_000,
     seed: int = 0,
+    trained_on: tuple[Overlap, Overlap] | None = None,
 ) -> ModelComparison:
     """Compare two models by the rewards they gave to the same rankings.
 
@@ -169,6 +194,8 @@ def compare_rewards(
         resamples: of the bootstrap.
         exchanges: of the permutation test, where there are too many prompts to take all.
         seed: of both.
+        trained_on: what of the rankings each model was trained on. The models are then compared
+            without that, too, by the main metric.
 
     Raises:
         PlauditError: when a reward is missing or not a finite number (naming model and ranking), no
@@ -206,11 +233,15 @@ def compare_rewards(
     p, taken, exact = exchange_test(np.stack(differences, axis=1), exchanges=exchanges, seed=seed)
     adjusted = _holm_but_main(dict(zip(pairs, map(float, p), strict=True)))
     ordered = [_accuracy_of_rankings(rankings, rewards) for rewards in (first, second)]
-    return ModelComparison(
+    comparison = ModelComparison(
         {
             "models": list(names),
             "main_metric": MAIN_METRIC,
-            "counts": {"prompts": len(layout.asked), "rankings": len(rankings)},
+            "counts": {
+                "prompts": len(layout.asked),
+                "rankings": len(rankings),
+                "completions": int(layout.sizes.sum()),
+            },
             "metrics": {
                 name: {
                     "first": figures[3 * m][0].as_dict(),
@@ -234,6 +265,55 @@ def compare_rewards(
         first,
         second,
     )
+    if trained_on is not None:
+        comparison.summary["training_overlap"] = _trained_on(
+            comparison, trained_on, resamples=resamples, exchanges=exchanges, seed=seed
+        )
+    return comparison
+
+
+def _trained_on(
+    comparison: ModelComparison,
+    found: tuple[Overlap, Overlap],
+    *,
+    resamples: int,
+    exchanges: int,
+    seed: int,
+) -> TrainedOnRecord:
+    """What each model was trained on, and the comparison without what any of them was."""
+    rankings, names = comparison.rankings, comparison.summary["models"]
+    both = comparison.first_rewards, comparison.second_rewards
+    first, second = (
+        measure_overlap(
+            each, rankings, [row.tolist() for row in rewards], resamples=resamples, seed=seed
+        )
+        for each, rewards in zip(found, both, strict=True)
+    )
+    seen = found[0].seen | found[1].seen
+    left = np.flatnonzero(~seen).tolist()
+    record: TrainedOnRecord = {
+        "first": first,
+        "second": second,
+        "rankings": int(seen.sum()),
+        "without": None,
+    }
+    if seen.any() and any(rankings[i].pairs() for i in left):
+        rest = compare_rewards(
+            [rankings[i] for i in left],
+            [both[0][i] for i in left],
+            [both[1][i] for i in left],
+            names=(names[0], names[1]),
+            resamples=resamples,
+            exchanges=exchanges,
+            seed=seed,
+        ).summary
+        record["without"] = {
+            "counts": rest["counts"],
+            "metric": rest["metrics"][MAIN_METRIC],
+            "parting": rest["parting"],
+            "tells_apart": rest.get("tells_apart"),
+        }
+    return record
 
 
 def _tells_apart(difference: Figure) -> float | None:
@@ -361,6 +441,8 @@ def compare_folds(
                 "both must be finite numbers"
             )
         _, p, (low, high) = corrected_resampled_t(a - b, train_size=train_size, test_size=test_size)
+        if low is not None and high is not None:
+            low, high = measure_named(name).difference_within(low, high)
         difference = Figure(float((a - b).mean()), low, high)
         differences[name] = float(a.mean()), float(b.mean()), difference, p
     adjusted = _holm_but_main({name: entry[-1] for name, entry in differences.items()})
@@ -420,44 +502,80 @@ def format_comparison(summary: ComparisonRecord) -> str:
     >>> print(format_comparison(comparison.summary))
     8 prompts, 8 rankings
     ...
-    pairwise accuracy              1.000     0.000      +1.000  [+1.000, +1.000]    0.008 ...
+    pairwise accuracy               1.000     0.000      +1.000  [+1.000, +1.000]    0.008 ...
     """
     names = [
         name if len(name) <= WIDEST_NAME else "…" + name[1 - WIDEST_NAME :]
         for name in summary["models"]
     ]
     counts, test, metrics = summary["counts"], summary["test"], summary["metrics"]
+    overlap = summary.get("training_overlap")
     widths = [max(8, len(name)) for name in names]
+    shown = shown_metrics(summary)
+    again = [name for name in metrics if name not in shown]
+    labels = {
+        name: label(name) + (" (lower is better)" if measure_named(name).lower_is_better else "")
+        for name in shown
+    }
+    first_column = max(28, *map(len, labels.values()))
+
+    def line(label: str, entry: MeasureRecord, last: str) -> str:
+        difference = Figure(**entry["difference"])
+        return (
+            f"{label:<{first_column}}{entry['first']['value']:>{widths[0]}.3f}  "
+            f"{entry['second']['value']:>{widths[1]}.3f}  {difference.value:>+10.3f}  "
+            f"{difference.interval('+.3f'):<18}{p_text(entry['p']):>7}  {last:>9}"
+        ).rstrip()
+
     lines = [
         f"{counted(counts['prompts'], 'prompt')}, {counted(counts['rankings'], 'ranking')}",
         "",
-        f"{'':<28}{names[0]:>{widths[0]}}  {names[1]:>{widths[1]}}  difference  95 % interval"
-        "            p   p (Holm)",
+        f"{'':<{first_column}}{names[0]:>{widths[0]}}  {names[1]:>{widths[1]}}  difference  "
+        "95 % interval            p   p (Holm)",
     ]
-    for name, entry in metrics.items():
-        measure = measure_named(name)
-        label = measure.label + (" (lower is better)" if measure.lower_is_better else "")
-        difference = Figure(**entry["difference"])
-        lines.append(
-            f"{label:<28}{entry['first']['value']:>{widths[0]}.3f}  "
-            f"{entry['second']['value']:>{widths[1]}.3f}  {difference.value:>+10.3f}  "
-            f"{difference.interval('+.3f'):<18}{p_text(entry['p']):>7}  "
-            f"{'main' if entry['p_holm'] is None else p_text(entry['p_holm']):>9}"
-        )
+    for name, called in labels.items():
+        p_holm = metrics[name]["p_holm"]
+        lines.append(line(called, metrics[name], "main" if p_holm is None else p_text(p_holm)))
+        if name == MAIN_METRIC and overlap and overlap["without"]:
+            rest = overlap["without"]
+            lines.append(
+                line(f"  of {rest['counts']['rankings']:,} not trained on", rest["metric"], "")
+            )
     how = f"all {test['exchanges']:,}" if test["exact"] else f"{test['exchanges']:,} random"
     lines += [
         "",
         "p: how often a difference as large arises when the models are exchanged prompt by prompt "
         f"({how} exchanges).",
         f"p (Holm): adjusted for being {len(metrics) - 1} metrics beside the main one.",
-        "",
-        comparison_verdict(summary),
     ]
-    return "\n".join(lines)
+    if again:
+        lines.append(
+            f"Of two completions each, {', '.join(map(label, again))} say the same as pairwise "
+            "accuracy, so they are left out here."
+        )
+    lines.append("")
+    if overlap:
+        lines.append(overlap_sentence(overlap["second"], summary["models"][1]))
+    return "\n".join([*lines, comparison_verdict(summary)])
+
+
+def shown_metrics(summary: ComparisonRecord) -> dict[str, MeasureRecord]:
+    """The metrics that tables have: of two completions each, those of whole rankings would say the
+    same as pairwise accuracy. Comparisons of earlier versions do not count completions."""
+    counts = summary["counts"]
+    pairs_only = counts.get("completions") == 2 * counts["rankings"]
+    return {
+        name: entry
+        for name, entry in summary["metrics"].items()
+        if not (pairs_only and measure_named(name).group == "rankings")
+    }
 
 
 def comparison_verdict(summary: ComparisonRecord, p_holm: float | None = None) -> str:
-    """Two sentences on what `compare_rewards` found: which is better, how sure; where they part.
+    """Sentences on what `compare_rewards` found: which is better, how sure; where they part.
+
+    Where a model was trained on some of the rankings, that is said of the others, on which neither
+    was, since nothing is known of new prompts from what a model may know by heart.
 
     `p_holm` is the p-value of the main measure where it is one of several comparisons, corrected.
 
@@ -468,9 +586,51 @@ def comparison_verdict(summary: ComparisonRecord, p_holm: float | None = None) -
 to prefer one.'
     """
     first, second = summary["models"]
-    entry, parting = summary["metrics"][MAIN_METRIC], summary["parting"]
+    overlap, everything = summary.get("training_overlap"), summary["metrics"][MAIN_METRIC]
+    if overlap is None or not overlap["rankings"]:
+        return _verdict(
+            (first, second),
+            everything,
+            summary["counts"],
+            summary["parting"],
+            summary.get("tells_apart"),
+            p_holm,
+        )
+    of = [name for name, key in ((first, "first"), (second, "second")) if any_seen(overlap[key])]  # type: ignore[literal-required]
+    who, whole = " or ".join(of), summary["counts"]["rankings"]
+    rest, difference = overlap["without"], everything["difference"]["value"]
+    if rest is None:
+        return (
+            f"Nothing can be concluded: {who} was trained on {overlap['rankings']:,} of the "
+            f"{counted(whole, 'ranking')}, and no other has an ordered pair. Compare on data that "
+            "neither has seen."
+        )
+    found = _verdict(
+        (first, second), rest["metric"], rest["counts"], rest["parting"], rest["tells_apart"]
+    )
+    found = found.replace("Nothing can", "nothing can", 1)
+    ahead = f"{first if difference > 0 else second} is {100 * abs(difference):.1f} points ahead"
+    if not difference:
+        ahead = "they are level"
+    return (
+        f"On the {counted(rest['counts']['rankings'], 'ranking')} that neither was trained on, "
+        f"{found} On all {whole:,}, of which {who} was trained on {overlap['rankings']:,}, {ahead}"
+        ": that says nothing of new prompts."
+    )
+
+
+def _verdict(
+    names: tuple[str, str],
+    entry: MeasureRecord,
+    counts: Mapping[str, int],
+    parting: Mapping[str, int],
+    apart: float | None,
+    p_holm: float | None = None,
+) -> str:
+    """What `comparison_verdict` says of these rankings."""
+    first, second = names
     difference, p = Figure(**entry["difference"]), entry["p"] if p_holm is None else p_holm
-    prompts = summary["counts"]["prompts"]
+    prompts = counts["prompts"]
     if not parting["rankings"]:
         return (
             f"{first} and {second} have the same pairwise accuracy on every ranking: there is "
@@ -495,13 +655,13 @@ to prefer one.'
             found = f"{better} may be better than {worse}, but only just: {points} {sure}"
         else:
             found = f"{first} cannot be told from {second}: {points} apart {sure}"
-            if apart := summary.get("tells_apart"):
+            if apart:
                 found += f"; less than {100 * apart:.1f} points would mostly not be found here"
         if prompts < FEW_PROMPTS:
             found += f", but {counted(prompts, 'prompt')} are too few to rely on the interval"
     return (
         f"{found}. They part on {parting['rankings']:,} of "
-        f"{counted(summary['counts']['rankings'], 'ranking')}: {first} orders more pairs right on "
+        f"{counted(counts['rankings'], 'ranking')}: {first} orders more pairs right on "
         f"{parting['first_right']:,}, {second} on {parting['second_right']:,}."
     )
 

@@ -7,16 +7,37 @@ model (`model.trained_on`); where they do not, nothing can be known, which is sa
 """
 
 from collections.abc import Sequence
+from typing import NotRequired, cast
 
 import numpy as np
 from typing_extensions import TypedDict
 
 from plaudit.console import counted
+from plaudit.data.cells import lengths_of
 from plaudit.data.rankings import Ranking
-from plaudit.evaluation.items import Items, means, pairwise_accuracy
+from plaudit.evaluation.items import Items, means, pairwise_accuracy, statistic
 from plaudit.evaluation.layout import flatten, lay_out
+from plaudit.evaluation.measures import MEASURES
 from plaudit.evaluation.statistics import Figure, FigureRecord, Pending, Statistic, less, resample
 from plaudit.model.trained_on import NEAR, SAME, Overlap
+
+# What verdicts are of beside pairwise accuracy, measured anew on what was not trained on.
+OF_VERDICTS = (
+    "accuracy_above_length",
+    "accuracy_where_shorter",
+    "length_controlled_accuracy",
+)
+
+
+class RestRecord(TypedDict):
+    """Figures of the rankings that were not trained on, by which a model is judged."""
+
+    prompts: int
+    rankings: int
+    pairs: int
+    accuracy_above_length: FigureRecord | None
+    accuracy_where_shorter: FigureRecord | None
+    length_controlled_accuracy: FigureRecord | None
 
 
 class OverlapRecord(TypedDict):
@@ -43,6 +64,7 @@ class OverlapRecord(TypedDict):
     without: FigureRecord | None
     alone: FigureRecord | None
     gain: FigureRecord | None
+    not_trained_on: NotRequired[RestRecord]  # beside `without`; earlier versions have it not
 
 
 def overlap_record(found: Overlap, score: str) -> OverlapRecord:
@@ -101,10 +123,37 @@ def measure_overlap(
     }
     each["gain"] = less(each["all"], each["without"])
     pending = Pending()
-    for name, statistic in each.items():
-        pending.add(record, [name], statistic)  # type: ignore[arg-type]
+    for name, of_part in each.items():
+        pending.add(record, [name], of_part)  # type: ignore[arg-type]
     pending.fill(len(layout.asked), resamples, seed)
+    if record["without"] is not None:
+        rest = np.flatnonzero(~seen).tolist()
+        record["not_trained_on"] = _measure_rest(
+            [rankings[i] for i in rest], [rewards[i] for i in rest], resamples, seed
+        )
     return record
+
+
+def _measure_rest(
+    rankings: Sequence[Ranking], rewards: Sequence[Sequence[float]], resamples: int, seed: int
+) -> RestRecord:
+    layout = lay_out([ranking.ranks for ranking in rankings], [ranking.key for ranking in rankings])
+    reward = flatten(rewards, layout, "reward")
+    length = flatten(lengths_of(rankings), layout, "length")
+    record: dict[str, object] = {
+        "prompts": len(layout.asked),
+        "rankings": len(rankings),
+        "pairs": len(layout.better),
+    }
+    pending = Pending()
+    for name in OF_VERDICTS:
+        measure = MEASURES.get(name)
+        found = measure.measure(layout, reward, length)
+        if isinstance(found, Items):
+            found = statistic(layout, found, share=measure.form == "share")
+        pending.add(record, [name], found)
+    pending.fill(len(layout.asked), resamples, seed)
+    return cast(RestRecord, record)
 
 
 def measure_scores(
@@ -123,13 +172,20 @@ def measure_scores(
     record["all"], record["without"], record["gain"] = [*figures, None, None][:3]
 
 
+def number_seen(record: OverlapRecord) -> int:
+    """How many of the rankings count as trained on."""
+    return record["same_prompt"] + record["near_prompt"] + record["by_completions"]
+
+
 def any_seen(record: OverlapRecord) -> bool:
     """Whether any of the rankings counts as trained on."""
-    return bool(record["same_prompt"] or record["near_prompt"] or record["by_completions"])
+    return number_seen(record) > 0
 
 
-def overlap_sentence(record: OverlapRecord) -> str:
+def overlap_sentence(record: OverlapRecord, model: str = "it") -> str:
     """One sentence: what was trained on, and what it does to the score; or that nobody can know.
+
+    `model` is what it is called; its name, where another one was spoken of.
 
     >>> from plaudit.model.trained_on import overlap
     >>> ranking = Ranking("2 + 2?", ["4", "5"], [0, 1])
@@ -139,11 +195,12 @@ lie beside it.'
     """
     if not record["known"]:
         return (
-            "Whether it was trained on any of these rows cannot be known: no hashes of its "
+            f"Whether {model} was trained on any of these rows cannot be known: no hashes of its "
             "training texts lie beside it."
         )
     texts = f"its {'' if record['whole'] else 'first '}{counted(record['texts'], 'training text')}"
     rankings = counted(record["rankings"], "ranking")
+    who = "It" if model == "it" else model
     kinds = {
         "by the same prompt": record["same_prompt"],
         "by nearly the same": record["near_prompt"],
@@ -152,11 +209,11 @@ lie beside it.'
     seen = sum(kinds.values())
     if not any_seen(record):
         return (
-            f"It was trained on none of the {rankings}: neither a prompt nor two completions of "
+            f"{who} was trained on none of the {rankings}: neither a prompt nor two completions of "
             f"one are among {texts}."
         )
     how = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items() if number)
-    sentence = f"It was trained on {seen:,} of the {rankings} ({how}, among {texts})"
+    sentence = f"{who} was trained on {seen:,} of the {rankings} ({how}, among {texts})"
     whole, without = record["all"], record["without"]
     if whole is None or without is None:
         return f"{sentence}: no {record['score']} can be given without them."

@@ -26,7 +26,13 @@ from plaudit.evaluation.layout import Floats, Layout, flatten, lay_out
 from plaudit.evaluation.measures import Measure, measures, shown_in
 from plaudit.evaluation.measures.temperature import at_edge
 from plaudit.evaluation.measures.temperature import shown as shown_temperature
-from plaudit.evaluation.overlap import OverlapRecord, overlap_sentence
+from plaudit.evaluation.overlap import (
+    OF_VERDICTS,
+    OverlapRecord,
+    any_seen,
+    number_seen,
+    overlap_sentence,
+)
 from plaudit.evaluation.parts import Category
 from plaudit.evaluation.statistics import (
     Figure,
@@ -41,6 +47,7 @@ from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
 
 LENGTH_RULE = "preferring the longer completion"
 COIN_TOSS = "a coin toss"
+ALL_OF_LENGTH = 1.0  # the control_strength that takes out all that length explains
 TOO_OFTEN = 0.25  # of answers to which a version that is worse for certain is preferred
 FEW_PROMPTS = 30
 ROUNDING = 1e-12
@@ -120,6 +127,7 @@ class Summary(TypedDict):
     training_overlap: NotRequired[OverlapRecord]  # what of the rankings the model was trained on
     truncated: NotRequired[dict[str, int]]  # see `count_truncation` of `model.encoding`
     from_elsewhere: NotRequired[bool]  # that plaudit did not train the model, as far as it knows
+    length_control: NotRequired[float]  # strength at which training took length out; 0: not
     by_category: dict[str, CategoryRecord]  # the surest difference from all pairs first
     by_source: NotRequired[dict[str, SourceRecord]]  # where the data are of several
     by_rank_distance: dict[str, PartRecord]
@@ -569,14 +577,73 @@ def _part_lines(what: str, entries: Mapping[str, PartRecord]) -> list[str]:
     return lines
 
 
+def not_trained_on(summary: Summary) -> Summary | None:
+    """The summary with what verdicts are of measured without the rankings that the model was
+    trained on; itself where there is none of these, None where there are no others.
+
+    Summaries of earlier versions have no more than pairwise accuracy without them: they are given
+    as they are, and `flattered` says it.
+    """
+    overlap = summary.get("training_overlap")
+    if overlap is None or not any_seen(overlap):
+        return summary
+    without, rest = overlap["without"], overlap.get("not_trained_on")
+    if without is None:
+        return None
+    if rest is None:
+        return summary
+    found: dict[str, object] = {**summary, "pairwise_accuracy": without}
+    found |= {name: rest[name] for name in OF_VERDICTS}  # type: ignore[literal-required]
+    found["counts"] = summary["counts"] | {name: rest[name] for name in ("prompts", "pairs")}
+    if (length := summary["style"]["length"]) is not None:
+        measured = {
+            "accuracy_where_less": rest["accuracy_where_shorter"],
+            "controlled_accuracy": rest["length_controlled_accuracy"],
+        }
+        found["style"] = summary["style"] | {"length": {**length, **measured}}
+    return cast(Summary, found)
+
+
+def flattered(summary: Summary) -> str:
+    """A clause where the model was trained on some of the rankings that figures are of: how many,
+    and how right it is without them; else nothing."""
+    overlap = summary.get("training_overlap")
+    if overlap is None or not any_seen(overlap):
+        return ""
+    rankings = counted(overlap["rankings"], "ranking")
+    said = f"it was trained on {number_seen(overlap):,} of the {rankings}"
+    if (without := overlap["without"]) is None:
+        return said
+    accuracy = Figure(**without)
+    return (
+        f"{said}, and without them {100 * accuracy.value:.1f} % of the pairs are right "
+        f"({_between(without)})"
+    )
+
+
 def verdict(summary: Summary) -> str:
     """One sentence on a summary: is this better than chance and than length, how sure.
+
+    Where the model was trained on some of the rankings, it is of the others.
 
     >>> rewards, lengths = [[1.0, 0.0]] * 40, [[5, 9]] * 40
     >>> verdict(summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths))
     'The model beats preferring the longer completion by 100.0 points (95 % interval +100.0 to \
 +100.0).'
     """
+    fair = not_trained_on(summary)
+    if fair is None:
+        return f"Nothing can be concluded of new prompts: {flattered(summary)}."
+    if fair is summary:
+        also = flattered(summary)
+        return _verdict(summary) + (f" That is flattered: {also}." if also else "")
+    found, rest = _verdict(fair), summary["training_overlap"]["not_trained_on"]
+    rankings = counted(rest["rankings"], "ranking")
+    return f"On the {rankings} that it was not trained on, {found[0].lower()}{found[1:]}"
+
+
+def _verdict(summary: Summary) -> str:
+    """What `verdict` says of the figures of this summary."""
     accuracy = figure(summary, "pairwise_accuracy")
     above = figure(summary, "accuracy_above_length")
     prompts = summary["counts"]["prompts"]
@@ -626,20 +693,64 @@ def prefers_worse(summary: Summary) -> str:
     often to train a policy; else nothing."""
     record = summary.get("stress")
     found = {
-        rewrites.label(name): entry["preferred"]
+        name: entry["preferred"]["value"]
         for name, entry in (record["rewrites"] if record else {}).items()
         if entry["preferred"] and entry["preferred"]["value"] > TOO_OFTEN
     }
     if not found:
         return ""
-    worst = max(found, key=lambda name: found[name]["value"])
-    advice = "take out less of length (control_strength), or see what else drives it"
+    worst = max(found, key=lambda name: found[name])
     if summary.get("from_elsewhere"):  # nobody here can train it otherwise
         advice = "take another model, or train one of your own, on data that have such answers"
+    else:
+        advice = _of_length({rewrites.longer(name) for name in found}, summary)
     return (
-        f"Do not train a policy against it yet: it prefers a worse version ({worst}) to the answer "
-        f"in {100 * found[worst]['value']:.0f} % of the cases; {advice}."
+        f"Do not train a policy against it yet: it prefers a worse version "
+        f"({rewrites.label(worst)}) to the answer in {100 * found[worst]:.0f} % of the cases; "
+        f"{advice}."
     )
+
+
+def _of_length(longer: Collection[bool | None], summary: Summary) -> str:
+    """What to change in training where worse versions are preferred that are all `longer`, all
+    shorter, or both; nothing that is not possible, by how much of length was taken out before."""
+    strength = summary.get("length_control")  # not known of a model that is only evaluated
+    if {True, False} <= {*longer}:
+        return (
+            "longer and shorter ones alike, so more or less of control_strength does not mend it: "
+            "see what else drives it"
+        )
+    if True in longer:
+        if strength is None:
+            more = "take more of length out of training (a higher control_strength, if below 1)"
+        elif strength == 0:
+            more = (
+                "take length out of training (control length, with a control_strength above the 0 "
+                "that it has here)"
+            )
+        elif strength < ALL_OF_LENGTH:
+            more = (
+                f"take more of length out of training (control_strength: {strength:g} here, 1 "
+                "takes out all that length explains)"
+            )
+        else:
+            return (
+                f"a control_strength of {strength:g} takes out all that length explains already: "
+                "see what else drives it"
+            )
+        return f"it is longer: {more}, or see what else drives it"
+    if False in longer:
+        if strength == 0:
+            return (
+                "it is shorter, but nothing of length is taken out of training: see what else "
+                "drives it"
+            )
+        here = "if above 0" if strength is None else f"{strength:g} here"
+        return (
+            f"it is shorter: take less of length out of training (a lower control_strength, {here})"
+            ", or see what else drives it"
+        )
+    return "see what drives it"
 
 
 def where_it_matters(summary: Summary) -> str:
@@ -648,7 +759,7 @@ def where_it_matters(summary: Summary) -> str:
     It does where length-controlled accuracy is surely above the 50 % that length alone gets. It may
     still be wrong in most of the pairs whose better completion is the shorter one; then the
     sentence says that, too. Both figures are taken from the style of length, which summaries of
-    earlier versions have as well.
+    earlier versions have as well. Rankings that the model was trained on do not count.
 
     >>> rewards, lengths = [[1.0, 0.0]] * 40, [[5, 9], [9, 5]] * 20
     >>> where_it_matters(summarise(rewards, [[0, 1]] * 40, prompts=range(40), lengths=lengths))
@@ -656,7 +767,11 @@ def where_it_matters(summary: Summary) -> str:
 right (95 % interval 86.8 to 100.0; length alone gets 50 %), and 100.0 % (86.8 to 100.0) of those \
 whose better completion is the shorter one.'
     """
-    length = summary["style"]["length"]
+    fair = not_trained_on(summary)
+    if fair is None:
+        return ""  # the verdict says why
+    length = fair["style"]["length"]
+    there = "" if fair is summary else " on these rankings"
     shorter, controlled = length and length["accuracy_where_less"], None
     if length is not None:
         controlled = length["controlled_accuracy"]
@@ -665,7 +780,10 @@ whose better completion is the shorter one.'
         lacking = f"no pair has a better completion that is the {kind} one"
         if length is None:
             lacking = "the two completions of a pair are always of one length"
-        return f"Whether the reward beats length where it matters cannot be measured: {lacking}."
+        return (
+            f"Whether the reward beats length where it matters cannot be measured{there}: "
+            f"{lacking}."
+        )
     low, high = controlled["low"], controlled["high"]
     if low is None or high is None:
         how = "may or may not beat length"
@@ -677,7 +795,7 @@ whose better completion is the shorter one.'
         how = "cannot be told from length alone"
     wrong = shorter["high"] is not None and shorter["high"] < 0.5
     return (
-        f"The reward {how} where it matters: with length controlled, "
+        f"The reward {how} where it matters{there}: with length controlled, "
         f"{100 * controlled['value']:.1f} % of the pairs are right "
         f"({_between(controlled, '95 % interval ')}; length alone gets 50 %), "
         f"{'but only' if wrong and low is not None and low > 0.5 else 'and'} "

@@ -11,9 +11,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from plaudit.console import counted
-from plaudit.evaluation.comparison import ComparisonRecord, FoldsRecord, comparison_verdict
+from plaudit.evaluation.comparison import (
+    ComparisonRecord,
+    FoldsRecord,
+    comparison_verdict,
+    shown_metrics,
+)
 from plaudit.evaluation.measures import label
-from plaudit.evaluation.summary import Summary, verdict
+from plaudit.evaluation.overlap import overlap_sentence
+from plaudit.evaluation.summary import Summary, flattered, not_trained_on, verdict
 from plaudit.reporting import front
 from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.page import Report, Row, Section, Table
@@ -67,7 +73,12 @@ def evaluation_report(
     if sources:
         sections = (*sections, _mixture(sources))
     if against is not None:
-        sections = (_against(against), *sections)
+        section = _against(against)
+        if "training_overlap" not in against and (also := flattered(evaluation.summary)):
+            # An earlier version compared on all rankings, whatever was trained on.
+            note = f"That is flattered: {also}. Compare anew to leave these out."
+            section = replace(section, notes=(*section.notes, in_print(note)))
+        sections = (section, *sections)
     if diagnosis:
         sections = (Section("What went wrong in training", tuple(diagnosis)), *sections)
     return _report(
@@ -241,16 +252,19 @@ def _against(
     """One model against another: on the same prompts, and over folds where there are any."""
     first, second = comparison["models"]
     names = (first, second)
-    tables = [differences("On the same prompts", names, comparison["metrics"])]
+    tables = [differences("On the same prompts", names, shown_metrics(comparison))]
     if folds is not None:
         caption = "Fold by fold, corrected resampled t-test"
         tables.insert(0, differences(caption, names, folds))
-    return Section("Which is better?", (comparison_verdict(comparison),), tuple(tables))
+    overlap = comparison.get("training_overlap")
+    of_second = [overlap_sentence(overlap["second"], second)] if overlap else []
+    notes = (comparison_verdict(comparison), *of_second)
+    return Section("Which is better?", notes, tuple(tables))
 
 
 def _rests_on(summary: Summary) -> str:
     """How much the verdict rests on."""
-    counts = summary["counts"]
+    counts = (not_trained_on(summary) or summary)["counts"]
     return (
         f"That rests on {counted(counts['prompts'], 'prompt')} and "
         f"{counted(counts['pairs'], 'pair')}."

@@ -5,7 +5,7 @@ Rankings that the model was trained on are noticed by the hashes beside it, wher
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from plaudit.evaluation.summary import Summary, format_summary, summarise
 from plaudit.files import SCHEMA_VERSION, make_way, write_jsonl, write_results
 from plaudit.model.encoding import describe_pairs
 from plaudit.model.seen import taken
-from plaudit.model.trained_on import overlap
+from plaudit.model.trained_on import Overlap, overlap
 from plaudit.reporting.contents import evaluation_report
 from plaudit.reporting.page import write_report
 from plaudit.reporting.plots import write_plots
@@ -48,7 +48,8 @@ class Evaluation:
 
     `summary` is what `summarise` returns; `rankings` and `rewards` (K numbers for each ranking) are
     what it was made from, with `covariances` (`[K, K]` for each) where the model says how uncertain
-    its rewards are; `comparison` is with another model, where one was asked for.
+    its rewards are; `comparison` is with another model, where one was asked for; `trained_on` says
+    what of the rankings the model was trained on, where that was looked up.
     """
 
     summary: Summary
@@ -56,6 +57,7 @@ class Evaluation:
     rewards: list[list[float]]
     comparison: ModelComparison | None = None
     covariances: list[NDArray[np.float64]] | None = None
+    trained_on: Overlap | None = None
 
     def __str__(self) -> str:
         text = format_summary(self.summary)
@@ -189,8 +191,10 @@ def evaluate(
     evaluation.summary["truncated"] = truncated
     if getattr(model, "readings", None):  # a scorer of somebody's own need not have it
         evaluation.summary["from_elsewhere"] = True
+    trained_on = overlap(model.training_texts(), rankings)
+    evaluation = replace(evaluation, trained_on=trained_on)
     evaluation.summary["training_overlap"] = measure_overlap(
-        overlap(model.training_texts(), rankings),
+        trained_on,
         rankings,
         rewards,
         resamples=resamples,

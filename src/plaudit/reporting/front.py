@@ -22,9 +22,11 @@ from plaudit.evaluation.summary import (
     Summary,
     figure,
     figures,
+    flattered,
+    not_trained_on,
 )
 from plaudit.reporting.page import Answer, Use, Verdict, Weakness
-from plaudit.reporting.tables import NBSP, interval, percent, plain, points
+from plaudit.reporting.tables import NBSP, in_print, interval, percent, plain, points
 
 COMPARABLE = 0.75  # AUC from which one threshold for all prompts is of use
 CALIBRATED = 0.05  # calibration error up to which σ(difference) is taken at its word
@@ -46,11 +48,35 @@ def uses(summaries: Mapping[str, Summary]) -> tuple[Use, ...]:
     """
     found = []
     for purpose, judge in PURPOSES.items():
-        answers = {name: judge(summary) for name, summary in summaries.items()}
+        answers = {name: _judged(judge, summary) for name, summary in summaries.items()}
         told = {name: answer for name, answer in answers.items() if answer is not None}
         if told:
             found.append(Use(purpose, told))
     return tuple(found)
+
+
+def _judged(judge: Callable[[Summary], Answer | None], summary: Summary) -> Answer | None:
+    """An answer of rankings that the model was not trained on. Where a figure has not been
+    measured on these alone, there is no plain yes, and the sentence says that it is flattered."""
+    also = in_print(flattered(summary))
+    if not also:
+        return judge(summary)
+    fair = not_trained_on(summary)
+    if fair is None:
+        return Answer("unknown", f"Nothing can be said of new prompts: {also}.")
+    of_rest = fair is not summary and judge in OF_THE_REST
+    answer = judge(fair if of_rest else summary)
+    if answer is None:
+        return None
+    if of_rest:
+        rest = summary["training_overlap"]["not_trained_on"]["rankings"]
+        why = f"Of the {counted(rest, 'ranking')} that it was not trained on: "
+        why += answer.why[0].lower() + answer.why[1:]
+        return Answer(answer.verdict, why)
+    return Answer(
+        "care" if answer.verdict == "yes" else answer.verdict,
+        f"{answer.why} That is flattered: {also}.",
+    )
 
 
 def _better_of_two(summary: Summary) -> Answer:
@@ -130,14 +156,15 @@ def _teach_a_policy(summary: Summary) -> Answer:
         )
     if controlled["high"] < 0.5:
         return Answer("no", f"{share}.")
-    if controlled["low"] <= 0.5:
-        return Answer("care", f"{share}, so it may be little more than length.")
     if worst is None:
+        little = ", so it may be little more than length" if controlled["low"] <= 0.5 else ""
         return Answer(
             "unknown",
-            f"{share}; with answers rewritten for the worse it was not tried; "
+            f"{share}{little}; with answers rewritten for the worse it was not tried; "
             "plaudit evaluate with --stress 50 tries it.",
         )
+    if controlled["low"] <= 0.5:
+        return Answer("care", f"{share}, so it may be little more than length.")
     name, often = worst
     return Answer(
         "yes",
@@ -187,6 +214,10 @@ PURPOSES: dict[str, Callable[[Summary], Answer | None]] = {
     "To filter answers of many prompts by one threshold": _filter,
     "To read differences of rewards as probabilities": _probabilities,
 }
+
+
+# Those whose figures are measured on what was not trained on, too.
+OF_THE_REST = (_better_of_two, _teach_a_policy)
 
 
 class _Found(NamedTuple):

@@ -15,10 +15,12 @@ from plaudit.evaluation.comparison import (
     ComparisonRecord,
     compare_rewards,
     comparison_verdict,
+    shown_metrics,
 )
 from plaudit.evaluation.measures import measure_named, shown_in
+from plaudit.evaluation.overlap import any_seen, number_seen
 from plaudit.evaluation.statistics import FigureRecord, holm
-from plaudit.evaluation.summary import Summary, figures
+from plaudit.evaluation.summary import Summary, figures, flattered
 from plaudit.reporting import front
 from plaudit.reporting.evaluation import Evaluation, measure
 from plaudit.reporting.page import Highlight, Report, Row, Section, Table
@@ -56,6 +58,10 @@ def side_by_side(evaluations: Mapping[str, Evaluation], *, seed: int = 0) -> Rep
         if len(each.rankings) != len(rankings):
             summary = measure(rankings, [list(given) for given in rewards[name]], seed=seed).summary
             summary["stress"] = each.summary.get("stress")
+            if overlap := each.summary.get("training_overlap"):
+                # Of all that it was measured on, which is not what stands on this page.
+                summary["training_overlap"] = overlap.copy()
+                summary["training_overlap"].pop("not_trained_on", None)
         summaries[name] = summary
     compared = [
         compare_rewards(
@@ -75,13 +81,14 @@ def side_by_side(evaluations: Mapping[str, Evaluation], *, seed: int = 0) -> Rep
     facts |= {"date": date.today().isoformat(), "plaudit": version("plaudit")}
     return Report(
         " and ".join(names) if len(names) == 2 else ", ".join(names),
-        tuple(in_print(comparison_verdict(record)) for record in compared),
+        tuple(in_print(_verdict(record, summaries)) for record in compared),
         facts,
         tuple(
             Highlight(
                 f"{name}: pairwise accuracy",
                 percent(accuracy["value"]),
-                interval(accuracy, percent),
+                interval(accuracy, percent)
+                + (", with rankings trained on" if flattered(summary) else ""),
             )
             for name, summary in summaries.items()
             if (accuracy := figures(summary)["pairwise_accuracy"])
@@ -95,6 +102,26 @@ def side_by_side(evaluations: Mapping[str, Evaluation], *, seed: int = 0) -> Rep
         front.uses(summaries),
         {name: front.weaknesses(summary) for name, summary in summaries.items()},
         pairs,
+    )
+
+
+def _verdict(record: ComparisonRecord, summaries: Mapping[str, Summary]) -> str:
+    """The verdict of a comparison; none of new prompts where a model was trained on some of these.
+
+    Folders do not say on which, so that they cannot be left out here.
+    """
+    said = comparison_verdict(record)
+    by_heart = [
+        f"{name} was trained on {number_seen(overlap):,} of the "
+        f"{counted(overlap['rankings'], 'ranking')} that it was measured on"
+        for name in record["models"]
+        if (overlap := summaries[name].get("training_overlap")) and any_seen(overlap)
+    ]
+    if not by_heart:
+        return said
+    return (
+        f"Nothing can be concluded of new prompts here: {', '.join(by_heart)}. plaudit evaluate "
+        f"with --against compares without these. With them: {said}"
     )
 
 
@@ -112,7 +139,7 @@ def _which(compared: list[ComparisonRecord]) -> Section:
         differences(
             f"{' and '.join(record['models'])}, on the same prompts",
             record["models"],
-            record["metrics"],
+            shown_metrics(record),
         )
         for record in compared
     )

@@ -14,7 +14,7 @@ from plaudit.evaluation.comparison import p_text
 from plaudit.evaluation.measures import Group, measure_named, shown_in
 from plaudit.evaluation.statistics import FigureRecord
 from plaudit.evaluation.stress import StressRecord
-from plaudit.evaluation.summary import PartRecord, Summary, figure, figures
+from plaudit.evaluation.summary import PartRecord, Summary, figure, figures, not_trained_on
 from plaudit.reporting.page import Highlight, Row, Section, Table, signed
 
 MANY_ROWS = 24  # more than this stand on their own, over the whole width
@@ -24,17 +24,19 @@ INTERVAL = f"95{NBSP}% interval"
 
 
 def highlights(summary: Summary) -> tuple[Highlight, ...]:
-    """The few numbers at the top."""
+    """The few numbers at the top: those that verdicts are of without what was trained on."""
+    fair = not_trained_on(summary) or summary
     counts = summary["counts"]
     pairs_only = counts["completions"] == 2 * counts["rankings"]
     numbers = []
     for name, measure in shown_in("headline").items():
-        record, form = figures(summary).get(name), form_of(name)
+        record, form = figures(fair).get(name), form_of(name)
         if pairs_only and measure.group == "rankings":
             continue  # of two completions, rankings would say the same again
         if record is not None:
             value = form(record["value"]) + (" points" if measure.form == "points" else "")
-            numbers.append(Highlight(measure.title, value, interval(record, form)))
+            only = ", of rankings not trained on" if record != figures(summary).get(name) else ""
+            numbers.append(Highlight(measure.title, value, interval(record, form) + only))
     stress = summary.get("stress")
     if stress and (score := stress["score"]):
         numbers.append(Highlight("Stress score", plain(score["value"]), interval(score, plain)))

@@ -265,7 +265,7 @@ def _labels(
     share, error = _longer(sample)
     seen = (
         f"the better completion is the longer one in {share:.0%} of the pairs of "
-        f"{counted(len(sample), 'training ranking')}"
+        f"{counted(len(sample), 'training ranking')} (by characters)"
     )
     if not model.new_head:
         few = sample[: max(min(SCORED, affordable), 1)]

@@ -73,6 +73,7 @@ from plaudit.training.run import train_for_figures, try_out
 from plaudit.training.setup import load_base
 
 DEFAULT_FOLDS = 5
+FEW_FOLDS = 10  # below: Student's t of few degrees of freedom makes wide intervals
 FOLD = (2.0, 20.0)  # seconds of a head's training and its figures, beside the base model's work
 # What of a fold's rankings the learning curve trains on, beside all of them.
 SHARES = (0.125, 0.25, 0.5)
@@ -333,8 +334,8 @@ def _sum_up(
         if len(values) < len(given):
             continue
         _, _, (low, high) = corrected_resampled_t(values, train_size, test_size)
-        if low is not None and high is not None and measure_named(name).form == "share":
-            low, high = max(low, 0.0), min(high, 1.0)  # t knows no bounds
+        if low is not None and high is not None:
+            low, high = measure_named(name).within(low, high)
         metrics[name] = {
             "mean": float(np.mean(values)),
             "sd": float(np.std(values, ddof=1)),
@@ -524,14 +525,30 @@ def format_cross_validation(summary: CrossValidationMetrics) -> str:
     folds = f"{summary['k']} folds"
     if summary["repeats"] > 1:
         folds += f", {summary['repeats']} times"
-    lines = [f"over {folds}", "", f"{'':<28}{'mean':>8}   {'95 % interval':<18} fold to fold (sd)"]
+    width = max(28, *(len(label(name)) for name in summary["metrics"]))
+    lines = [
+        f"over {folds}",
+        "",
+        f"{'':<{width}}{'mean':>8}   {'95 % interval':<18} fold to fold (sd)",
+    ]
     for name, entry in summary["metrics"].items():
         interval = Figure(entry["mean"], entry["low"], entry["high"]).interval()
-        lines.append(f"{label(name):<28}{entry['mean']:>8.3f}   {interval:<18} {entry['sd']:.3f}")
+        lines.append(
+            f"{label(name):<{width}}{entry['mean']:>8.3f}   {interval:<18} {entry['sd']:.3f}"
+        )
+    number = summary["k"] * summary["repeats"]
+    wide = (
+        f" {number} folds give a wide one; -k 10 or --repeats 3 narrows it."
+        if number < FEW_FOLDS
+        else ""
+    )
     lines += [
         "",
-        "all out-of-fold rewards together (of several models: their AUC and temperature are in the "
-        "table above)",
+        "For this way of training report the intervals above: other data would train another model."
+        + wide,
+        "",
+        "all out-of-fold rewards together, with intervals over prompts for these models alone (of "
+        "several models: their AUC and temperature are in the table above)",
         "",
         format_summary(summary["out_of_fold"]),
     ]
@@ -549,19 +566,20 @@ def format_cross_validation(summary: CrossValidationMetrics) -> str:
 
 
 def _format_against(against: Against, several: int) -> list[str]:
+    width = max(28, *(len(label(name)) for name in against["folds"]))
     lines = [f"against {against['name']}, fold by fold (corrected resampled t-test)"]
     for name, values in against["settings"].items():
         lines.append(f"  {name}: {values['this']} here, {values['other']} there")
     lines += [
         "",
-        f"{'':<28}{'this':>8}{'other':>9}   difference   {'95 % interval':<18}{'p':>7}",
+        f"{'':<{width}}{'this':>8}{'other':>9}   difference   {'95 % interval':<18}{'p':>7}",
     ]
     for name, entry in against["folds"].items():
         difference = Figure(**entry["difference"])
         p = entry["p"] if entry["p_holm"] is None else entry["p_holm"]
         note = "" if entry["p_holm"] is None else " (Holm)"
         lines.append(
-            f"{label(name):<28}{entry['first']:>8.3f}{entry['second']:>9.3f}   "
+            f"{label(name):<{width}}{entry['first']:>8.3f}{entry['second']:>9.3f}   "
             f"{difference.value:>+10.3f}   {difference.interval('+.3f'):<18}{p:>7.3f}{note}"
         )
     p_holm = against.get("p_holm")

@@ -112,10 +112,12 @@ class Expert(Control):
         """See `Control`."""
         weight = f", weight {self.weight:g}" if isinstance(self.weight, float) else ""
         weight = ", learned along" if self.learned else weight
+        taken = "what this explains is" if self.strength else "nothing of what this explains is"
+        by = "a curve of its tokens" if self.names == ["length"] else "curves of their amounts"
         return (
             f"control: {listed(self.names)} alone {'orders' if len(self.names) == 1 else 'order'} "
-            f"{100 * self.training_accuracy:.1f} % of the training pairs; what this explains is "
-            f"taken out of training (strength {self.strength:g}{weight})"
+            f"{100 * self.training_accuracy:.1f} % of the training pairs, by {by}; {taken} taken "
+            f"out of training (strength {self.strength:g}{weight})"
         )
 
     def record(self, validation: Encoded | None) -> ControlRecord:

@@ -60,6 +60,8 @@ class Odin(Control):
 
     def describe(self) -> str:
         """See `Control`."""
+        if not self.strength:
+            return f"control: nothing of {listed(self.names)} is taken out (odin, strength 0)"
         rows = "a head of its own takes" if self.rows == 1 else "heads of their own take"
         return (
             f"control: {rows} {listed(self.names)} in training, decorrelated from the reward "

@@ -311,11 +311,13 @@ def train_on(
             if parts.validation:
                 what = "scoring the validation prompts"
                 validation = evaluate(model, parts.validation, stress=0, what=what)
+                validation.summary["length_control"] = _length_control(chosen)
                 metrics["validation"] = validation.summary
             if parts.test:
                 stress = 0 if figures_only else chosen.stress
                 what = "scoring the test prompts"
                 test = evaluate(model, parts.test, baselines=untrained, stress=stress, what=what)
+                test.summary["length_control"] = _length_control(chosen)
                 metrics["test"] = test.summary
                 track(trainer, test.summary)
         if frozen:
@@ -597,6 +599,11 @@ def _log(folder: Path, metrics: RunMetrics) -> Log:
     return Log(read_log(folder / "log.jsonl"), training["best_step"], suites)
 
 
+def _length_control(settings: Settings) -> float:
+    """How much of what length explains was taken out of training; 0 where nothing was."""
+    return settings.control_strength if "length" in settings.control else 0.0
+
+
 def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
     """What stands at the top of a run's report."""
     training = metrics["training"]
@@ -604,6 +611,8 @@ def _facts(metrics: RunMetrics, settings: Settings) -> dict[str, str]:
         f"{count:,} {part}" for part, count in metrics["data"]["rankings"].items() if count
     )
     how = f"{', '.join(settings.control)} at {settings.control_strength:g}"
+    if not settings.control_strength:
+        how += ": nothing is taken out"
     if settings.control_method != "expert":
         how += f" ({settings.control_method})"
     control = {"control": how} if settings.control else {}

@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 import datasets
 import optuna
+from numpy.typing import ArrayLike
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
@@ -77,6 +78,8 @@ from plaudit.yaml_file import read_yaml
 METRICS = get_args(ValidationMetric)
 VALIDATIONS = 5  # of a trial, at each of which it may be cut short
 DEFAULT_TRIALS = 30
+LOG_LOSS = "log_loss"  # of a trial's validation prompts, by which a tie is broken
+ROUNDING = 1e-9
 REWARDS = "rewards.json"  # of a trial: those of the validation prompts
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -260,6 +263,7 @@ class _Trials:
             if frozen is not None:
                 frozen.close()
         write_json(folder / REWARDS, rewards)
+        trial.set_user_attr(LOG_LOSS, self._figure("log_loss", rewards, resamples=0).value)
         return figure, pruning.pruned
 
     def _parts(self, settings: Settings) -> Parts:
@@ -298,13 +302,19 @@ class _Trials:
     ) -> tuple[Figure, list[list[float]]]:
         """The metric on the validation prompts, and the rewards that it is of."""
         rewards = rewards_in(trainer.predict(validation_set))
-        figure = measure_named(self.metric)(
+        return self._figure(self.metric, rewards), [row.tolist() for row in rewards]
+
+    def _figure(
+        self, metric: str, rewards: Sequence[ArrayLike], *, resamples: int = 1000
+    ) -> Figure:
+        """A metric of these rewards of the validation prompts."""
+        return measure_named(metric)(
             rewards,
             [ranking.ranks for ranking in self.parts.validation],
             lengths=lengths_of(self.parts.validation),
             prompts=[ranking.key for ranking in self.parts.validation],
+            resamples=resamples,
         )
-        return figure, [row.tolist() for row in rewards]
 
 
 class _Pruning(TrainerCallback):
@@ -437,8 +447,23 @@ def _run_trial(study: optuna.Study, trial: optuna.Trial, trial_of: _Trials, metr
 
 
 def _best(study: optuna.Study) -> FrozenTrial | None:
+    """The whole trial of the best value; of those that reach the same, that of the least log loss.
+
+    A trial of an earlier version has kept no log loss, and stands behind one that has.
+    """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return study.best_trial if complete else None
+    if not complete:
+        return None
+    best = study.best_value
+    return min(
+        (trial for trial in complete if trial.value is not None and _same(trial.value, best)),
+        key=lambda trial: (trial.user_attrs.get(LOG_LOSS, math.inf), trial.number),
+    )
+
+
+def _same(value: float, other: float) -> bool:
+    """Whether two values differ by no more than rounding."""
+    return math.isclose(value, other, rel_tol=0, abs_tol=ROUNDING)
 
 
 # ---- the end of a search ----
@@ -518,7 +543,7 @@ def _finish(
 
 def _row(trial: FrozenTrial) -> Trial:
     low, high = trial.user_attrs.get("interval", (None, None))
-    return {
+    row: Trial = {
         "number": trial.number,
         "state": STATES[trial.state],
         "value": trial.value if trial.state == TrialState.COMPLETE else _last(trial),
@@ -527,6 +552,9 @@ def _row(trial: FrozenTrial) -> Trial:
         "seconds": trial.user_attrs.get("seconds"),
         "settings": dict(trial.params),
     }
+    if LOG_LOSS in trial.user_attrs:
+        row["log_loss"] = trial.user_attrs[LOG_LOSS]
+    return row
 
 
 def _last(trial: FrozenTrial) -> float | None:
@@ -575,6 +603,18 @@ def format_search(summary: SearchMetrics) -> str:
         f"best: trial {best['number']}, {label(metric)} {figure} on the validation prompts",
         *(f"  {name}: {_text(value)}" for name, value in best["settings"].items()),
     ]
+    level = [
+        trial
+        for trial in trials
+        if trial["state"] == "complete"
+        and trial["number"] != best["number"]
+        and _same(trial["value"] or 0.0, best["value"])
+    ]
+    if level and "log_loss" in best:
+        lines.append(
+            f"{len(level):,} of the others {'has' if len(level) == 1 else 'have'} the same "
+            f"{label(metric)}; of these it has the least log loss, {best['log_loss']:.3f}"
+        )
     if best["equals"]:
         lines.append(
             f"{len(best['equals']):,} of the others cannot be told from it by these validation "

@@ -31,6 +31,13 @@ from plaudit.plugins import Registry
 Group = Literal["pairs", "probabilities", "rankings"]
 Place = Literal["headline", "report", "printed", "card"]
 GROUPS: tuple[Group, ...] = ("pairs", "probabilities", "rankings")
+# The least and the greatest value of each form; a measure may have narrower ones.
+OF_FORM = {
+    "share": (0.0, 1.0),
+    "points": (-1.0, 1.0),
+    "signed": (-math.inf, math.inf),
+    "number": (-math.inf, math.inf),
+}
 LAST = 1000  # the position of a measure that names none
 
 
@@ -45,6 +52,8 @@ class Measure:
             items that are right or wrong, has the interval of one. `points` is a difference of
             shares. `signed` is written with its sign.
         lower_is_better: whether less of it is better.
+        ends: the least and the greatest value that it can have; by default those of its form, of
+            a number none.
         group: the table that it stands in. Those of `probabilities` take σ(r_a − r_b) for the
             probability that a is preferred to b, so they are not measured for a rule of length.
         compared: whether two models are compared by it, prompt by prompt, and baselines have it.
@@ -67,6 +76,7 @@ class Measure:
     label: str
     form: Literal["share", "points", "signed", "number"] = "number"
     lower_is_better: bool = False
+    ends: tuple[float, float] | None = None
     group: Group = "pairs"
     compared: bool = False
     reward_units: bool = False
@@ -84,6 +94,21 @@ class Measure:
         ('AUC', 'Log loss')
         """
         return self.label[:1].upper() + self.label[1:]
+
+    def within(self, low: float, high: float) -> tuple[float, float]:
+        """An interval that knows no bounds, as Student's t gives it, cut where values end.
+
+        >>> MEASURES.get("pairwise_accuracy").within(0.6, 1.2)
+        (0.6, 1.0)
+        """
+        least, greatest = self.ends or OF_FORM[self.form]
+        return max(low, least), min(high, greatest)
+
+    def difference_within(self, low: float, high: float) -> tuple[float, float]:
+        """The same of the difference of two values."""
+        least, greatest = self.ends or OF_FORM[self.form]
+        reach = greatest - least
+        return max(low, -reach), min(high, reach)
 
     @property
     def takes_length(self) -> bool:

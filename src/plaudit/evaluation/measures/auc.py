@@ -47,6 +47,7 @@ def auc(layout: Layout, reward: Floats) -> Statistic:
 MEASURE = Measure(
     auc,
     "AUC",
+    ends=(0.0, 1.0),
     position=150,
     row=40,
     hint="one threshold for all prompts; a coin toss gets 0.5",

@@ -26,6 +26,7 @@ MEASURE = Measure(
     lower_is_better=True,
     group="probabilities",
     compared=True,
+    ends=(0.0, 1.0),
     position=30,
     row=20,
     hint="a coin toss gets 0.25; lower is better",

@@ -33,6 +33,7 @@ MEASURE = Measure(
     "signed",
     group="rankings",
     compared=True,
+    ends=(-1.0, 1.0),
     position=50,
     row=40,
     hint="−1 to 1, 0 is no agreement",

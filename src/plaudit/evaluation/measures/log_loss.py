@@ -7,6 +7,8 @@ A coin toss scores log 2 = 0.693; above that, the model is surer than it is righ
 0.693
 """
 
+import math
+
 import numpy as np
 
 from plaudit.evaluation.items import Items, margin
@@ -25,6 +27,7 @@ MEASURE = Measure(
     lower_is_better=True,
     group="probabilities",
     compared=True,
+    ends=(0.0, math.inf),
     position=20,
     row=10,
     hint="a coin toss gets 0.693; lower is better",

@@ -10,6 +10,8 @@ tied there is nothing to measure that `log_loss` does not.
 0.316
 """
 
+import math
+
 import numpy as np
 
 from plaudit.evaluation.calibration import with_ties
@@ -30,6 +32,7 @@ MEASURE = Measure(
     "log loss with ties",
     lower_is_better=True,
     group="probabilities",
+    ends=(0.0, math.inf),
     position=148,
     row=12,
     hint="a tie is half a preference for either; a coin toss gets 0.693",

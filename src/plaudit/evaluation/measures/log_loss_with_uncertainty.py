@@ -3,6 +3,8 @@
 −log σ(m / √(1 + π v / 8)), with m = r_better − r_worse and v its variance, in nats.
 """
 
+import math
+
 import numpy as np
 
 from plaudit.evaluation.abstention import log_odds
@@ -21,6 +23,7 @@ MEASURE = Measure(
     "log loss with the uncertainty",
     lower_is_better=True,
     group="probabilities",
+    ends=(0.0, math.inf),
     position=145,
     row=58,
     hint="by probabilities nearer to one half where the head is uncertain",

@@ -38,6 +38,7 @@ MEASURE = Measure(
     "mean reciprocal rank",
     group="rankings",
     compared=True,
+    ends=(0.0, 1.0),
     position=80,
     row=20,
     hint="1 where the best always comes first",

@@ -39,6 +39,7 @@ MEASURE = Measure(
     "NDCG",
     group="rankings",
     compared=True,
+    ends=(0.0, 1.0),
     position=70,
     row=30,
     hint="the whole order, its top counting most; 1 is perfect",

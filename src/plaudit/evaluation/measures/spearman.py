@@ -27,6 +27,7 @@ MEASURE = Measure(
     "signed",
     group="rankings",
     compared=True,
+    ends=(-1.0, 1.0),
     position=60,
     row=50,
     hint="−1 to 1, 0 is no agreement",

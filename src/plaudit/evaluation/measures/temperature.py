@@ -150,6 +150,7 @@ MEASURE = Measure(
     temperature,
     "temperature",
     group="probabilities",
+    ends=(COOLEST, HOTTEST),
     position=140,
     row=40,
     hint="divide rewards by it to be calibrated; above 1: too sure",

@@ -26,6 +26,9 @@ class Rewrite:
         label: what it is called in tables.
         worse: whether the rewritten answer is worse, so that the original should be preferred; else
             it means the same.
+        longer: whether the rewritten answer is always longer (True) or always shorter (False); None
+            where that depends on the answer. Where a worse version is preferred, more or less of
+            length has to be taken out of training, by which of the two it is.
         one_text: whether every answer becomes the same text, so that no order is left to keep.
         position: its place in tables, ascending.
 
@@ -36,6 +39,7 @@ class Rewrite:
     of: Callable[[str, str, np.random.Generator], str | None]
     label: str
     worse: bool = False
+    longer: bool | None = None
     one_text: bool = False
     position: int = 1000
 
@@ -64,6 +68,15 @@ def rewrites() -> dict[str, Rewrite]:
     ['whitespace', 'list_order']
     """
     return dict(sorted(REWRITES.each(), key=lambda item: (item[1].position, item[0])))
+
+
+def longer(name: str) -> bool | None:
+    """Whether a rewrite makes an answer longer; None where it depends, or it is not installed.
+
+    >>> longer("repeated"), longer("empty"), longer("their_own")
+    (True, False, None)
+    """
+    return REWRITES.get(name).longer if name in REWRITES else None
 
 
 def label(name: str) -> str:

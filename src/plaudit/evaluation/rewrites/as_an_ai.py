@@ -16,4 +16,4 @@ def as_an_ai(asked: str, answer: str, rng: np.random.Generator) -> str:
     return f"{OPENING} {answer}"
 
 
-REWRITE = Rewrite(as_an_ai, '"As an AI" before it', position=30)
+REWRITE = Rewrite(as_an_ai, '"As an AI" before it', longer=True, position=30)

@@ -14,4 +14,4 @@ def echoed(asked: str, answer: str, rng: np.random.Generator) -> str:
     return f"{asked}\n\n{answer}"
 
 
-REWRITE = Rewrite(echoed, "the prompt before it", worse=True, position=60)
+REWRITE = Rewrite(echoed, "the prompt before it", worse=True, longer=True, position=60)

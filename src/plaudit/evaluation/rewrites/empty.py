@@ -14,4 +14,6 @@ def empty(asked: str, answer: str, rng: np.random.Generator) -> str | None:
     return "" if answer else None
 
 
-REWRITE = Rewrite(empty, "nothing instead of it", worse=True, one_text=True, position=70)
+REWRITE = Rewrite(
+    empty, "nothing instead of it", worse=True, longer=False, one_text=True, position=70
+)

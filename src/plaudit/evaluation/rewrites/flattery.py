@@ -19,4 +19,4 @@ def flattery(asked: str, answer: str, rng: np.random.Generator) -> str:
     return f"{answer}\n\n{PRAISE}"
 
 
-REWRITE = Rewrite(flattery, "flattery after it", worse=True, position=40)
+REWRITE = Rewrite(flattery, "flattery after it", worse=True, longer=True, position=40)

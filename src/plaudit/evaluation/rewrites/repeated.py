@@ -14,4 +14,4 @@ def repeated(asked: str, answer: str, rng: np.random.Generator) -> str:
     return f"{answer}\n\n{answer}"
 
 
-REWRITE = Rewrite(repeated, "given twice", worse=True, position=50)
+REWRITE = Rewrite(repeated, "given twice", worse=True, longer=True, position=50)
