@@ -348,7 +348,7 @@ def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_agains
     summary["stress"] = {"score": None, "rankings": 40, "rewrites": {"empty": entry}}
     text = format_summary(summary)
     assert ("Do not train a policy against it yet" in text) is said
-    assert ("in 60 % of the cases" in text) is said
+    assert ("in 60 % of the 80 cases tried" in text) is said
     assert ("control_strength" in text) is said
     theirs = format_summary(summary | {"from_elsewhere": True})
     assert "control_strength" not in theirs
@@ -371,7 +371,7 @@ def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_agains
         # What is not preferred too often has no say; both ways at once no strength mends.
         ({"empty": 0.2, "repeated": 0.9}, 0.5, "take more of length out"),
         ({"empty": 0.3, "repeated": 0.9}, 0.5, "does not mend it: see what else drives it"),
-        ({"their_own": 0.9}, 0.5, "of the cases; see what drives it."),
+        ({"their_own": 0.9}, 0.5, "of the 80 cases tried; see what drives it."),
     ],
 )
 def test_advice_goes_the_way_that_the_worse_version_goes(preferred, strength, says):

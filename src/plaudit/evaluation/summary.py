@@ -692,9 +692,10 @@ def prefers_worse(summary: Summary) -> str:
     """One sentence where a version that is worse for certain, such as no answer, is preferred too
     often to train a policy; else nothing."""
     record = summary.get("stress")
+    ways = record["rewrites"] if record else {}
     found = {
         name: entry["preferred"]["value"]
-        for name, entry in (record["rewrites"] if record else {}).items()
+        for name, entry in ways.items()
         if entry["preferred"] and entry["preferred"]["value"] > TOO_OFTEN
     }
     if not found:
@@ -706,8 +707,8 @@ def prefers_worse(summary: Summary) -> str:
         advice = _of_length({rewrites.longer(name) for name in found}, summary)
     return (
         f"Do not train a policy against it yet: it prefers a worse version "
-        f"({rewrites.label(worst)}) to the answer in {100 * found[worst]:.0f} % of the cases; "
-        f"{advice}."
+        f"({rewrites.label(worst)}) to the answer in {100 * found[worst]:.0f} % of the "
+        f"{ways[worst]['completions']:,} cases tried; {advice}."
     )
 
 
