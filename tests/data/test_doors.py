@@ -93,6 +93,11 @@ ODD = {
         [[assistant("a")], [assistant("b")]],
         (HI, [[assistant("a")], [assistant("b")]]),
     ),
+    "an answer that ends with a question": (
+        HI,
+        [[assistant("a")], [assistant("b"), user("Why?")]],
+        "the completion has no reply: it ends with the user's turn",
+    ),
     "a text prompt, answers in messages": (
         "Hi",
         [[assistant("a")], [assistant("b")]],

@@ -20,7 +20,7 @@ from plaudit.data.cells import (
     read_text,
     shown,
 )
-from plaudit.data.chat import fit, implicit_prompt, note_rendered
+from plaudit.data.chat import fit, implicit_prompt, note_rendered, without_reply
 from plaudit.data.columns import (
     Columns,
     Fit,
@@ -32,7 +32,14 @@ from plaudit.data.columns import (
     twin,
 )
 from plaudit.data.layouts import WINNER, Cells, Given
-from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, Text
+from plaudit.data.rankings import (
+    BadRowError,
+    Fault,
+    Ranking,
+    Rejected,
+    Text,
+    different_questions,
+)
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 
@@ -115,13 +122,17 @@ def _texts(given: Given, blank: bool, notes: Counter[str] | None) -> tuple[Text,
     completions = [read_text(*cell, blank) for cell in zip(cells, names, strict=True)]
     if given.implicit:
         prompt, *completions = implicit_prompt(*completions)
-        asks = [not isinstance(text, str) and text[0]["role"] == "user" for text in completions]
-        if not prompt and all(asks):
-            raise BadRowError(Fault.REPEATS, "chosen and rejected begin with different questions")
-        return prompt, completions
-    if given.empty_prompt and given.prompt in ("", []):
-        return fit(given.prompt, completions, notes)
-    return fit(read_text(given.prompt, "prompt"), completions, notes)
+    elif given.empty_prompt and given.prompt in ("", []):
+        prompt, completions = fit(given.prompt, completions, notes)
+    else:
+        prompt, completions = fit(read_text(given.prompt, "prompt"), completions, notes)
+    for name, text in zip(names, completions, strict=True):
+        if lacks := without_reply(text):
+            raise BadRowError(Fault.NO_REPLY, f"the {name} has no reply: {lacks}")
+    if given.implicit and not prompt and (told := different_questions(completions)):
+        sides = " and ".join(names)
+        raise BadRowError(Fault.QUESTIONS, f"{sides} begin with different questions: {told}")
+    return prompt, completions
 
 
 def read_order(given: Given, count: int) -> tuple[list[float], list[float] | None]:

@@ -625,8 +625,6 @@ def _read_records(given: list[Ranking], tally: Tally) -> Iterator[Ranking | Reje
         except ValueError as error:
             raise PlauditError(f"record {number}: {error}") from error
         try:
-            if problem := check(ranking):
-                raise problem
             read = make_ranking(
                 Given(
                     prompt=ranking.prompt,
@@ -635,8 +633,11 @@ def _read_records(given: list[Ranking], tally: Tally) -> Iterator[Ranking | Reje
                     empty_prompt=True,
                 )
             )
+            read = replace(ranking, prompt=read.prompt, completions=read.completions, ranks=ranks)
+            if problem := check(read):
+                raise problem
         except BadRowError as bad:
             row = {"prompt": ranking.prompt, "completions": ranking.completions, "ranks": ranks}
             yield Rejected("records", number, str(bad), shown(row), bad.fault)
         else:
-            yield replace(ranking, prompt=read.prompt, completions=read.completions, ranks=ranks)
+            yield read
