@@ -384,7 +384,8 @@ def _numbers(columns: Columns, found: Mapping[str, str]) -> list[str]:
 
     def is_number(value: Any) -> bool:
         try:
-            return not isinstance(value, bool) and math.isfinite(float(value))
+            number = value.replace(",", ".") if isinstance(value, str) else value
+            return not isinstance(value, bool) and math.isfinite(float(number))
         except (TypeError, ValueError, OverflowError):
             return False
 
