@@ -39,8 +39,8 @@ def assistant(content):
         ([], "the prompt is blank"),
         ([user("  ")], "the prompt is blank: a message without content"),
         (7, "the prompt is not text: int"),
-        ({"role": "user"}, "the prompt is not text: dict"),
-        ({"from": "human"}, "the prompt is not text: dict"),
+        ({"role": "user"}, "the prompt is not text: a record of role"),
+        ({"from": "human"}, "the prompt is not text: a record of from"),
         ([{"from": "human", "value": " "}], "the prompt is blank: a message without content"),
         ([{"from": "human", "value": 7}], "the prompt is not text: a list"),
         ([{"from": "me", "value": "x"}], "the speaker of a turn has a value that is not known: me"),
@@ -113,7 +113,9 @@ def test_what_is_no_number(value):
 
 
 def test_a_decimal_comma_is_named():
-    with pytest.raises(BadRowError, match=r"the rank has a decimal comma, .* read: 1,5"):
+    with pytest.raises(
+        BadRowError, match=r"the rank has a comma, where a decimal point is read, as in 1\.5: 1,5"
+    ):
         read_number("1,5", "rank")
 
 

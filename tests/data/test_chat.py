@@ -141,3 +141,107 @@ def test_pairs_of_different_questions_are_rejected():
     rows = [{"chosen": [USER, says("B")], "rejected": [other, says("A")]}]
     with pytest.raises(PlauditError, match="begin with different questions"):
         load_rankings(rows)
+
+
+def asks(text):
+    return {"role": "user", "content": text}
+
+
+HI, HELLO, ROME = asks("Hi"), says("Hello"), asks("Where is Rome?")
+GOOD = [HI, HELLO, ROME, says("In Italy.")]
+AS_PAIR = {
+    "implicit": lambda chosen, rejected: {"chosen": chosen, "rejected": rejected},
+    "prompt": lambda chosen, rejected: {
+        "prompt": chosen[:1],
+        "chosen": chosen[1:],
+        "rejected": rejected[1:],
+    },
+    "whole beside the prompt": lambda chosen, rejected: {
+        "prompt": chosen[:1],
+        "chosen": chosen,
+        "rejected": rejected,
+    },
+    "ms-swift": lambda chosen, rejected: {"messages": chosen, "rejected_messages": rejected},
+    "arena": lambda chosen, rejected: {
+        "conversation_a": chosen,
+        "conversation_b": rejected,
+        "winner": "model_a",
+    },
+    "lists": lambda chosen, rejected: {
+        "prompt": chosen[:1],
+        "completions": [chosen[1:], rejected[1:]],
+        "ranks": [1, 2],
+    },
+    "judged": lambda chosen, rejected: {
+        "prompt": chosen[:1],
+        "response_a": chosen[1:],
+        "response_b": rejected[1:],
+        "winner": "a",
+    },
+}
+
+
+def reasons(rows):
+    """Why rows are rejected, each beside a good one of the same columns."""
+    goods = [pair(GOOD, [*GOOD[:3], says("Dunno.")]) for pair in AS_PAIR.values()]
+    good = next(one for one in goods if one.keys() == rows[0].keys())
+    read = load_rankings([*rows, good], max_rejected=1)
+    assert len(read) == 1
+    return [one.reason for one in read.rejected]
+
+
+@pytest.mark.parametrize("layout", AS_PAIR)
+def test_a_side_that_ends_with_the_users_turn_has_no_reply(layout):
+    [reason] = reasons([AS_PAIR[layout](GOOD, GOOD[:3])])
+    assert reason.endswith(" has no reply: it ends with the user's turn")
+    # In the middle the dialogues part, and one of them ends with a question again.
+    [reason] = reasons([AS_PAIR[layout](GOOD, [HI, says("Hello!!"), ROME])])
+    assert reason.endswith(" has no reply: it ends with the user's turn")
+
+
+def test_the_side_without_a_reply_is_named():
+    for chosen, rejected, name in ((GOOD, GOOD[:3], "rejected"), (GOOD[:3], GOOD, "chosen")):
+        [reason] = reasons([{"chosen": chosen, "rejected": rejected}])
+        assert reason.startswith(f"the {name} has no reply")
+    # The question is the same one: nothing is said of different ones.
+    [reason] = reasons([{"chosen": [ROME, says("In Italy.")], "rejected": [ROME]}])
+    assert reason == "the rejected has no reply: it ends with the user's turn"
+
+
+def test_what_a_tool_says_is_no_reply():
+    called = says("") | {"tool_calls": [{"function": {"name": "where", "arguments": {}}}]}
+    tool = {"role": "tool", "content": "Italy"}
+    rows = [{"prompt": [ROME, called], "chosen": [tool, says("In Italy.")], "rejected": [tool]}]
+    with pytest.raises(PlauditError, match="the rejected has no reply"):
+        load_rankings(rows)
+    # A policy that stops after calling a tool has said something.
+    rows = [{"prompt": [ROME], "chosen": [called, tool, says("Italy")], "rejected": [called, tool]}]
+    assert len(load_rankings(rows)) == 1
+
+
+@pytest.mark.parametrize("layout", AS_PAIR)
+def test_sides_whose_users_say_different_things_are_rejected(layout):
+    other = [HI, says("Hello!!"), asks("Where is Bern?"), says("Dunno.")]
+    [reason] = reasons([AS_PAIR[layout](GOOD, other)])
+    assert reason == (
+        "the completions answer different questions: 'Where is Rome?' and 'Where is Bern?'"
+    )
+
+
+def test_rows_of_one_prompt_that_go_on_with_different_questions_are_rejected():
+    other = [says("Hello!!"), asks("Where is Bern?"), says("Dunno.")]
+    rows = [
+        {"prompt": [HI], "completion": GOOD[1:], "rank": 1},
+        {"prompt": [HI], "completion": other, "rank": 2},
+    ]
+    with pytest.raises(PlauditError, match="2 × the completions answer different questions"):
+        load_rankings(rows)
+
+
+def test_dialogues_that_share_the_users_turns_are_compared():
+    # White space at the ends of a turn is no other question; one dialogue may end before the other.
+    same = [HI, says("Hello!!"), asks("Where is Rome? "), says("Dunno.")]
+    [ranking] = load_rankings([{"chosen": GOOD, "rejected": same}])
+    assert (ranking.prompt, list(ranking.completions)) == ([HI], [GOOD[1:], same[1:]])
+    [ranking] = load_rankings([{"chosen": GOOD, "rejected": [HI, says("Go away.")]}])
+    assert list(ranking.completions) == [GOOD[1:], [says("Go away.")]]

@@ -137,6 +137,10 @@ def test_turns_under_any_names(tmp_path):
             {"prompt": "p", "accepted": "a", "rejected_one": "b"},
             "prompt=prompt chosen=accepted rejected=rejected_one",
         ),
+        (
+            {"conversations_good": [TURN, GOOD], "conversations_bad": [TURN, BAD]},
+            "chosen=conversations_good rejected=conversations_bad",
+        ),
     ],
 )
 def test_columns_that_are_called_like_pairs_are_proposed_as_pairs(tmp_path, row, flags):
@@ -157,3 +161,69 @@ def test_both_ways_are_shown_where_names_say_nothing(tmp_path):
     pairs = "--columns prompt=NAME --columns chosen=NAME --columns rejected=NAME"
     with pytest.raises(PlauditError, match=f"with {ranked}; of pairs, with {pairs}$"):
         load_rankings(tmp_path / "data.jsonl")
+
+
+@pytest.mark.parametrize("name", ["conversation", "conversations", "messages"])
+@pytest.mark.parametrize("asked", [[TURN], ASKED, json.dumps(ASKED), "2+2?"])
+def test_judged_pairs_may_have_their_prompt_in_a_conversation(tmp_path, name, asked):
+    path = tmp_path / "arena.jsonl"
+    row = {name: asked, "response_a": "4", "response_b": "5", "winner": "response_a"}
+    path.write_text(json.dumps(row))
+    rankings = load_rankings(path)
+    assert (rankings.format, rankings[0].prompt) == (
+        "judged pairs",
+        asked if asked == "2+2?" else ASKED,
+    )
+    assert list(rankings[0].ranks) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "flag"),
+    [
+        ({"talk": "p", "response_a": "4", "response_b": "5", "winner": "a"}, "prompt=talk"),
+        ({"my talk": [TURN], "id": "x", "answer_1": "4", "answer_2": "5", "winner": 1},
+         "prompt=my talk"),
+        ({"messages": [TURN], "response": "4", "score": 2}, "prompt=messages"),
+        ({"ask": "p", "answer": "4", "rank": 2}, "prompt=ask"),
+        ({"ask": "p", "human_ref_A": "4", "human_ref_B": "5", "labels": 1}, None),
+    ],
+)  # fmt: skip
+def test_where_the_prompt_alone_is_missing_that_is_said_with_the_column_it_may_be(row, flag):
+    with pytest.raises(PlauditError) as raised:
+        load_rankings([row])
+    if flag is None:  # a data set's own layout, whose prompt is called otherwise
+        assert "no column for the history (history)" in str(raised.value)
+        return
+    said = f"Only the prompt is missing: say which it is with --columns {shlex.quote(flag)}"
+    assert said in str(raised.value)
+    assert "rank=" not in str(raised.value)
+
+
+def test_several_columns_that_may_be_the_prompt_are_named():
+    row = {"ask": "p", "mood": "glad", "response_a": "4", "response_b": "5", "winner": "a"}
+    with pytest.raises(PlauditError, match=r"prompt=NAME; it may be ask or mood$"):
+        load_rankings([row])
+
+
+@pytest.mark.parametrize("name", ["messages", "conversations", "conversation"])
+def test_conversations_without_anything_to_compare_are_not_learnt_from(name):
+    row = {name: [TURN, GOOD], "id": 1}
+    with pytest.raises(PlauditError) as raised:
+        load_rankings([row])
+    assert "plaudit score takes them as they are" in str(raised.value)
+    assert "put the last reply into a column completion" in str(raised.value)
+    with pytest.raises(PlauditError, match="into one prompt, beside label; each prompt needs"):
+        load_rankings([row | {"label": True}])
+    # What it says can be done.
+    rows = [
+        {"prompt": [TURN], "completion": [reply], "label": label}
+        for reply, label in ((GOOD, True), (BAD, False))
+    ]
+    assert len(load_rankings(rows)) == 1
+
+
+def test_one_column_is_not_two_texts():
+    with pytest.raises(PlauditError, match="'messages' cannot be both the prompt and the complet"):
+        load_rankings(
+            [{"messages": [TURN, GOOD]}], columns={"prompt": "messages", "completion": "messages"}
+        )

@@ -57,7 +57,7 @@ ODD = {
     "no prompt": (None, ["a", "b"], "the prompt is missing"),
     "a number as prompt": (7, ["a", "b"], "the prompt is not text: int"),
     "true as prompt": (True, ["a", "b"], "the prompt is not text: bool"),
-    "a record as prompt": ({"text": "p"}, ["a", "b"], "the prompt is not text: dict"),
+    "a record as prompt": ({"text": "p"}, ["a", "b"], "the prompt is not text: a record of text"),
     "one message without its list": (
         user("Hi"),
         ["a", "b"],
@@ -92,6 +92,11 @@ ODD = {
         HI,
         [[assistant("a")], [assistant("b")]],
         (HI, [[assistant("a")], [assistant("b")]]),
+    ),
+    "an answer that ends with a question": (
+        HI,
+        [[assistant("a")], [assistant("b"), user("Why?")]],
+        "the completion has no reply: it ends with the user's turn",
     ),
     "a text prompt, answers in messages": (
         "Hi",

@@ -301,11 +301,48 @@ def test_strict_stops_at_the_first(tmp_path):
         load_rankings(path, strict=True)
 
 
+def test_a_refusal_shows_shares_that_fit_its_counts_and_the_values_nobody_knows(tmp_path):
+    winners = ["a"] * 25 + ["tie"] * 7 + ["left"] * 4 + ["right", "right", "x", "y"]
+    rows = [
+        {"prompt": f"p{i}", "response_a": "yes", "response_b": "no", "winner": winner}
+        for i, winner in enumerate(winners)
+    ]
+    path = jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(PlauditError) as raised:
+        load_rankings(path)
+    assert str(raised.value) == (
+        f"{path}: 20% of the rows cannot be used (8 of 40), more than the 10% allowed. Of 40 rows, "
+        "15 rejected: 8 × the winner has a value that is not known "
+        f"(first at {path}:33, 4 × 'left', 2 × 'right', 1 × 'x', …); 7 × all completions of this "
+        f"prompt are tied (first at {path}:26). Ties are no fault, and do not count. Mend them, or "
+        "allow it with --max-rejected 0.2"
+    )
+    assert len(load_rankings(path, max_rejected=0.2)) == 25  # what it says can be done
+
+
+@pytest.mark.parametrize(("bad", "of"), [(1, 3), (1, 7), (14, 100), (29, 100), (57, 100), (7, 60)])
+def test_the_share_that_a_refusal_proposes_suffices(tmp_path, bad, of):
+    rows = [pair(f"p{i}", "a", "b" if i >= bad else "a") for i in range(of)]
+    path = jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(PlauditError, match=r"--max-rejected 0\.\d\d?$") as raised:
+        load_rankings(path)
+    proposed = float(str(raised.value).rpartition(" ")[2])
+    assert len(load_rankings(path, max_rejected=proposed)) == of - bad
+    assert proposed < bad / of + 0.01
+
+
+def test_a_record_that_is_no_text_says_what_it_is(tmp_path):
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    rows = [{"chosen": {"conversations": turns}, "rejected": {"conversations": turns}}]
+    with pytest.raises(PlauditError, match=r"1 × a record of conversations \(give what is in conv"):
+        load_rankings(jsonl(tmp_path / "a.jsonl", rows))
+
+
 def test_too_many_rejected(tmp_path):
     rows = [pair(f"p{i}", "a", "b" if i >= 11 else "a") for i in range(100)]
     path = jsonl(tmp_path / "a.jsonl", rows)
     with pytest.raises(
-        PlauditError, match=r"11% .* 11 × chosen equals rejected .*--max-rejected 1"
+        PlauditError, match=r"11% .* 11 × chosen equals rejected .*--max-rejected 0\.11$"
     ):
         load_rankings(path)
     assert len(load_rankings(path, max_rejected=0.11)) == 89
@@ -322,7 +359,7 @@ def test_duplicates_do_not_count_as_rejected(tmp_path):
 def test_stream_stops_before_its_end_when_too_many_are_rejected(tmp_path):
     rows = [pair(f"p{i}", "a", "b" if i % 5 else "a") for i in range(5_000)]
     stream = load_rankings(jsonl(tmp_path / "a.jsonl", rows), streaming=True)
-    with pytest.raises(PlauditError, match="20% of the rows"):
+    with pytest.raises(PlauditError, match=r"20\.1% of the rows"):
         list(stream)
     assert stream.rows_read == 1_001
 

@@ -267,3 +267,78 @@ def test_any_file_is_read_right_or_its_rows_are_rejected_by_line(tmp_path, seed)
             ranking = got[prompt]
             by_rank = sorted(zip(ranking.ranks, ranking.completions, strict=True))
             assert [completion for _, completion in by_rank] == ordered, (name, data)
+
+
+def numbers_file(tmp_path, separator, ranks, name="a.csv", more="weight", weights=None):
+    """A file of one prompt for each two ranks, with a column more beside them."""
+    path = tmp_path / name
+    lines = [separator.join(("prompt", "answer", "rank", more))]
+    for n, rank in enumerate(ranks):
+        weight = weights[n] if weights else "1"
+        cells = [f"p{n // 2}", f"answer {n}, no {n}", rank, weight]
+        lines.append(separator.join(f'"{c}"' if separator in c else c for c in cells))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("separator", "name"), [(";", "a.csv"), ("\t", "a.csv"), ("\t", "a.tsv"), ("|", "a.csv")]
+)
+def test_decimal_commas_are_read_where_no_comma_stands_between_fields(
+    tmp_path, capsys, separator, name, streaming
+):
+    # Whole numbers have none, and a cell that is no number costs its row alone.
+    ranks = ["1,5", "1,25", "2", "1,999", " 3,0", "2,75", "n/a", "1", "1,5", "1"]
+    weights = ["0,5"] * len(ranks)
+    path = numbers_file(tmp_path, separator, ranks, name, weights=weights)
+    read = load_rankings(path, max_rejected=0.5, streaming=streaming)
+    orders = [list(ranking.ranks) for ranking in read]
+    assert orders == [[1, 0], [1, 0], [1, 0], [1, 0]]
+    assert {ranking.weight for ranking in read} == {0.5}
+    assert [one.reason for one in read.rejected if "number" in one.reason] == [
+        "the rank is not a finite number: n/a"
+    ]
+    said = (
+        f"{path}: the numbers in 'rank' and 'weight' have a decimal comma, and 1,5 is read as 1.5"
+    )
+    assert capsys.readouterr().err.count(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("separator", "ranks"),
+    [
+        (",", ["1,5", "2,5", "1", "2"]),  # quoted, between commas
+        (";", ["1,500", "2,250", "1", "2"]),  # thousands, perhaps
+        (";", ["1,5", "2.5", "1", "2"]),  # both
+        (";", ["1,5", "1.234,5", "1", "2"]),
+        (";", ["1.234,5", "2.234,5", "1", "2"]),
+    ],
+)
+def test_a_comma_that_may_mean_something_else_is_refused_and_told_how_to_mend(
+    tmp_path, separator, ranks
+):
+    path = numbers_file(tmp_path, separator, ranks)
+    with pytest.raises(
+        PlauditError, match=r"has a comma, where a decimal point is read, as in 1\.5"
+    ):
+        load_rankings(path)
+    read = load_rankings(path, max_rejected=1)
+    assert [ranking.prompt for ranking in read] == ["p1"]
+
+
+def test_a_rating_beside_the_rank_has_its_commas_read_too(tmp_path):
+    path = numbers_file(tmp_path, ";", list("12"), more="rating", weights=["4,5", "3,5"])
+    [ranking] = load_rankings(path)
+    assert list(ranking.ratings) == [4.5, 3.5]
+    path = numbers_file(tmp_path, ";", list("12"), more="rating", weights=["3,5", "4,5"])
+    with pytest.raises(PlauditError, match="rank and rating contradict each other"):
+        load_rankings(path)
+
+
+def test_a_text_that_looks_like_a_number_stays_as_it_is(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("prompt;answer;rank;model\n1,5;2,5;1,0;3,5\n1,5;2,6;1,5;3,5\n")
+    [ranking] = load_rankings(path)
+    assert (ranking.prompt, list(ranking.completions)) == ("1,5", ["2,5", "2,6"])
+    assert list(ranking.models) == ["3,5", "3,5"]

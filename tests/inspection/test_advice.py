@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from plaudit.data.rankings import Ranking
+from plaudit.data.readers import load_rankings
 from plaudit.inspection.advice import advise, format_inspection, verdict
 from plaudit.inspection.rankings import inspect_rankings
 from plaudit.model.base_models import EMBEDDED, load_config, locate
@@ -221,3 +222,39 @@ def test_truncation_is_to_be_mended_where_the_check_of_training_fails(equal, men
 def test_what_embedded_models_read_is_what_their_configs_say(name):
     config = load_config(locate(f"embedded:{name}")).get_text_config()
     assert EMBEDDED[name].reads == config.max_position_embeddings
+
+
+def test_rows_that_contradict_each_other_are_named_with_what_to_do(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"p{n},good {n},bad {n}\n" for n in range(20)]
+    path.write_text("prompt,chosen,rejected\n" + "".join(rows) + "p3,bad 3,good 3\n")
+    found = advise(inspect_rankings(load_rankings(path)))
+    [told] = [one for one in found if "contradict" in one.finding]
+    assert told.finding == (
+        f"2 rows contradict another row of their prompt ({path}:5, {path}:22), and none of these "
+        "is used"
+    )
+    assert told.command == f"plaudit inspect {path} --rejected rejected.jsonl"
+
+
+def test_copies_are_counted_beside_the_rejected_rows_as_training_does(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"p{n},a{n},1\np{n},b{n},2\n" for n in range(20)]
+    path.write_text("prompt,answer,rank\n" + "".join(rows) + "p3,a3,1\np4,a4,1\np5,,3\n")
+    rankings = load_rankings(path)
+    assert "Of 43 rows, 1 rejected: 1 × the completion is blank" in rankings.summary()
+    assert "besides, 2 × duplicate" in rankings.summary()
+    lines = format_inspection(inspect_rankings(rankings)).split("\n")
+    [place] = [n for n, line in enumerate(lines) if line.startswith("rows rejected")]
+    assert lines[place].split()[-1] == "1"
+    assert lines[place + 1].startswith("  1 × the completion is blank")
+    assert lines[place + 2].startswith("  besides, 2 × duplicate")
+
+
+def test_what_is_said_of_near_prompts_can_be_done():
+    near = [Ranking(FIRST.prompt + "..", ["A loan to a state.", "None."], [0, 1], origin="a:9")]
+    report = inspect_rankings(clean() + near)
+    [told] = [one for one in advise(report) if "nearly the same as another" in one.finding]
+    assert told.command.endswith("--json > inspect.json")
+    [group] = report["near_duplicates"]["prompts"]["places"]
+    assert "a:9" in group

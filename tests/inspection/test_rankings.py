@@ -155,6 +155,35 @@ def test_near_duplicates_with_their_places(tmp_path):
     assert near["pair_examples"][0]["at"] == f"{path}:3"
 
 
+def test_all_groups_of_near_prompts_are_in_the_report_with_what_differs_in_them():
+    """Dialogues that begin alike are told by their last question, long texts by where they part."""
+    opening = [
+        {"role": "user", "content": "Hello, can you help me with something that I must write?"},
+        {"role": "assistant", "content": "Of course, I can help you with that. What is it about?"},
+    ]
+    rankings = []
+    for n, topic in enumerate(["bonds", "loans", "taxes", "rents"]):
+        for end in ("", "?"):
+            ask = {"role": "user", "content": f"Write an essay of five pages on {topic}{end}"}
+            origin = f"a.jsonl:{len(rankings) + 1}"
+            answers = [f"{topic} a{n}", f"{topic} b{n}"]
+            prompt = [{"role": "system", "content": topic}, *opening, ask]
+            rankings.append(Ranking(prompt, answers, [0, 1], origin=origin))
+    long = "What does the author of the following paragraph on the history of taxes say about it "
+    for end in ("then, if anything", "then if anything"):
+        rankings.append(Ranking(long + end, ["c", "d"], [0, 1], origin=f"b.csv:{len(rankings)}"))
+    near = inspect_rankings(rankings)["near_duplicates"]["prompts"]
+    places = {place for group in near["places"] for place in group}
+    assert len(places) == near["texts"] == 10
+    assert len(near["places"]) == near["groups"]
+    assert ["b.csv:8", "b.csv:9"] in near["places"]
+    of_dialogues = [one["text"] for group in near["examples"] for one in group if "a." in one["at"]]
+    assert all(text.startswith("Write an essay of five pages on") for text in of_dialogues)
+    [parted] = inspect_rankings(rankings[-2:])["near_duplicates"]["prompts"]["examples"]
+    assert [one["text"].endswith("then, if anything") for one in parted] == [True, False]
+    assert all(one["text"].startswith("…") for one in parted)
+
+
 def test_prompts_that_splits_share():
     def pairs(*prompts):
         return [

@@ -78,7 +78,7 @@ def test_whatever_can_be_scored_is_reference_data(folder, tmp_path, monkeypatch)
     assert fitted.std == pytest.approx(np.std(raw), abs=1e-5)
     [row] = map(json.loads, (tmp_path / "rejected.jsonl").open())
     assert (row["file"], row["line"]) == (str(file), 2)
-    with pytest.raises(PlauditError, match="33% of the rows cannot be used"):
+    with pytest.raises(PlauditError, match=r"33\.3% of the rows cannot be used"):
         normalise(folder, file, overwrite=True)
 
 

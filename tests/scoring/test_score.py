@@ -21,6 +21,8 @@ import torch
 import zstandard
 
 import forked
+from plaudit.data.rows import find_sources
+from plaudit.data.tasks import Tasks
 from plaudit.errors import PlauditError
 from plaudit.scoring import score as scoring
 from plaudit.scoring import workers
@@ -272,6 +274,84 @@ def test_a_reward_column_that_comes_late_rejects_its_row(tmp_path, model):
     assert score_file(model, data, tmp_path / "out.jsonl") == 200
     (rejected,) = read_rows(tmp_path / "rejected.jsonl")
     assert (rejected["line"], rejected["row"]["reward"]) == (201, 1.5)
+
+
+LOGS = [  # the whole conversation, and how many of its turns are the prompt
+    ([*CHAT, *YES], 1),
+    ([{"role": "system", "content": "Be brief."}, *CHAT, *YES, *CHAT, *YES], 4),
+    ([*CHAT, *YES, *YES], 1),
+]
+
+
+def as_sharegpt(turns):
+    speakers = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}
+    return [{"from": speakers[turn["role"]], "value": turn["content"]} for turn in turns]
+
+
+@pytest.mark.parametrize("name", ["messages", "conversations", "conversation"])
+def test_a_conversation_is_scored_by_its_last_reply(tmp_path, model, name):
+    data = write_rows(
+        tmp_path / "a.jsonl", [{name: log, "id": i} for i, (log, _) in enumerate(LOGS)]
+    )
+    split = [{"prompt": log[:at], "completion": log[at:]} for log, at in LOGS]
+    score_file(model, data, tmp_path / "logs.csv")
+    score_file(model, write_rows(tmp_path / "b.jsonl", split), tmp_path / "split.jsonl")
+    with open(tmp_path / "logs.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [name, "id", "reward"]
+    assert [json.loads(row[name]) for row in rows] == [log for log, _ in LOGS]
+    rewards = [float(row["reward"]) for row in rows]
+    assert rewards == close([row["reward"] for row in read_rows(tmp_path / "split.jsonl")])
+
+
+def test_so_is_one_with_from_and_value_and_its_system_prompt_beside_it(tmp_path, model):
+    rows = [
+        {"conversations": as_sharegpt([*CHAT, *YES]), "label": True},
+        {"conversations": as_sharegpt([*CHAT, *YES]), "system": "Be brief.", "label": False},
+    ]
+    score_file(model, write_rows(tmp_path / "a.jsonl", rows), tmp_path / "out.jsonl")
+    scored = read_rows(tmp_path / "out.jsonl")
+    system = [{"role": "system", "content": "Be brief."}]
+    assert [row.pop("reward") for row in scored] == close(
+        [*model.score(CHAT, YES), *model.score([*system, *CHAT], YES)]
+    )
+    assert [row | {"system": row.get("system")} for row in scored] == [
+        row | {"system": row.get("system")} for row in rows
+    ]
+
+
+def test_what_tools_said_before_the_last_reply_is_of_the_prompt():
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]}
+    log = [*CHAT, call, {"role": "tool", "content": "4"}, *YES]
+    [source] = find_sources([{"messages": log}])
+    [task] = Tasks(source, {})
+    assert (task.prompt, list(task.completions)) == (log[:3], [log[3:]])
+
+
+def test_a_conversation_without_a_last_reply_is_rejected(tmp_path, model):
+    rows = [{"messages": [*CHAT, *YES]}, {"messages": CHAT}, {"messages": [*CHAT, *YES, *CHAT]}]
+    data = write_rows(tmp_path / "a.jsonl", [*rows, {"messages": YES}, {"messages": "Hi"}])
+    assert score_file(model, data, tmp_path / "out.jsonl") == 1
+    assert [row["reason"] for row in read_rows(tmp_path / "rejected.jsonl")] == [
+        "the conversation has no reply: it ends with the user's turn",
+        "the conversation has no reply: it ends with the user's turn",
+        "the prompt is blank",
+        "the conversation is no messages: plain text",
+    ]
+
+
+def test_messages_beside_a_completion_are_no_whole_conversation(tmp_path, model):
+    data = write_rows(tmp_path / "a.jsonl", [{"messages": CHAT, "response": "Yes?"}])
+    with pytest.raises(
+        PlauditError, match=r"Only the prompt is missing.*--columns prompt=messages"
+    ):
+        score_file(model, data, tmp_path / "out.jsonl")
+    data = write_rows(tmp_path / "b.jsonl", [{"messages": [*CHAT, *YES]}])
+    with pytest.raises(PlauditError, match="leave out --columns completion=messages"):
+        score_file(model, data, tmp_path / "out.jsonl", columns={"completion": "messages"})
+    columns = {"conversation": "talk"}
+    data = write_rows(tmp_path / "c.jsonl", [{"talk": [*CHAT, *YES]}])
+    assert score_file(model, data, tmp_path / "out.jsonl", columns=columns) == 1
 
 
 def test_missing_columns_are_named(tmp_path, model):

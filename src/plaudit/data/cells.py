@@ -67,9 +67,19 @@ def read_text(value: Any, name: str, blank: bool = False) -> Text:
         raise BadRowError(Fault.BLANK, f"the {name} is blank")
     messages = as_messages(value)
     if messages is None:
-        what = NO_MESSAGES if isinstance(value, list) else f"is not text: {type(value).__name__}"
+        what = NO_MESSAGES if isinstance(value, list) else f"is not text: {_kind(value)}"
         raise BadRowError(Fault.NOT_TEXT, f"the {name} {what}")
     return _read_messages(messages, name, blank)
+
+
+def _kind(value: Any) -> str:
+    """What a value is that is no text: of a record its keys, too."""
+    if not isinstance(value, dict):
+        return type(value).__name__
+    keys = ", ".join(str(shown(key))[:EXCERPT] for key in list(value)[:4])
+    held = next((key for key, item in value.items() if as_messages(item) is not None), None)
+    inside = f" (give what is in {held})" if held is not None else ""
+    return f"a record of {keys or 'nothing'}{inside}"
 
 
 def _read_messages(messages: list[Message], name: str, blank: bool) -> list[Message]:
@@ -278,8 +288,12 @@ def read_number(value: Any, name: str) -> float:
         else:
             if math.isfinite(number):
                 return number
-    comma = isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", value)
-    what = "has a decimal comma, where a point is read" if comma else "is not a finite number"
+    comma = isinstance(value, str) and re.fullmatch(r"\s*[+-]?[\d.]*\d,\d+\s*", value)
+    what = (
+        "has a comma, where a decimal point is read, as in 1.5"
+        if comma
+        else "is not a finite number"
+    )
     raise BadRowError(Fault.NOT_A_NUMBER, f"the {name} {what}: {shown(value)}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from plaudit.data.cells import is_blank
-from plaudit.data.rankings import BadRowError, Fault, Message, Text
+from plaudit.data.rankings import ASKERS, BadRowError, Fault, Message, Text
 
 # What comes right before an answer in transcripts: "\n\nAssistant:", "### Response:",
 # "<|assistant|>", "<|im_start|>assistant".
@@ -118,6 +118,20 @@ def begins_rendered(text: str) -> str:
     """
     found = RENDERED.match(text.lstrip()) if any(sign in text for sign in IN_RENDERED) else None
     return found[0].strip() if found else ""
+
+
+def without_reply(text: Text) -> str:
+    """Why a completion in messages answers nothing; empty where it does.
+
+    >>> without_reply([assistant("Yes?"), user("Where is Rome?")])
+    "it ends with the user's turn"
+    """
+    if isinstance(text, str) or not text:
+        return ""
+    roles = [message["role"].lower() for message in text]
+    if roles[-1] in (*ASKERS, "system", "developer"):
+        return f"it ends with the {text[-1]['role']}'s turn"
+    return "none of its turns is the assistant's" if set(roles) <= {"tool"} else ""
 
 
 def _note(notes: Counter[str] | None, what: str) -> None:

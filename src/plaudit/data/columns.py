@@ -109,6 +109,9 @@ def columns_of(source: Source) -> Columns:
     return Columns(stated or list(names), example, few)
 
 
+TEXTS = ("prompt", "completion", "chosen", "rejected", "response_a", "response_b")
+
+
 def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) -> dict[str, str]:
     """What the user says of the columns, with plaudit's names for the user's own.
 
@@ -121,7 +124,8 @@ def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) ->
         )
     layouts = [layout for _, layout in LAYOUTS.each()]
     known: dict[str, str] = {}
-    for names in (layout.names for layout in layouts if not layout.better):
+    general_ones = [layout for layout in layouts if layout.learnt and not layout.better]
+    for names in (layout.names for layout in general_ones):
         known |= {ours: ours for ours in names}
         for ours, words in names.items():
             for word in words:
@@ -137,7 +141,16 @@ def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) ->
                 f"{source.name}: no column '{name}' to take as {ours}; "
                 f"found: {listed(columns.names)}"
             )
-    return {known[ours]: name for ours, name in mapped.items()}
+    found = {known[ours]: name for ours, name in mapped.items()}
+    texts: dict[str, str] = {}
+    for ours in filter(found.get, TEXTS):
+        if (other := texts.setdefault(_plain(found[ours]), ours)) != ours:
+            raise PlauditError(
+                f"columns: '{found[ours]}' cannot be both the {other} and the {ours}. A column of "
+                "whole conversations, whose last reply is to be scored, needs no --columns but "
+                f"conversation={found[ours]}"
+            )
+    return found
 
 
 def mapped_in_each(
@@ -192,7 +205,8 @@ def layouts_that_fit(
     """
     found = []
     for name, layout in LAYOUTS.each():
-        if layout.better and not mapped.keys() <= layout.names.keys():
+        own = layout.better or not layout.learnt
+        if (own and not mapped.keys() <= layout.names.keys()) or (order and not layout.learnt):
             continue
         known = next((fit.columns for fit in before if fit.name == name), {})
         theirs = known | find(layout, columns, mapped)
@@ -200,6 +214,7 @@ def layouts_that_fit(
             known or layout.fits(Cells(columns.example, theirs))
         ):
             found.append(Fit(name, layout, theirs, layout.is_told(mapped)))
+    found = [fit for fit in found if fit.layout.learnt] or found
     # What the user names a column to be, the layout knows; a data set's own goes first.
     return sorted(
         found,
@@ -238,14 +253,9 @@ def missing_columns(
 ) -> PlauditError:
     """What to raise where no layout fits: which columns the nearest one lacks."""
 
-    def nearness(name: str) -> tuple[int, int]:
-        layout = LAYOUTS.get(name)
-        # Of layouts as near as each other those with ranks, which most people have.
-        return len(find(layout, columns, mapped)), "rank" in layout.order or "ranks" in layout.order
-
-    layout = LAYOUTS.get(max((n for n in LAYOUTS if not LAYOUTS.get(n).better), key=nearness))
+    layout = _nearest(columns, mapped, order=order)
     found = find(layout, columns, mapped)
-    needed = {**layout.texts, **(layout.order if order else {})}
+    needed = _needed(layout, order)
     missing = [ours for ours in needed if ours not in found]
     if set(missing) == {"rank"} and (numbers := _numbers(columns, found)):
         return PlauditError(
@@ -254,15 +264,94 @@ def missing_columns(
             f"rating={numbers[0]}. A rank is the other way round: its lowest number is best"
         )
     wanted = " and ".join(f"the {ours} ({', '.join(needed[ours])})" for ours in missing)
-    options = " ".join(f"--columns {ours}=NAME" for ours in missing)
-    ways = f"Say which it is with {options}"
+    lacks = f"{source.name}: no column for {wanted}; found: {listed(columns.names)}"
+    if missing == ["prompt"] and (asked := _talks(columns, found)):
+        return PlauditError(f"{lacks}. Only the prompt is missing: say which it is with {asked}")
+    pairs = _as_pairs(columns, found)
+    if not pairs and (logs := _conversations(columns)):
+        return PlauditError(_of_conversations(source, columns, logs, mapped, order=order))
+    ways = "Say which it is with " + " ".join(f"--columns {ours}=NAME" for ours in missing)
     if "chosen" not in needed:
-        pairs = _as_pairs(columns, found)
         ways += f"; of pairs, with {pairs or ' '.join(f'--columns {o}=NAME' for o in PAIR)}"
         if pairs:
             ways += ", as the names of your columns say"
-    return PlauditError(
-        f"{source.name}: no column for {wanted}; found: {listed(columns.names)}. {ways}"
+    return PlauditError(f"{lacks}. {ways}")
+
+
+def _needed(layout: Layout, order: bool) -> dict[str, Sequence[str]]:
+    """The columns that a layout cannot do without, with the names that each is recognised by."""
+    return {**layout.texts, **(layout.order if order else {})}
+
+
+def _nearest(columns: Columns, mapped: Mapping[str, str], *, order: bool) -> Layout:
+    """The layout whose columns are mostly there: a data set's own where it lacks but one of many,
+    and a general one lacks more."""
+
+    def found(layout: Layout) -> int:
+        return len(find(layout, columns, mapped))
+
+    def lacks(layout: Layout) -> int:
+        return len(_needed(layout, order).keys() - find(layout, columns, mapped).keys())
+
+    layouts = [layout for _, layout in LAYOUTS.each() if layout.learnt]
+    general = max(
+        (layout for layout in layouts if not layout.better),
+        # Of layouts as near as each other those with ranks, which most people have.
+        key=lambda one: (
+            found(one),
+            -lacks(one) if found(one) else 0,
+            "rank" in one.order or "ranks" in one.order,
+        ),
+    )
+    own = [
+        layout
+        for layout in layouts
+        if layout.better
+        and mapped.keys() <= layout.names.keys()
+        and lacks(layout) == 1
+        and len(_needed(layout, order)) > 2
+    ]
+    if own and lacks(general) > 1:
+        # Of those as near, the one whose names are people's own words.
+        return max(own, key=lambda one: (len(_needed(one, order)), one.precedence))
+    return general
+
+
+def _talks(columns: Columns, found: Mapping[str, str]) -> str:
+    """The flag that makes the prompt of a column not used yet that holds messages, or else text;
+    empty where there is none."""
+    rest = [n for n in columns.names if n not in found.values()]
+    rest = [n for n in rest if _is_said(columns.example.get(n))]
+    likely = [n for n in rest if not isinstance(columns.example[n], str)] or rest
+    if len(likely) == 1:
+        return "--columns " + shlex.quote(f"prompt={likely[0]}")
+    return f"--columns prompt=NAME; it may be {' or '.join(likely[:3])}" if likely else ""
+
+
+def _conversations(columns: Columns) -> str:
+    """The column of whole conversations, of which the last reply can be scored; empty where there
+    is none."""
+    fits = layouts_that_fit(columns, {}, order=False)
+    return next((fit.columns["conversation"] for fit in fits if not fit.layout.learnt), "")
+
+
+def _of_conversations(
+    source: Source, columns: Columns, name: str, mapped: Mapping[str, str], *, order: bool
+) -> str:
+    """What to do with rows that hold a conversation, and nothing that is better than another."""
+    if not order:
+        said = " ".join(f"--columns {ours}={theirs}" for ours, theirs in mapped.items())
+        return (
+            f"{source.name}: '{name}' holds whole conversations, of which the last reply is "
+            f"scored; leave out {said}"
+        )
+    label = next((n for n in columns.names if _plain(n) == "label"), "")
+    split = "put the last reply into a column completion and the turns before it into one prompt"
+    learn = f"{split}, beside {label}" if label else f"{split}, and a rank or a score beside them"
+    return (
+        f"{source.name}: '{name}' holds whole conversations, and no other reply to compare the "
+        f"last one with; found: {listed(columns.names)}. plaudit score takes them as they are. To "
+        f"learn from them, {learn}; each prompt needs a better and a worse completion"
     )
 
 
@@ -276,9 +365,10 @@ def _as_pairs(columns: Columns, found: Mapping[str, str]) -> str:
         return ""
     rest = [n for n in texts if n not in (*better, *worse)]
     talks = [n for n in rest if not isinstance(columns.example[n], str)] or rest
-    prompt = found.get("prompt") or (talks[0] if len(talks) == 1 else "NAME")
+    prompt = found.get("prompt") or (talks[0] if len(talks) == 1 else "NAME" if rest else "")
     named = zip(PAIR, (prompt, better[0], worse[0]), strict=True)
-    return " ".join("--columns " + shlex.quote(f"{ours}={name}") for ours, name in named)
+    # Without any other text both sides begin with their prompt.
+    return " ".join("--columns " + shlex.quote(f"{ours}={name}") for ours, name in named if name)
 
 
 def _is_said(value: Any) -> bool:
@@ -294,7 +384,8 @@ def _numbers(columns: Columns, found: Mapping[str, str]) -> list[str]:
 
     def is_number(value: Any) -> bool:
         try:
-            return not isinstance(value, bool) and math.isfinite(float(value))
+            number = value.replace(",", ".") if isinstance(value, str) else value
+            return not isinstance(value, bool) and math.isfinite(float(number))
         except (TypeError, ValueError, OverflowError):
             return False
 

@@ -20,7 +20,7 @@ from plaudit.data.cells import (
     read_text,
     shown,
 )
-from plaudit.data.chat import fit, implicit_prompt, note_rendered
+from plaudit.data.chat import fit, implicit_prompt, note_rendered, without_reply
 from plaudit.data.columns import (
     Columns,
     Fit,
@@ -31,8 +31,16 @@ from plaudit.data.columns import (
     missing_columns,
     twin,
 )
+from plaudit.data.decimal_commas import columns_with_commas, has_comma
 from plaudit.data.layouts import WINNER, Cells, Given
-from plaudit.data.rankings import BadRowError, Fault, Ranking, Rejected, Text
+from plaudit.data.rankings import (
+    BadRowError,
+    Fault,
+    Ranking,
+    Rejected,
+    Text,
+    different_questions,
+)
 from plaudit.data.rows import Row, Source, place
 from plaudit.errors import PlauditError
 
@@ -42,6 +50,8 @@ CONTENT = (
 )
 # Columns whose content no model of text reads.
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+# What plaudit calls columns of words, beside the texts that a layout needs.
+WORDS = ("prompt", "category", "model", "model_a", "model_b", "annotator", "reply", *CONTENT)
 # Sets of columns whose meaning is remembered; rows of a file rarely have more.
 KNOWN_AT_ONCE = 1000
 
@@ -115,13 +125,17 @@ def _texts(given: Given, blank: bool, notes: Counter[str] | None) -> tuple[Text,
     completions = [read_text(*cell, blank) for cell in zip(cells, names, strict=True)]
     if given.implicit:
         prompt, *completions = implicit_prompt(*completions)
-        asks = [not isinstance(text, str) and text[0]["role"] == "user" for text in completions]
-        if not prompt and all(asks):
-            raise BadRowError(Fault.REPEATS, "chosen and rejected begin with different questions")
-        return prompt, completions
-    if given.empty_prompt and given.prompt in ("", []):
-        return fit(given.prompt, completions, notes)
-    return fit(read_text(given.prompt, "prompt"), completions, notes)
+    elif given.empty_prompt and given.prompt in ("", []):
+        prompt, completions = fit(given.prompt, completions, notes)
+    else:
+        prompt, completions = fit(read_text(given.prompt, "prompt"), completions, notes)
+    for name, text in zip(names, completions, strict=True):
+        if lacks := without_reply(text):
+            raise BadRowError(Fault.NO_REPLY, f"the {name} has no reply: {lacks}")
+    if given.implicit and not prompt and (told := different_questions(completions)):
+        sides = " and ".join(names)
+        raise BadRowError(Fault.QUESTIONS, f"{sides} begin with different questions: {told}")
+    return prompt, completions
 
 
 def read_order(given: Given, count: int) -> tuple[list[float], list[float] | None]:
@@ -210,6 +224,7 @@ class Records:
             raise PlauditError(f"{self.source.name}: {problem}")
         self._names = frozenset(self.columns.names)
         self._media = [name for name in self.columns.names if name.lower() in MEDIA]
+        self._commas: frozenset[str] | None = None  # known when the first one is met
         self._late: dict[tuple[str, ...], list[Fit]] = {}
 
     @property
@@ -258,12 +273,22 @@ class Records:
                         Fault.NOT_TEXT, f"the row has {name}, which no model of text reads"
                     )
             fit = self._fit(row.values)
-            given = fit.layout.give(Cells(row.values, fit.columns))
+            given = fit.layout.give(Cells(self._with_points(row.values, fit), fit.columns))
             origin = place(row.file, row.line)
             ranking = make_ranking(given, order=self.order, origin=origin, notes=notes)
             return Record(row, fit, ranking)
         except BadRowError as bad:
             return reject(row, bad)
+
+    def _with_points(self, values: dict[str, Any], fit: Fit) -> Mapping[str, Any]:
+        """The values of a row, numbers with a decimal comma where it is certain with a point."""
+        names = [n for n in _numbers_of(fit) if has_comma(values.get(n))]
+        if not names:
+            return values
+        if self._commas is None:
+            every = dict.fromkeys(name for one in self.fits for name in _numbers_of(one))
+            self._commas = columns_with_commas(self.source, every)
+        return values | {n: values[n].replace(",", ".") for n in names if n in self._commas}
 
     def _fit(self, values: Mapping[str, Any]) -> Fit:
         """The layout of a row, whose columns may be others than those of the first rows."""
@@ -286,6 +311,12 @@ class Records:
             kind = self.fits[0].layout.row
             return next((fit for fit in fits if fit.layout.row == kind), self.fits[0])
         return next((fit for fit in fits if _has_texts(values, fit)), fits[0])
+
+
+def _numbers_of(fit: Fit) -> list[str]:
+    """The columns of a layout that may hold numbers."""
+    words = (*fit.layout.texts, *WORDS)
+    return [name for ours, name in fit.columns.items() if ours not in words]
 
 
 def _has_texts(values: Mapping[str, Any], fit: Fit) -> bool:

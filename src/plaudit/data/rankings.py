@@ -21,6 +21,8 @@ TIED = "all completions of this prompt are tied"
 # A chat message as every chat template takes it: {"role": "user", "content": "…"}.
 Message = dict[str, Any]
 USER_TURN = {"role", "content"}
+ASKERS = ("user", "human")  # roles
+QUOTED = 60  # characters of a question in a reason
 # A prompt or a completion: plain text, or the messages of a dialogue.
 Text = str | list[Message]
 
@@ -37,6 +39,8 @@ class Fault(StrEnum):
     NOT_A_LIST = "not a list"
     LENGTHS = "lengths differ"
     REPEATS = "repeats the prompt"
+    NO_REPLY = "no reply"
+    QUESTIONS = "different questions"
     SAME = "chosen equals rejected"
     DUPLICATE = "duplicate"
     CONTRADICTION = "contradiction"
@@ -147,7 +151,33 @@ def check(ranking: Ranking) -> BadRowError | None:
         return BadRowError(Fault.ALONE, "only one completion for this prompt")
     if len(set(ranking.ranks)) < 2:
         return BadRowError(Fault.TIED, TIED)
+    if told := different_questions(ranking.completions):
+        return BadRowError(Fault.QUESTIONS, f"the completions answer different questions: {told}")
     return None
+
+
+def different_questions(completions: Sequence[Text]) -> str:
+    """Where the user's turns differ between completions that are whole dialogues: both of them.
+
+    Empty where they agree as far as the shorter dialogue goes, but for white space at their ends.
+
+    >>> rome, bern = ([{"role": "user", "content": f"Where is {it}?"}] for it in ("Rome", "Bern"))
+    >>> different_questions([rome, bern])
+    "'Where is Rome?' and 'Where is Bern?'"
+    """
+    longest: list[str] = []
+    for text in completions:
+        if isinstance(text, str):
+            continue
+        asked = [str(turn["content"]).strip() for turn in text if turn["role"].lower() in ASKERS]
+        for one, other in zip(longest, asked, strict=False):
+            if one != other:
+                return " and ".join(
+                    f"'{words[:QUOTED]}{'…' if len(words) > QUOTED else ''}'"
+                    for words in (one, other)
+                )
+        longest = max(longest, asked, key=len)
+    return ""
 
 
 def disagreement(ranks: Sequence[float], ratings: Sequence[float | None]) -> tuple[int, int] | None:

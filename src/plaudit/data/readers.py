@@ -8,6 +8,7 @@ rows belong together when they are adjacent.
 """
 
 import gc
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from plaudit.data.grouping import (
 from plaudit.data.layouts import Given
 from plaudit.data.parse import Record, Records, make_ranking
 from plaudit.data.rankings import (
+    QUOTED,
     BadRowError,
     Fault,
     Ranking,
@@ -48,6 +50,9 @@ UNPAIRED = (
 )
 ROWS_BEFORE_STOPPING = 1_000
 REJECTED_KEPT = 100  # of a stream, in memory
+# What rows are rejected for that hold a value which nobody knows: the commonest ones are told.
+WITH_VALUE = (Fault.UNKNOWN, Fault.NOT_A_NUMBER, Fault.NOT_TEXT)
+VALUES_KEPT, VALUES_TOLD = 100, 3
 READ_TO_COUNT = 2_000  # rankings of a stream, to know how many rows make one
 
 OnBadRow = Literal["reject", "stop"]
@@ -437,11 +442,17 @@ class Tally:
     besides: set[str] = field(default_factory=set)  # the reasons that are no fault that counts
     notes: Counter[str] = field(default_factory=Counter)
     proposal: str = ""  # of an encoding
+    values: dict[str, Counter[str]] = field(default_factory=dict)  # that rows were rejected for
 
     def count(self, item: Rejected, keep: bool, rows: int = 1) -> None:
         """Count what is rejected, which so many rows made, and keep it when told to."""
         kind = item.kind
         self.reasons[kind] += 1
+        if item.fault in WITH_VALUE and (value := item.reason[len(kind) + 2 :].partition("; ")[0]):
+            values = self.values.setdefault(kind, Counter())
+            value = value if item.fault == Fault.NOT_TEXT else f"'{value[:QUOTED]}'"
+            if value in values or len(values) < VALUES_KEPT:
+                values[value] += 1
         if kind not in NOT_COUNTED and item.fault != Fault.EQUAL:
             self.lost += rows
             # A tie is no fault of the data: it says that nothing is better.
@@ -456,13 +467,18 @@ class Tally:
 
     def stop_if_too_many(self, name: str, max_rejected: float) -> None:
         """Raise `PlauditError` when more than this share of the rows of the data is rejected."""
-        share = (self.lost - self.tied) / self.rows if self.rows else 0
+        bad = self.lost - self.tied
+        share = bad / self.rows if self.rows else 0
         if share > max_rejected:
             advice = self.proposal or "mend them"
-            allowed = ", or allow it with --max-rejected 1" if self.lost < self.rows else ""
+            enough = math.ceil(round(100 * share, 6)) / 100
+            allowed = (
+                f", or allow it with --max-rejected {enough:g}" if self.lost < self.rows else ""
+            )
+            ties = " Ties are no fault, and do not count." if self.tied else ""
             raise PlauditError(
-                f"{name}: {min(share, 1):.0%} of the rows cannot be used,"
-                f" more than the {max_rejected:.0%} allowed. {self.summary()}."
+                f"{name}: {_percent(share)} of the rows cannot be used ({bad:,} of {self.rows:,}),"
+                f" more than the {_percent(max_rejected)} allowed. {self.summary()}.{ties}"
                 f" {advice[:1].upper()}{advice[1:]}{allowed}"
             )
 
@@ -470,8 +486,7 @@ class Tally:
         """How many rows were rejected and why, on one line."""
         told: dict[bool, list[str]] = {True: [], False: []}
         for reason, count in self.reasons.most_common():
-            first = f" (first at {self.first[reason]})" if reason in self.first else ""
-            told[reason not in self.besides].append(f"{count:,} × {reason}{first}")
+            told[reason not in self.besides].append(f"{count:,} × {reason}{self._detail(reason)}")
         counted = f": {'; '.join(told[True])}" if told[True] else ""
         # Copies and such are in the file of rejected rows, too.
         besides = f"; besides, {'; '.join(told[False])}" if told[False] else ""
@@ -480,12 +495,29 @@ class Tally:
             parts.append(self.not_adjacent_advice())
         return ". ".join(parts)
 
+    def _detail(self, reason: str) -> str:
+        """Where the first row of a reason stands, and the values it is about, in brackets."""
+        told = [f"first at {self.first[reason]}"] if reason in self.first else []
+        values = self.values.get(reason, Counter())
+        told += [f"{count:,} × {value}" for value, count in values.most_common(VALUES_TOLD)]
+        told += ["…"] * (len(values) > VALUES_TOLD)
+        return f" ({', '.join(told)})" if told else ""
+
     def not_adjacent_advice(self) -> str:
         """What to do about rows of a prompt that are not adjacent."""
         return (
             f"about {self.not_adjacent:,} times a prompt came back after other prompts: its rows "
             "are not adjacent; sort the file by prompt, or read without --streaming"
         )
+
+
+def _percent(share: float) -> str:
+    """A share in per cent, with a digit more where it is not whole.
+
+    >>> _percent(0.2), _percent(0.104)
+    ('20%', '10.4%')
+    """
+    return f"{100 * min(share, 1):.1f}".removesuffix(".0") + "%"
 
 
 def _first_bad(item: Rejected) -> PlauditError:
@@ -625,8 +657,6 @@ def _read_records(given: list[Ranking], tally: Tally) -> Iterator[Ranking | Reje
         except ValueError as error:
             raise PlauditError(f"record {number}: {error}") from error
         try:
-            if problem := check(ranking):
-                raise problem
             read = make_ranking(
                 Given(
                     prompt=ranking.prompt,
@@ -635,8 +665,11 @@ def _read_records(given: list[Ranking], tally: Tally) -> Iterator[Ranking | Reje
                     empty_prompt=True,
                 )
             )
+            read = replace(ranking, prompt=read.prompt, completions=read.completions, ranks=ranks)
+            if problem := check(read):
+                raise problem
         except BadRowError as bad:
             row = {"prompt": ranking.prompt, "completions": ranking.completions, "ranks": ranks}
             yield Rejected("records", number, str(bad), shown(row), bad.fault)
         else:
-            yield replace(ranking, prompt=read.prompt, completions=read.completions, ranks=ranks)
+            yield read

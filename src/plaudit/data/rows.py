@@ -72,14 +72,15 @@ class Source:
     """One file or data set: its name for messages, its size in bytes, and a way to read its rows.
 
     `columns` reads the names of the columns where the file states them, and gives [] where rows do.
-    `count` counts the rows, readable or not, as fast as the kind allows; None where that is a
-    download.
+    `separator` is what stands between the fields of a text file, "" of any other. `count` counts
+    the rows, readable or not, as fast as the kind allows; None where that is a download.
     """
 
     name: str
     size: int
     rows: Callable[[], Iterator[Row]]
     columns: Callable[[], list[str]] = list
+    separator: Callable[[], str] = str
     encoding: str | None = None  # that the user named
     counted: Callable[[], int | None] | None = None
     in_memory: bool = False
@@ -353,6 +354,7 @@ def _file(name: str, encoding: str | None = None) -> Source:
         os.path.getsize(name),
         lambda: readers[kind](name, encoding),
         columns=lambda: columns[kind](name, encoding) if kind in columns else [],
+        separator=lambda: _csv_separator(name, encoding) if kind in ("csv", "tsv") else "",
         encoding=encoding,
         counted=(lambda: counts[kind](name, encoding)) if kind in counts else None,
     )
@@ -519,7 +521,7 @@ def _csv_records(
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     lines = _Lines(_text(file, encoding, newline="\n"))
     head = lines.look()
-    delimiter, before = delimiter_of(head) if kind_of(name)[0] == "csv" else ("\t", 0)
+    delimiter, before = _delimiter(name, head)
     for _ in range(before):
         next(lines)
     if delimiter != "," and kind_of(name)[0] == "csv":
@@ -550,9 +552,17 @@ def dialect_of(name: str, encoding: str | None = None) -> Dialect | None:
         return None
     with _opened(name) as file:
         marked = is_marked(file.read(4))
+    return Dialect(_csv_separator(name, encoding), marked)
+
+
+def _delimiter(name: str, head: list[str]) -> tuple[str, int]:
+    """What stands between the fields, and how many lines before the header say so."""
+    return delimiter_of(head) if kind_of(name)[0] == "csv" else ("\t", 0)
+
+
+def _csv_separator(name: str, encoding: str | None) -> str:
     with _opened(name) as file:
-        lines = _Lines(_text(file, encoding, newline="\n"))
-        return Dialect(delimiter_of(lines.look())[0], marked)
+        return _delimiter(name, _Lines(_text(file, encoding, newline="\n")).look())[0]
 
 
 @cache

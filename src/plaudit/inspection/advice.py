@@ -77,8 +77,11 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
         )
     if report["contradictions"]:
         yield Advice(
-            f"{report['contradictions']:,} rows contradict another row and are not used",
-            "judge these prompts anew: they show how far the judges agree",
+            f"{report['contradictions']:,} rows contradict another row of their prompt"
+            f"{_first_contradiction(report)}, and none of these is used",
+            "find out which is right and take the other out; where several people judged, say who "
+            "in a column annotator, as people may differ",
+            f"plaudit inspect {data}{_of_model(report)} --rejected rejected.jsonl",
         )
     labels = report.get("mislabelled")
     doubtful = labels is not None and labels["judge"]["above_length"]["value"] <= 0
@@ -111,8 +114,11 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
         yield Advice(
             f"{near['prompts']['texts']:,} prompts are nearly the same as another "
             f"({_groups(near['prompts'])})",
-            "keep one of each group, or keep a group on one side of a split: splits go by the "
-            "exact prompt",
+            "a split goes by the exact prompt and may part a group, so that figures measured there "
+            "are too good: keep one prompt of each group, or divide the data yourself and give "
+            "train --validation-data and --test-data. All groups stand in the JSON, under "
+            "near_duplicates.prompts.places",
+            f"plaudit inspect {data}{_of_model(report)} --json > inspect.json",
         )
     if near["pairs"] > ALIKE * report["pairs"]:
         yield Advice(
@@ -149,6 +155,17 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
         )
     if labels and labels["suspects"] and doubtful:
         yield _about_suspects(report, data)
+
+
+def _first_contradiction(report: dict[str, Any]) -> str:
+    """Where the first rows that contradict each other stand, in brackets; empty if unknown."""
+    places = [
+        place
+        for kind, told in report["rejected"].items()
+        if kind.startswith("contradiction")
+        for place in told["examples"]
+    ]
+    return f" ({', '.join(places[:2])})" if places else ""
 
 
 def _about_suspects(report: dict[str, Any], data: str) -> Advice:
@@ -385,11 +402,15 @@ def format_inspection(report: dict[str, Any]) -> str:
             more = [f"and {len(named) - LISTED} more"] if len(named) > LISTED else []
             add(name, ", ".join(listed + more))
     rejected = report["rejected"]
-    add("rows rejected", sum(reason["rows"] for reason in rejected.values()))
-    for reason, told in rejected.items():
+    besides = {kind for kind in rejected if kind in (*NOT_COUNTED, EQUAL)}
+    add("rows rejected", sum(rejected[kind]["rows"] for kind in rejected.keys() - besides))
+    # Copies and such are in the file of rejected rows too, but cost nothing that says something.
+    for reason in sorted(rejected, key=lambda kind: kind in besides):
+        told = rejected[reason]
         where = f" ({', '.join(told['examples'])})" if told["examples"] else ""
         what = ": ".join([reason, "; ".join(told["details"])]) if told["details"] else reason
-        lines.append(f"  {told['rows']:,} × {what}{where}")
+        lead = "besides, " if reason in besides else ""
+        lines.append(f"  {lead}{told['rows']:,} × {what}{where}")
     if "mislabelled" in report:
         lines += _about_labels(report["mislabelled"])
     if "model_sees" in report:

@@ -7,6 +7,7 @@ kept on disk, and two hundred bytes in memory.
 """
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -21,6 +22,7 @@ from plaudit.inspection.on_disk import OnDisk, Strings
 NEIGHBOURS = 8  # of a band, each text is compared with the next so many that it meets there
 BANDS_AT_ONCE = 4
 ROWS_AT_ONCE = 1 << 16
+BEFORE = 20  # characters that are shown before texts part
 
 
 class Texts:
@@ -50,8 +52,10 @@ class Texts:
     def __len__(self) -> int:
         return len(self._first_words)
 
-    def add(self, text: Text, key: str | None = None) -> int:
+    def add(self, text: Text, key: str | None = None, shown: str = "") -> int:
         """The number of a text; `key` is what makes it the same as another, by default its words.
+
+        `shown` are the words that excerpts are of, by default those that the text begins with.
 
         Messages of the system's do not count towards nearness: they are the same everywhere.
         """
@@ -61,7 +65,7 @@ class Texts:
         number = self._numbers.setdefault(hash(words if key is None else key), new)
         if number < new:
             return number
-        self._first_words.add(words[:TAIL])
+        self._first_words.add((shown or words)[:TAIL])
         self._waiting.append(words)
         self._waiting_characters += len(words)
         if self._waiting_characters >= AT_ONCE:
@@ -76,6 +80,19 @@ class Texts:
     def excerpt(self, number: int) -> str:
         """The first words of a text, on one line."""
         return excerpt(self._first_words[number])
+
+    def excerpts(self, numbers: Sequence[int]) -> list[str]:
+        """An excerpt of each of several texts: their first words, or where these are the same
+        those with which they part."""
+        words = [" ".join(self._first_words[number].split()) for number in numbers]
+        told = [excerpt(one) for one in words]
+        if len(set(told)) > 1 or len(set(words)) == 1:
+            return told
+        each = enumerate(zip(*words, strict=False))
+        shortest = min(map(len, words))
+        parts = next((place for place, signs in each if len(set(signs)) > 1), shortest)
+        begin = max(parts - BEFORE, 0)
+        return ["…" + excerpt(one[begin:]) for one in words]
 
     def excerpt_of_end(self, number: int) -> str:
         """The last words of a text that may be cut off; of another the first ones."""

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from plaudit.console import progress
-from plaudit.data.cells import characters
-from plaudit.data.rankings import Ranking, text_key
+from plaudit.data.cells import characters, said
+from plaudit.data.rankings import ASKERS, Ranking, Text, text_key
 from plaudit.data.readers import Rankings
 from plaudit.data.rows import place
 from plaudit.data.sketches import THRESHOLD
@@ -68,7 +68,9 @@ def inspect_rankings(
         for name, split in (splits or {}).items():
             parts[name] = {}
             for ranking in progress(split, f"inspecting {name}"):
-                parts[name].setdefault(prompts.add(ranking.prompt, ranking.key), ranking.origin)
+                question = _last_question(ranking.prompt)
+                number = prompts.add(ranking.prompt, ranking.key, question)
+                parts[name].setdefault(number, ranking.origin)
         prompts.close()
         completions.close()
     better, worse = table.pairs()
@@ -159,7 +161,9 @@ class Table:
     def add(self, ranking: Ranking, prompts: Texts, completions: Texts) -> None:
         """Take what is kept of one ranking."""
         number, start, k = len(self.prompts), len(self.texts), len(ranking.completions)
-        self.prompts.append(prompts.add(ranking.prompt, ranking.key))
+        self.prompts.append(
+            prompts.add(ranking.prompt, ranking.key, _last_question(ranking.prompt))
+        )
         self.prompt_lengths.append(characters(ranking.prompt))
         self.sizes.append(k)
         self.judges.append(self.annotators.setdefault(ranking.annotator, len(self.annotators)))
@@ -254,26 +258,44 @@ def _ids(*columns: np.ndarray) -> np.ndarray:
 def _groups(
     texts: Texts, groups: np.ndarray, numbers: np.ndarray, at: Callable[[int], str]
 ) -> dict[str, Any]:
-    """The groups of two or more among the texts of these numbers; the largest are examples.
+    """The groups of two or more among the texts of these numbers, the largest first.
 
-    `at` says where the i-th of them stood first.
+    `at` says where the i-th of them stood first. Some texts of the first groups are examples;
+    `places` are those of all texts of all groups.
     """
     of_each = groups[numbers]
     found, first, sizes = np.unique(of_each, return_index=True, return_counts=True)
     largest = np.lexsort((first, -sizes))
     largest = largest[sizes[largest] > 1]
+    rank_of = np.full(len(found), -1)
+    rank_of[largest] = np.arange(len(largest))
+    members: list[list[int]] = [[] for _ in largest]
+    in_group = rank_of[np.searchsorted(found, of_each)]
+    for i in np.flatnonzero(in_group >= 0).tolist():
+        members[in_group[i]].append(i)
     return {
         "texts": int(sizes[largest].sum()),
         "groups": len(largest),
         "largest": int(sizes[largest].max(initial=0)),
         "examples": [
             [
-                {"text": texts.excerpt(numbers[i]), "at": at(i)}
-                for i in np.flatnonzero(of_each == group)[:EXAMPLES]
+                {"text": text, "at": at(i)}
+                for i, text in zip(
+                    some[:EXAMPLES], texts.excerpts(numbers[some[:EXAMPLES]].tolist()), strict=True
+                )
             ]
-            for group in found[largest[:EXAMPLES]]
+            for some in members[:EXAMPLES]
         ],
+        "places": [[at(i) for i in some] for some in members],
     }
+
+
+def _last_question(prompt: Text) -> str:
+    """What the user says last in a dialogue; empty where that is not known."""
+    if isinstance(prompt, str):
+        return ""
+    asked = [turn for turn in prompt if turn["role"].lower() in ASKERS]
+    return said(asked[-1:])
 
 
 def _near_completions(

@@ -89,6 +89,9 @@ class Layout:
     `write` is the way back, of a layout that rankings are written in: the rows of one ranking, or
     `BadRowError` for one that the layout cannot hold.
 
+    From rows that are not `learnt` from nothing is: they say nothing of what is better, and can be
+    scored alone. Beside any other layout such a one is left aside.
+
     Where names alone are not certain `fits` looks at an example of the row. `doubt` sees what a
     file's first rows hold in each column, and says why the file as a whole is ambiguous. `better`
     says in words which completion is better, of a layout that data are published in: such a layout
@@ -106,6 +109,7 @@ class Layout:
     single: tuple[str, ...] = ()
     rewards: tuple[str, ...] = ("rewards",)
     precedence: int = 0
+    learnt: bool = True
     fits: Callable[[Cells], bool] = lambda cell: True
     doubt: Callable[[Mapping[str, str], Mapping[str, frozenset[str]]], str] = lambda *_: ""
     better: str = ""

@@ -26,6 +26,7 @@ from plaudit.data.rankings import BadRowError, Fault
 KINDS = ("response", "answer", "completion", "output", "reply")
 LETTERS = ("a", "b")
 SIDES = (LETTERS, ("1", "2"), ("0", "1"))
+TALK = ("conversation", "conversations", "messages")  # the turns before the two completions
 TIES = ("tie", "tie (bothbad)", "tie (both bad)", "both_bad", "bothbad", "draw", "equal")
 NUMBER = re.compile(r"-?\d+(\.\d+)?$")
 # What may stand before the letter or number of a side in a verdict, as in "model_a".
@@ -155,7 +156,7 @@ def _fits(cell: Cells) -> bool:
 
 
 LAYOUT = Layout(
-    texts={"prompt": PROMPT, "response_a": A, "response_b": B},
+    texts={"prompt": (*PROMPT, *TALK), "response_a": A, "response_b": B},
     order={"winner": WINNER},
     optional={
         **COMMON,
