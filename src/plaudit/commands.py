@@ -652,6 +652,7 @@ def evaluate(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     strict: bool = False,
@@ -677,6 +678,7 @@ def evaluate(
     loading: dict[str, Any] = {
         "dtype": dtype,
         "encoder_text": encoder_text,
+        "separator": separator,
         "max_length": max_length,
         "length_penalty": length_penalty,
         "attributes": attributes,
@@ -776,7 +778,7 @@ def evaluate(
     if isinstance(against, str | Path):
         other = RewardModel.load(
             against, dtype=dtype, max_length=max_length, trust_remote_code=trust_remote_code,
-            encoder_text=loading["encoder_text"],
+            encoder_text=loading["encoder_text"], separator=loading["separator"],
         )  # fmt: skip
     measured: Any = rankings
     if other is not None:  # what one of them does not take, neither is measured on
@@ -844,6 +846,7 @@ def bench(
     seed: declared.Seed = 0,
     trust_remote_code: declared.TrustRemoteCode = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Bench":
@@ -894,6 +897,7 @@ def bench(
         resamples=resamples, seed=seed, dtype=dtype, max_length=max_length,
         trust_remote_code=trust_remote_code,
         **({"encoder_text": encoder_text} if encoder_text else {}),
+        **({} if separator is None else {"separator": separator}),
     )  # fmt: skip
 
 
@@ -924,6 +928,7 @@ def compare(
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Comparison":
@@ -942,7 +947,7 @@ def compare(
     loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
     scorer = _scorer(
         model, also, combine, spread, attributes=attributes, trust_remote_code=trust_remote_code,
-        encoder_text=encoder_text, **loading,
+        encoder_text=encoder_text, separator=separator, **loading,
     )  # fmt: skip
     policy, given = _prompts_for(policy, [scorer], prompts, bad, limit, columns, encoding, dtype)
     from plaudit.sampling.comparing import compare
@@ -1004,6 +1009,7 @@ def policy_test(
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "PolicyTest":
@@ -1064,6 +1070,7 @@ def policy_test(
         "max_length": max_length,
         "trust_remote_code": trust_remote_code,
         "encoder_text": encoder_text,
+        "separator": separator,
     }
     if len(several) > 1 or gold is not None:
         loading = for_several(loading)
@@ -1135,6 +1142,7 @@ def score(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     std: Annotated[
@@ -1159,7 +1167,7 @@ def score(
         on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
         overwrite=overwrite, resume=resume,
         processes=processes, engine=engine, dtype=dtype, max_length=max_length,
-        encoder_text=encoder_text,
+        encoder_text=encoder_text, separator=separator,
         chat_template=chat_template, chat_template_args=chat_template_args,
         length_penalty=length_penalty, attributes=attributes,
         trust_remote_code=trust_remote_code, deviations=std, **loading,
@@ -1180,6 +1188,7 @@ def normalise(
     max_rejected: declared.MaxRejected = 0.1,
     overwrite: Overwrite = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Normalisation":
@@ -1195,7 +1204,7 @@ def normalise(
     return normalise(
         model, data, columns=columns, encoding=encoding, on_bad_row=on_bad_row,
         max_rejected=max_rejected, overwrite=overwrite, dtype=dtype, max_length=max_length,
-        encoder_text=encoder_text,
+        encoder_text=encoder_text, separator=separator,
     )  # fmt: skip
 
 
@@ -1249,6 +1258,7 @@ def generate(
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Generation":
@@ -1287,7 +1297,8 @@ def generate(
         overwrite=overwrite, dtype=dtype,
         loading={
             "length_penalty": length_penalty, "max_length": max_length, "attributes": attributes,
-            "trust_remote_code": trust_remote_code, "encoder_text": encoder_text, **combining,
+            "trust_remote_code": trust_remote_code, "encoder_text": encoder_text,
+            "separator": separator, **combining,
         },
         **options,
     )  # fmt: skip
@@ -1327,6 +1338,7 @@ def serve(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     **settings: Annotated[Any, ServiceSettings],
@@ -1354,6 +1366,7 @@ def serve(
     loading: dict[str, Any] = {
         "dtype": dtype,
         "encoder_text": encoder_text,
+        "separator": separator,
         "max_length": max_length,
         "length_penalty": length_penalty,
         "attributes": attributes,
@@ -1420,6 +1433,7 @@ def verify(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
 ) -> "Verification":
     """Prove that a model gives one reward for one text, here and wherever else it is served.
@@ -1435,7 +1449,8 @@ def verify(
     from plaudit.verification.verify import verify
 
     loaded = RewardModel.load(
-        model, dtype="float32", max_length=max_length, encoder_text=encoder_text,
+        model, dtype="float32", max_length=max_length,
+        encoder_text=encoder_text, separator=separator,
         attributes=attributes, trust_remote_code=trust_remote_code,
         chat_template=chat_template, chat_template_args=chat_template_args,
     )  # fmt: skip
@@ -1452,6 +1467,7 @@ def export(
     format: Annotated[declared.ExportFormat, Help("what to write")],
     attributes: declared.Attributes = None,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16", "int8"],
         Help("of the weights; half precision for folder, int8 for openvino"),
@@ -1489,8 +1505,9 @@ def export(
         name = "columns" if columns else "encoding"
         raise PlauditError(f"{name}: says how --data is read, which is not given; leave it out")
     loaded = RewardModel.load(
-        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text
-    )
+        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text,
+        separator=separator,
+    )  # fmt: skip
     rows = None
     if data is not None:
         names = [str(each) for each in ([data] if isinstance(data, str | Path) else data)]
@@ -1508,6 +1525,7 @@ def push(
     *,
     attributes: declared.Attributes = None,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     private: Annotated[bool, Help("make it private, where it is made")] = False,
     revision: Annotated[
         str | None, Help("branch to commit to, made where it is not there", "BRANCH")
@@ -1524,8 +1542,9 @@ def push(
     from plaudit.model.reward_model import RewardModel
 
     loaded = RewardModel.load(
-        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text
-    )
+        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text,
+        separator=separator,
+    )  # fmt: skip
     return loaded.push_to_hub(
         repo_id, private=private or None, revision=revision, commit_message=message
     )

@@ -184,6 +184,13 @@ EncoderText = Annotated[
         "that ends as TRL ends it (pair)"
     ),
 ]
+Separator = Annotated[
+    str | None,
+    Help(
+        "what stands between prompt and completion where a model from elsewhere reads plain text; "
+        '"" for nothing, as TRL trains (a blank line)'
+    ),
+]
 TrustRemoteCode = Annotated[
     bool, Help("run the modelling code that a model brings, as your own; read it first")
 ]
@@ -289,7 +296,9 @@ class Settings(BaseModel):
         description="layout of a decoder's text; auto: chat where the tokenizer has a template",
     )
     separator: str = Field(
-        "\n\n", description="between prompt and completion in a plain decoder's text"
+        "\n\n",
+        description="between prompt and completion in a plain decoder's text; unless given, what "
+        "the base model was saved with",
     )
     chat_template: ChatTemplate = None
     chat_template_args: ChatTemplateArgs = {}

@@ -17,7 +17,14 @@ from plaudit.model.batches import Batch, Encoded, Padded
 from plaudit.model.encoding import Encoding
 from plaudit.model.engines import Engine
 from plaudit.model.engines._network import EngineNetwork
-from plaudit.model.loading import Loaded, Loading, WhereItApplies, check_penalty
+from plaudit.model.loading import (
+    Loaded,
+    Loading,
+    WhereItApplies,
+    check_penalty,
+    why_not_read_as,
+    why_not_separated_by,
+)
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.reading import describe_left_as_it_is
 
@@ -44,9 +51,11 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
     Raises:
         PlauditError: when the engine is not installed or cannot read it, or a setting does not fit.
     """
-    shared = options.get("encoder_text")
-    if isinstance(shared, WhereItApplies):
+    read_as, separator = options.get("encoder_text"), options.get("separator")
+    if isinstance(read_as, WhereItApplies):
         options["encoder_text"] = None
+    if isinstance(separator, WhereItApplies):
+        options["separator"] = None
     for option, value in options.items():
         unset = value in AS_IT_IS or (isinstance(value, Mapping) and not value)
         unset &= option != "separator" or value is None  # an empty one is one, too
@@ -76,8 +85,18 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
             raise ValueError("its tokenizer has no pad token")
         attributes = dict(noted.get("attributes") or {})
     reading = ""
-    if isinstance(shared, WhereItApplies) and (why := shared.why_not(encoding.kind, noted)):
-        reading = describe_left_as_it_is("", str(path), encoding, shared.way, why)
+    if isinstance(read_as, WhereItApplies) and (
+        why := why_not_read_as(read_as.asked, encoding.kind, noted)
+    ):
+        flag = f"--encoder-text {read_as.asked}"
+        reading = describe_left_as_it_is("", str(path), encoding, flag, why)
+    if isinstance(separator, WhereItApplies) and (
+        why := why_not_separated_by(
+            separator.asked, encoding.kind, noted, one_text=not encoding.is_pair, has_template=False
+        )
+    ):
+        reading = describe_left_as_it_is(reading, str(path), encoding, "--separator", why)
+    if reading:
         say(reading)
     return Loaded(
         model=EngineNetwork(opened.run, engine.files(Path(path))).eval(),
