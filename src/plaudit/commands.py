@@ -747,7 +747,9 @@ def evaluate(
         name = None if suite == "auto" else suite
         items = load_suite(files, name, split=suite_split, partial=partial)
         scorer = _scorer(model, also, combine, spread, **loading)
-        return run_suite(scorer, items, output=output, resamples=resamples, **measuring)
+        of_suite = run_suite(scorer, items, output=output, resamples=resamples, **measuring)
+        scorer.warn_if_untrained()  # once more, beside the figures
+        return of_suite
     for flag, given_one in (("--suite-split", suite_split), ("--partial", partial)):
         if given_one:
             raise PlauditError(f"{flag}: needs --suite; give it, or leave this out")
@@ -806,6 +808,9 @@ def evaluate(
         facts = {"model": str(model), "data": ", ".join(rankings.files)}
         result.write(output, facts)
         report_rejected(rankings, written)
+    for each in (scorer, other):  # once more, beside the figures
+        if each is not None:
+            each.warn_if_untrained()
     return result
 
 
@@ -1170,7 +1175,7 @@ def score(
         encoder_text=encoder_text, separator=separator,
         chat_template=chat_template, chat_template_args=chat_template_args,
         length_penalty=length_penalty, attributes=attributes,
-        trust_remote_code=trust_remote_code, deviations=std, **loading,
+        trust_remote_code=trust_remote_code, deviations=std, trained_only=True, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 
@@ -1298,7 +1303,7 @@ def generate(
         loading={
             "length_penalty": length_penalty, "max_length": max_length, "attributes": attributes,
             "trust_remote_code": trust_remote_code, "encoder_text": encoder_text,
-            "separator": separator, **combining,
+            "separator": separator, "trained_only": True, **combining,
         },
         **options,
     )  # fmt: skip
@@ -1375,7 +1380,7 @@ def serve(
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     if isinstance(model, str | Path):
         say(f"loading {model}")
-    scorer = _scorer(model, also, combine, spread, **loading)
+    scorer = _scorer(model, also, combine, spread, trained_only=True, **loading)
     labelling = None
     if label and labels:
         from plaudit.labelling.labelling import Labelling

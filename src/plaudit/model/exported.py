@@ -22,6 +22,7 @@ from plaudit.model.loading import (
     Loading,
     WhereItApplies,
     check_penalty,
+    untrained,
     why_not_read_as,
     why_not_separated_by,
 )
@@ -29,7 +30,7 @@ from plaudit.model.normalisation import Normalisation
 from plaudit.model.reading import describe_left_as_it_is
 
 # What may be set of an export; of the rest only what leaves it as it is.
-OURS = ("dtype", "max_length", "normalised", "length_penalty", "seed")
+OURS = ("dtype", "max_length", "normalised", "length_penalty", "seed", "trained_only")
 AS_IT_IS = (None, "auto", "cpu", "padded", False, "")
 
 # Tokens of a pass. Batches of 512 to 1,024 stay in a core's cache: on an encoder of 22 million
@@ -69,6 +70,8 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
     bfloat16 = _bfloat16(options.get("dtype", "auto"), engine, path)
     opened = engine.open(Path(path), bfloat16)
     noted = opened.described
+    if options.get("trained_only") and noted.get("new_head"):
+        raise PlauditError(untrained(str(path)))
     with base_models.reading(path):
         normalisation = Normalisation.read(noted.get("normalisation"), str(path))
         encoding = Encoding(

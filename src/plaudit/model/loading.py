@@ -116,6 +116,7 @@ class Loading(TypedDict, total=False):
     normalised: bool
     length_penalty: float
     new_head: bool
+    trained_only: bool
     revision: str | None
     subfolder: str | None
     attn_implementation: str | None
@@ -196,6 +197,7 @@ def _load(
     normalised: bool = True,
     length_penalty: float = 0.0,
     new_head: bool = False,
+    trained_only: bool = False,
     revision: str | None = None,
     subfolder: str | None = None,
     attn_implementation: str | None = None,
@@ -235,6 +237,8 @@ def _load(
     if between is not None and template == "auto" and not stored:
         template = "plain"  # a chat template would leave no place for what is asked for
     model, drawn, of, word = _load_for(tokenizer, found, pooling, seed, attn_implementation)
+    if drawn and trained_only:
+        raise PlauditError(untrained(str(name)))
     model.config.use_cache = False  # there is nothing to generate
     of_stored_head = not (new_head or (adapter and (adapter.labels or found.head)))
     with base_models.reading(name):
@@ -289,6 +293,14 @@ def _load(
         card=card,
         trained_on=_trained_on(source) if stored else None,
         reading=reading,
+    )
+
+
+def untrained(name: str) -> str:
+    """Why a model that gets a new head is refused where its rewards are to be used."""
+    return (
+        f"{name}: has no trained reward head: its rewards would be random numbers. Train it first: "
+        f"plaudit train DATA --base {name}"
     )
 
 

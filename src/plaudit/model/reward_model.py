@@ -149,6 +149,8 @@ class RewardModel(Scorer):
                 truncation, without the special tokens that end a row; in a chat template all that
                 follows the prompt and the beginning of the turn, so its ending too.
             new_head: whether to draw a head in the place of the one that a model brings.
+            trained_only: whether to refuse a model whose head is drawn, and whose rewards are so
+                random: a base model.
             revision: of a model on the hub: a branch, a tag or a commit. `owner/name@REVISION` as
                 the name says the same. Configuration, weights, tokenizer, and whatever else is read
                 of it, are of that revision.
