@@ -827,9 +827,12 @@ def nearest_of(word: str, names: Iterable[str]) -> str:
 
     >>> nearest_of("lst", ["auto", "last"])
     '; the nearest is last'
+    >>> nearest_of("--separate", ["--spread", "--base"])
+    ''
     """
-    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f"; the nearest is {near[0]}" if near else ""
+    bare = {name.lstrip("-"): name for name in names}  # all flags begin alike, which says nothing
+    near = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1, cutoff=0.6)
+    return f"; the nearest is {bare[near[0]]}" if near else ""
 
 
 def allowed(name: str) -> str:

@@ -112,6 +112,12 @@ def locate(
     """
     if address := ADDRESS.fullmatch(name):
         name = f"{address[1]}@{address[2]}" if address[2] else address[1]
+    if name.startswith(("http://", "https://")):
+        raise PlauditError(
+            f"{name}: an address is no model here: give its folder or its name on the hub. What a "
+            "service gives is asked for by Client and reward_func in Python, and held against a "
+            f"model by plaudit verify MODEL --against http={name}"
+        )
     if not name.startswith("embedded:"):
         return _located(name, revision, subfolder, trusted)
     if revision or subfolder:
