@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,11 @@ from unittest import mock
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 from transformers.integrations.deepspeed import (
     is_deepspeed_zero3_enabled,
     set_hf_deepspeed_config,
@@ -308,6 +313,27 @@ def test_the_folder_of_a_plain_decoder_agrees_where_nothing_is_added(base, rewar
         "grpo", str(tmp_path / "model"), base("gpt2"), QUESTIONS, tmp_path
     )
     assert rewards == pytest.approx(scored(model, asked, completions), abs=1e-5)
+
+
+def test_the_folder_of_a_plain_decoder_differs_by_the_ending_of_its_rows(base, tmp_path):
+    """With a pad token of its own GPT-2's rows end in EOS, which TRL does not add to a reward."""
+    folder = tmp_path / "padded"
+    tokenizer = AutoTokenizer.from_pretrained(base("gpt2"))
+    tokenizer.pad_token = "~"
+    shutil.copytree(base("gpt2"), folder)
+    tokenizer.save_pretrained(folder)
+    model = RewardModel.load(folder, separator="", dtype="float32")
+    model.save(tmp_path / "model")
+    asked, completions, rewards, _ = one_step(
+        "grpo", str(tmp_path / "model"), base("gpt2"), QUESTIONS, tmp_path
+    )
+    expected = scored(model, asked, completions)
+    assert max(abs(a - b) for a, b in zip(rewards, expected, strict=True)) > 1e-3
+    network = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    for given, ends in ((rewards, ""), (expected, tokenizer.eos_token)):
+        texts = [p + c + ends for p, c in zip(asked, completions, strict=True)]
+        ids = [tokenizer(text, return_tensors="pt")["input_ids"] for text in texts]
+        assert given == pytest.approx([network(row).logits.item() for row in ids], abs=1e-5)
 
 
 def test_the_folder_of_a_plain_model_refuses_messages(base, saved, tmp_path):

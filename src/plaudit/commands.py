@@ -652,6 +652,7 @@ def evaluate(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     strict: bool = False,
@@ -677,6 +678,7 @@ def evaluate(
     loading: dict[str, Any] = {
         "dtype": dtype,
         "encoder_text": encoder_text,
+        "separator": separator,
         "max_length": max_length,
         "length_penalty": length_penalty,
         "attributes": attributes,
@@ -745,7 +747,9 @@ def evaluate(
         name = None if suite == "auto" else suite
         items = load_suite(files, name, split=suite_split, partial=partial)
         scorer = _scorer(model, also, combine, spread, **loading)
-        return run_suite(scorer, items, output=output, resamples=resamples, **measuring)
+        of_suite = run_suite(scorer, items, output=output, resamples=resamples, **measuring)
+        scorer.warn_if_untrained()  # once more, beside the figures
+        return of_suite
     for flag, given_one in (("--suite-split", suite_split), ("--partial", partial)):
         if given_one:
             raise PlauditError(f"{flag}: needs --suite; give it, or leave this out")
@@ -776,7 +780,7 @@ def evaluate(
     if isinstance(against, str | Path):
         other = RewardModel.load(
             against, dtype=dtype, max_length=max_length, trust_remote_code=trust_remote_code,
-            encoder_text=loading["encoder_text"],
+            encoder_text=loading["encoder_text"], separator=loading["separator"],
         )  # fmt: skip
     if other is not None:
         other.training_texts()  # damaged hashes are said before an hour of scoring
@@ -810,6 +814,9 @@ def evaluate(
         facts = {"model": str(model), "data": ", ".join(rankings.files)}
         result.write(output, facts)
         report_rejected(rankings, written)
+    for each in (scorer, other):  # once more, beside the figures
+        if each is not None:
+            each.warn_if_untrained()
     return result
 
 
@@ -850,6 +857,7 @@ def bench(
     seed: declared.Seed = 0,
     trust_remote_code: declared.TrustRemoteCode = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Bench":
@@ -900,6 +908,7 @@ def bench(
         resamples=resamples, seed=seed, dtype=dtype, max_length=max_length,
         trust_remote_code=trust_remote_code,
         **({"encoder_text": encoder_text} if encoder_text else {}),
+        **({} if separator is None else {"separator": separator}),
     )  # fmt: skip
 
 
@@ -930,6 +939,7 @@ def compare(
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Comparison":
@@ -948,7 +958,7 @@ def compare(
     loading = {"dtype": dtype, "max_length": max_length, "length_penalty": length_penalty}
     scorer = _scorer(
         model, also, combine, spread, attributes=attributes, trust_remote_code=trust_remote_code,
-        encoder_text=encoder_text, **loading,
+        encoder_text=encoder_text, separator=separator, **loading,
     )  # fmt: skip
     policy, given = _prompts_for(policy, [scorer], prompts, bad, limit, columns, encoding, dtype)
     from plaudit.sampling.comparing import compare
@@ -1010,6 +1020,7 @@ def policy_test(
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "PolicyTest":
@@ -1070,6 +1081,7 @@ def policy_test(
         "max_length": max_length,
         "trust_remote_code": trust_remote_code,
         "encoder_text": encoder_text,
+        "separator": separator,
     }
     if len(several) > 1 or gold is not None:
         loading = for_several(loading)
@@ -1141,6 +1153,7 @@ def score(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     std: Annotated[
@@ -1165,10 +1178,10 @@ def score(
         on_bad_row=_stops(on_bad_row, strict), max_rejected=max_rejected,
         overwrite=overwrite, resume=resume,
         processes=processes, engine=engine, dtype=dtype, max_length=max_length,
-        encoder_text=encoder_text,
+        encoder_text=encoder_text, separator=separator,
         chat_template=chat_template, chat_template_args=chat_template_args,
         length_penalty=length_penalty, attributes=attributes,
-        trust_remote_code=trust_remote_code, deviations=std, **loading,
+        trust_remote_code=trust_remote_code, deviations=std, trained_only=True, **loading,
     )  # fmt: skip
     return Written(None if output is None else Path(output), rows)
 
@@ -1186,6 +1199,7 @@ def normalise(
     max_rejected: declared.MaxRejected = 0.1,
     overwrite: Overwrite = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Normalisation":
@@ -1201,7 +1215,7 @@ def normalise(
     return normalise(
         model, data, columns=columns, encoding=encoding, on_bad_row=on_bad_row,
         max_rejected=max_rejected, overwrite=overwrite, dtype=dtype, max_length=max_length,
-        encoder_text=encoder_text,
+        encoder_text=encoder_text, separator=separator,
     )  # fmt: skip
 
 
@@ -1255,6 +1269,7 @@ def generate(
     attributes: declared.Attributes = None,
     trust_remote_code: declared.TrustRemoteCode = False,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
 ) -> "Generation":
@@ -1293,7 +1308,8 @@ def generate(
         overwrite=overwrite, dtype=dtype,
         loading={
             "length_penalty": length_penalty, "max_length": max_length, "attributes": attributes,
-            "trust_remote_code": trust_remote_code, "encoder_text": encoder_text, **combining,
+            "trust_remote_code": trust_remote_code, "encoder_text": encoder_text,
+            "separator": separator, "trained_only": True, **combining,
         },
         **options,
     )  # fmt: skip
@@ -1333,6 +1349,7 @@ def serve(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
     dtype: declared.Dtype = "auto",
     **settings: Annotated[Any, ServiceSettings],
@@ -1360,6 +1377,7 @@ def serve(
     loading: dict[str, Any] = {
         "dtype": dtype,
         "encoder_text": encoder_text,
+        "separator": separator,
         "max_length": max_length,
         "length_penalty": length_penalty,
         "attributes": attributes,
@@ -1368,7 +1386,7 @@ def serve(
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     if isinstance(model, str | Path):
         say(f"loading {model}")
-    scorer = _scorer(model, also, combine, spread, **loading)
+    scorer = _scorer(model, also, combine, spread, trained_only=True, **loading)
     labelling = None
     if label and labels:
         from plaudit.labelling.labelling import Labelling
@@ -1426,6 +1444,7 @@ def verify(
     chat_template: declared.ChatTemplate = None,
     chat_template_args: declared.ChatTemplateArgs = {},  # noqa: B006
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     max_length: declared.MaxLength = None,
 ) -> "Verification":
     """Prove that a model gives one reward for one text, here and wherever else it is served.
@@ -1441,7 +1460,8 @@ def verify(
     from plaudit.verification.verify import verify
 
     loaded = RewardModel.load(
-        model, dtype="float32", max_length=max_length, encoder_text=encoder_text,
+        model, dtype="float32", max_length=max_length,
+        encoder_text=encoder_text, separator=separator,
         attributes=attributes, trust_remote_code=trust_remote_code,
         chat_template=chat_template, chat_template_args=chat_template_args,
     )  # fmt: skip
@@ -1458,6 +1478,7 @@ def export(
     format: Annotated[declared.ExportFormat, Help("what to write")],
     attributes: declared.Attributes = None,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16", "int8"],
         Help("of the weights; half precision for folder, int8 for openvino"),
@@ -1495,8 +1516,9 @@ def export(
         name = "columns" if columns else "encoding"
         raise PlauditError(f"{name}: says how --data is read, which is not given; leave it out")
     loaded = RewardModel.load(
-        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text
-    )
+        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text,
+        separator=separator,
+    )  # fmt: skip
     rows = None
     if data is not None:
         names = [str(each) for each in ([data] if isinstance(data, str | Path) else data)]
@@ -1514,6 +1536,7 @@ def push(
     *,
     attributes: declared.Attributes = None,
     encoder_text: declared.EncoderText = None,
+    separator: declared.Separator = None,
     private: Annotated[bool, Help("make it private, where it is made")] = False,
     revision: Annotated[
         str | None, Help("branch to commit to, made where it is not there", "BRANCH")
@@ -1530,8 +1553,9 @@ def push(
     from plaudit.model.reward_model import RewardModel
 
     loaded = RewardModel.load(
-        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text
-    )
+        model, dtype="float32", device="cpu", attributes=attributes, encoder_text=encoder_text,
+        separator=separator,
+    )  # fmt: skip
     return loaded.push_to_hub(
         repo_id, private=private or None, revision=revision, commit_message=message
     )

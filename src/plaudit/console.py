@@ -306,8 +306,9 @@ def duration(seconds: float) -> str:
 def counted(count: int, what: str) -> str:
     """A count of something, in the singular or the plural.
 
-    >>> counted(1, "category"), counted(1200, "pair")
-    ('1 category', '1,200 pairs')
+    >>> counted(2, "category"), counted(2, "key"), counted(1200, "pair")
+    ('2 categories', '2 keys', '1,200 pairs')
     """
-    plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
+    of_consonant = what.endswith("y") and what[-2:-1] not in "aeiou"
+    plural = what[:-1] + "ies" if of_consonant else what + "s"
     return f"{count:,} {what if count == 1 else plural}"

@@ -184,6 +184,13 @@ EncoderText = Annotated[
         "that ends as TRL ends it (pair)"
     ),
 ]
+Separator = Annotated[
+    str | None,
+    Help(
+        "what stands between prompt and completion where a model from elsewhere reads plain text; "
+        '"" for nothing, as TRL trains (a blank line)'
+    ),
+]
 TrustRemoteCode = Annotated[
     bool, Help("run the modelling code that a model brings, as your own; read it first")
 ]
@@ -289,7 +296,9 @@ class Settings(BaseModel):
         description="layout of a decoder's text; auto: chat where the tokenizer has a template",
     )
     separator: str = Field(
-        "\n\n", description="between prompt and completion in a plain decoder's text"
+        "\n\n",
+        description="between prompt and completion in a plain decoder's text; unless given, what "
+        "the base model was saved with",
     )
     chat_template: ChatTemplate = None
     chat_template_args: ChatTemplateArgs = {}
@@ -818,9 +827,12 @@ def nearest_of(word: str, names: Iterable[str]) -> str:
 
     >>> nearest_of("lst", ["auto", "last"])
     '; the nearest is last'
+    >>> nearest_of("--separate", ["--spread", "--base"])
+    ''
     """
-    near = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f"; the nearest is {near[0]}" if near else ""
+    bare = {name.lstrip("-"): name for name in names}  # all flags begin alike, which says nothing
+    near = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1, cutoff=0.6)
+    return f"; the nearest is {bare[near[0]]}" if near else ""
 
 
 def allowed(name: str) -> str:

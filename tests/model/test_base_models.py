@@ -260,3 +260,9 @@ def test_a_name_that_is_no_folder_is_told_before_the_hub_is_asked(monkeypatch, c
 def test_a_name_that_no_model_of_the_hub_can_have_is_told(name):
     with raised("cannot be loaded: there is no folder .* no model of the hub can have this name"):
         locate(name)
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.1:8000", "https://example.org/reward"])
+def test_the_address_of_a_service_is_said_to_be_no_model(name):
+    with raised(f"{name}: an address is no model here: .* Client and reward_func"):
+        locate(name)

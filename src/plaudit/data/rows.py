@@ -21,7 +21,7 @@ import tempfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -41,6 +41,7 @@ from plaudit.data.encodings import (
     likely_encoding,
 )
 from plaudit.errors import PlauditError
+from plaudit.hub_access import asking_hub
 from plaudit.json_text import DECODER, RepeatedKeyError, from_json
 from plaudit.sources import KINDS, PACKINGS, Named, SourceError, kind_of, named, on_hub
 
@@ -974,15 +975,24 @@ def _loaded(wanted: Named, streaming: bool | None) -> Source:
     split = wanted.split or "train"
     shown = wanted.name + (f"@{wanted.revision}" if wanted.revision else "")
     shown += (f":{wanted.subset}" if wanted.subset else "") + f":split={split}"
+    on_disk = os.path.isdir(wanted.name)
+    unreached = ""
     try:
-        data = load_dataset(
-            wanted.name,
-            wanted.subset,
-            split=split,
-            revision=wanted.revision,
-            streaming=bool(streaming),
-        )
+        with nullcontext("") if on_disk else asking_hub() as unreached:
+            data = load_dataset(
+                wanted.name,
+                wanted.subset,
+                split=split,
+                revision=wanted.revision,
+                streaming=bool(streaming),
+            )
     except Exception as error:  # network, name, permission, split: a dozen unrelated exceptions
+        if unreached:
+            raise PlauditError(
+                f"{shown}: no such file here, it was not downloaded before, and the Hugging Face "
+                f"hub cannot be reached ({unreached}): check the name and the connection, or "
+                "download the data set elsewhere and give its folder"
+            ) from error
         raise PlauditError(f"{shown}: {_why_not_loaded(wanted, error)}") from error
     # Under its plain name, where nothing but that was asked for.
     plain = wanted.subset is None and wanted.revision is None and split == "train"

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from plaudit.console import say
 from plaudit.errors import PlauditError
+from plaudit.hub_access import asking_hub
 
 Kind = Literal["decoder", "encoder"]
 
@@ -111,6 +112,12 @@ def locate(
     """
     if address := ADDRESS.fullmatch(name):
         name = f"{address[1]}@{address[2]}" if address[2] else address[1]
+    if name.startswith(("http://", "https://")):
+        raise PlauditError(
+            f"{name}: an address is no model here: give its folder or its name on the hub. What a "
+            "service gives is asked for by Client and reward_func in Python, and held against a "
+            f"model by plaudit verify MODEL --against http={name}"
+        )
     if not name.startswith("embedded:"):
         return _located(name, revision, subfolder, trusted)
     if revision or subfolder:
@@ -513,14 +520,18 @@ def reading(name: str | Path) -> Iterator[None]:
 def loading(source: Source) -> Iterator[None]:
     """Turn the many ways in which loading fails into one line that says what to do."""
     of_gguf = source.is_gguf and importlib.util.find_spec("gguf") is not None
+    on_disk = Path(source.name).exists() or source.name.startswith((".", "/", "~"))
+    asked: AbstractContextManager[str] = contextlib.nullcontext("") if on_disk else asking_hub()
+    unreached = ""
     try:
-        with quiet(), _read_once() if of_gguf else contextlib.nullcontext():
+        with quiet(), asked as unreached, _read_once() if of_gguf else contextlib.nullcontext():
             yield
     except PlauditError:
         raise
     except Exception as error:  # a damaged or foreign folder can fail anywhere
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if source.is_gguf:
+        reason = unreached or reason
+        if source.is_gguf and not unreached:
             advice = (
                 "transformers reads GGUF files of some architectures, and with the package gguf"
             )
@@ -530,9 +541,14 @@ def loading(source: Source) -> Iterator[None]:
             advice = "no such folder"
         else:
             and_revision = ", the revision" if "revision" in source.options else ""
+            on_hub = (
+                "it was not downloaded before, and the hub is not reached"
+                if unreached
+                else "on the hub it was not found, or the hub was not reached"
+            )
             advice = (
-                "there is no such folder here, and on the hub it was not found, or the hub was not "
-                f"reached: check the name{and_revision} and the network, or give a local folder, "
+                f"there is no such folder here, and {on_hub}: check the name{and_revision} and the "
+                "network, or give a local folder, "
                 "embedded:minilm or embedded:smollm2"
             )
             if source.name.count("/") > 1:

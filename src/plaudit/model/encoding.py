@@ -366,7 +366,7 @@ class Encoding:
     def _without_ending(self, text: str) -> str:
         """A text without what ends a row: one that ends as rows of training do is whole, and what
         stands before that is the completion's own, though it may look like an ending."""
-        own = self._own_ending
+        own = self.own_ending
         if not (own and text.endswith(own)):
             return self._ending.sub("", text)
         while text.endswith(own):  # more than one where it is the policy's padding too
@@ -374,7 +374,7 @@ class Encoding:
         return text
 
     @cached_property
-    def _own_ending(self) -> str:
+    def own_ending(self) -> str:
         """What ends a row of training, as text; empty where nothing does."""
         if self.template == "chat" and self.kind == "decoder":
             after = self._chat_frame.after

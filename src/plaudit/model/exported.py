@@ -17,12 +17,20 @@ from plaudit.model.batches import Batch, Encoded, Padded
 from plaudit.model.encoding import Encoding
 from plaudit.model.engines import Engine
 from plaudit.model.engines._network import EngineNetwork
-from plaudit.model.loading import Loaded, Loading, WhereItApplies, check_penalty
+from plaudit.model.loading import (
+    Loaded,
+    Loading,
+    WhereItApplies,
+    check_penalty,
+    untrained,
+    why_not_read_as,
+    why_not_separated_by,
+)
 from plaudit.model.normalisation import Normalisation
 from plaudit.model.reading import describe_left_as_it_is
 
 # What may be set of an export; of the rest only what leaves it as it is.
-OURS = ("dtype", "max_length", "normalised", "length_penalty", "seed")
+OURS = ("dtype", "max_length", "normalised", "length_penalty", "seed", "trained_only")
 AS_IT_IS = (None, "auto", "cpu", "padded", False, "")
 
 # Tokens of a pass. Batches of 512 to 1,024 stay in a core's cache: on an encoder of 22 million
@@ -44,9 +52,11 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
     Raises:
         PlauditError: when the engine is not installed or cannot read it, or a setting does not fit.
     """
-    shared = options.get("encoder_text")
-    if isinstance(shared, WhereItApplies):
+    read_as, separator = options.get("encoder_text"), options.get("separator")
+    if isinstance(read_as, WhereItApplies):
         options["encoder_text"] = None
+    if isinstance(separator, WhereItApplies):
+        options["separator"] = None
     for option, value in options.items():
         unset = value in AS_IT_IS or (isinstance(value, Mapping) and not value)
         unset &= option != "separator" or value is None  # an empty one is one, too
@@ -60,6 +70,8 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
     bfloat16 = _bfloat16(options.get("dtype", "auto"), engine, path)
     opened = engine.open(Path(path), bfloat16)
     noted = opened.described
+    if options.get("trained_only") and noted.get("new_head"):
+        raise PlauditError(untrained(str(path)))
     with base_models.reading(path):
         normalisation = Normalisation.read(noted.get("normalisation"), str(path))
         encoding = Encoding(
@@ -76,8 +88,18 @@ def load_exported(path: str | Path, engine: Engine, **options: Unpack[Loading]) 
             raise ValueError("its tokenizer has no pad token")
         attributes = dict(noted.get("attributes") or {})
     reading = ""
-    if isinstance(shared, WhereItApplies) and (why := shared.why_not(encoding.kind, noted)):
-        reading = describe_left_as_it_is("", str(path), encoding, shared.way, why)
+    if isinstance(read_as, WhereItApplies) and (
+        why := why_not_read_as(read_as.asked, encoding.kind, noted)
+    ):
+        flag = f"--encoder-text {read_as.asked}"
+        reading = describe_left_as_it_is("", str(path), encoding, flag, why)
+    if isinstance(separator, WhereItApplies) and (
+        why := why_not_separated_by(
+            separator.asked, encoding.kind, noted, one_text=not encoding.is_pair, has_template=False
+        )
+    ):
+        reading = describe_left_as_it_is(reading, str(path), encoding, "--separator", why)
+    if reading:
         say(reading)
     return Loaded(
         model=EngineNetwork(opened.run, engine.files(Path(path))).eval(),

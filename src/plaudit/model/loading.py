@@ -60,20 +60,43 @@ BY_OWN_CODE = "its own code"
 
 @dataclass(frozen=True)
 class WhereItApplies:
-    """`encoder_text` for several models: a way to read encoders whose files do not say theirs.
+    """`encoder_text` or `separator` for several models: for those whose files do not say theirs.
 
     The others stay as they are.
     """
 
-    way: ReadAs
+    asked: Any
 
-    def why_not(self, kind: str, stored: Mapping[str, Any], *, pairs: bool = False) -> str:
-        """Why a model is read in its own way, or nothing; `pairs` says that its files are those of
-        a program that trains on pairs."""
-        if kind == "decoder":
-            return "it is a decoder"
-        own = stored.get("encoder_text", "pair") if stored else "pair" if pairs else self.way
-        return "" if own == self.way else f"its files say {own}"
+
+def why_not_read_as(
+    way: ReadAs, kind: str, stored: Mapping[str, Any], *, pairs: bool = False
+) -> str:
+    """Why a model among several is not read in the `way` that is asked for, or nothing.
+
+    `pairs` says that its files are those of a program that trains on pairs.
+    """
+    if kind == "decoder":
+        return "it is a decoder"
+    own = stored.get("encoder_text", "pair") if stored else "pair" if pairs else way
+    return "" if own == way else f"its files say {own}"
+
+
+def why_not_separated_by(
+    separator: str, kind: str, stored: Mapping[str, Any], *, one_text: bool, has_template: bool
+) -> str:
+    """Why a model among several does not take the `separator` that is asked for, or nothing.
+
+    `one_text` says that it reads prompt and completion as one, `has_template` that its tokenizer
+    has a chat template.
+    """
+    if not one_text:
+        return "it reads a pair"
+    if stored.get("template") == "chat":
+        return "its files say that it reads the chat template"
+    if not stored and kind == "decoder" and has_template:
+        return "its tokenizer has a chat template; export it with --separator first to read it so"
+    own = stored.get("separator", separator)
+    return "" if own == separator else f"its files say {own!r}"
 
 
 class Loading(TypedDict, total=False):
@@ -82,7 +105,7 @@ class Loading(TypedDict, total=False):
     pooling: str
     template: Template
     max_length: int | None
-    separator: str | None
+    separator: str | WhereItApplies | None
     encoder_text: ReadAs | WhereItApplies | None
     chat_template: str | Path | None
     chat_template_args: Mapping[str, Any] | None
@@ -93,6 +116,7 @@ class Loading(TypedDict, total=False):
     normalised: bool
     length_penalty: float
     new_head: bool
+    trained_only: bool
     revision: str | None
     subfolder: str | None
     attn_implementation: str | None
@@ -129,10 +153,12 @@ def for_several(options: Mapping[str, Any]) -> dict[str, Any]:
 
     Of one model, an option that does not fit it is a mistake.
     """
-    way = options.get("encoder_text")
-    if isinstance(way, str):
-        return {**options, "encoder_text": WhereItApplies(_known(way))}
-    return dict(options)
+    several = dict(options)
+    if isinstance(way := options.get("encoder_text"), str):
+        several["encoder_text"] = WhereItApplies(_known(way))
+    if isinstance(separator := options.get("separator"), str):
+        several["separator"] = WhereItApplies(separator)
+    return several
 
 
 def load(name: str | Path, **options: Unpack[Loading]) -> Loaded:
@@ -160,7 +186,7 @@ def _load(
     pooling: str = "auto",
     template: Template = "auto",
     max_length: int | None = None,
-    separator: str | None = None,
+    separator: str | WhereItApplies | None = None,
     encoder_text: ReadAs | WhereItApplies | None = None,
     chat_template: str | Path | None = None,
     chat_template_args: Mapping[str, Any] | None = None,
@@ -171,6 +197,7 @@ def _load(
     normalised: bool = True,
     length_penalty: float = 0.0,
     new_head: bool = False,
+    trained_only: bool = False,
     revision: str | None = None,
     subfolder: str | None = None,
     attn_implementation: str | None = None,
@@ -202,11 +229,16 @@ def _load(
     stored = found.stored
     tokenizer = base_models.load_tokenizer(adapter.tokenizer if adapter else source)
     if chat_template is not None or chat_template_args:
-        _check_own_template(found.kind, template, stored)
+        _check_own_template(found.kind, template, stored, separator)
         set_chat_template(tokenizer, chat_template, chat_template_args)
     pooling = _resolve_pooling(pooling, found)
     read_as = _resolve_encoder_text(encoder_text, found)
+    between, left = _resolve_separator(separator, found, read_as, template, tokenizer)
+    if between is not None and template == "auto" and not stored:
+        template = "plain"  # a chat template would leave no place for what is asked for
     model, drawn, of, word = _load_for(tokenizer, found, pooling, seed, attn_implementation)
+    if drawn and trained_only:
+        raise PlauditError(untrained(str(name)))
     model.config.use_cache = False  # there is nothing to generate
     of_stored_head = not (new_head or (adapter and (adapter.labels or found.head)))
     with base_models.reading(name):
@@ -215,7 +247,7 @@ def _load(
             kind=found.kind,
             template=_resolve_template(template, found.kind, tokenizer, stored.get("template")),
             max_length=_resolve_max_length(max_length, model, tokenizer, stored, drawn),
-            separator=_resolve_separator(separator, stored, read_as),
+            separator=_separator_of(stored, read_as) if between is None else between,
             pooling=pooling,
             configured_pad=word,
             encoder_text=read_as,
@@ -234,10 +266,13 @@ def _load(
     precision = choose_precision(asked, place, work_of(model, found.kind, flat))
     reading = ""
     if found.brings_head and not stored:  # of plaudit's own the folder says it
-        chose = (encoder_text if found.kind == "encoder" else separator) is None
+        chose = (encoder_text if found.kind == "encoder" else between) is None
         reading = describe_reading(found, encoding, precision, pooling, chose=chose)
     if isinstance(encoder_text, WhereItApplies) and (why := _why_not(encoder_text, found)):
-        reading = describe_left_as_it_is(reading, found.name, encoding, encoder_text.way, why)
+        flag = f"--encoder-text {encoder_text.asked}"
+        reading = describe_left_as_it_is(reading, found.name, encoding, flag, why)
+    if left:
+        reading = describe_left_as_it_is(reading, found.name, encoding, "--separator", left)
     if reading:
         say(reading)
     return Loaded(
@@ -258,6 +293,14 @@ def _load(
         card=card,
         trained_on=_trained_on(source) if stored else None,
         reading=reading,
+    )
+
+
+def untrained(name: str) -> str:
+    """Why a model that gets a new head is refused where its rewards are to be used."""
+    return (
+        f"{name}: has no trained reward head: its rewards would be random numbers. Train it first: "
+        f"plaudit train DATA --base {name}"
     )
 
 
@@ -472,14 +515,14 @@ def _known(way: str) -> Any:
 
 
 def _why_not(asked: WhereItApplies, found: Checkpoint) -> str:
-    return asked.why_not(found.kind, found.stored, pairs=is_cross_encoder(found))
+    return why_not_read_as(asked.asked, found.kind, found.stored, pairs=is_cross_encoder(found))
 
 
 def _resolve_encoder_text(asked: ReadAs | WhereItApplies | None, found: Checkpoint) -> Any:
     """What a trained model was trained with, else what is asked for, else a pair."""
     stored = found.stored.get("encoder_text", "pair") if found.stored else None
     if isinstance(asked, WhereItApplies):
-        return (stored or "pair") if _why_not(asked, found) else asked.way
+        return (stored or "pair") if _why_not(asked, found) else asked.asked
     if asked is None:
         return stored or "pair"
     if found.kind == "decoder":
@@ -495,14 +538,60 @@ def _resolve_encoder_text(asked: ReadAs | WhereItApplies | None, found: Checkpoi
     return asked
 
 
-def _resolve_separator(asked: str | None, stored: Mapping[str, Any], read_as: str) -> Any:
+def _resolve_separator(
+    asked: str | WhereItApplies | None,
+    found: Checkpoint,
+    read_as: str,
+    template: Template,
+    tokenizer: Any,
+) -> tuple[str | None, str]:
+    """The separator that is asked for, None where none is or it is not for this model; and why it
+    is not.
+
+    Raises:
+        PlauditError: where it is asked of this model alone, and has no place in what that reads.
+    """
+    if asked is None:
+        return None, ""
+    stored, name = found.stored, found.name
+    one_text = found.kind == "decoder" or read_as != "pair"
+    if isinstance(asked, WhereItApplies):
+        why = why_not_separated_by(
+            asked.asked, found.kind, stored,
+            one_text=one_text, has_template=bool(getattr(tokenizer, "chat_template", None)),
+        )  # fmt: skip
+        return (None, why) if why else (asked.asked, "")
+    if not one_text:
+        how = "leave it out" if stored else "leave it out, or say --encoder-text one"
+        raise PlauditError(
+            f"separator: {name} is an encoder that reads prompt and completion as a pair, with "
+            f"its own token between them; {how}"
+        )
+    if template == "chat" or (template == "auto" and stored.get("template") == "chat"):
+        raise PlauditError(
+            f"separator: {name} reads its tokenizer's chat template, which says what stands "
+            "between prompt and completion; leave it out"
+            + ("" if template == "auto" else ", or choose template plain")
+        )
+    own = asked if stored.get("template") == "chat" else stored.get("separator", asked)
+    if own != asked:
+        raise PlauditError(
+            f"separator: {name} was trained or saved with {own!r}, not {asked!r}; leave it out"
+        )
+    return asked, ""
+
+
+def _separator_of(stored: Mapping[str, Any], read_as: str) -> Any:
     """Who trains an encoder on one text elsewhere puts nothing between prompt and completion."""
-    if asked is not None:
-        return asked
     return stored.get("separator", "\n\n" if read_as == "pair" else "")
 
 
-def _check_own_template(kind: str, template: Template, stored: Mapping[str, Any]) -> None:
+def _check_own_template(
+    kind: str,
+    template: Template,
+    stored: Mapping[str, Any],
+    separator: str | WhereItApplies | None,
+) -> None:
     """Refuse a chat template of the user's where none is used, or one was trained with."""
     if kind == "encoder":
         raise PlauditError(
@@ -512,6 +601,11 @@ def _check_own_template(kind: str, template: Template, stored: Mapping[str, Any]
     if template == "plain":
         raise PlauditError(
             "chat_template: template plain uses no chat template; leave one of the two out"
+        )
+    if isinstance(separator, str):
+        raise PlauditError(
+            "chat_template: says what stands between prompt and completion, and so does separator; "
+            "leave one of the two out"
         )
     if stored:
         raise PlauditError(

@@ -27,7 +27,7 @@ READ_AS = {
     "trl": "prompt and completion as one text, ended as TRL ends it",
 }
 # Training, for one, reads a model as it was saved.
-ELSEWHERE = "Where a command has no --encoder-text, export the model with it first"
+ELSEWHERE = "Where a command has no {flag}, export the model with it first"
 
 
 def describe_reading(
@@ -50,26 +50,32 @@ def describe_reading(
             way = "trl" if ended else "one"
             return (
                 f"{line}. It was made by TRL, which trains on one text: --encoder-text {way} reads "
-                f"it so. {ELSEWHERE}"
+                f"it so. {ELSEWHERE.format(flag='--encoder-text')}"
             )
         return (
             f"{line}. Nothing in its files says that it reads a pair: plaudit chose so; "
             "--encoder-text one reads prompt + completion as one text, as TRL trains"
             + (", or trl with the end that TRL adds" if ended else "")
-            + f". {ELSEWHERE}"
+            + f". {ELSEWHERE.format(flag='--encoder-text')}"
         )
     if encoding.kind == "decoder" and encoding.template == "plain" and chose:
         return (
-            f"{line}. Nothing in its files says what stands between: plaudit chose so; in Python "
-            "separator='' puts nothing there, as TRL trains"
+            f"{line}. Nothing in its files says what stands between: plaudit chose so; "
+            '--separator "" puts nothing there, as TRL trains. '
+            + ELSEWHERE.format(flag="--separator")
+        )
+    if encoding.kind == "decoder" and encoding.template == "chat" and _is_of_trl(found.source):
+        return (
+            f"{line}. It was made by TRL, which uses no template for data that are plain text: "
+            '--separator "" reads it so'
         )
     return line
 
 
-def describe_left_as_it_is(reading: str, name: str, encoding: Encoding, way: str, why: str) -> str:
-    """The line of a model that a way of reading encoders is not for, and so leaves as it is."""
+def describe_left_as_it_is(reading: str, name: str, encoding: Encoding, flag: str, why: str) -> str:
+    """The line of a model that a `flag` for several is not for, and so leaves as it is."""
     reading = reading or f"{name}: reads {_texts(encoding)}"
-    return f"{reading}. --encoder-text {way} leaves it as it is: {why}"
+    return f"{reading}. {flag} leaves it as it is: {why}"
 
 
 def _texts(encoding: Encoding) -> str:
@@ -79,7 +85,8 @@ def _texts(encoding: Encoding) -> str:
     if encoding.template == "chat":
         return "prompt and completion through the tokenizer's chat template"
     between = repr(encoding.separator) if encoding.separator else "nothing"
-    return f"prompt and completion as one text with {between} between them"
+    ending = f" and {encoding.own_ending} after them" if encoding.own_ending else ""
+    return f"prompt and completion as one text with {between} between them{ending}"
 
 
 def is_cross_encoder(found: Checkpoint) -> bool:

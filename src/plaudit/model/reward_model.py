@@ -128,7 +128,9 @@ class RewardModel(Scorer):
             chat_template_args: arguments of the template, such as `{"enable_thinking": False}`,
                 written into it, so that they are saved too.
             separator: what stands between prompt and completion in a plain decoder's row, and in
-                that of an encoder that reads one text, where it is nothing unless given.
+                that of an encoder that reads one text, where it is nothing unless given. A decoder
+                of somebody else's is then read without its tokenizer's chat template. A saved model
+                keeps its own. Of several models it is for those whose files do not say theirs.
             encoder_text: how an encoder of somebody else's reads prompt and completion: as a
                 `pair`, the default; as `one` text; or as `trl`, one text with the tokenizer's
                 end-of-text token after it, where it has one. A saved model keeps it. Of several
@@ -147,6 +149,8 @@ class RewardModel(Scorer):
                 truncation, without the special tokens that end a row; in a chat template all that
                 follows the prompt and the beginning of the turn, so its ending too.
             new_head: whether to draw a head in the place of the one that a model brings.
+            trained_only: whether to refuse a model whose head is drawn, and whose rewards are so
+                random: a base model.
             revision: of a model on the hub: a branch, a tag or a commit. `owner/name@REVISION` as
                 the name says the same. Configuration, weights, tokenizer, and whatever else is read
                 of it, are of that revision.

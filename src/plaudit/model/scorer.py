@@ -204,7 +204,10 @@ class Scorer(ABC):
     def warn_if_untrained(self) -> None:
         """Say so when the head is new: its rewards are random numbers."""
         if self.new_head:
-            say(UNTRAINED)
+            members = getattr(self, "members", [self])
+            names = [getattr(each, "origin", "") for each in members if each.new_head]
+            named = ", ".join(filter(None, names))
+            say(f"{named}: {UNTRAINED}" if named else UNTRAINED)
 
     @contextmanager
     def telling_truncation(self, what: str = "") -> Iterator[None]:

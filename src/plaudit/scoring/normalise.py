@@ -40,6 +40,7 @@ def normalise(
     dtype: Dtype = "auto",
     max_length: int | None = None,
     encoder_text: ReadAs | None = None,
+    separator: str | None = None,
 ) -> Normalisation:
     """Measure a model's rewards of the completions of `data`, and store how to normalise them.
 
@@ -59,6 +60,7 @@ def normalise(
         dtype: what matrix products run in; see `RewardModel.load`.
         max_length: tokens of a row; see there, too.
         encoder_text: how an encoder from elsewhere reads a row; see there, too.
+        separator: what stands between prompt and completion of plain text; see there, too.
 
     Raises:
         PlauditError: when the model is in no folder or its head is new, when it is normalised
@@ -77,8 +79,9 @@ def normalise(
     if not folder.exists():
         raise PlauditError(f"{model}: there is no such folder, and normalisation is kept in one")
     scorer = RewardModel.load(
-        folder, normalised=False, dtype=dtype, max_length=max_length, encoder_text=encoder_text
-    )
+        folder, normalised=False, dtype=dtype, max_length=max_length, encoder_text=encoder_text,
+        separator=separator,
+    )  # fmt: skip
     if scorer.new_head:
         raise PlauditError(f"{model}: has no trained reward head; train it first")
     config = read_json(file)

@@ -75,12 +75,13 @@ def load_base(settings: Settings) -> RewardModel:
         # `accelerate launch` has one process alone read the weights, and the others none to try.
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     place = processes().device
+    usual = Settings.model_fields["separator"].default  # else what the base was saved with
     model = RewardModel.load(
         settings.base,
         pooling=settings.pooling,
         template=settings.template,
         max_length=settings.max_length,
-        separator=settings.separator,
+        separator=None if settings.separator == usual else settings.separator,
         chat_template=settings.chat_template,
         chat_template_args=settings.chat_template_args,
         dtype=settings.dtype,

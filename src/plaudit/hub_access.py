@@ -1,0 +1,53 @@
+"""Whether the Hugging Face hub can be reached, asked once and not tried again for a minute.
+
+Its libraries try every file again and again, which takes minutes where there is no network.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+SECONDS = 10.0  # for an answer, as the hub's own library waits
+AGAIN = 60.0  # seconds until it is asked again
+
+_asked: tuple[float, str] | None = None  # when it was not reached, and why
+
+
+@contextlib.contextmanager
+def asking_hub() -> Iterator[str]:
+    """Within it the hub's libraries do not ask a hub that is not reached, and look among the files
+    that they kept, as `HF_HUB_OFFLINE` has them do. Gives why it is not reached, else nothing."""
+    from huggingface_hub import constants
+
+    why = "" if constants.HF_HUB_OFFLINE else _why_not_reached()
+    if not why:
+        yield ""
+        return
+    told: list[Any] = [constants]
+    if "datasets" in sys.modules:  # which has a copy of what that says
+        told.append(sys.modules["datasets"].config)
+    kept = [module.HF_HUB_OFFLINE for module in told]
+    for module in told:
+        module.HF_HUB_OFFLINE = True
+    try:
+        yield why
+    finally:
+        for module, offline in zip(told, kept, strict=True):
+            module.HF_HUB_OFFLINE = offline
+
+
+def _why_not_reached() -> str:
+    global _asked
+    if _asked is not None and (_asked[1] == "" or time.monotonic() - _asked[0] < AGAIN):
+        return _asked[1]
+    from huggingface_hub import constants, get_session
+
+    why = ""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=SECONDS)  # by a proxy, where one is set
+    except Exception as error:  # whatever the libraries between here and there raise
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+    _asked = time.monotonic(), why
+    return why
