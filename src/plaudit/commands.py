@@ -1386,7 +1386,8 @@ def serve(
     loading |= {"chat_template": chat_template, "chat_template_args": chat_template_args}
     if isinstance(model, str | Path):
         say(f"loading {model}")
-    scorer = _scorer(model, also, combine, spread, trained_only=True, **loading)
+    # Who has no labels has no trained model yet: to label, any order of the prompts will do.
+    scorer = _scorer(model, also, combine, spread, trained_only=label is None, **loading)
     labelling = None
     if label and labels:
         from plaudit.labelling.labelling import Labelling

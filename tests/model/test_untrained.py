@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from plaudit import PlauditError, RewardModel, evaluate, export, generate, score, serve
+from plaudit import PlauditError, RewardModel, evaluate, export, generate, label, score, serve
 from plaudit.cli import main
 
 REFUSED = r"{}: has no trained reward head: .* plaudit train DATA --base"
@@ -40,6 +40,13 @@ def test_so_do_the_service_and_best_of_n(base, saved_model, tmp_path):
         generate(base("llama"), base("qwen2"), ["Why?"], tmp_path / "out.jsonl", n=2)
     with pytest.raises(PlauditError, match=REFUSED.format(base("llama"))):  # an ensemble of one
         serve(saved_model, also=[str(base("llama"))], port=0)
+
+
+def test_who_labels_may_have_no_trained_model_yet(base, rows, tmp_path, monkeypatch):
+    served = []
+    monkeypatch.setattr("plaudit.serving.server.serve", lambda model, **_: served.append(model))
+    label(base("llama"), rows, tmp_path / "labels.csv")
+    assert [model.new_head for model in served] == [True]
 
 
 def test_what_was_exported_of_it_is_refused_too(base, tmp_path, rows, capsys):
