@@ -48,7 +48,7 @@ class Adapter:
     def without_head(self) -> PlauditError:
         """What to say where nothing has a head for it."""
         return PlauditError(
-            f"base: {self.source} is a LoRA adapter of {self.base} without a head: none of "
+            f"{self.source} is a LoRA adapter of {self.base} without a head: none of "
             f"its weights ends in {' or '.join(HEADS)}, and a new head's rewards are random. "
             "Whoever trained it can save it with `modules_to_save` in the LoraConfig"
         )
@@ -62,7 +62,7 @@ class Adapter:
 
         if lost := sorted(set(drawn) - self.names):
             raise PlauditError(
-                f"base: {self.source} is a LoRA adapter of {self.base}, and neither has the "
+                f"{self.source} is a LoRA adapter of {self.base}, and neither has the "
                 f"weights {', '.join(lost[:3])}: they were drawn at random when it was trained and "
                 "not saved. Whoever trained it can save them with `modules_to_save` in the "
                 "LoraConfig"
@@ -80,7 +80,7 @@ class Adapter:
         except Exception as error:  # weights of another base model fail in many ways
             reason = " ".join(str(error).split())[:200]
             raise PlauditError(
-                f"base: {self.source} is a LoRA adapter that does not fit its base model "
+                f"{self.source} is a LoRA adapter that does not fit its base model "
                 f"{self.base} ({reason})"
             ) from error
 
@@ -92,7 +92,7 @@ class Adapter:
         if lost or left:
             what = f"lacks {sorted(lost)[0]}" if lost else f"has {sorted(left)[0]} besides"
             raise PlauditError(
-                f"base: {self.source} is a LoRA adapter that does not fit its base model "
+                f"{self.source} is a LoRA adapter that does not fit its base model "
                 f"{self.base}: of what its {CONFIG} adapts it {what}"
             )
 
@@ -123,7 +123,7 @@ def read_adapter(source: Source) -> Adapter | None:
     given = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not isinstance(given, str) or not given:
         raise PlauditError(
-            f"base: {source} is a LoRA adapter whose {CONFIG} names no base model; set its "
+            f"{source} is a LoRA adapter whose {CONFIG} names no base model; set its "
             "base_model_name_or_path"
         )
     beside = folder / given
@@ -137,7 +137,7 @@ def read_adapter(source: Source) -> Adapter | None:
         base_models.load_config(base)
     except PlauditError as error:
         raise PlauditError(
-            f"base: {source} is a LoRA adapter of {given}, which cannot be loaded here; set "
+            f"{source} is a LoRA adapter of {given}, which cannot be loaded here; set "
             f"base_model_name_or_path in its {CONFIG} to a folder that has it ({error})"
         ) from error
     try:
@@ -150,8 +150,7 @@ def read_adapter(source: Source) -> Adapter | None:
         old = base_models.file_beside(source, "adapter_model.bin")
         advice = f"; save the {old.name} that is there as safetensors" if old else ""
         raise PlauditError(
-            f"base: {source} is a LoRA adapter without readable weights in {WEIGHTS}{advice} "
-            f"({error})"
+            f"{source} is a LoRA adapter without readable weights in {WEIGHTS}{advice} ({error})"
         ) from error
     # peft trains the head of this task whether it is named or not.
     named = {str(name).rpartition(".")[2] for name in config.get("modules_to_save") or ()}

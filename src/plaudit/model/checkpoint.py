@@ -127,7 +127,7 @@ def read_checkpoint(
         config.pad_token_id = config.get_text_config().pad_token_id = pad
     if not isinstance(stored, dict):
         raise PlauditError(
-            f"base: {name}: {CONFIG_KEY!r} in its config.json is damaged; copy config.json again "
+            f"{name}: {CONFIG_KEY!r} in its config.json is damaged; copy config.json again "
             "from where the model was saved"
         )
     # Taken out of the configuration, so that no checkpoint of a model trained from here has it.
@@ -143,7 +143,7 @@ def read_checkpoint(
         head = read_value_head(adapter.source if adapter else source, config)
     if kind == "encoder" and not (new_head or stored) and has_file_of_head(source):
         raise PlauditError(
-            f"base: {name} is an encoder with a value head beside it; plaudit reads such a head of "
+            f"{name} is an encoder with a value head beside it; plaudit reads such a head of "
             "a decoder only; --new-head trains a head in its place"
         )
     if not (new_head or stored or head):
@@ -185,7 +185,7 @@ def _of_own_code(
     """A checkpoint that its own code is to run."""
     if adapter:
         raise PlauditError(
-            f"base: {adapter.source} is a LoRA adapter of {name}, a {code.name} of its own code, "
+            f"{adapter.source} is a LoRA adapter of {name}, a {code.name} of its own code, "
             "into which it is not merged here; merge it with peft and save that"
         )
     if attributes is not None:
@@ -296,12 +296,12 @@ def load_by_own_code(found: Checkpoint, code: OwnCode, attention: str | None = N
     check_shapes(loaded, found.name, head_replaced=False)
     if loaded.missing:
         raise PlauditError(
-            f"base: {found.name} is incomplete: it lacks the weights {_named(loaded.missing)} of "
+            f"{found.name} is incomplete: it lacks the weights {_named(loaded.missing)} of "
             f"its {code.name}; copy all its files"
         )
     if left := {key for key in loaded.unexpected if not PRETRAINING.search(key)}:
         raise PlauditError(
-            f"base: {found.name} has weights that its own {code.name} does not use: "
+            f"{found.name} has weights that its own {code.name} does not use: "
             f"{_named(left)}; without them its rewards would be others"
         )
     return loaded.model
@@ -323,7 +323,7 @@ def own_pooling(config: Any, kind: Kind, name: str) -> str:
     pooled = getattr(config, "classifier_pooling", None) or "cls"
     if pooled not in POOLED_BY:
         raise PlauditError(
-            f"base: {name} pools its tokens by `classifier_pooling: {pooled}`, which plaudit does "
+            f"{name} pools its tokens by `classifier_pooling: {pooled}`, which plaudit does "
             f"not know; it reads heads that pool by {', '.join(POOLED_BY)}. --new-head trains a "
             "head in its place"
         )
@@ -369,12 +369,12 @@ def check_architecture(config: Any, name: str) -> None:
         for task, what in OTHER_TASKS.items():
             if str(given).endswith(task):
                 raise PlauditError(
-                    f"base: {name} is a {given}: it gives {what}, and not one number for a "
+                    f"{name} is a {given}: it gives {what}, and not one number for a "
                     "completion. --new-head trains a head in its place"
                 )
         if not hasattr(transformers, str(given)):
             raise PlauditError(
-                f"base: {name} is a {given}, a class of its own code, which plaudit does not run; "
+                f"{name} is a {given}, a class of its own code, which plaudit does not run; "
                 "without it the rewards would be others. Where its code converts it to a "
                 f"…{CLASSIFIER} of transformers, load that; --new-head trains a head on its base "
                 "model"
@@ -390,7 +390,7 @@ def check_shapes(loaded: Weights, name: str, *, head_replaced: bool) -> None:
     for key, has, asks in loaded.mismatched:
         if _of_base(loaded.model, key) or not head_replaced:
             raise PlauditError(
-                f"base: {name} cannot be loaded: its weight {key} has the shape {has}, and its "
+                f"{name} cannot be loaded: its weight {key} has the shape {has}, and its "
                 f"config.json asks for {asks}: they are not of one model; copy all its files"
             )
 
@@ -409,12 +409,12 @@ def check_weights(loaded: Weights, config: Any, name: str, *, head_replaced: boo
     lost = [key for key in missing if _of_base(model, key) and "pooler." not in key]
     if lost:
         raise PlauditError(
-            f"base: {name} is incomplete: it lacks the weights {_named(lost)}; copy all its files"
+            f"{name} is incomplete: it lacks the weights {_named(lost)}; copy all its files"
         )
     with_head = hasattr(model, model.base_model_prefix)
     if is_classifier(config) and not head_replaced and with_head and (lost := list(missing)):
         raise PlauditError(
-            f"base: {name} says that it is a {config.architectures[0]}, but lacks the weights "
+            f"{name} says that it is a {config.architectures[0]}, but lacks the weights "
             f"{_named(lost)} of its head, without which its rewards are random; copy all of "
             "its files, or train a head in its place with --new-head"
         )
@@ -425,7 +425,7 @@ def check_weights(loaded: Weights, config: Any, name: str, *, head_replaced: boo
         kinds = (what for head, what in HEADS_ELSEWHERE.items() if any(head in key for key in left))
         what = next(kinds, "")
         raise PlauditError(
-            f"base: {name} has weights that {type(model).__name__} does not use: {_named(left)}"
+            f"{name} has weights that {type(model).__name__} does not use: {_named(left)}"
             f"{f' ({what})' if what else ''}; without them its rewards would be others. Load it "
             f"with the code that it was made for and save it as a …{CLASSIFIER} of transformers, "
             "or train a head on its base model with --new-head"
@@ -469,7 +469,7 @@ def as_one_reward(model: Any, name: str, asked: Attributes | None) -> dict[str, 
         if asked is not None:
             raise PlauditError(f"attributes: {name} gives one number, so there is none to choose")
         return {}
-    chosen = weights_of_labels(asked, named, f"base: {name}")
+    chosen = weights_of_labels(asked, named, name)
     _leave_one_row(model, torch.tensor(chosen))
     labels_of = [f"{n}" if named.count(each) > 1 else each for n, each in enumerate(named)]
     of = {label: weight for label, weight in zip(labels_of, chosen, strict=True) if weight}
@@ -487,7 +487,7 @@ def names_of_labels(config: Any, count: int) -> list[str]:
 
 
 def weights_of_labels(
-    asked: Attributes | None, named: Sequence[str], whose: str = "base: this model"
+    asked: Attributes | None, named: Sequence[str], whose: str = "this model"
 ) -> list[float]:
     """The weight of each label's logit in the reward, by the labels' names.
 

@@ -153,8 +153,7 @@ def exact(model: Any, pooling: Pooling, name: str) -> Any:
     """
     if not pooling.own_head and not hasattr(model, "score"):
         raise PlauditError(
-            f"base: {type(model).__name__} has no `score` head for pooling {name}; "
-            "choose pooling mean"
+            f"{type(model).__name__} has no `score` head for pooling {name}; choose pooling mean"
         )
     mixin, own = _OwnHead if pooling.own_head else _Pools, type(model)
     attributes = {"__module__": own.__module__, "pooling": pooling}

@@ -345,7 +345,7 @@ def _check_vocabulary(model: Any, highest: int, name: str) -> int:
         embedded = int(model.config.get_text_config().vocab_size)
     if highest >= embedded:
         raise PlauditError(
-            f"base: {name}: its tokenizer has tokens up to number {highest} and the model's "
+            f"{name}: its tokenizer has tokens up to number {highest} and the model's "
             f"vocabulary {embedded} rows: they are not of one model, or tokens were added to the "
             "tokenizer alone; copy the tokenizer that the model was saved with"
         )

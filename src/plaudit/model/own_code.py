@@ -48,7 +48,7 @@ class OwnCode:
     def refusal(self, base: str) -> PlauditError:
         """What to say where nobody trusts it."""
         return PlauditError(
-            f"base: {base} is a {self.name}, a class of its own code: {self.file} of {self.where}; "
+            f"{base} is a {self.name}, a class of its own code: {self.file} of {self.where}; "
             "without it the rewards would be others, and code that a model brings is not run "
             "unasked. Read that file, and where you trust it add --trust-remote-code to a command "
             "that scores with it (in Python trust_remote_code=True); it is not trained further, "
@@ -105,7 +105,7 @@ def load_own(code: OwnCode, source: Source, config: Any, **options: Any) -> Weig
         )
     if not (inspect.isclass(of_class) and issubclass(of_class, PreTrainedModel)):
         raise PlauditError(
-            f"base: {source}: its class {code.name} is no PreTrainedModel, and so cannot be loaded"
+            f"{source}: its class {code.name} is no PreTrainedModel, and so cannot be loaded"
         )
     # What transformers 4 took, and 5 does not: a list, and no call of `post_init`.
     if isinstance(of_class._tied_weights_keys, list):
@@ -218,7 +218,7 @@ def rewards_of(output: Any, rows: int, name: str) -> Tensor:
     if len(fit) != 1:
         shapes = ", ".join(f"{key} {tuple(x.shape)}" for key, x in given.items()) or "no tensor"
         raise PlauditError(
-            f"base: {name} gives {shapes} for {rows} rows, and a reward is one number for each; "
+            f"{name} gives {shapes} for {rows} rows, and a reward is one number for each; "
             f"of what it returns {', '.join(NAMED)} are read, or a tensor of a tuple"
         )
     return fit[0].reshape(rows, 1)
@@ -267,7 +267,7 @@ def as_scores(model: Any, encoding: Any, name: str) -> Any:
         version = getattr(model.config, "transformers_version", None)
         made = f"it was saved with transformers {version}, and " if version else ""
         raise PlauditError(
-            f"base: {name}: the code of its {own.__name__} fails: {type(error).__name__}: "
+            f"{name}: the code of its {own.__name__} fails: {type(error).__name__}: "
             f"{reason}; {made}this is {transformers.__version__}"
         ) from error
     return model

@@ -56,7 +56,7 @@ class ValueHead:
         if self.weight.shape != model.score.weight.shape:
             ours, its = (tuple(weight.shape) for weight in (model.score.weight, self.weight))
             raise PlauditError(
-                f"base: the value head in {self.file} has the shape {its} and this model needs "
+                f"the value head in {self.file} has the shape {its} and this model needs "
                 f"{ours}: they are not of one model; copy all files of one model"
             )
         model.score.weight = nn.Parameter(self.weight.float())
@@ -90,7 +90,7 @@ def read_value_head(place: Source, config: Any) -> ValueHead | None:
             weight, bias = found[f"{head}.weight"], found.get(f"{head}.bias", torch.zeros(1))
             if weight.dim() != 2 or len(weight) != 1 or bias.numel() != 1:
                 raise PlauditError(
-                    f"base: the value head in {file} has the shape {tuple(weight.shape)}; one that "
+                    f"the value head in {file} has the shape {tuple(weight.shape)}; one that "
                     "gives a reward has one row"
                 )
             return ValueHead(head, weight, bias.item(), *_normalised_by(config), file=file.name)
@@ -124,14 +124,14 @@ def _of_gguf(place: Source) -> ValueHead | None:
     weight, bias = found.pop(f"{GGUF}.weight", None), found.pop(f"{GGUF}.bias", torch.zeros(1))
     if weight is None or found:
         raise PlauditError(
-            f"base: {place} has a head with the weights {', '.join(sorted(found))}; plaudit reads "
+            f"{place} has a head with the weights {', '.join(sorted(found))}; plaudit reads "
             f"a GGUF file's head only where it is one linear layer, {GGUF}; --new-head trains a "
             "head in its place"
         )
     if len(weight) != 1:
         named = f" ({', '.join(labels)})" if labels else ""
         raise PlauditError(
-            f"base: {place} gives {len(weight)} numbers for a text{named}, and a reward is one; "
+            f"{place} gives {len(weight)} numbers for a text{named}, and a reward is one; "
             "load the model that the file was made from with --attributes"
         )
     return ValueHead(GGUF, weight.float(), bias.item(), 0.0, 1.0, file=file.name)
@@ -145,7 +145,7 @@ def _normalised_by(config: Any) -> tuple[float, float]:
     numbers = all(isinstance(x, int | float) and math.isfinite(x) for x in (mean, std))
     if not numbers or std <= 0:
         raise PlauditError(
-            f"base: config.json normalises rewards by mean {mean!r} and std {std!r}; mend them: "
+            f"config.json normalises rewards by mean {mean!r} and std {std!r}; mend them: "
             "both must be numbers, and std above 0"
         )
     return float(mean), float(std)
