@@ -289,17 +289,19 @@ def test_without_scores_the_order_is_that_of_the_data(tmp_path):
     assert order == [f"question {n}" for n in range(12)]
 
 
-def test_one_that_cannot_be_scored_stops_no_other(tmp_path):
+def test_one_that_cannot_be_scored_stops_no_other(tmp_path, monkeypatch, capsys):
     async def score(prompt, completions):
         if prompt == "question 1":
             raise PlauditError("the template does not take it")
         return [0.0] * len(completions)
 
+    monkeypatch.setattr("plaudit.labelling.labelling.SECONDS_BEFORE_PROGRESS", -1)
     labelling = Labelling(SCORER, three(tmp_path / "d.jsonl", 20), tmp_path / "l.csv")
     asyncio.run(labelling.score(score))
     state = labelling.state()
     assert (state["scored"], state["failed"]) == (19, 1)
     assert state["problem"] == "the template does not take it"
+    assert capsys.readouterr().err.splitlines()[-1].startswith("19 prompts scored: those that ")
 
 
 def test_completions_stand_in_an_order_of_their_own(tmp_path):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit
 
-from plaudit.console import counted, progress, say
+from plaudit.console import SECONDS_BEFORE_PROGRESS, counted, progress, say
 from plaudit.data.rankings import Ranking, Text, dense_ranks, text_key
 from plaudit.data.readers import BadRows, OnBadRow
 from plaudit.data.rows import find_sources
@@ -178,6 +178,7 @@ class Labelling:
         """
         done = {label.item.id for label in self._labels}
         order = sorted(self._items, key=lambda item: item.id in done)
+        began = time.monotonic()
         batch: list[Item] = []
         for item in progress(order, "scoring what is to be labelled"):
             batch.append(item)
@@ -187,6 +188,9 @@ class Labelling:
                 for one, rewards in zip(batch, results, strict=True):
                     self._scored(one, rewards)
                 batch = []
+        if time.monotonic() - began > SECONDS_BEFORE_PROGRESS:  # nothing else ends what was shown
+            all_scored = counted(len(order) - self._failed, "prompt")
+            say(f"{all_scored} scored: those that the model is least sure about come first")
 
     def _scored(self, item: Item, rewards: list[float] | BaseException) -> None:
         # Without the lock, which is held while the file is written: the event loop must not wait.
