@@ -714,33 +714,56 @@ def test_a_training_that_is_interrupted_says_what_to_type(run, here, base):
     )
     assert code == 143, said
     told, go_on = said[-2:]
-    assert told == "plaudit: interrupted; runs/ranked-bert: its checkpoint of step 2 is kept"
+    assert told == "plaudit: interrupted; runs/ranked-bert: its checkpoint of step 3 is kept"
     words = shlex.split(go_on.removeprefix("to go on: plaudit "))
     assert words[-3:] == ["-o", "runs/ranked-bert", "--resume"]
     assert "--overwrite" not in words
     code, _, err = run(*words)
     assert code == 0, err
-    assert "checkpoint-2" in err
+    assert "checkpoint-3" in err
     assert (
         json.loads((here / "runs/ranked-bert/metrics.json").read_text())["training"]["steps"] == 4
     )
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_training_that_is_interrupted_in_a_step_finishes_it(run, here, base, number, code):
+@pytest.mark.parametrize(
+    ("place", "call", "number", "code", "step"),
+    [
+        ("training_step", 3, signal.SIGINT, 130, 3),
+        ("training_step", 3, signal.SIGTERM, 143, 3),
+        ("prediction_step", 1, signal.SIGINT, 130, 2),  # in the first validation
+        ("get_batch_samples", 4, signal.SIGINT, 130, 4),  # before a step
+        ("_save_checkpoint", 1, signal.SIGINT, 130, 2),
+    ],
+)
+def test_a_training_that_is_interrupted_writes_a_checkpoint(
+    run, here, base, place, call, number, code, step
+):
     line = ["train", "ranked.csv", "--base", base("bert"), "--dtype", "float32", "--max-steps", 6]
-    line += ["--head-epochs", 0, "--no-report"]
+    line += ["--head-epochs", 0, "--no-report", "--save-steps", 2]
     assert run(*line, "-o", "whole")[0] == 0
-    step = "plaudit.training.trainer:RankingTrainer.training_step"
-    ended, said = interrupting.run(step, [*line, "-o", "run"], call=3, number=number)
-    assert (ended, said[-3:]) == (code, [
-        "interrupted: after this step a checkpoint is written; a second time ends it at once",
-        "plaudit: interrupted; run: its checkpoint of step 3 is kept",
+    place = f"plaudit.training.trainer:RankingTrainer.{place}"
+    ended, said = interrupting.run(place, [*line, "-o", "run"], call=call, number=number)
+    assert "interrupted: a checkpoint is written first; a second time ends it at once" in said
+    assert (ended, said[-2:]) == (code, [
+        f"plaudit: interrupted; run: its checkpoint of step {step} is kept",
         f"to go on: plaudit {shlex.join([str(word) for word in line])} -o run --resume",
     ])  # fmt: skip
     assert run(*shlex.split(said[-1])[4:])[0] == 0
     weights = [(here / each / "model/model.safetensors").read_bytes() for each in ("run", "whole")]
     assert weights[0] == weights[1]
+
+
+def test_so_does_each_fold_of_a_cross_validation(run, here, base):
+    line = ["cv", "ranked.csv", "-k", 2, "--base", base("bert"), "--dtype", "float32", "-o", "run"]
+    line += ["--head-epochs", 0, "--max-steps", 3]
+    place = "plaudit.training.trainer:RankingTrainer.training_step"
+    ended, said = interrupting.run(place, line, call=5)
+    assert ended == 130
+    assert said[-2] == "plaudit: interrupted; run: 1 run finished"
+    [checkpoint] = (here / "run/folds").glob("*/checkpoints/checkpoint-*")
+    assert checkpoint.name == "checkpoint-2"
+    assert run(*shlex.split(said[-1])[4:])[0] == 0
 
 
 def test_a_training_that_is_interrupted_twice_ends_at_once(here, base):

@@ -128,7 +128,7 @@ _NO_MEMORY = (
     *("can't allocate memory", "out of memory"),
     *("could not create a primitive", "could not create a memory"),
 )
-HELD = b"interrupted: after this step a checkpoint is written; a second time ends it at once\n"
+HELD = b"interrupted: a checkpoint is written first; a second time ends it at once\n"
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells have them: 128 and the signal's number
 
 

@@ -22,7 +22,7 @@ QUIET = "PLAUDIT_QUIET"  # a variable of the environment, which processes that a
 
 
 _within: list[str] = []  # what we are in the middle of, outermost first
-_hushed: list[bool] = []  # not empty while there is to be no talk
+_hushed: list[bool] = []  # not empty while there is to be no talk: whether the work is kept
 # What an interruption would leave to go on with: its path, and what is kept there, outermost first.
 _on_interrupt: dict[str, Callable[[], str | None]] = {}
 _kept_anyway: list[str] = []  # what an interruption leaves though nothing can be gone on with
@@ -63,9 +63,12 @@ def quieted() -> Iterator[None]:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """Within the block there is no talk, only progress: all has been said about another one."""
-    _hushed.append(True)
+def hushed(kept: bool = True) -> Iterator[None]:
+    """Within the block there is no talk, only progress: all has been said about another one.
+
+    Where nothing is `kept` of what is done there, nothing is finished for an interruption, either.
+    """
+    _hushed.append(kept)
     try:
         yield
     finally:
@@ -117,7 +120,7 @@ def forget_interruptions() -> None:
 
 def hold_interruptions() -> None:
     """From now on a first interruption is noted and not raised: what is under way is finished."""
-    if not _hushed and not _held:  # of what is not kept there is nothing to finish
+    if all(_hushed) and not _held:
         _held.append(True)
 
 

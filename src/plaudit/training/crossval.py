@@ -38,7 +38,7 @@ from plaudit.evaluation.metrics import per_prompt
 from plaudit.evaluation.power import before_comparing_folds, independent_pairs
 from plaudit.evaluation.rewards import prediction_rows
 from plaudit.evaluation.statistics import Figure, holm
-from plaudit.evaluation.summary import figure, figures, format_summary
+from plaudit.evaluation.summary import figure, format_summary
 from plaudit.files import SCHEMA_VERSION, read_json, write_jsonl, write_results
 from plaudit.inspection.labels import read_predictions
 from plaudit.model.devices import dtype_name
@@ -213,7 +213,7 @@ def out_of_fold_rewards(rankings: list[Ranking]) -> list[list[float]]:
         )
     data = Rankings.from_list(rankings)
     frozen: dict[str, Any] = {"freeze_layers": -1}
-    with tempfile.TemporaryDirectory() as folder, console.hushed():  # of what is not kept
+    with tempfile.TemporaryDirectory() as folder, console.hushed(kept=False):
         console.show(_how_long(data, build_settings(None, name_data(data) | frozen)))
         return cross_validate(data, output=Path(folder) / "cv", **frozen).rewards
 
@@ -329,8 +329,9 @@ def _sum_up(
     test_size = float(np.mean([fold.summary["counts"]["prompts"] for fold in full]))
     metrics: dict[str, OverFolds] = {}
     for name in full[0].summary:
-        given = [figures(fold.summary).get(name) for fold in full]
-        values = [figure["value"] for figure in given if figure and "value" in figure]
+        # What else a summary says, counts for example, are no figures.
+        given = [dict(fold.summary).get(name) for fold in full]
+        values = [one["value"] for one in given if isinstance(one, dict) and "value" in one]
         if len(values) < len(given):
             continue
         _, _, (low, high) = corrected_resampled_t(values, train_size, test_size)

@@ -869,20 +869,27 @@ class CheckpointWhenInterrupted(TrainerCallback):
     def on_step_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """From now on there is something to lose."""
+        """Hold interruptions from now on, in validations and between steps too."""
         hold_interruptions()
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Ask for the checkpoint."""
-        if is_interrupted():
-            control.should_save = True  # a validation that is due comes first, as it always does
-        else:
-            release_interruptions()
+        """Ask for the checkpoint; a validation that is due comes first, as it always does."""
+        control.should_save |= is_interrupted()
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """End it."""
+        """End an interrupted training."""
+        if is_interrupted():
+            self._end()
+
+    def on_train_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Hold no more; what was held since the last step ends the command."""
+        self._end()
+
+    def _end(self) -> None:
         release_interruptions()
         raise_interruption()
 
