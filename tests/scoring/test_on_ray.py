@@ -87,7 +87,7 @@ def test_rows_rejections_and_rewards_are_those_of_the_local_engine(data, tmp_pat
     said = capfd.readouterr().err
     assert "314 input rows are done; going on from there" in said
     assert "are truncated to 20 tokens" in said
-    ours = ("ray.jsonl", "truncated", "scoring", "rows rejected", "no trained reward head")
+    ours = ("ray.jsonl", "truncated", "scoring", " rejected: ", "no trained reward head")
     assert [line for line in said.splitlines() if not any(o in line for o in ours)] == []
 
 

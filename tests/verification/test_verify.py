@@ -172,7 +172,8 @@ def test_a_planted_fault_is_found_and_named(fault, tmp_path):
     assert f"why   {FAULTS[fault]}" in str(found)
     healthy = plaudit.verify(model, against=["transformers"])
     assert healthy.passed, str(healthy)
-    assert healthy.record["peers"][0]["largest"] < 1e-5
+    # In standard deviations of the rewards; a difference of two logits is rounded twice.
+    assert healthy.record["peers"][0]["largest"] < 2e-5
 
 
 # What can be seen of the fault from rewards alone, as of a service.
