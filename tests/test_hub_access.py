@@ -6,7 +6,14 @@ import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from plaudit import PlauditError, hub_access
+from plaudit.data import rows
+from plaudit.model.base_models import Source, loading
 
 
 @pytest.fixture
@@ -63,3 +70,102 @@ def test_what_is_not_here_is_asked_for_once(command, cut_off, tmp_path):
     assert "it was not downloaded before, and the" in last
     assert "check the name and the" in last
     assert len(asked) == 1  # and not six times for each of three files, with pauses of 23 s
+
+
+@pytest.fixture
+def unreached(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub_access, "_why_not_reached", lambda: "no route to host")
+
+
+def of(cause, error):
+    error.__cause__ = cause
+    return error
+
+
+BROKEN = ValueError("size mismatch for score.weight")
+MISSING = [
+    LocalEntryNotFoundError("not in the cache"),
+    ConnectionError("offline mode is enabled"),
+    of(LocalEntryNotFoundError("not in the cache"), OSError("cannot be found")),
+    of(of(ConnectionError("offline mode is enabled"), OSError("a")), ValueError("b")),
+]
+
+
+def test_what_is_at_hand_and_damaged_is_told_as_it_is(unreached):
+    with (
+        pytest.raises(PlauditError, match=r"downloaded of it before .* \(size mismatch for score"),
+        loading(Source("owner/name")),
+    ):
+        raise BROKEN
+
+
+@pytest.mark.parametrize("error", MISSING)
+def test_what_is_not_at_hand_is_told_with_why_the_hub_is_not_reached(unreached, error):
+    with (
+        pytest.raises(PlauditError, match=r"was not downloaded before, .* \(no route to host\)"),
+        loading(Source("owner/name")),
+    ):
+        raise error
+
+
+def load_data(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    with pytest.raises(PlauditError) as refused:
+        list(rows._loaded(rows.named("owner/name"), None).rows())
+    return str(refused.value)
+
+
+def test_a_data_set_at_hand_is_told_of_as_it_is(unreached, monkeypatch):
+    said = load_data(monkeypatch, ValueError("Unknown split \"train\". Should be one of ['test']."))
+    assert "there is no such split; it has test" in said
+    assert "not downloaded" not in said
+    for error in MISSING:
+        said = load_data(monkeypatch, error)
+        assert "was not downloaded before" in said
+        assert "no route to host" in said
+
+
+class Hub:
+    """A hub that answers, or not, as it is told, and counts how often it was asked."""
+
+    def __init__(self):
+        self.asked, self.error = 0, None
+
+    def head(self, *_, **__):
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    answering = Hub()
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: answering)
+    monkeypatch.setattr(hub_access, "_asked", None)
+    return answering
+
+
+def test_both_answers_are_believed_for_a_minute(hub, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(hub_access.time, "monotonic", lambda: now)
+    assert hub_access._why_not_reached() == ""
+    hub.error = ConnectionError("no route to host")
+    now += hub_access.AGAIN - 1
+    assert (hub_access._why_not_reached(), hub.asked) == ("", 1)
+    now += 2
+    assert (hub_access._why_not_reached(), hub.asked) == ("no route to host", 2)
+    hub.error = None
+    now += hub_access.AGAIN - 1
+    assert (hub_access._why_not_reached(), hub.asked) == ("no route to host", 2)
+    now += 2
+    assert (hub_access._why_not_reached(), hub.asked) == ("", 3)
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout("slow"), TimeoutError("slow")])
+def test_a_slow_hub_is_tried(hub, error):
+    hub.error = error
+    assert hub_access._why_not_reached() == ""

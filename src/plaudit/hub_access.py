@@ -1,4 +1,4 @@
-"""Whether the Hugging Face hub can be reached, asked once and not tried again for a minute.
+"""Whether the Hugging Face hub can be reached, asked once and not again for a minute.
 
 Its libraries try every file again and again, which takes minutes where there is no network.
 """
@@ -12,7 +12,7 @@ from typing import Any
 SECONDS = 10.0  # for an answer, as the hub's own library waits
 AGAIN = 60.0  # seconds until it is asked again
 
-_asked: tuple[float, str] | None = None  # when it was not reached, and why
+_asked: tuple[float, str] | None = None  # when, and why it was not reached
 
 
 @contextlib.contextmanager
@@ -38,9 +38,26 @@ def asking_hub() -> Iterator[str]:
             module.HF_HUB_OFFLINE = offline
 
 
+def is_missing(error: BaseException | None) -> bool:
+    """Whether an error says, itself or by what it comes of, that a file is not among those that
+    were kept, or that there is no connection to ask for it."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if error is None:
+        return False
+    if isinstance(error, ConnectionError | LocalEntryNotFoundError):
+        return True
+    return is_missing(error.__cause__ or error.__context__)
+
+
+def _is_timeout(error: Exception) -> bool:
+    # By name: which library asks depends on the hub's version, and each has classes of its own.
+    return any("Timeout" in kind.__name__ for kind in type(error).__mro__)
+
+
 def _why_not_reached() -> str:
     global _asked
-    if _asked is not None and (_asked[1] == "" or time.monotonic() - _asked[0] < AGAIN):
+    if _asked is not None and time.monotonic() - _asked[0] < AGAIN:
         return _asked[1]
     from huggingface_hub import constants, get_session
 
@@ -48,6 +65,8 @@ def _why_not_reached() -> str:
     try:
         get_session().head(constants.ENDPOINT, timeout=SECONDS)  # by a proxy, where one is set
     except Exception as error:  # whatever the libraries between here and there raise
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        # A slow hub may yet answer, and its libraries wait longer and try again.
+        if not _is_timeout(error):
+            why = " ".join(str(error).split())[:200] or type(error).__name__
     _asked = time.monotonic(), why
     return why

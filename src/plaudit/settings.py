@@ -297,8 +297,8 @@ class Settings(BaseModel):
     )
     separator: str = Field(
         "\n\n",
-        description="between prompt and completion in a plain decoder's text; unless given, what "
-        "the base model was saved with",
+        description="between prompt and completion in a plain decoder's text, whatever the base "
+        "model was saved with",
     )
     chat_template: ChatTemplate = None
     chat_template_args: ChatTemplateArgs = {}

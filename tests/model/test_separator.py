@@ -133,14 +133,49 @@ def test_an_export_keeps_it(tmp_path, format):
     assert again.score(ASKED, ANSWERS) == pytest.approx(expected, abs=1e-5)
 
 
-def test_training_from_what_was_saved_keeps_it(tmp_path, pairs):
-    RewardModel.load(classifier("qwen2", tmp_path / "chat"), separator="").save(tmp_path / "saved")
+def trained(pairs, base, output, **settings):
+    """How a model reads that was trained on from a base."""
     train(
-        pairs, base=str(tmp_path / "saved"), output=tmp_path / "run", max_steps=1,
-        validation_fraction=0, test_fraction=0, dtype="float32", report=False,
+        pairs, base=str(base), output=output, max_steps=1, validation_fraction=0,
+        test_fraction=0, dtype="float32", report=False, **settings,
     )  # fmt: skip
-    trained = RewardModel.load(tmp_path / "run").encoding
-    assert (trained.template, trained.separator) == ("plain", "")
+    return RewardModel.load(output).encoding
+
+
+@pytest.mark.parametrize(
+    ("given", "stands"),
+    [({}, "\n\n"), ({"separator": "\n\n"}, "\n\n"), ({"separator": " "}, " ")],
+)
+@pytest.mark.parametrize("name", ["qwen2", "llama"])  # with a chat template and without
+def test_training_puts_its_own_between_whatever_the_base_was_saved_with(
+    name, given, stands, tmp_path, pairs
+):
+    RewardModel.load(classifier(name, tmp_path / "theirs"), separator="").save(tmp_path / "saved")
+    encoding = trained(pairs, tmp_path / "saved", tmp_path / "run", **given)
+    assert (encoding.template, encoding.separator) == ("plain", stands)
+    noted = json.loads((tmp_path / "run/model/config.json").read_text())["plaudit"]
+    assert (noted["template"], noted["separator"]) == ("plain", stands)
+
+
+def test_a_run_of_an_earlier_version_goes_on_as_it_was(tmp_path, pairs):
+    """Its settings hold the separator, which it was trained with, whatever its base says."""
+    RewardModel.load(classifier("llama", tmp_path / "theirs"), separator="").save(
+        tmp_path / "saved"
+    )
+    for separator in ("\n\n", " "):
+        run = tmp_path / f"run{len(separator)}"
+        trained(pairs, tmp_path / "saved", run, separator=separator)
+        train(output=run, resume=True, max_steps=2)
+        assert RewardModel.load(run).encoding.separator == separator
+
+
+def test_in_training_a_chat_template_and_a_pair_of_texts_stay(tmp_path, pairs, base):
+    assert trained(pairs, base("qwen2"), tmp_path / "chat", separator=" ").template == "chat"
+    again = trained(pairs, tmp_path / "chat/model", tmp_path / "again", separator="")
+    assert again.template == "chat"
+    assert trained(pairs, base("bert"), tmp_path / "encoder", separator=" ").is_pair
+    plain = trained(pairs, base("qwen2"), tmp_path / "plain", separator=" ", template="plain")
+    assert (plain.template, plain.separator) == ("plain", " ")
 
 
 def test_normalising_a_folder_keeps_it(tmp_path, completions):
@@ -148,15 +183,6 @@ def test_normalising_a_folder_keeps_it(tmp_path, completions):
     normalise(chat, completions, separator="", dtype="float32")
     encoding = RewardModel.load(chat).encoding
     assert (encoding.template, encoding.separator) == ("plain", "")
-
-
-def test_a_separator_in_training_reads_plain_text(tmp_path, pairs, base):
-    train(
-        pairs, base=str(base("qwen2")), output=tmp_path / "run", separator=" ", max_steps=1,
-        validation_fraction=0, test_fraction=0, dtype="float32", report=False,
-    )  # fmt: skip
-    trained = RewardModel.load(tmp_path / "run").encoding
-    assert (trained.template, trained.separator) == ("plain", " ")
 
 
 def test_of_several_models_it_is_for_those_it_can_apply_to(tmp_path, pairs, capsys):

@@ -41,7 +41,7 @@ from plaudit.data.encodings import (
     likely_encoding,
 )
 from plaudit.errors import PlauditError
-from plaudit.hub_access import asking_hub
+from plaudit.hub_access import asking_hub, is_missing
 from plaudit.json_text import DECODER, RepeatedKeyError, from_json
 from plaudit.sources import KINDS, PACKINGS, Named, SourceError, kind_of, named, on_hub
 
@@ -987,7 +987,7 @@ def _loaded(wanted: Named, streaming: bool | None) -> Source:
                 streaming=bool(streaming),
             )
     except Exception as error:  # network, name, permission, split: a dozen unrelated exceptions
-        if unreached:
+        if unreached and is_missing(error):
             raise PlauditError(
                 f"{shown}: no such file here, it was not downloaded before, and the Hugging Face "
                 f"hub cannot be reached ({unreached}): check the name and the connection, or "

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from plaudit.console import say
 from plaudit.errors import PlauditError
-from plaudit.hub_access import asking_hub
+from plaudit.hub_access import asking_hub, is_missing
 
 Kind = Literal["decoder", "encoder"]
 
@@ -529,8 +529,9 @@ def loading(source: Source) -> Iterator[None]:
         raise
     except Exception as error:  # a damaged or foreign folder can fail anywhere
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        reason = unreached or reason
-        if source.is_gguf and not unreached:
+        missing = bool(unreached) and is_missing(error)
+        reason = unreached if missing else reason
+        if source.is_gguf and not missing:
             advice = (
                 "transformers reads GGUF files of some architectures, and with the package gguf"
             )
@@ -538,11 +539,16 @@ def loading(source: Source) -> Iterator[None]:
             advice = "is it a model folder with config.json, weights and tokenizer?"
         elif source.name.startswith((".", "/", "~")):
             advice = "no such folder"
+        elif unreached and not missing:
+            advice = (
+                "what was downloaded of it before cannot be used, and the hub is not reached to "
+                "look for more"
+            )
         else:
             and_revision = ", the revision" if "revision" in source.options else ""
             on_hub = (
                 "it was not downloaded before, and the hub is not reached"
-                if unreached
+                if missing
                 else "on the hub it was not found, or the hub was not reached"
             )
             advice = (

@@ -68,6 +68,17 @@ class WhereItApplies:
     asked: Any
 
 
+@dataclass(frozen=True)
+class TrainedWith:
+    """`separator` in training, where plain text is trained with it whatever the base was saved
+    with, so that a run that is resumed goes on with what its settings say.
+
+    It leaves the template as it is, and is of no account where none of it stands in a row.
+    """
+
+    separator: str
+
+
 def why_not_read_as(
     way: ReadAs, kind: str, stored: Mapping[str, Any], *, pairs: bool = False
 ) -> str:
@@ -105,7 +116,7 @@ class Loading(TypedDict, total=False):
     pooling: str
     template: Template
     max_length: int | None
-    separator: str | WhereItApplies | None
+    separator: str | WhereItApplies | TrainedWith | None
     encoder_text: ReadAs | WhereItApplies | None
     chat_template: str | Path | None
     chat_template_args: Mapping[str, Any] | None
@@ -186,7 +197,7 @@ def _load(
     pooling: str = "auto",
     template: Template = "auto",
     max_length: int | None = None,
-    separator: str | WhereItApplies | None = None,
+    separator: str | WhereItApplies | TrainedWith | None = None,
     encoder_text: ReadAs | WhereItApplies | None = None,
     chat_template: str | Path | None = None,
     chat_template_args: Mapping[str, Any] | None = None,
@@ -234,7 +245,9 @@ def _load(
     pooling = _resolve_pooling(pooling, found)
     read_as = _resolve_encoder_text(encoder_text, found)
     between, left = _resolve_separator(separator, found, read_as, template, tokenizer)
-    if between is not None and template == "auto" and not stored:
+    if isinstance(separator, str | WhereItApplies) and (
+        between is not None and template == "auto" and not stored
+    ):
         template = "plain"  # a chat template would leave no place for what is asked for
     model, drawn, of, word = _load_for(tokenizer, found, pooling, seed, attn_implementation)
     if drawn and trained_only:
@@ -539,7 +552,7 @@ def _resolve_encoder_text(asked: ReadAs | WhereItApplies | None, found: Checkpoi
 
 
 def _resolve_separator(
-    asked: str | WhereItApplies | None,
+    asked: str | WhereItApplies | TrainedWith | None,
     found: Checkpoint,
     read_as: str,
     template: Template,
@@ -553,6 +566,8 @@ def _resolve_separator(
     """
     if asked is None:
         return None, ""
+    if isinstance(asked, TrainedWith):
+        return asked.separator, ""
     stored, name = found.stored, found.name
     one_text = found.kind == "decoder" or read_as != "pair"
     if isinstance(asked, WhereItApplies):
@@ -590,7 +605,7 @@ def _check_own_template(
     kind: str,
     template: Template,
     stored: Mapping[str, Any],
-    separator: str | WhereItApplies | None,
+    separator: str | WhereItApplies | TrainedWith | None,
 ) -> None:
     """Refuse a chat template of the user's where none is used, or one was trained with."""
     if kind == "encoder":

@@ -67,7 +67,7 @@ def describe_reading(
     if encoding.kind == "decoder" and encoding.template == "chat" and _is_of_trl(found.source):
         return (
             f"{line}. It was made by TRL, which uses no template for data that are plain text: "
-            '--separator "" reads it so'
+            '--separator "" reads it so, and in training --template plain --separator ""'
         )
     return line
 

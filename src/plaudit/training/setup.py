@@ -37,7 +37,7 @@ from plaudit.model.encoding import without_tokens
 from plaudit.model.four_bit import compute_in, pack, unpack, with_adapters
 from plaudit.model.freezing import FrozenLayout, freeze
 from plaudit.model.head import narrow, widen
-from plaudit.model.loading import located
+from plaudit.model.loading import TrainedWith, located
 from plaudit.model.poolings import POOLINGS
 from plaudit.model.precision import choose_precision, work_of
 from plaudit.model.reward_model import RewardModel
@@ -75,13 +75,12 @@ def load_base(settings: Settings) -> RewardModel:
         # `accelerate launch` has one process alone read the weights, and the others none to try.
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     place = processes().device
-    usual = Settings.model_fields["separator"].default  # else what the base was saved with
     model = RewardModel.load(
         settings.base,
         pooling=settings.pooling,
         template=settings.template,
         max_length=settings.max_length,
-        separator=None if settings.separator == usual else settings.separator,
+        separator=TrainedWith(settings.separator),
         chat_template=settings.chat_template,
         chat_template_args=settings.chat_template_args,
         dtype=settings.dtype,
