@@ -50,9 +50,10 @@ def is_missing(error: BaseException | None) -> bool:
     return is_missing(error.__cause__ or error.__context__)
 
 
-def _is_timeout(error: Exception) -> bool:
+def _is_slow(error: Exception) -> bool:
+    """Whether the hub was reached and did not answer in time."""
     # By name: which library asks depends on the hub's version, and each has classes of its own.
-    return any("Timeout" in kind.__name__ for kind in type(error).__mro__)
+    return any("ReadTimeout" in kind.__name__ for kind in type(error).__mro__)
 
 
 def _why_not_reached() -> str:
@@ -66,7 +67,7 @@ def _why_not_reached() -> str:
         get_session().head(constants.ENDPOINT, timeout=SECONDS)  # by a proxy, where one is set
     except Exception as error:  # whatever the libraries between here and there raise
         # A slow hub may yet answer, and its libraries wait longer and try again.
-        if not _is_timeout(error):
+        if not _is_slow(error):
             why = " ".join(str(error).split())[:200] or type(error).__name__
     _asked = time.monotonic(), why
     return why
