@@ -221,15 +221,24 @@ def test_what_a_tool_says_is_no_reply():
 
 @pytest.mark.parametrize("layout", AS_PAIR)
 def test_sides_whose_users_say_different_things_are_rejected(layout):
-    other = [HI, says("Hello!!"), asks("Where is Bern?"), says("Dunno.")]
+    other = [HI, HELLO, asks("Where is Bern?"), says("Dunno.")]
     [reason] = reasons([AS_PAIR[layout](GOOD, other)])
     assert reason == (
         "the completions answer different questions: 'Where is Rome?' and 'Where is Bern?'"
     )
 
 
+@pytest.mark.parametrize("layout", AS_PAIR)
+def test_after_different_replies_users_may_say_different_things(layout):
+    """As an agent's world answers what it did, and people what they were told."""
+    did = [HI, says("open the door"), asks("It opens."), says("go in")]
+    sat = [HI, says("sit down"), asks("You sit."), says("stand up")]
+    read = load_rankings([AS_PAIR[layout](did, sat)])
+    assert [list(one.completions) for one in read] == [[did[1:], sat[1:]]]
+
+
 def test_rows_of_one_prompt_that_go_on_with_different_questions_are_rejected():
-    other = [says("Hello!!"), asks("Where is Bern?"), says("Dunno.")]
+    other = [HELLO, asks("Where is Bern?"), says("Dunno.")]
     rows = [
         {"prompt": [HI], "completion": GOOD[1:], "rank": 1},
         {"prompt": [HI], "completion": other, "rank": 2},

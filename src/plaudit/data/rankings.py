@@ -157,26 +157,27 @@ def check(ranking: Ranking) -> BadRowError | None:
 
 
 def different_questions(completions: Sequence[Text]) -> str:
-    """Where the user's turns differ between completions that are whole dialogues: both of them.
+    """The user's turns in which completions that are whole dialogues first differ: both of them.
 
-    Empty where they agree as far as the shorter dialogue goes, but for white space at their ends.
+    Empty where the replies differ first: what the user says then may answer them. White space at a
+    turn's ends makes no difference.
 
     >>> rome, bern = ([{"role": "user", "content": f"Where is {it}?"}] for it in ("Rome", "Bern"))
     >>> different_questions([rome, bern])
     "'Where is Rome?' and 'Where is Bern?'"
     """
-    longest: list[str] = []
-    for text in completions:
-        if isinstance(text, str):
-            continue
-        asked = [str(turn["content"]).strip() for turn in text if turn["role"].lower() in ASKERS]
-        for one, other in zip(longest, asked, strict=False):
-            if one != other:
-                return " and ".join(
-                    f"'{words[:QUOTED]}{'…' if len(words) > QUOTED else ''}'"
-                    for words in (one, other)
-                )
-        longest = max(longest, asked, key=len)
+    first, *others = [text for text in completions if not isinstance(text, str)] or [[]]
+    for other in others:
+        for turns in zip(first, other, strict=False):
+            one, two = (str(turn.get("content")).strip() for turn in turns)
+            if all(str(turn["role"]).lower() in ASKERS for turn in turns):
+                if one != two:
+                    return " and ".join(
+                        f"'{words[:QUOTED]}{'…' if len(words) > QUOTED else ''}'"
+                        for words in (one, two)
+                    )
+            elif turns[0] != turns[1]:
+                break
     return ""
 
 
