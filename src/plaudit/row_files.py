@@ -55,8 +55,10 @@ def kind_of_output(
     if kind in ("jsonl", "ndjson"):
         return JsonLines(packing)
     if kind in ("csv", "tsv"):
-        delimiter, mark = dialect or Dialect()
-        return Csv(Dialect(delimiter if kind == "csv" else "\t", mark), packing)
+        dialect = dialect or Dialect()
+        if kind == "tsv":
+            dialect = Dialect("\t", dialect.mark)
+        return Csv(dialect, packing)
     if kind == "parquet" and packing is None:
         return Parquet() if schema is None else TypedParquet(schema)
     raise PlauditError(f"{path}: no kind of file that is written here; name it {ENDINGS}")
@@ -118,6 +120,8 @@ class Csv:
                 text = io.TextIOWrapper(file, encoding=encoding, newline="", write_through=True)
                 # Lines end in CR LF (RFC 4180): with LF alone a CR in a text stays unquoted.
                 writer = csv.writer(text, delimiter=self.dialect.delimiter)
+                if self.dialect.stated:
+                    text.write(f"sep={self.dialect.delimiter}\r\n")
                 writer.writerow(columns)
                 for some in _groups(rows):
                     writer.writerows([_cell(row.get(name)) for name in columns] for row in some)

@@ -150,6 +150,13 @@ def test_csv_comes_out_as_the_spreadsheet_wrote_it(tmp_path, model, delimiter, e
     assert (header, row[:2]) == (["prompt", "completion", "reward"], ["Größe?", "2;3,4"])
 
 
+def test_a_line_that_says_what_stands_between_fields_is_written_again(tmp_path, model):
+    (tmp_path / "a.csv").write_text("sep=;\nprompt;completion\nWhy?;So.\n")
+    score_file(model, tmp_path / "a.csv", tmp_path / "out.csv")
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[:2] == ["sep=;", "prompt;completion;reward"]
+
+
 def test_what_csv_has_no_cell_for_is_json_or_refused(tmp_path, model):
     data = write_rows(
         tmp_path / "a.jsonl",

@@ -145,11 +145,14 @@ def check_mapped(source: Source, columns: Columns, mapped: Mapping[str, str]) ->
     texts: dict[str, str] = {}
     for ours in filter(found.get, TEXTS):
         if (other := texts.setdefault(_plain(found[ours]), ours)) != ours:
-            raise PlauditError(
-                f"columns: '{found[ours]}' cannot be both the {other} and the {ours}. A column of "
-                "whole conversations, whose last reply is to be scored, needs no --columns but "
-                f"conversation={found[ours]}"
+            advice = (
+                "; name two columns"
+                if {other, ours} != {"prompt", "completion"}
+                else ". A column of whole conversations, whose last reply is to be scored, needs "
+                f"no --columns but conversation={found[ours]}"
             )
+            both = f"'{found[ours]}' cannot be both the {other} and the {ours}"
+            raise PlauditError(f"columns: {both}{advice}")
     return found
 
 

@@ -14,7 +14,7 @@ from plaudit.data.rows import Source
 
 COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")  # 1,234 may be more than a thousand
-POINT = re.compile(r"\s*[+-]?[\d.,]*\.[\d.,]*(?:[eE][+-]?\d+)?\s*")
+POINT = re.compile(r"\s*[+-]?(?=[.,]*\d)[\d.,]*\.[\d.,]*(?:[eE][+-]?\d+)?\s*")
 
 
 def has_comma(value: Any) -> bool:

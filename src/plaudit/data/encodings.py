@@ -27,10 +27,12 @@ NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 class Dialect(NamedTuple):
-    """What stands between the fields of a table, and whether a byte-order mark before them."""
+    """What stands between the fields of a table, whether a byte-order mark before them, and whether
+    a first line `sep=` says what."""
 
     delimiter: str = ","
     mark: bool = False
+    stated: bool = False
 
 
 def check_encoding(name: str) -> str:

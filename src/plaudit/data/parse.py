@@ -51,7 +51,17 @@ CONTENT = (
 # Columns whose content no model of text reads.
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 # What plaudit calls columns of words, beside the texts that a layout needs.
-WORDS = ("prompt", "category", "model", "model_a", "model_b", "annotator", "reply", *CONTENT)
+WORDS = (
+    "prompt",
+    "category",
+    "model",
+    "model_a",
+    "model_b",
+    "annotator",
+    "reply",
+    "winner",
+    *CONTENT,
+)
 # Sets of columns whose meaning is remembered; rows of a file rarely have more.
 KNOWN_AT_ONCE = 1000
 
@@ -314,7 +324,9 @@ class Records:
 
 
 def _numbers_of(fit: Fit) -> list[str]:
-    """The columns of a layout that may hold numbers."""
+    """The columns of a layout that may hold a number; in a layout of lists, `1,2` may be one."""
+    if fit.layout.lists:
+        return []
     words = (*fit.layout.texts, *WORDS)
     return [name for ours, name in fit.columns.items() if ours not in words]
 

@@ -355,7 +355,7 @@ def _file(name: str, encoding: str | None = None) -> Source:
         os.path.getsize(name),
         lambda: readers[kind](name, encoding),
         columns=lambda: columns[kind](name, encoding) if kind in columns else [],
-        separator=lambda: _csv_separator(name, encoding) if kind in ("csv", "tsv") else "",
+        separator=lambda: _csv_separator(name, encoding)[0] if kind in ("csv", "tsv") else "",
         encoding=encoding,
         counted=(lambda: counts[kind](name, encoding)) if kind in counts else None,
     )
@@ -553,7 +553,8 @@ def dialect_of(name: str, encoding: str | None = None) -> Dialect | None:
         return None
     with _opened(name) as file:
         marked = is_marked(file.read(4))
-    return Dialect(_csv_separator(name, encoding), marked)
+    delimiter, before = _csv_separator(name, encoding)
+    return Dialect(delimiter, marked, stated=before > 0)
 
 
 def _delimiter(name: str, head: list[str]) -> tuple[str, int]:
@@ -561,9 +562,9 @@ def _delimiter(name: str, head: list[str]) -> tuple[str, int]:
     return delimiter_of(head) if kind_of(name)[0] == "csv" else ("\t", 0)
 
 
-def _csv_separator(name: str, encoding: str | None) -> str:
+def _csv_separator(name: str, encoding: str | None) -> tuple[str, int]:
     with _opened(name) as file:
-        return _delimiter(name, _Lines(_text(file, encoding, newline="\n")).look())[0]
+        return _delimiter(name, _Lines(_text(file, encoding, newline="\n")).look())
 
 
 @cache

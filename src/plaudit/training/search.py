@@ -609,6 +609,7 @@ def format_search(summary: SearchMetrics) -> str:
         if trial["state"] == "complete"
         and trial["number"] != best["number"]
         and _same(trial["value"] or 0.0, best["value"])
+        and "log_loss" in trial  # of earlier versions there is none
     ]
     if level and "log_loss" in best:
         lines.append(
