@@ -289,16 +289,16 @@ def test_decimal_commas_are_read_where_no_comma_stands_between_fields(
     tmp_path, capsys, separator, name, streaming
 ):
     # Whole numbers have none, and a cell that is no number costs its row alone.
-    ranks = ["1,5", "1,25", "2", "1,999", " 3,0", "2,75", "n/a", "1", "1,5", "1"]
+    ranks = ["1,5", "1,25", "2", "1,999", " 3,0", "2,75", "n/a", "1", ".", "1"]
     weights = ["0,5"] * len(ranks)
     path = numbers_file(tmp_path, separator, ranks, name, weights=weights)
     read = load_rankings(path, max_rejected=0.5, streaming=streaming)
     orders = [list(ranking.ranks) for ranking in read]
-    assert orders == [[1, 0], [1, 0], [1, 0], [1, 0]]
+    assert orders == [[1, 0], [1, 0], [1, 0]]
     assert {ranking.weight for ranking in read} == {0.5}
     assert [one.reason for one in read.rejected if "number" in one.reason] == [
-        "the rank is not a finite number: n/a"
-    ]
+        "the rank is not a finite number: n/a", "the rank is not a finite number: ."
+    ]  # fmt: skip
     said = (
         f"{path}: the numbers in 'rank' and 'weight' have a decimal comma, and 1,5 is read as 1.5"
     )
@@ -334,6 +334,17 @@ def test_a_rating_beside_the_rank_has_its_commas_read_too(tmp_path):
     path = numbers_file(tmp_path, ";", list("12"), more="rating", weights=["3,5", "4,5"])
     with pytest.raises(PlauditError, match="rank and rating contradict each other"):
         load_rankings(path)
+
+
+def test_lists_and_words_have_no_decimal_commas(tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    path.write_text('prompt;completions;ranks\np;"[""a"", ""b""]";1,2\n')
+    with pytest.raises(PlauditError, match="ranks"):
+        load_rankings(path)
+    path.write_text("prompt;response_a;response_b;winner\np;x;y;0,5\np;x;z;a\n")
+    [one] = load_rankings(path, max_rejected=1).rejected
+    assert "0,5" in one.reason
+    assert "decimal" not in capsys.readouterr().err
 
 
 def test_a_text_that_looks_like_a_number_stays_as_it_is(tmp_path):
