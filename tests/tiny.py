@@ -13,7 +13,12 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+)
 from transformers import PreTrainedTokenizerFast as Fast
 
 VOCABULARY = 300
@@ -73,6 +78,17 @@ def make(name: str, folder: Path, tokenizer=None, **config) -> Path:
     model = auto.from_config(AutoConfig.for_model(name, **sizes | config))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def classifier(name: str, folder: Path) -> Path:
+    """A reward model as transformers makes it, with a head of one number, whose rewards differ."""
+    make(name, folder)
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, initializer_range=0.5
+    )
+    model.save_pretrained(folder)
     return folder
 
 

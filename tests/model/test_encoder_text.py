@@ -25,16 +25,6 @@ It has been trained using [TRL](https://github.com/huggingface/trl).
 """
 
 
-def classifier(name, folder):
-    tiny.make(name, folder)
-    torch.manual_seed(1)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, initializer_range=0.5
-    )
-    model.save_pretrained(folder)
-    return folder
-
-
 def tokens_of_trl(folder, output):
     """What TRL's own trainer makes of the two answers, and what transformers gives for that."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -54,7 +44,7 @@ def tokens_of_trl(folder, output):
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_one_text_is_read_as_trl_trains_on_it(name, tmp_path):
-    folder = classifier(name, tmp_path / "theirs")
+    folder = tiny.classifier(name, tmp_path / "theirs")
     ids, rewards = tokens_of_trl(folder, tmp_path / "trl")
     model = RewardModel.load(folder, encoder_text="trl", dtype="float32")
     assert model.encode([(ASKED, ANSWERS)])[0]["input_ids"] == ids
@@ -66,7 +56,7 @@ def test_one_text_is_read_as_trl_trains_on_it(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_one_text_is_what_the_tokenizer_makes_of_prompt_and_completion(name, tmp_path):
-    folder = classifier(name, tmp_path / "theirs")
+    folder = tiny.classifier(name, tmp_path / "theirs")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = RewardModel.load(folder, encoder_text="one", dtype="float32")
     [row] = model.encode([(ASKED, ANSWERS)])
@@ -82,7 +72,7 @@ def test_one_text_is_what_the_tokenizer_makes_of_prompt_and_completion(name, tmp
 
 
 def test_how_it_is_read_is_kept_when_it_is_saved(tmp_path):
-    folder = classifier("bert", tmp_path / "theirs")
+    folder = tiny.classifier("bert", tmp_path / "theirs")
     model = RewardModel.load(folder, encoder_text="one", dtype="float32")
     model.save(tmp_path / "saved")
     again = RewardModel.load(tmp_path / "saved", dtype="float32")
@@ -94,7 +84,7 @@ def test_how_it_is_read_is_kept_when_it_is_saved(tmp_path):
 
 def test_a_decoder_has_no_such_choice(tmp_path):
     with pytest.raises(PlauditError, match=r"encoder_text: .* is a decoder"):
-        RewardModel.load(classifier("gpt2", tmp_path / "theirs"), encoder_text="one")
+        RewardModel.load(tiny.classifier("gpt2", tmp_path / "theirs"), encoder_text="one")
 
 
 def pairs(folder):
@@ -115,7 +105,7 @@ def read_as(folder, way):
 
 
 def test_both_models_of_an_evaluation_are_read_as_asked(tmp_path, monkeypatch):
-    one, other = (classifier("bert", tmp_path / name) for name in ("one", "other"))
+    one, other = (tiny.classifier("bert", tmp_path / name) for name in ("one", "other"))
     (other / "README.md").write_text(CARD)
     seen = []
     load = RewardModel.load
@@ -132,10 +122,10 @@ def test_both_models_of_an_evaluation_are_read_as_asked(tmp_path, monkeypatch):
 
 
 def test_of_several_models_it_is_for_those_it_can_apply_to(tmp_path, capsys):
-    folder = classifier("bert", tmp_path / "theirs")
-    crossed = classifier("bert", tmp_path / "crossed")
+    folder = tiny.classifier("bert", tmp_path / "theirs")
+    crossed = tiny.classifier("bert", tmp_path / "crossed")
     (crossed / "config_sentence_transformers.json").write_text('{"model_type": "CrossEncoder"}')
-    decoder = classifier("gpt2", tmp_path / "decoder")
+    decoder = tiny.classifier("gpt2", tmp_path / "decoder")
     RewardModel.load(folder, dtype="float32").save(tmp_path / "saved")
     names = [folder, crossed, decoder, tmp_path / "saved"]
     alone = [read_as(folder, "one"), *(read_as(name, None) for name in names[1:])]
@@ -158,8 +148,8 @@ def test_of_several_models_it_is_for_those_it_can_apply_to(tmp_path, capsys):
 
 
 def test_an_encoder_is_compared_with_a_decoder(tmp_path):
-    folder = classifier("bert", tmp_path / "theirs")
-    decoder = classifier("gpt2", tmp_path / "decoder")
+    folder = tiny.classifier("bert", tmp_path / "theirs")
+    decoder = tiny.classifier("gpt2", tmp_path / "decoder")
     data = [str(pairs(tmp_path))]
     how = {"dtype": "float32", "resamples": 10, "encoder_text": "one"}
     bench([folder], data=data, output=tmp_path / "bench", **how)
@@ -172,7 +162,7 @@ def test_an_encoder_is_compared_with_a_decoder(tmp_path):
 
 
 def test_an_export_stays_as_it_was_exported(tmp_path, capsys):
-    folder = classifier("bert", tmp_path / "theirs")
+    folder = tiny.classifier("bert", tmp_path / "theirs")
     export(RewardModel.load(folder, dtype="float32"), tmp_path / "it.pt", "pt")
     capsys.readouterr()
     several = RewardModel.load([folder, tmp_path / "it.pt"], encoder_text="one", dtype="float32")
@@ -181,7 +171,7 @@ def test_an_export_stays_as_it_was_exported(tmp_path, capsys):
 
 
 def test_what_is_exported_with_it_is_trained_on_so(tmp_path, capsys):
-    folder = classifier("bert", tmp_path / "theirs")
+    folder = tiny.classifier("bert", tmp_path / "theirs")
     RewardModel.load(folder)
     said = capsys.readouterr().err
     assert "Where a command has no --encoder-text, export the model with it first" in said
@@ -195,14 +185,14 @@ def test_what_is_exported_with_it_is_trained_on_so(tmp_path, capsys):
 
 
 def test_a_chat_template_is_refused_in_words_that_hold_for_one_text(tmp_path):
-    folder = classifier("bert", tmp_path / "theirs")
+    folder = tiny.classifier("bert", tmp_path / "theirs")
     with pytest.raises(PlauditError, match="chat_template: this is an encoder") as refused:
         RewardModel.load(folder, encoder_text="one", chat_template_args={"a": 1})
     assert "pair" not in str(refused.value)
 
 
 def test_what_was_chosen_is_said_once(tmp_path, capsys):
-    folder = classifier("bert", tmp_path / "theirs")
+    folder = tiny.classifier("bert", tmp_path / "theirs")
     data = tmp_path / "rows.jsonl"
     rows = [{"prompt": ASKED, "completion": answer} for answer in ANSWERS]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -225,7 +215,7 @@ def test_what_was_chosen_is_said_once(tmp_path, capsys):
 
 
 def test_what_stands_between_in_a_decoder_s_row_is_said_to_be_chosen(tmp_path, capsys):
-    folder = classifier("gpt2", tmp_path / "theirs")
+    folder = tiny.classifier("gpt2", tmp_path / "theirs")
     RewardModel.load(folder)
     assert r"one text with '\n\n' between them" in (said := capsys.readouterr().err)
     assert "what stands between: plaudit chose so" in said
@@ -234,7 +224,7 @@ def test_what_stands_between_in_a_decoder_s_row_is_said_to_be_chosen(tmp_path, c
 
 
 def test_what_plaudit_saved_is_not_explained(tmp_path, capsys):
-    RewardModel.load(classifier("bert", tmp_path / "theirs")).save(tmp_path / "saved")
+    RewardModel.load(tiny.classifier("bert", tmp_path / "theirs")).save(tmp_path / "saved")
     capsys.readouterr()
     RewardModel.load(tmp_path / "saved")
     assert "reads prompt" not in capsys.readouterr().err

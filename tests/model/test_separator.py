@@ -18,16 +18,6 @@ ANSWERS = ["It jumps over the lazy dog.", "dog"]
 CARD = "---\ntags:\n- trl\n- reward-trainer\n---\n"
 
 
-def classifier(name, folder):
-    tiny.make(name, folder)
-    torch.manual_seed(1)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, initializer_range=0.5
-    )
-    model.save_pretrained(folder)
-    return folder
-
-
 def by_transformers(folder, texts):
     """The logits of whole texts, with the tokenizer's own special tokens, one at a time."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -57,7 +47,7 @@ def pairs(tmp_path):
 
 @pytest.mark.parametrize("name", ["qwen2", "llama"])  # with a chat template and without
 def test_plain_text_is_read_as_trl_trains_on_it(name, tmp_path, completions, capsys):
-    folder = classifier(name, tmp_path / "theirs")
+    folder = tiny.classifier(name, tmp_path / "theirs")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = Dataset.from_list([{"prompt": ASKED, "chosen": ANSWERS[0], "rejected": ANSWERS[1]}])
     how = RewardConfig(
@@ -82,13 +72,13 @@ def test_plain_text_is_read_as_trl_trains_on_it(name, tmp_path, completions, cap
 
 
 def test_the_line_names_the_flag_and_what_ends_a_row(tmp_path, capsys):
-    RewardModel.load(classifier("llama", tmp_path / "llama"))
+    RewardModel.load(tiny.classifier("llama", tmp_path / "llama"))
     said = capsys.readouterr().err
     assert r"with '\n\n' between them and </s> after them, in" in said
     assert '--separator "" puts nothing there, as TRL trains' in said
-    RewardModel.load(classifier("mistral", tmp_path / "mistral"))  # which has no ending
+    RewardModel.load(tiny.classifier("mistral", tmp_path / "mistral"))  # which has no ending
     assert r"with '\n\n' between them, in" in capsys.readouterr().err
-    folder = classifier("qwen2", tmp_path / "qwen2")
+    folder = tiny.classifier("qwen2", tmp_path / "qwen2")
     RewardModel.load(folder)
     assert "--separator" not in capsys.readouterr().err
     (folder / "README.md").write_text(CARD)
@@ -97,12 +87,12 @@ def test_the_line_names_the_flag_and_what_ends_a_row(tmp_path, capsys):
 
 
 def test_what_leaves_no_place_for_a_separator_is_refused(tmp_path):
-    chat = classifier("qwen2", tmp_path / "chat")
+    chat = tiny.classifier("qwen2", tmp_path / "chat")
     with pytest.raises(PlauditError, match=r"separator: .* reads its tokenizer's chat template"):
         RewardModel.load(chat, separator="", template="chat")
     with pytest.raises(PlauditError, match=r"chat_template: .* and so does separator"):
         RewardModel.load(chat, separator="", chat_template_args={"enable_thinking": False})
-    encoder = classifier("bert", tmp_path / "encoder")
+    encoder = tiny.classifier("bert", tmp_path / "encoder")
     with pytest.raises(PlauditError, match=r"separator: .* a pair, .* --encoder-text one"):
         RewardModel.load(encoder, separator=" ")
     one = RewardModel.load(encoder, separator=" ", encoder_text="one", dtype="float32")
@@ -111,7 +101,10 @@ def test_what_leaves_no_place_for_a_separator_is_refused(tmp_path):
 
 
 def test_a_saved_model_keeps_its_own(tmp_path, completions):
-    chat, plain = classifier("qwen2", tmp_path / "chat"), classifier("llama", tmp_path / "plain")
+    chat, plain = (
+        tiny.classifier("qwen2", tmp_path / "chat"),
+        tiny.classifier("llama", tmp_path / "plain"),
+    )
     RewardModel.load(chat).save(tmp_path / "saved-chat")
     RewardModel.load(plain, separator=" ").save(tmp_path / "saved-plain")
     with pytest.raises(PlauditError, match=r"separator: .* reads its tokenizer's chat template"):
@@ -124,7 +117,7 @@ def test_a_saved_model_keeps_its_own(tmp_path, completions):
 
 @pytest.mark.parametrize("format", ["folder", "pt"])
 def test_an_export_keeps_it(tmp_path, format):
-    chat = classifier("qwen2", tmp_path / "chat")
+    chat = tiny.classifier("qwen2", tmp_path / "chat")
     ends = AutoTokenizer.from_pretrained(chat).eos_token
     expected = by_transformers(chat, [ASKED + answer + ends for answer in ANSWERS])
     place = tmp_path / ("it.pt" if format == "pt" else "it")
@@ -150,7 +143,9 @@ def trained(pairs, base, output, **settings):
 def test_training_puts_its_own_between_whatever_the_base_was_saved_with(
     name, given, stands, tmp_path, pairs
 ):
-    RewardModel.load(classifier(name, tmp_path / "theirs"), separator="").save(tmp_path / "saved")
+    RewardModel.load(tiny.classifier(name, tmp_path / "theirs"), separator="").save(
+        tmp_path / "saved"
+    )
     encoding = trained(pairs, tmp_path / "saved", tmp_path / "run", **given)
     assert (encoding.template, encoding.separator) == ("plain", stands)
     noted = json.loads((tmp_path / "run/model/config.json").read_text())["plaudit"]
@@ -159,7 +154,7 @@ def test_training_puts_its_own_between_whatever_the_base_was_saved_with(
 
 def test_a_run_of_an_earlier_version_goes_on_as_it_was(tmp_path, pairs):
     """Its settings hold the separator, which it was trained with, whatever its base says."""
-    RewardModel.load(classifier("llama", tmp_path / "theirs"), separator="").save(
+    RewardModel.load(tiny.classifier("llama", tmp_path / "theirs"), separator="").save(
         tmp_path / "saved"
     )
     for separator in ("\n\n", " "):
@@ -179,15 +174,18 @@ def test_in_training_a_chat_template_and_a_pair_of_texts_stay(tmp_path, pairs, b
 
 
 def test_normalising_a_folder_keeps_it(tmp_path, completions):
-    chat = classifier("qwen2", tmp_path / "chat")
+    chat = tiny.classifier("qwen2", tmp_path / "chat")
     normalise(chat, completions, separator="", dtype="float32")
     encoding = RewardModel.load(chat).encoding
     assert (encoding.template, encoding.separator) == ("plain", "")
 
 
 def test_of_several_models_it_is_for_those_it_can_apply_to(tmp_path, pairs, capsys):
-    plain, chat = classifier("llama", tmp_path / "plain"), classifier("qwen2", tmp_path / "chat")
-    encoder = classifier("bert", tmp_path / "encoder")
+    plain, chat = (
+        tiny.classifier("llama", tmp_path / "plain"),
+        tiny.classifier("qwen2", tmp_path / "chat"),
+    )
+    encoder = tiny.classifier("bert", tmp_path / "encoder")
     RewardModel.load(plain, separator=" ").save(tmp_path / "saved")
     names = [plain, chat, encoder, tmp_path / "saved"]
     alone = [RewardModel.load(plain, separator="", dtype="float32")]
@@ -213,10 +211,12 @@ def test_of_several_models_it_is_for_those_it_can_apply_to(tmp_path, pairs, caps
 
 
 def test_an_exported_network_stays_as_it_was_exported(tmp_path, capsys):
-    plain = classifier("bert", tmp_path / "plain")
+    plain = tiny.classifier("bert", tmp_path / "plain")
     export(plain, tmp_path / "it.onnx", format="onnx", encoder_text="one")
     capsys.readouterr()
-    RewardModel.load([classifier("llama", tmp_path / "other"), tmp_path / "it.onnx"], separator=" ")
+    RewardModel.load(
+        [tiny.classifier("llama", tmp_path / "other"), tmp_path / "it.onnx"], separator=" "
+    )
     assert "--separator leaves it as it is: its files say ''" in capsys.readouterr().err
 
 
