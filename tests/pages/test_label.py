@@ -104,8 +104,11 @@ def held(page, path):
 
 
 def let_go(page, requests, count=1):
-    while len(requests) < count:
+    for _ in range(3000):  # half a minute
+        if len(requests) >= count:
+            break
         page.wait_for_timeout(10)
+    assert len(requests) >= count, page.locator("#status").text_content()
     requests[count - 1].continue_()
 
 
