@@ -12,6 +12,7 @@ import re
 import pytest
 
 import accessible
+import intercepting
 from plaudit import load_rankings
 from plaudit.data.convert import writable_layouts
 from plaudit.labelling.labelling import Labelling
@@ -96,20 +97,10 @@ def ready(page):
     page.wait_for_function("!document.activeElement.matches('input')")
 
 
-def held(page, path):
-    """Requests to `path` from now on, which wait until they are let go."""
-    requests = []
-    page.route(f"**/{path}", lambda route: requests.append(route))
-    return requests
-
-
-def let_go(page, requests, count=1):
-    for _ in range(3000):  # half a minute
-        if len(requests) >= count:
-            break
-        page.wait_for_timeout(10)
-    assert len(requests) >= count, page.locator("#status").text_content()
-    requests[count - 1].continue_()
+def let_go(page, requests):
+    """Let the first of the held requests go on, once it has come."""
+    intercepting.wait_for(page, requests, 1)
+    requests[0].continue_()
 
 
 def order(page):
@@ -268,7 +259,7 @@ def test_without_a_connection_a_label_is_kept_and_sent_later(opened, files):
 def test_what_is_pressed_while_a_label_is_saved_is_refused_in_words(opened, files):
     page = opened("Fay")
     asked, shown = prompt(page), order(page)
-    requests = held(page, "label/save")
+    requests = intercepting.hold(page, "**/label/save")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     status = page.locator("#status")
@@ -330,7 +321,7 @@ def test_a_prompt_is_neither_saved_nor_skipped_before_it_can_be_seen(opened, fil
 def test_undo_while_a_label_is_saved_takes_that_label_back(opened, files):
     page = opened("Hal")
     asked = prompt(page)
-    requests = held(page, "label/save")
+    requests = intercepting.hold(page, "**/label/save")
     page.keyboard.press("t")
     page.keyboard.press("Enter")
     page.keyboard.press("u")

@@ -12,6 +12,7 @@ from importlib.resources import files
 import httpx
 import pytest
 
+import intercepting
 from plaudit import load_rankings
 from plaudit.labelling.labelling import Labelling
 from plaudit.serving.app import build_app
@@ -308,26 +309,21 @@ def test_messages_and_several_at_once(opened, service, model):
 
 def test_a_slow_answer_to_an_old_text_is_not_shown(opened, service):
     page = opened(service)
-    held = []
-    page.route("**/score", lambda route: held.append(route))
+    held = intercepting.hold(page, "**/score")
 
     def reply(route, *rewards):
         answer = {"rewards": rewards, "probabilities": [0.5, 0.5], "truncated": [False, True]}
         route.fulfill(json=answer | {"preference": [[0.5, 0.5], [0.5, 0.5]]})
 
-    def wait_for(count):
-        while len(held) < count:
-            page.wait_for_timeout(10)
-
     page.get_by_label("Prompt", exact=True).fill("p")
     for i, box in enumerate(page.locator(".box textarea").all()):
         box.fill(f"text {i}")
     page.get_by_role("button", name="Score").click()
-    wait_for(1)
+    intercepting.wait_for(page, held, 1)
     page.locator(".box textarea").nth(0).fill("another text")
     has_status(page, "The text has changed. Score again.")
     page.get_by_role("button", name="Score").click()
-    wait_for(2)
+    intercepting.wait_for(page, held, 2)
     reply(held[1], 2.0, 2.0)
     has_status(page, "A and B are best, with the same reward.")
     reply(held[0], 7.0, 8.0)
