@@ -1,5 +1,7 @@
 """The short form of `long_load.py`: a shutdown with a few requests, and a few for the memory."""
 
+import re
+
 from faults import long_load
 from faults.long_load import Answered
 from faults.rows import NOTHING
@@ -8,7 +10,9 @@ from faults.rows import NOTHING
 def test_requests_that_wait_at_a_shutdown_are_answered(base):
     [row] = long_load.shutdown(0, base("bert"), 5)
     assert (row.how_often, row.lost) == (5, NOTHING)
-    assert "5 answered rightly, a new one refused with 503, and the service ends with 0" in row.what
+    # Where all five are answered before it is asked, the new one finds nobody there.
+    refused = r"refused with (503|no connection), and the service ends with 0"
+    assert re.search(f": 5 answered rightly, a new one {refused}$", row.what)
 
 
 def test_memory_is_told_and_every_answer_is_looked_at(base):
