@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from datasets import Dataset, DatasetDict
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from plaudit.data import grouping, readers
 from plaudit.data.grouping import PromptsSeen
+from plaudit.data.parse import BELOW_ZERO
 from plaudit.data.prompts import stream_prompts
 from plaudit.data.rankings import Ranking
 from plaudit.data.readers import Rankings, load_rankings
@@ -318,6 +320,28 @@ def test_a_refusal_shows_shares_that_fit_its_counts_and_the_values_nobody_knows(
         "allow it with --max-rejected 0.2"
     )
     assert len(load_rankings(path, max_rejected=0.2)) == 25  # what it says can be done
+
+
+@pytest.mark.parametrize(
+    ("rows", "count"),
+    [
+        ([["p", "a", -1], ["p", "b", 1], ["q", "a", 1], ["q", "b", 2]], 1),
+        ([["p", "a", "-1,5"], ["p", "b", "1,5"], ["q", "a", "1,0"], ["q", "b", "2,0"]], 1),
+        ([["p", "a", 0], ["p", "b", 1]], 0),
+    ],
+)
+def test_a_rank_below_0_is_remarked(tmp_path, rows, count):
+    """−1 may stand for “not ranked”, and is the best rank of all."""
+    written = [";".join(map(str, row)) for row in (["prompt", "answer", "rank"], *rows)]
+    (tmp_path / "a.csv").write_text("\n".join(written))
+    found = load_rankings(tmp_path / "a.csv")
+    assert found.notes == Counter({BELOW_ZERO: 1} if count else {})
+    assert found[0].ranks == [0, 1]
+
+
+def test_scores_below_0_are_not_remarked():
+    rows = [{"prompt": "p", "completions": ["a", "b"], "scores": [-1.5, 2.0]}]
+    assert not load_rankings(rows).notes
 
 
 @pytest.mark.parametrize(("bad", "of"), [(1, 3), (1, 7), (14, 100), (29, 100), (57, 100), (7, 60)])

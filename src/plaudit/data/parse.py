@@ -66,6 +66,11 @@ WORDS = (
 KNOWN_AT_ONCE = 1000
 
 LARGEST = 1e300  # of a rank or a score
+# What was noticed of rows, which readers count and tell the user.
+BELOW_ZERO = (
+    "a rank is below 0, which is read as better than 0 or more; where it stands for “not ranked”, "
+    "take those rows out"
+)
 
 
 def make_ranking(
@@ -88,6 +93,8 @@ def make_ranking(
     if notes is not None:
         note_rendered(prompt, notes)
     ranks, ratings = read_order(given, len(completions)) if order else ([], None)
+    if notes is not None and given.ranks is not None and min(ranks, default=0) < 0:
+        notes[BELOW_ZERO] += 1
     categories = _labels(given.category, "category", len(completions))
     models = _labels(given.model, "model", len(completions))
     weight = read_optional_number(given.weight, "weight")
