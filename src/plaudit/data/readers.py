@@ -512,12 +512,14 @@ class Tally:
 
 
 def _percent(share: float) -> str:
-    """A share in per cent, with a digit more where it is not whole.
+    """A share in per cent, with a digit more where it is not whole, and two where that would be 0.
 
-    >>> _percent(0.2), _percent(0.104)
-    ('20%', '10.4%')
+    >>> _percent(0.2), _percent(0.104), _percent(0.000123)
+    ('20%', '10.4%', '0.012%')
     """
-    return f"{100 * min(share, 1):.1f}".removesuffix(".0") + "%"
+    per_cent = 100 * min(share, 1)
+    digits = f"{per_cent:.2g}" if 0 < per_cent < 0.05 else f"{per_cent:.1f}".removesuffix(".0")
+    return f"{digits}%"
 
 
 def _first_bad(item: Rejected) -> PlauditError:
