@@ -41,7 +41,7 @@ FIRST = clean()[0]
     ("added", "said"),
     [
         ([Ranking(FIRST.prompt, FIRST.completions[::-1], [0, 1])], "contradict each other"),
-        ([FIRST], "1 pairs stand in the data more than once"),
+        ([FIRST], "1 pair given more than once"),
         ([Ranking("a", [REFUSED, "A loan."], [0, 1])], "of the best completions look refused"),
         ([Ranking(p, [f"{p} loan and the", "A loan."], [0, 1]) for p in "abc"], "look cut off"),
         (
@@ -50,7 +50,7 @@ FIRST = clean()[0]
         ),
         (
             [Ranking("a", ["Yes, a bond is a loan.", "Yes, a bond is a loan!"], [0, 1])],
-            "1 pairs have completions that are nearly the same",
+            "the completions of 1 pair are nearly the same",
         ),
         (
             [Ranking(f"what {w}", [f"{w} " * 9 + ".", f"{w}."], [0, 1]) for w in WORDS] * 5,

@@ -58,6 +58,15 @@ def advise(report: dict[str, Any]) -> list[Advice]:
     return list(_advise(report))
 
 
+def _faulty_rows(report: dict[str, Any]) -> int:
+    """How many rows were rejected for a fault of their own."""
+    return sum(
+        told["rows"]
+        for kind, told in report["rejected"].items()
+        if kind not in (*NOT_COUNTED, EQUAL, TIED) and not kind.startswith("contradiction")
+    )
+
+
 def _advise(report: dict[str, Any]) -> Iterator[Advice]:
     data = data_in_words(report)
     # First what makes figures worthless, then what teaches falsely, then what wastes or weakens.
@@ -87,11 +96,7 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
     doubtful = labels is not None and labels["judge"]["above_length"]["value"] <= 0
     if labels and labels["suspects"] and not doubtful:
         yield _about_suspects(report, data)
-    rejected = sum(
-        told["rows"]
-        for kind, told in report["rejected"].items()
-        if kind not in (*NOT_COUNTED, EQUAL, TIED) and not kind.startswith("contradiction")
-    )
+    rejected = _faulty_rows(report)
     if rejected > REJECTED * report["rows"]:
         yield Advice(
             f"{rejected:,} of {report['rows']:,} rows cannot be used",
@@ -122,21 +127,21 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
         )
     if near["pairs"] > ALIKE * report["pairs"]:
         yield Advice(
-            f"{near['pairs']:,} pairs have completions that are nearly the same",
+            f"the completions of {console.counted(near['pairs'], 'pair')} are nearly the same",
             "look whether a judge could tell them apart; otherwise drop the pair or call it a tie",
             mend=False,
         )
     repeated = report["duplicates"]
     if repeated["repeated_pairs"]:
         yield Advice(
-            f"{repeated['repeated_pairs']:,} pairs stand in the data more than once",
+            f"{console.counted(repeated['repeated_pairs'], 'pair')} given more than once",
             "keep one of each, or mean it: a pair counts as often as it stands there",
             mend=False,
         )
     canned = repeated["completions_under_several_prompts"]
     if canned > CANNED * report["completions"]:
         yield Advice(
-            f"{canned:,} completions stand under several prompts",
+            f"{console.counted(canned, 'completion')} under several prompts",
             "see that they are not stock answers, which a model can learn by heart",
             mend=False,
         )
@@ -295,15 +300,16 @@ def _about_model(report: dict[str, Any]) -> Iterator[Advice]:
     worse, better = counts.get("only_worse_cut", 0), counts.get("only_better_cut", 0)
     if worse - better > FLAWED * pairs:
         yield Advice(
-            f"in {worse:,} pairs only the worse completion loses its end to truncation, in "
-            f"{better:,} only the better one",
+            f"in {console.counted(worse, 'pair')} only the worse completion loses its end to "
+            f"truncation, in {better:,} only the better one",
             f"{raise_it}: otherwise the model learns that what has no end is worse",
             longer,
             mend=False,
         )
     elif counts.get("truncated", 0) > FLAWED * counts.get("completions", 0) and not cut:
         yield Advice(
-            f"{counts['truncated']:,} completions are truncated to {seen['max_length']:,} tokens",
+            f"{console.counted(counts['truncated'], 'completion')} truncated to "
+            f"{seen['max_length']:,} tokens",
             raise_it,
             longer,
             mend=False,
@@ -380,9 +386,9 @@ def format_inspection(report: dict[str, Any]) -> str:
     repeated = report["duplicates"]
     add(
         "repeated",
-        f"{repeated['prompts_in_several_rankings']:,} prompts in several rankings, "
-        f"{repeated['completions_under_several_prompts']:,} completions under several prompts, "
-        f"{repeated['repeated_pairs']:,} pairs",
+        f"{console.counted(repeated['prompts_in_several_rankings'], 'prompt')} in several "
+        f"rankings, {console.counted(repeated['completions_under_several_prompts'], 'completion')} "
+        f"under several prompts, {console.counted(repeated['repeated_pairs'], 'pair')}",
     )
     lines += _about_duplicates(report)
     add("contradictions", report["contradictions"])
@@ -424,7 +430,10 @@ def format_inspection(report: dict[str, Any]) -> str:
             lines += ["", heading]
         lines += [f"{n:>3}. {one.finding}: {one.advice}." for n, one in enumerate(some, start=1)]
         if mend and not some:
-            lines.append("  nothing: no fault found that is looked for")
+            few = _faulty_rows(report)
+            but = f" but the {few:,} rejected above, which are few" if few > 1 else ""
+            but = " but the one row rejected above" if few == 1 else but
+            lines.append(f"  nothing: no fault found that is looked for{but}")
     conclusion = verdict(report)
     lines += ["", f"verdict: {conclusion['text']}"]
     if conclusion["command"]:
@@ -518,8 +527,9 @@ def _about_flaws(name: str, what: str, flaws: dict[str, Any]) -> list[str]:
     lines = [
         _line(
             name,
-            f"{flaws['completions']:,} completions {what}: {flaws['share_of_best']:.1%} of the best"
-            f" and {flaws['share_of_worst']:.1%} of the worst of their rankings",
+            f"{console.counted(flaws['completions'], 'completion')} {what}: "
+            f"{flaws['share_of_best']:.1%} of the best and {flaws['share_of_worst']:.1%} of the "
+            "worst of their rankings",
         )
     ]
     for sign, number in flaws["signs"].items():
