@@ -349,9 +349,9 @@ def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_agains
     text = format_summary(summary)
     assert ("Do not train a policy against it yet" in text) is said
     assert ("in 60 % of the 80 cases tried" in text) is said
-    assert ("control_strength" in text) is said
+    assert ("--control-strength" in text) is said
     theirs = format_summary(summary | {"from_elsewhere": True})
-    assert "control_strength" not in theirs
+    assert "--control-strength" not in theirs
     assert ("take another model" in theirs) is said
 
 
@@ -360,14 +360,26 @@ def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_agains
     [
         # What makes an answer longer is cured by more control of length, if there is more.
         ({"repeated": 0.9}, 0.0, "take length out of training"),
-        ({"repeated": 0.9}, 0.5, "take more of length out of training (control_strength: 0.5 here"),
+        (
+            {"repeated": 0.9},
+            0.5,
+            "of training (--control-strength: 0.5 here",
+        ),
         ({"echoed": 0.9, "flattery": 0.3}, None, "take more of length out of training (a higher"),
-        ({"repeated": 0.9}, 1.0, "a control_strength of 1 takes out all that length explains"),
-        ({"repeated": 0.9}, 1.5, "a control_strength of 1.5 takes out all"),
+        ({"repeated": 0.9}, 1.0, "a --control-strength of 1 takes out all that length explains"),
+        ({"repeated": 0.9}, 1.5, "a --control-strength of 1.5 takes out all"),
         # What makes it shorter by less, if there is less.
         ({"empty": 0.9}, 0.0, "nothing of length is taken out of training: see what else"),
-        ({"empty": 0.9}, 0.5, "take less of length out of training (a lower control_strength, 0.5"),
-        ({"empty": 0.9}, None, "take less of length out of training (a lower control_strength, if"),
+        (
+            {"empty": 0.9},
+            0.5,
+            "(a lower --control-strength, 0.5",
+        ),
+        (
+            {"empty": 0.9},
+            None,
+            "take less of length out of training (a lower --control-strength, if",
+        ),
         # What is not preferred too often has no say; both ways at once no strength mends.
         ({"empty": 0.2, "repeated": 0.9}, 0.5, "take more of length out"),
         ({"empty": 0.3, "repeated": 0.9}, 0.5, "does not mend it: see what else drives it"),

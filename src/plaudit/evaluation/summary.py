@@ -47,7 +47,9 @@ from plaudit.evaluation.stress import Again, StressRecord, spread_within, stress
 
 LENGTH_RULE = "preferring the longer completion"
 COIN_TOSS = "a coin toss"
-ALL_OF_LENGTH = 1.0  # the control_strength that takes out all that length explains
+STRENGTH = "--control-strength"
+ALL_OF_LENGTH = 1.0  # the strength that takes out all that length explains
+COSTS = "the more, the less accuracy where longer is better for good reasons"
 TOO_OFTEN = 0.25  # of answers to which a version that is worse for certain is preferred
 FEW_PROMPTS = 30
 ROUNDING = 1e-12
@@ -718,25 +720,25 @@ def _of_length(longer: Collection[bool | None], summary: Summary) -> str:
     strength = summary.get("length_control")  # not known of a model that is only evaluated
     if {True, False} <= {*longer}:
         return (
-            "longer and shorter ones alike, so more or less of control_strength does not mend it: "
-            "see what else drives it"
+            f"longer and shorter ones alike, so more or less of {STRENGTH} does not mend it: see "
+            "what else drives it"
         )
     if True in longer:
         if strength is None:
-            more = "take more of length out of training (a higher control_strength, if below 1)"
+            more = f"take more of length out of training (a higher {STRENGTH}, if below 1; {COSTS})"
         elif strength == 0:
             more = (
-                "take length out of training (control length, with a control_strength above the 0 "
+                f"take length out of training (--control length, with a {STRENGTH} above the 0 "
                 "that it has here)"
             )
         elif strength < ALL_OF_LENGTH:
             more = (
-                f"take more of length out of training (control_strength: {strength:g} here, 1 "
-                "takes out all that length explains)"
+                f"take more of length out of training ({STRENGTH}: {strength:g} here, 1 takes out "
+                f"all that length explains; {COSTS})"
             )
         else:
             return (
-                f"a control_strength of {strength:g} takes out all that length explains already: "
+                f"a {STRENGTH} of {strength:g} takes out all that length explains already: "
                 "see what else drives it"
             )
         return f"it is longer: {more}, or see what else drives it"
@@ -748,8 +750,8 @@ def _of_length(longer: Collection[bool | None], summary: Summary) -> str:
             )
         here = "if above 0" if strength is None else f"{strength:g} here"
         return (
-            f"it is shorter: take less of length out of training (a lower control_strength, {here})"
-            ", or see what else drives it"
+            f"it is shorter: take less of length out of training (a lower {STRENGTH}, {here}), or "
+            "see what else drives it"
         )
     return "see what drives it"
 
