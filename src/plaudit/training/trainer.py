@@ -906,17 +906,17 @@ class RunLog(TrainerCallback):
         self.suites = suites
         self.bar: Any = None
         self.started = self.shown = 0.0
-        self.first_step = 0
+        self.first_step: int | None = None  # None until it begins
 
     def on_train_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Start the clock and, on a terminal, the bar.
+        """On a terminal, start the bar.
 
         A resumed run writes again what came after its checkpoint, so that is cut off the log.
         """
-        self.started, self.first_step = time.monotonic(), state.global_step
-        self.shown = self.started - SECONDS_BETWEEN_LINES
+        self.first_step = None
+        self.shown = time.monotonic() - SECONDS_BETWEEN_LINES
         if self.path is not None:
             kept = [row for row in read_log(self.path) if row.get("step", 0) <= state.global_step]
             write_jsonl(self.path, kept)
@@ -924,6 +924,14 @@ class RunLog(TrainerCallback):
             from tqdm import tqdm
 
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step")
+
+    def on_step_begin(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock: what comes before the first step, as finding the place where a resumed
+        run goes on, takes its time once."""
+        if self.first_step is None:
+            self.started, self.first_step = time.monotonic(), state.global_step
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
@@ -1004,7 +1012,7 @@ class RunLog(TrainerCallback):
 
     def _pace(self, state: TrainerState) -> str:
         """How fast steps are, and for how long there are more of them."""
-        done = max(state.global_step - self.first_step, 1)
+        done = max(state.global_step - (self.first_step or 0), 1)
         seconds = time.monotonic() - self.started
         left = seconds / done * (state.max_steps - state.global_step)
         return f"{rate(done, seconds)}, {duration(left)} left"
