@@ -194,7 +194,9 @@ def _tell_what_is_kept(
         return
     names = {option.name for option in options_of(COMMANDS[command])}
     again = [word for word in words if word not in ("--overwrite", "--resume")]
-    lines = [f"plaudit: interrupted; what was not finished is not kept{console.kept_anyway()}"]
+    anyway = console.kept_anyway()
+    lost = "; what was not finished is not kept" if anyway or "output" in names else ""
+    lines = [f"plaudit: interrupted{lost}{anyway}"]
     begun = console.what_is_kept()
     # What `inspect --mislabelled` trains is in a temporary folder, which is gone by now.
     if begun is not None and ("resume" in names or os.path.exists(begun[0])):
