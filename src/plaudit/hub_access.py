@@ -5,6 +5,7 @@ Its libraries try every file again and again, which takes minutes where there is
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ SECONDS = 10.0  # for an answer, as the hub's own library waits
 AGAIN = 60.0  # seconds until it is asked again
 
 _asked: tuple[float, str] | None = None  # when, and why it was not reached
+_one = threading.RLock()  # what is set here is the whole process's
 
 
 @contextlib.contextmanager
@@ -21,21 +23,22 @@ def asking_hub() -> Iterator[str]:
     that they kept, as `HF_HUB_OFFLINE` has them do. Gives why it is not reached, else nothing."""
     from huggingface_hub import constants
 
-    why = "" if constants.HF_HUB_OFFLINE else _why_not_reached()
-    if not why:
-        yield ""
-        return
-    told: list[Any] = [constants]
-    if "datasets" in sys.modules:  # which has a copy of what that says
-        told.append(sys.modules["datasets"].config)
-    kept = [module.HF_HUB_OFFLINE for module in told]
-    for module in told:
-        module.HF_HUB_OFFLINE = True
-    try:
-        yield why
-    finally:
-        for module, offline in zip(told, kept, strict=True):
-            module.HF_HUB_OFFLINE = offline
+    with _one:
+        why = "" if constants.HF_HUB_OFFLINE else _why_not_reached()
+        if not why:
+            yield ""
+            return
+        told: list[Any] = [constants]
+        if "datasets" in sys.modules:  # which has a copy of what that says
+            told.append(sys.modules["datasets"].config)
+        kept = [module.HF_HUB_OFFLINE for module in told]
+        for module in told:
+            module.HF_HUB_OFFLINE = True
+        try:
+            yield why
+        finally:
+            for module, offline in zip(told, kept, strict=True):
+                module.HF_HUB_OFFLINE = offline
 
 
 def is_missing(error: BaseException | None) -> bool:

@@ -109,6 +109,7 @@ def columns_of(source: Source) -> Columns:
     return Columns(stated or list(names), example, few)
 
 
+# What layouts call columns of text; no column of the data is two of them.
 TEXTS = ("prompt", "completion", "chosen", "rejected", "response_a", "response_b")
 
 

@@ -80,8 +80,9 @@ margins the better, and how sure to be cannot be told from them.'
     if not ends:
         return ""
     return (
-        f"The interval of the temperature reaches the end of its range ({', '.join(ends)}): these "
-        "prompts are too few to tell how sure to be."
+        f"The interval of the temperature reaches the end of its range ({', '.join(ends)}): "
+        "these rewards on these prompts, which are few or hard to tell apart, do not show how sure "
+        "to be."
     )
 
 
