@@ -792,6 +792,16 @@ def test_an_output_that_is_interrupted_says_what_to_type(run, here, model_folder
     assert len((here / "s.jsonl").read_text().splitlines()) == 37
 
 
+@pytest.mark.parametrize(
+    ("more", "lost"),
+    [((), ""), (("--rejected", "r.jsonl"), "; what was not finished is not kept")],
+)
+def test_what_was_to_be_written_is_said_to_be_lost_and_nothing_else(here, more, lost):
+    line = ["inspect", "ranked.csv", *more]
+    code, said = interrupting.run("plaudit.data.readers:gc.disable", line)
+    assert (code, said[-1]) == (130, f"plaudit: interrupted{lost}")
+
+
 def test_an_interruption_of_the_start_is_told_without_a_traceback(monkeypatch, capsys):
     def interrupted():
         raise KeyboardInterrupt

@@ -129,6 +129,29 @@ def test_a_data_set_at_hand_is_told_of_as_it_is(unreached, monkeypatch):
         assert "no route to host" in said
 
 
+def test_threads_that_load_beside_each_other_restore_what_was_set(unreached):
+    """The first to come is the first to go: the other is still spared, then all is as before."""
+    came, over, gone = threading.Event(), threading.Event(), threading.Event()
+    seen = []
+
+    def first():
+        with hub_access.asking_hub():
+            came.set()
+            assert over.wait(10)
+        gone.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert came.wait(10)
+    with hub_access.asking_hub() as why:
+        over.set()
+        assert gone.wait(10)  # nobody waits for another to have loaded
+        seen.append((why, constants.HF_HUB_OFFLINE))
+    thread.join(10)
+    assert seen == [("no route to host", True)]
+    assert constants.HF_HUB_OFFLINE is False
+
+
 class Hub:
     """A hub that answers, or not, as it is told, and counts how often it was asked."""
 

@@ -97,7 +97,8 @@ def _main(arguments: Sequence[str] | None) -> int:
             sys.stdout.flush()
             _leave_the_others()
     except KeyboardInterrupt as interruption:
-        _tell_what_is_kept(command, words, new)
+        writes = any(getattr(options, name, None) for name in ("output", "rejected", "suspects"))
+        _tell_what_is_kept(command, words, new, writes)
         return TERMINATED if isinstance(interruption, _TerminatedError) else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough; Python must not complain of it at exit.
@@ -184,18 +185,18 @@ def _is_there(path: str | os.PathLike[str]) -> bool:
 
 
 def _tell_what_is_kept(
-    command: str, words: Sequence[str], new: str | os.PathLike[str] | None
+    command: str, words: Sequence[str], new: str | os.PathLike[str] | None, writes: bool
 ) -> None:
     """Say that a command was interrupted, what it leaves, and what to type to go on.
 
-    `new` is the output, where nothing was there before.
+    `new` is the output, where nothing was there before; `writes` is whether a file was asked for.
     """
     if int(os.environ.get("RANK", 0)):  # under a launcher the first process speaks for all
         return
     names = {option.name for option in options_of(COMMANDS[command])}
     again = [word for word in words if word not in ("--overwrite", "--resume")]
     anyway = console.kept_anyway()
-    lost = "; what was not finished is not kept" if anyway or "output" in names else ""
+    lost = "; what was not finished is not kept" if anyway or writes else ""
     lines = [f"plaudit: interrupted{lost}{anyway}"]
     begun = console.what_is_kept()
     # What `inspect --mislabelled` trains is in a temporary folder, which is gone by now.

@@ -345,7 +345,7 @@ def pairs(
     >>> pairs("ranked.csv", "pairs.csv").rows  # doctest: +SKIP
     36
     """
-    from plaudit.console import say
+    from plaudit.console import counted, say
     from plaudit.data.pairs import write_pairs
     from plaudit.data.readers import as_rankings
     from plaudit.files import refuse_to_overwrite, report_rejected
@@ -358,7 +358,7 @@ def pairs(
     refuse_to_overwrite(output, overwrite, inputs=rankings.files)
     count = write_pairs(rankings, output)
     rejected_to = report_rejected(rankings, output)
-    say(f"{count:,} pairs written to {output}")
+    say(f"{counted(count, 'pair')} written to {output}")
     return Written(Path(output), count, rejected_to)
 
 
@@ -381,7 +381,7 @@ def convert(
     >>> convert("labels.csv", "labels.xlsx", to="ranked").rows  # doctest: +SKIP
     36
     """
-    from plaudit.console import say
+    from plaudit.console import counted, say
     from plaudit.data.convert import write_layout
     from plaudit.data.readers import as_rankings
     from plaudit.files import refuse_to_overwrite, report_rejected
@@ -393,7 +393,7 @@ def convert(
     refuse_to_overwrite(output, overwrite, inputs=rankings.files)
     count = write_layout(rankings, to, output)
     rejected_to = report_rejected(rankings, output)
-    say(f"{count:,} rows written to {output}")
+    say(f"{counted(count, 'row')} written to {output}")
     return Written(Path(output), count, rejected_to)
 
 

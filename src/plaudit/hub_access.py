@@ -14,31 +14,41 @@ SECONDS = 10.0  # for an answer, as the hub's own library waits
 AGAIN = 60.0  # seconds until it is asked again
 
 _asked: tuple[float, str] | None = None  # when, and why it was not reached
-_one = threading.RLock()  # what is set here is the whole process's
+_switching = threading.Lock()
+_before: list[tuple[Any, bool]] = []  # what was set in each library, while somebody is within
+_within = 0  # how many are
 
 
 @contextlib.contextmanager
 def asking_hub() -> Iterator[str]:
     """Within it the hub's libraries do not ask a hub that is not reached, and look among the files
-    that they kept, as `HF_HUB_OFFLINE` has them do. Gives why it is not reached, else nothing."""
+    that they kept, as `HF_HUB_OFFLINE` has them do. Gives why it is not reached, else nothing.
+
+    What the libraries do is the whole process's: the last of several threads to leave restores it.
+    """
+    global _within
     from huggingface_hub import constants
 
-    with _one:
-        why = "" if constants.HF_HUB_OFFLINE else _why_not_reached()
-        if not why:
-            yield ""
-            return
-        told: list[Any] = [constants]
-        if "datasets" in sys.modules:  # which has a copy of what that says
-            told.append(sys.modules["datasets"].config)
-        kept = [module.HF_HUB_OFFLINE for module in told]
-        for module in told:
-            module.HF_HUB_OFFLINE = True
-        try:
-            yield why
-        finally:
-            for module, offline in zip(told, kept, strict=True):
-                module.HF_HUB_OFFLINE = offline
+    with _switching:
+        why = "" if constants.HF_HUB_OFFLINE and not _within else _why_not_reached()
+        if why:
+            told: list[Any] = [constants]
+            if "datasets" in sys.modules:  # which has a copy of what that says
+                told.append(sys.modules["datasets"].config)
+            if not _within:
+                _before[:] = [(module, module.HF_HUB_OFFLINE) for module in told]
+            for module in told:
+                module.HF_HUB_OFFLINE = True
+            _within += 1
+    try:
+        yield why
+    finally:
+        if why:
+            with _switching:
+                _within -= 1
+                if not _within:
+                    for module, offline in _before:
+                        module.HF_HUB_OFFLINE = offline
 
 
 def is_missing(error: BaseException | None) -> bool:

@@ -339,6 +339,17 @@ def test_a_rank_below_0_is_remarked(tmp_path, rows, count):
     assert found[0].ranks == [0, 1]
 
 
+def test_what_is_noticed_of_rows_is_said_once_for_a_file(tmp_path, capsys):
+    path = jsonl(tmp_path / "a.jsonl", answers(("p", "a", -1), ("p", "b", 1)))
+    said = f"{path}: 1 × {BELOW_ZERO}\n"
+    load_rankings(path)
+    assert capsys.readouterr().err == said
+    stream = load_rankings(path, streaming=True)
+    for _ in range(3):
+        assert len([*stream]) == 1
+    assert capsys.readouterr().err == said
+
+
 def test_scores_below_0_are_not_remarked():
     rows = [{"prompt": "p", "completions": ["a", "b"], "scores": [-1.5, 2.0]}]
     assert not load_rankings(rows).notes

@@ -365,7 +365,11 @@ def test_a_reward_that_prefers_nothing_to_the_answer_is_not_to_be_trained_agains
             0.5,
             "of training (--control-strength: 0.5 here",
         ),
-        ({"echoed": 0.9, "flattery": 0.3}, None, "take more of length out of training (a higher"),
+        (
+            {"echoed": 0.9, "flattery": 0.3},
+            None,
+            "(a higher --control-strength, if below 1; the more, the less accuracy where",
+        ),
         ({"repeated": 0.9}, 1.0, "a --control-strength of 1 takes out all that length explains"),
         ({"repeated": 0.9}, 1.5, "a --control-strength of 1.5 takes out all"),
         # What makes it shorter by less, if there is less.

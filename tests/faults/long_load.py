@@ -242,7 +242,8 @@ async def _stopped(
             while (await client.get("/ready")).status_code == 200:
                 await asyncio.sleep(0.01)
             late = (await client.post("/score", json=rows[0])).status_code
-        except httpx.TransportError:  # it had answered all, and was gone
+        # It had answered all, and was gone.
+        except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
             late = GONE
     return list(await asyncio.gather(*tasks)), late
 

@@ -41,7 +41,7 @@ FIRST = clean()[0]
     ("added", "said"),
     [
         ([Ranking(FIRST.prompt, FIRST.completions[::-1], [0, 1])], "contradict each other"),
-        ([FIRST], "1 pair given more than once"),
+        ([FIRST], "1 pair is given more than once"),
         ([Ranking("a", [REFUSED, "A loan."], [0, 1])], "of the best completions look refused"),
         ([Ranking(p, [f"{p} loan and the", "A loan."], [0, 1]) for p in "abc"], "look cut off"),
         (
@@ -63,6 +63,29 @@ def test_each_fault_has_its_advice(added, said):
     report = inspect_rankings(clean() + added)
     assert any(said in one.finding for one in advise(report))
     assert said in format_inspection(report)
+
+
+@pytest.mark.parametrize(
+    ("faulty", "tied", "said"),
+    [
+        (1, 0, "1 row with a fault of its own, rejected above"),
+        (1, 5, "1 row with a fault of its own, rejected above"),
+        (2, 0, "2 rows with faults of their own, rejected above"),
+    ],
+)
+def test_few_rows_that_are_rejected_are_told_where_nothing_is_to_mend(faulty, tied, said):
+    bad = [Ranking("a", ["a"], [0])] * faulty + [Ranking("b", ["a", "b"], [0, 0])] * tied
+    text = format_inspection(inspect_rankings(clean(300) + bad))
+    assert f"nothing: no fault found that is looked for but {said}\n" in text
+
+
+def test_a_rank_below_0_is_to_be_known():
+    rows = [
+        {"prompt": one.prompt, "completions": one.completions, "ranks": [1, 2]} for one in clean()
+    ]
+    rows[7]["ranks"] = [-1, 2]
+    told = verdict(inspect_rankings(load_rankings(rows)))["text"]
+    assert told.startswith("ready to train on; know that in 1 row a rank is below 0: see that it ")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +158,7 @@ def test_the_weightiest_comes_first():
     cut_off = [Ranking(f"{w}?", [f"{w} and the", f"{w}."], [0, 1]) for w in WORDS]
     report = inspect_rankings([*clean(), FIRST, *cut_off], {"test.csv": [FIRST]})
     told = [one.finding for one in advise(report)]
-    assert told[0] == "1 of the 1 prompts of test.csv are also in the data"
+    assert told[0] == "1 of the 1 prompts of test.csv is also in the data"
     order = [next(i for i, t in enumerate(told) if what in t) for what in ("cut off", "more than")]
     assert order == sorted(order)
 

@@ -138,10 +138,26 @@ def test_slow_steps_are_told_before_their_loss_is(monkeypatch, capsys):
         SimpleNamespace(global_step=0, max_steps=5, is_world_process_zero=True),
     )
     log.on_train_begin(None, state, None)
+    log.on_step_begin(None, state, None)
     for state.global_step, seconds in ((1, 5), (2, 20)):
         clock.now += seconds
         log.on_step_end(None, state, None)
     assert capsys.readouterr().err == "step 2 of 5: 12.5 s each, 38 s left\n"
+
+
+def test_the_time_left_of_a_resumed_run_is_of_its_own_steps(monkeypatch, capsys):
+    """What goes by before its first step, as finding the place to go on, is not every step's."""
+    clock = Clock()
+    monkeypatch.setattr(trainer, "time", clock)
+    state = SimpleNamespace(global_step=90, max_steps=100, is_world_process_zero=True)
+    log = RunLog(None)
+    log.on_train_begin(None, state, None)
+    clock.now += 500
+    log.on_step_begin(None, state, None)
+    clock.now += 24
+    state.global_step = 92
+    log.on_step_end(None, state, None)
+    assert capsys.readouterr().err == "step 92 of 100: 12.0 s each, 1 min 36 s left\n"
 
 
 def test_a_step_is_timed_in_the_number_type_that_it_trains_in(base, tmp_path):

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import time
 from pathlib import Path
 
 import datasets
@@ -374,20 +373,6 @@ def test_checkpoints_appear_whole_and_old_ones_go(bases, tmp_path):
     (folder / ".removing-checkpoint-4").mkdir()
     assert last_checkpoint(folder) == folder / "checkpoint-6"
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoint-5", "checkpoint-6"]
-
-
-def test_the_time_left_of_a_resumed_run_is_of_its_own_steps(capsys, monkeypatch):
-    """What goes by before its first step, as finding the place to go on, is not every step's."""
-    clock = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    log, state = RunLog(None), TrainerState(global_step=90, max_steps=100)
-    log.on_train_begin(None, state, None)
-    clock[0] += 500
-    log.on_step_begin(None, state, None)
-    clock[0] += 6
-    state.global_step = 92
-    log.on_step_end(None, state, None)
-    assert capsys.readouterr().err.strip().endswith("24 s left")
 
 
 def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path: Path):

@@ -151,6 +151,9 @@ class Mixture(Rankings):
             if (before := self._before.get(id(ranking))) is not None:
                 self._numbers[id(ranking)] = self._of[ranking.source]._numbers[id(before)]
 
+    def _say_what_was_noticed(self, tally: Tally) -> None:
+        """Nothing: each source has said it of its own rows."""
+
     def _keep_fullest(self, source: MixedSource) -> None:
         latest, kept = source.rankings._tally, self._fullest.get(source.name)
         if kept is None or latest.rows > kept.rows:

@@ -69,7 +69,7 @@ LARGEST = 1e300  # of a rank or a score
 # What was noticed of rows, which readers count and tell the user.
 BELOW_ZERO = (
     "a rank is below 0, which is read as better than 0 or more; where it stands for “not ranked”, "
-    "take those rows out"
+    "take those completions out"
 )
 
 

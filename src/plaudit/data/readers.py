@@ -9,6 +9,7 @@ rows belong together when they are adjacent.
 
 import gc
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -216,7 +217,7 @@ class Rankings:
         self._held: list[Ranking] = []
         self._read: Callable[[Tally], Iterator[Ranking | Rejected]] = lambda tally: iter(())
         self._count_rows: Callable[[], list[int | None]] = list
-        self._said_not_adjacent = False
+        self._said = False  # what was noticed of the rows
 
     @classmethod
     def from_list(cls, rankings: Iterable[Ranking]) -> "Rankings":
@@ -412,8 +413,18 @@ class Rankings:
         self._stop_if_too_many(tally)
         if not tally.rankings:
             raise PlauditError(f"{self._name()}: nothing usable in it. {tally.summary()}")
-        if tally.not_adjacent and not self._said_not_adjacent:
-            self._said_not_adjacent = True
+        self._say_what_was_noticed(tally)
+
+    def _say_what_was_noticed(self, tally: "Tally") -> None:
+        """Say what was noticed of the rows, once, however often they are read."""
+        if self._said or int(
+            os.environ.get("RANK", 0)
+        ):  # under a launcher the first speaks for all
+            return
+        self._said = True
+        for note, count in tally.notes.items():
+            say(f"{self._name()}: {count:,} × {note}")
+        if tally.not_adjacent:
             say(f"{self._name()}: {tally.not_adjacent_advice()}")
 
     def _stop_if_too_many(self, tally: "Tally") -> None:
@@ -476,9 +487,10 @@ class Tally:
                 f", or allow it with --max-rejected {enough:g}" if self.lost < self.rows else ""
             )
             ties = " Ties are no fault, and do not count." if self.tied else ""
+            had, most = _told_apart(share, max_rejected)
             raise PlauditError(
-                f"{name}: {_percent(share)} of the rows cannot be used ({bad:,} of {self.rows:,}),"
-                f" more than the {_percent(max_rejected)} allowed. {self.summary()}.{ties}"
+                f"{name}: {had} of the rows cannot be used ({bad:,} of {self.rows:,}),"
+                f" more than the {most} allowed. {self.summary()}.{ties}"
                 f" {advice[:1].upper()}{advice[1:]}{allowed}"
             )
 
@@ -511,15 +523,17 @@ class Tally:
         )
 
 
-def _percent(share: float) -> str:
-    """A share in per cent, with a digit more where it is not whole, and two where that would be 0.
+def _told_apart(*shares: float) -> list[str]:
+    """Different shares in per cent, with the fewest digits that tell them apart.
 
-    >>> _percent(0.2), _percent(0.104), _percent(0.000123)
-    ('20%', '10.4%', '0.012%')
+    >>> _told_apart(0.2, 0.1), _told_apart(0.104, 0.1), _told_apart(0.0000004, 0)
+    (['20%', '10%'], ['10.4%', '10%'], ['0.00004%', '0%'])
     """
-    per_cent = 100 * min(share, 1)
-    digits = f"{per_cent:.2g}" if 0 < per_cent < 0.05 else f"{per_cent:.1f}".removesuffix(".0")
-    return f"{digits}%"
+    for digits in range(1, 16):
+        told = [f"{100 * share:.{digits}f}".rstrip("0").rstrip(".") + "%" for share in shares]
+        if len({*told}) == len(shares):
+            break
+    return told
 
 
 def _first_bad(item: Rejected) -> PlauditError:

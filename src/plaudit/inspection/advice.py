@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from plaudit import console
 from plaudit.data.cells import excerpt
 from plaudit.data.grouping import NOT_COUNTED
+from plaudit.data.parse import BELOW_ZERO
 from plaudit.data.rankings import TIED
 from plaudit.evaluation.agreement import agreement_sentence
 from plaudit.inspection.flaws import NO_FULL_STOP
@@ -58,6 +59,10 @@ def advise(report: dict[str, Any]) -> list[Advice]:
     return list(_advise(report))
 
 
+def _are(count: int, what: str) -> str:
+    return f"{console.counted(count, what)} {'is' if count == 1 else 'are'}"
+
+
 def _faulty_rows(report: dict[str, Any]) -> int:
     """How many rows were rejected for a fault of their own."""
     return sum(
@@ -74,14 +79,15 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
         number = shared["same"] + shared["nearly_the_same"]
         if number:
             yield Advice(
-                f"{number:,} of the {shared['prompts']:,} prompts of {shared['second']} are also "
-                f"in {shared['first']}",
+                f"{number:,} of the {shared['prompts']:,} prompts of {shared['second']} "
+                f"{'is' if number == 1 else 'are'} also in {shared['first']}",
                 "take them out of one side, or every figure measured there is too good",
             )
     cycles = report["cycles"]
     if cycles["pairs"]:
         yield Advice(
-            f"{cycles['pairs']:,} pairs of {cycles['prompts']:,} prompts contradict each other",
+            f"{cycles['pairs']:,} pairs of {console.counted(cycles['prompts'], 'prompt')} "
+            "contradict each other",
             "at least one row of each example is wrong: judge them anew, or leave them out",
         )
     if report["contradictions"]:
@@ -105,6 +111,12 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
         )
     yield from _about_model(report)
     yield from _about_lengths(report)
+    if below := report["notes"].get(BELOW_ZERO):
+        yield Advice(
+            f"in {console.counted(below, 'row')} a rank is below 0",
+            "see that it does not stand for “not ranked”: it is read as better than 0 or more",
+            mend=False,
+        )
     refused = report["refused"]
     if refused["share_of_best"] >= max(FLAWED, refused["share_of_worst"]):
         yield Advice(
@@ -134,14 +146,14 @@ def _advise(report: dict[str, Any]) -> Iterator[Advice]:
     repeated = report["duplicates"]
     if repeated["repeated_pairs"]:
         yield Advice(
-            f"{console.counted(repeated['repeated_pairs'], 'pair')} given more than once",
+            f"{_are(repeated['repeated_pairs'], 'pair')} given more than once",
             "keep one of each, or mean it: a pair counts as often as it stands there",
             mend=False,
         )
     canned = repeated["completions_under_several_prompts"]
     if canned > CANNED * report["completions"]:
         yield Advice(
-            f"{console.counted(canned, 'completion')} under several prompts",
+            f"{_are(canned, 'completion')} given under several prompts",
             "see that they are not stock answers, which a model can learn by heart",
             mend=False,
         )
@@ -308,8 +320,7 @@ def _about_model(report: dict[str, Any]) -> Iterator[Advice]:
         )
     elif counts.get("truncated", 0) > FLAWED * counts.get("completions", 0) and not cut:
         yield Advice(
-            f"{console.counted(counts['truncated'], 'completion')} truncated to "
-            f"{seen['max_length']:,} tokens",
+            f"{_are(counts['truncated'], 'completion')} truncated to {seen['max_length']:,} tokens",
             raise_it,
             longer,
             mend=False,
@@ -368,7 +379,8 @@ def format_inspection(report: dict[str, Any]) -> str:
     sizes = report["completions_per_ranking"]
     add("completions a ranking", ", ".join(f"{k}: {number:,}" for k, number in sizes.items()))
     ties = report["ties"]
-    add("ties", f"{ties['pairs']:,} pairs in {ties['rankings']:,} rankings")
+    tied, those = (console.counted(ties[f"{what}s"], what) for what in ("pair", "ranking"))
+    add("ties", f"{tied} in {those}")
     for name in ("prompt", "completion"):
         sized = report[f"{name}_characters"]
         add(
@@ -431,8 +443,8 @@ def format_inspection(report: dict[str, Any]) -> str:
         lines += [f"{n:>3}. {one.finding}: {one.advice}." for n, one in enumerate(some, start=1)]
         if mend and not some:
             few = _faulty_rows(report)
-            but = f" but the {few:,} rejected above, which are few" if few > 1 else ""
-            but = " but the one row rejected above" if few == 1 else but
+            own = "a fault of its own" if few == 1 else "faults of their own"
+            but = f" but {console.counted(few, 'row')} with {own}, rejected above" if few else ""
             lines.append(f"  nothing: no fault found that is looked for{but}")
     conclusion = verdict(report)
     lines += ["", f"verdict: {conclusion['text']}"]
@@ -478,7 +490,7 @@ def _about_duplicates(report: dict[str, Any]) -> list[str]:
             "nearly the same",
             f"{near['prompts']['texts']:,} prompts in {_groups(near['prompts'])}, "
             f"{near['completions']['texts']:,} completions in {_groups(near['completions'])}, "
-            f"the two sides of {near['pairs']:,} pairs",
+            f"the two sides of {console.counted(near['pairs'], 'pair')}",
         )
     ]
     for what in ("prompts", "completions"):
@@ -505,8 +517,9 @@ def _about_cycles(report: dict[str, Any]) -> list[str]:
     lines = [
         _line(
             "between rankings",
-            f"{cycles['contradictions']:,} contradictions, {cycles['cycles']:,} longer cycles, "
-            f"in {cycles['prompts']:,} prompts",
+            f"{console.counted(cycles['contradictions'], 'contradiction')}, "
+            f"{console.counted(cycles['cycles'], 'longer cycle')}, "
+            f"in {console.counted(cycles['prompts'], 'prompt')}",
         )
     ]
     for one in cycles["examples"]:

@@ -586,9 +586,10 @@ def describe_pairs(counts: Mapping[str, int]) -> list[str]:
             for cause in Equal
             if (count := counts.get(f"equal_{cause.name.lower()}", 0))
         ]
+        share = f" ({equal / pairs:.0%})" if equal / pairs > 0.005 else ""
         lines.append(
-            f"{equal:,} of {pairs:,} pairs ({equal / pairs:.0%}) are the same tokens to the model, "
-            f"which cannot tell their completions apart: {', '.join(causes)}"
+            f"{equal:,} of {pairs:,} pairs{share} are the same tokens to the model, which cannot "
+            f"tell their completions apart: {', '.join(causes)}"
         )
     worse, better = counts.get("only_worse_cut", 0), counts.get("only_better_cut", 0)
     if worse or better:

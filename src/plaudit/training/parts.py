@@ -77,10 +77,8 @@ def load_for(data: Given, chosen: Settings) -> Rankings:
 
 
 def say_how_read(rankings: Rankings, look: str) -> None:
-    """Say what was done to rows, how many were rejected and why, which rank is better, and what
-    columns were taken for; `look` says where the rejected rows are."""
-    for note, count in rankings.notes.items():
-        say_once(f"{count:,} × {note}")
+    """Say how many rows were rejected and why, which rank is better, and what columns were taken
+    for; `look` says where the rejected rows are."""
     if rankings.rejected:
         say_once(f"{rankings.summary()}: {look}")
     named = [f"{name} is {column}" for name, column in rankings.columns.items() if name != column]

@@ -911,27 +911,25 @@ class RunLog(TrainerCallback):
     def on_train_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """On a terminal, start the bar.
-
-        A resumed run writes again what came after its checkpoint, so that is cut off the log.
-        """
+        """A resumed run writes again what came after its checkpoint, so that is cut off the log."""
         self.first_step = None
         self.shown = time.monotonic() - SECONDS_BETWEEN_LINES
         if self.path is not None:
             kept = [row for row in read_log(self.path) if row.get("step", 0) <= state.global_step]
             write_jsonl(self.path, kept)
-        if state.is_world_process_zero and interactive():
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step")
 
     def on_step_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Start the clock: what comes before the first step, as finding the place where a resumed
-        run goes on, takes its time once."""
-        if self.first_step is None:
-            self.started, self.first_step = time.monotonic(), state.global_step
+        """Start the clock and, on a terminal, the bar: what comes before the first step, as finding
+        the place where a resumed run goes on, takes its time once."""
+        if self.first_step is not None:
+            return
+        self.started, self.first_step = time.monotonic(), state.global_step
+        if state.is_world_process_zero and interactive():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step")
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
