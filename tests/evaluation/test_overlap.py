@@ -69,7 +69,12 @@ MIXED = [(n % 5 > 1, n % 3 > 0) for n in range(60)]  # right in 60 %, longer in 
 def test_verdicts_are_of_what_was_not_trained_on():
     summary, alone = with_overlap([(True, n % 3 > 0) for n in range(100)], MIXED)
     fair = not_trained_on(summary)
-    for name in ("accuracy_above_length", "accuracy_where_shorter", "length_controlled_accuracy"):
+    for name in (
+        "length_baseline",
+        "accuracy_above_length",
+        "accuracy_where_shorter",
+        "length_controlled_accuracy",
+    ):
         assert fair[name] == alone[name]
     assert fair["pairwise_accuracy"]["value"] == pytest.approx(0.6)
     assert fair["counts"]["prompts"] == 60
@@ -90,9 +95,13 @@ def test_verdicts_are_of_what_was_not_trained_on():
     for purpose in ("filter answers of many prompts by one threshold", "read differences"):
         [answer] = [each for name, each in answers.items() if purpose in name]
         assert "trained on 100 of the 160 rankings, and without them 60.0" in answer.why
-    top = {one.label: one for one in highlights(summary)}["Pairwise accuracy"]
-    assert top.value.startswith("60.0")
-    assert top.note.endswith("of rankings not trained on")
+    tops = {one.label: one for one in highlights(summary)}
+    for label, value in (("Pairwise accuracy", "60.0"), ("Preferring the longer", "66.7")):
+        assert tops[label].value.startswith(value)
+        assert tops[label].note.endswith("of rankings not trained on")
+    # Earlier versions did not measure preferring the longer on these.
+    del summary["training_overlap"]["not_trained_on"]["length_baseline"]
+    assert not_trained_on(summary)["length_baseline"] == summary["length_baseline"]
 
 
 def test_verdicts_of_what_was_trained_on_alone_or_by_an_earlier_version():

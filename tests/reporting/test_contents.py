@@ -248,7 +248,7 @@ def test_a_comparison_stands_before_the_figures(tmp_path):
     )
     known = replace(EVALUATION, summary=EVALUATION.summary | {"training_overlap": overlap})
     older = evaluation_report(known, title="Mine", facts={}, against=found).sections[0]
-    assert older.notes[1].startswith("That is flattered: it was trained on ")
+    assert older.notes[1].startswith("That is not of new prompts alone: it was trained on ")
     write_report(tmp_path / "report.html", report)
 
 

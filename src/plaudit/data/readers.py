@@ -108,7 +108,8 @@ def load_rankings(
             raise PlauditError(
                 f"{every[0].source.name} holds {first.format} but {records.source.name} holds "
                 f"{records.fits[0].format}; read them one at a time, or train on both as a "
-                f"mixture: {every[0].source.name}:1 {records.source.name}:1"
+                f"mixture: {every[0].source.name}:N {records.source.name}:M, with weights N and M, "
+                "which share out an epoch; those that use all are how many rankings each has"
             )
     size = sum(one.size for one in sources)
     if streaming is None:

@@ -23,6 +23,7 @@ from plaudit.model.trained_on import NEAR, SAME, Overlap
 
 # What verdicts are of beside pairwise accuracy, measured anew on what was not trained on.
 OF_VERDICTS = (
+    "length_baseline",
     "accuracy_above_length",
     "accuracy_where_shorter",
     "length_controlled_accuracy",
@@ -35,6 +36,7 @@ class RestRecord(TypedDict):
     prompts: int
     rankings: int
     pairs: int
+    length_baseline: NotRequired[FigureRecord | None]  # not of earlier versions
     accuracy_above_length: FigureRecord | None
     accuracy_where_shorter: FigureRecord | None
     length_controlled_accuracy: FigureRecord | None

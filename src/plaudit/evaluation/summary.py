@@ -584,7 +584,7 @@ def not_trained_on(summary: Summary) -> Summary | None:
     trained on; itself where there is none of these, None where there are no others.
 
     Summaries of earlier versions have no more than pairwise accuracy without them: they are given
-    as they are, and `flattered` says it.
+    as they are, and `seen_in_training` says it.
     """
     overlap = summary.get("training_overlap")
     if overlap is None or not any_seen(overlap):
@@ -595,7 +595,7 @@ def not_trained_on(summary: Summary) -> Summary | None:
     if rest is None:
         return summary
     found: dict[str, object] = {**summary, "pairwise_accuracy": without}
-    found |= {name: rest[name] for name in OF_VERDICTS}  # type: ignore[literal-required]
+    found |= {name: rest[name] for name in OF_VERDICTS if name in rest}  # type: ignore[literal-required]
     found["counts"] = summary["counts"] | {name: rest[name] for name in ("prompts", "pairs")}
     if (length := summary["style"]["length"]) is not None:
         measured = {
@@ -606,7 +606,7 @@ def not_trained_on(summary: Summary) -> Summary | None:
     return cast(Summary, found)
 
 
-def flattered(summary: Summary) -> str:
+def seen_in_training(summary: Summary) -> str:
     """A clause where the model was trained on some of the rankings that figures are of: how many,
     and how right it is without them; else nothing."""
     overlap = summary.get("training_overlap")
@@ -617,8 +617,9 @@ def flattered(summary: Summary) -> str:
     if (without := overlap["without"]) is None:
         return said
     accuracy = Figure(**without)
+    those = "it" if number_seen(overlap) == 1 else "them"
     return (
-        f"{said}, and without them {100 * accuracy.value:.1f} % of the pairs are right "
+        f"{said}, and without {those} {100 * accuracy.value:.1f} % of the pairs are right "
         f"({_between(without)})"
     )
 
@@ -635,10 +636,10 @@ def verdict(summary: Summary) -> str:
     """
     fair = not_trained_on(summary)
     if fair is None:
-        return f"Nothing can be concluded of new prompts: {flattered(summary)}."
+        return f"Nothing can be concluded of new prompts: {seen_in_training(summary)}."
     if fair is summary:
-        also = flattered(summary)
-        return _verdict(summary) + (f" That is flattered: {also}." if also else "")
+        also = seen_in_training(summary)
+        return _verdict(summary) + (f" That is not of new prompts alone: {also}." if also else "")
     found, rest = _verdict(fair), summary["training_overlap"]["not_trained_on"]
     rankings = counted(rest["rankings"], "ranking")
     return f"On the {rankings} that it was not trained on, {found[0].lower()}{found[1:]}"

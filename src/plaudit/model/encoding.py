@@ -570,8 +570,8 @@ def describe_truncation(counts: Mapping[str, int], max_length: int) -> str:
     tokens = counts.get("tokens_cut", 0)
     return (
         f"{counts['truncated']:,} of {counts['completions']:,} completions are truncated to "
-        f"{max_length} tokens: {counts['prompt_cut']:,} lose the beginning of the prompt, "
-        f"{counts['completion_cut']:,} the end of the completion"
+        f"{max_length} tokens: the beginning of the prompt is lost in {counts['prompt_cut']:,}, "
+        f"the end of the completion in {counts['completion_cut']:,}"
         + (f"; {tokens:,} tokens in all" if tokens else "")
     )
 

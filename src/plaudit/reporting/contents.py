@@ -19,7 +19,7 @@ from plaudit.evaluation.comparison import (
 )
 from plaudit.evaluation.measures import label
 from plaudit.evaluation.overlap import overlap_sentence
-from plaudit.evaluation.summary import Summary, flattered, not_trained_on, verdict
+from plaudit.evaluation.summary import Summary, not_trained_on, seen_in_training, verdict
 from plaudit.reporting import front
 from plaudit.reporting.drawing import Drawing
 from plaudit.reporting.page import Report, Row, Section, Table
@@ -74,9 +74,9 @@ def evaluation_report(
         sections = (*sections, _mixture(sources))
     if against is not None:
         section = _against(against)
-        if "training_overlap" not in against and (also := flattered(evaluation.summary)):
+        if "training_overlap" not in against and (also := seen_in_training(evaluation.summary)):
             # An earlier version compared on all rankings, whatever was trained on.
-            note = f"That is flattered: {also}. Compare anew to leave these out."
+            note = f"That is not of new prompts alone: {also}. Compare anew to leave these out."
             section = replace(section, notes=(*section.notes, in_print(note)))
         sections = (section, *sections)
     if diagnosis:

@@ -22,8 +22,8 @@ from plaudit.evaluation.summary import (
     Summary,
     figure,
     figures,
-    flattered,
     not_trained_on,
+    seen_in_training,
 )
 from plaudit.reporting.page import Answer, Use, Verdict, Weakness
 from plaudit.reporting.tables import NBSP, in_print, interval, percent, plain, points
@@ -57,8 +57,8 @@ def uses(summaries: Mapping[str, Summary]) -> tuple[Use, ...]:
 
 def _judged(judge: Callable[[Summary], Answer | None], summary: Summary) -> Answer | None:
     """An answer of rankings that the model was not trained on. Where a figure has not been
-    measured on these alone, there is no plain yes, and the sentence says that it is flattered."""
-    also = in_print(flattered(summary))
+    measured on these alone, there is no plain yes, and the sentence says so."""
+    also = in_print(seen_in_training(summary))
     if not also:
         return judge(summary)
     fair = not_trained_on(summary)
@@ -75,7 +75,7 @@ def _judged(judge: Callable[[Summary], Answer | None], summary: Summary) -> Answ
         return Answer(answer.verdict, why)
     return Answer(
         "care" if answer.verdict == "yes" else answer.verdict,
-        f"{answer.why} That is flattered: {also}.",
+        f"{answer.why} That is not of new prompts alone: {also}.",
     )
 
 
@@ -292,9 +292,9 @@ def _leans(summary: Summary) -> Iterator[_Found]:
         strong, weak = (more, less) if more["value"] > less["value"] else (less, more)
         if strong is less:
             words = words[::-1]
-        surely = 0.0
-        if strong["low"] is not None and weak["high"] is not None:
-            surely = strong["low"] - weak["high"]
+        if strong["low"] is None or weak["high"] is None:
+            continue  # of so few pairs it says nothing
+        surely = strong["low"] - weak["high"]
         text = (
             f"{percent(strong['value'])} of the pairs are right where the better answer is "
             f"{words[0]} ({_ends(strong, percent)}), {percent(weak['value'])} where it is "

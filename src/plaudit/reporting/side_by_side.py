@@ -20,7 +20,7 @@ from plaudit.evaluation.comparison import (
 from plaudit.evaluation.measures import measure_named, shown_in
 from plaudit.evaluation.overlap import any_seen, number_seen
 from plaudit.evaluation.statistics import FigureRecord, holm
-from plaudit.evaluation.summary import Summary, figures, flattered
+from plaudit.evaluation.summary import Summary, figures, seen_in_training
 from plaudit.reporting import front
 from plaudit.reporting.evaluation import Evaluation, measure
 from plaudit.reporting.page import Highlight, Report, Row, Section, Table
@@ -88,7 +88,7 @@ def side_by_side(evaluations: Mapping[str, Evaluation], *, seed: int = 0) -> Rep
                 f"{name}: pairwise accuracy",
                 percent(accuracy["value"]),
                 interval(accuracy, percent)
-                + (", with rankings trained on" if flattered(summary) else ""),
+                + (", with rankings trained on" if seen_in_training(summary) else ""),
             )
             for name, summary in summaries.items()
             if (accuracy := figures(summary)["pairwise_accuracy"])
