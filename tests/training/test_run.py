@@ -24,6 +24,7 @@ from plaudit.settings import Settings
 from plaudit.training import run as run_module
 from plaudit.training.anew import measured_in
 from plaudit.training.folder import locked, open_run, what_is_kept
+from plaudit.training.trainer import RankingTrainer
 from ranked_file import write_ranked
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -395,6 +396,31 @@ def test_resuming_after_the_last_checkpoint_trains_no_further(ranked, base, tmp_
     after = load_file(folder / "model" / "model.safetensors")
     assert again.metrics["training"]["steps"] == 6
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_the_last_checkpoint_takes_the_place_of_is_removed_after_a_kill_too(
+    ranked, base, tmp_path, monkeypatch
+):
+    chosen = options(base, max_steps=8, save_steps=2, save_total_limit=2)
+    train(ranked, output=tmp_path / "whole", **chosen)
+    folder, remove = tmp_path / "killed", RankingTrainer._remove_old_checkpoints
+
+    def killed(trainer, run, newest):
+        if newest.name == "checkpoint-8":
+            raise KeyboardInterrupt
+        remove(trainer, run, newest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RankingTrainer, "_remove_old_checkpoints", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(ranked, output=folder, **chosen)
+
+    def kept(run):
+        return sorted(os.listdir(run / "checkpoints"))
+
+    assert kept(folder) != kept(tmp_path / "whole")
+    train(output=folder, resume=True)
+    assert kept(folder) == kept(tmp_path / "whole")
 
 
 def test_the_best_checkpoint_is_kept_even_when_the_run_has_moved(ranked, base, tmp_path):

@@ -635,6 +635,12 @@ class RankingTrainer(RewardTrainer):
                 f"{best}: is the best checkpoint, and {why}; --resume goes on from one before it, "
                 "or from the start"
             )
+        newest = (
+            Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        )
+        if self.accelerator.is_main_process and newest.is_dir():
+            # A kill right after it was written left those whose place it takes.
+            self._remove_old_checkpoints(newest.parent, newest)
         return super()._finalize_training(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _remove_old_checkpoints(self, run: Path, newest: Path) -> None:
