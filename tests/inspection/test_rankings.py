@@ -91,7 +91,7 @@ def test_text_names_what_matters(file):
     text = format_inspection(inspect_rankings(load_rankings(file, max_rejected=1)))
     for said in (str(file), "completion from 'answer'", "60.0%", "2 × contradiction", f"{file}:2"):
         assert said in text
-    assert "1 pairs in 1 rankings" in text
+    assert "1 pair in 1 ranking" in text
 
 
 def test_stream_with_prompts_that_come_back(tmp_path, capsys):
