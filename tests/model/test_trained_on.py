@@ -28,11 +28,12 @@ def changed(text, chance, words):
     return " ".join(found)
 
 
+def shingles(text):
+    text = " ".join(text.casefold().split()).encode()
+    return {text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)}
+
+
 def jaccard(a, b):
-    a, b = (
-        {text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)}
-        for text in (" ".join(each.casefold().split()).encode() for each in (a, b))
-    )
     return len(a & b) / len(a | b)
 
 
@@ -45,7 +46,9 @@ def test_near_copies_are_those_that_share_their_shingles():
     ours = [passage(chance) for _ in range(300)]
     asked = [changed(text, chance, n % 4 if n % 2 else 24) for n, text in enumerate(ours)]
     found = of_prompts(ours).hashes["prompts"].find(asked, asked)
-    truth = np.array([max(jaccard(text, other) for other in ours) for text in asked])
+    those = [shingles(text) for text in ours]
+    of_asked = [shingles(text) for text in asked]
+    truth = np.array([max(jaccard(a, b) for b in those) for a in of_asked])
     assert (found[truth == 1] == SAME).all()
     # Far from the threshold of 0.8, by three deviations of the estimate, there is no doubt.
     assert (found[(truth > 0.93) & (truth < 1)] == NEAR).all()
