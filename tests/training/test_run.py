@@ -528,6 +528,25 @@ def test_a_stream_trains_and_holds_prompts_out(ranked, base, tmp_path):
     assert run.metrics["data"]["truncated"]["completions"] % (3 * (40 - held_out)) == 0
 
 
+def one(*given, **more):
+    if given is None:
+        another()
+
+
+def another():
+    one()
+
+
+def test_a_stream_trains_where_what_its_rows_reach_cannot_be_pickled(
+    ranked, base, tmp_path, monkeypatch
+):
+    """Two functions that name each other: datasets follows them round and round."""
+    monkeypatch.setattr("plaudit.console.show", one)
+    chosen = options(base, max_steps=2, max_rejected=1)
+    run = train(ranked, output=tmp_path / "run", streaming=True, **chosen)
+    assert run.metrics["training"]["steps"] == 2
+
+
 def test_a_stream_goes_by_epochs(ranked, base, tmp_path):
     """Of 40 rankings some are held out; the rest makes steps of 4, twice."""
     epochs = {"num_train_epochs": 2, "max_steps": -1, "max_rejected": 1}

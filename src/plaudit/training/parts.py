@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets.io.generator import GeneratorDatasetInputStream
 
 from plaudit import console
 from plaudit.data.mixing import Mixture, load_mixture
@@ -378,7 +379,9 @@ def _encoded_stream(
                 longest.update(passed)
             total.update({n: left.get(n, 0) + longest.get(n, 0) for n in left | longest})
 
-    stream = datasets.IterableDataset.from_generator(rows)
+    # Without a fingerprint all that `rows` reaches is pickled for one: tokenizer, data, functions.
+    # That takes long, and fails where functions that others have replaced name each other.
+    stream = GeneratorDatasetInputStream(rows, streaming=True, fingerprint="rows").read()
     return stream.shuffle(seed=settings.seed, buffer_size=SHUFFLE_BUFFER)
 
 
