@@ -418,9 +418,8 @@ class Rankings:
 
     def _say_what_was_noticed(self, tally: "Tally") -> None:
         """Say what was noticed of the rows, once, however often they are read."""
-        if self._said or int(
-            os.environ.get("RANK", 0)
-        ):  # under a launcher the first speaks for all
+        first = int(os.environ.get("RANK", 0)) == 0  # which under a launcher speaks for all
+        if self._said or not first:
             return
         self._said = True
         for note, count in tally.notes.items():
@@ -488,7 +487,7 @@ class Tally:
                 f", or allow it with --max-rejected {enough:g}" if self.lost < self.rows else ""
             )
             ties = " Ties are no fault, and do not count." if self.tied else ""
-            had, most = _told_apart(share, max_rejected)
+            had, most = _told_apart(min(share, 1), max_rejected)
             raise PlauditError(
                 f"{name}: {had} of the rows cannot be used ({bad:,} of {self.rows:,}),"
                 f" more than the {most} allowed. {self.summary()}.{ties}"
